@@ -1,0 +1,15 @@
+"""Mixing policies. A policy is one file here; dropping it in registers it."""
+
+import importlib
+import pkgutil
+
+from openmix.mixups.base import MixPolicy, PairPolicy, Probe
+from openmix.registry import MIXUPS
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f'{__name__}.{_file.name}')
+
+# `from openmix.mixups import CutMix` works for every registered policy, and no file lists them.
+globals().update({name: cls for name, cls in MIXUPS.module_dict.items() if isinstance(name, str)})
+
+__all__ = ['MixPolicy', 'PairPolicy', 'Probe', *MIXUPS.module_dict]

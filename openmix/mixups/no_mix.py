@@ -1,0 +1,18 @@
+"""NoMix: the batch as it is. Vanilla training is this policy, not a special case."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from openmix.mix import Mix
+from openmix.mixups.base import MixPolicy, Probe
+from openmix.registry import MIXUPS
+
+
+@MIXUPS.register_module()
+class NoMix(MixPolicy):
+    """Leaves every sample alone (K = 1, weight 1)."""
+
+    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+        n = len(z) if pairs is None else len(pairs)
+        return z[:n], Mix.none(n, z.device)

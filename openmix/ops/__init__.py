@@ -1,0 +1,1 @@
+"""Pure tensor functions: draws, boxes, masks, saliency."""

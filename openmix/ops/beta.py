@@ -1,0 +1,48 @@
+"""Draws of the mixing share lam."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from openmix.errors import InputError
+
+_TRIES = 64
+
+
+def draw_lam(
+    n: int,
+    alpha: float,
+    device: torch.device | str | None = None,
+    lam_range: tuple[float, float] = (0.0, 1.0),
+    fold: bool = False,
+) -> Tensor:
+    """(n,) float32 shares from Beta(alpha, alpha), conditioned to `lam_range`, on `device`.
+
+    Drawn from the default generator of `device` without a host sync. A bound is met by taking the
+    first of 64 draws that lies inside; if none does, by clamping, so a narrow range in the far tail
+    of the distribution is approximate.
+
+    Args:
+        n: how many.
+        alpha: > 0.
+        device: where to draw.
+        lam_range: lowest and highest lam.
+        fold: return max(lam, 1 - lam) of the draw.
+
+    Raises:
+        InputError: the range is not 0 <= low < high <= 1.
+    """
+    low, high = lam_range
+    if not 0 <= low < high <= 1:
+        raise InputError(f'lam_range must be 0 <= low < high <= 1, got {lam_range}')
+    bounded = (low, high) != (0.0, 1.0)
+    concentration = torch.full((n, _TRIES if bounded else 1, 2), float(alpha), device=device)
+    lam = torch.distributions.Dirichlet(concentration, validate_args=False).sample()[..., 0]
+    if fold:
+        lam = torch.maximum(lam, 1 - lam)
+    if bounded:
+        inside = (lam >= low) & (lam <= high)
+        first = inside.to(torch.int8).argmax(1, keepdim=True)
+        lam = lam.gather(1, first).clamp(low, high)
+    return lam[:, 0]

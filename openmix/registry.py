@@ -1,0 +1,60 @@
+"""Names to classes: children of mmengine's registries, and two of openmix's own.
+
+A registry imports the folder it serves on the first look-up, so importing openmix stays cheap and
+no file lists another's classes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import mmengine.registry as mm
+from mmengine.registry import Registry
+
+from openmix.errors import InputError, nearest
+
+
+def _child(name: str, parent: Registry, *locations: str) -> Registry:
+    return Registry(name, parent=parent, scope='openmix', locations=list(locations))
+
+
+MODELS = _child('model', mm.MODELS, 'openmix.models', 'openmix.mixups')
+DATASETS = _child('dataset', mm.DATASETS, 'openmix.data')
+TRANSFORMS = _child('transform', mm.TRANSFORMS, 'openmix.data')
+FUNCTIONS = _child('function', mm.FUNCTIONS, 'openmix.data')
+METRICS = _child('metric', mm.METRICS, 'openmix.evaluation')
+HOOKS = _child('hook', mm.HOOKS, 'openmix.engine')
+LOOPS = _child('loop', mm.LOOPS, 'openmix.engine')
+OPTIM_WRAPPERS = _child('optim_wrapper', mm.OPTIM_WRAPPERS, 'openmix.engine')
+
+# Not children of MODELS: one scope holds one child of a registry.
+MIXUPS = Registry('mixup', scope='openmix', locations=['openmix.mixups'])
+
+
+def _bind_loss(cfg: dict, registry: Registry) -> Any:
+    """Keep a loss a function: `dict(type='decoupled_ce', eta=0.1)` becomes a `functools.partial`."""
+    kwargs = dict(cfg)
+    loss = find(registry, kwargs.pop('type', None))
+    known = list(inspect.signature(loss).parameters)[3:]  # after (logits, y, mix)
+    for key in kwargs:
+        if key not in known:
+            raise InputError(f"loss '{loss.__name__}' has no option '{key}'; {nearest(key, known)}")
+    return functools.partial(loss, **kwargs)
+
+
+LOSSES = Registry('loss', scope='openmix', locations=['openmix.losses'], build_func=_bind_loss)
+
+
+def find(registry: Registry, name: str | None) -> Any:
+    """The registered object of that name.
+
+    Raises:
+        InputError: nothing of that name is registered; the line names the nearest.
+    """
+    found = registry.get(name) if isinstance(name, str) else None
+    if found is None:
+        registry.import_from_location()
+        raise InputError(f"unknown {registry.name} '{name}'; {nearest(str(name), registry.module_dict)}")
+    return found

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def requirements() -> list[str]:
+    lines = (line.split('#')[0].strip() for line in (ROOT / 'requirements.txt').read_text().splitlines())
+    return [line for line in lines if line]
+
+
+setup(
+    name='openmix',
+    version='0.1.0',
+    description='A benchmark toolbox for mixup training on the OpenMMLab 2.0 engine',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    # Recipes and commands travel inside the wheel, so an installed copy trains without the checkout.
+    packages=[*find_packages(include=['openmix', 'openmix.*']), 'openmix.configs', 'openmix.tools'],
+    package_dir={'openmix.configs': 'configs', 'openmix.tools': 'tools'},
+    package_data={'openmix.configs': ['**/*.py', '**/*.yaml'], 'openmix.tools': ['*.py', '*.sh']},
+    install_requires=requirements(),
+    extras_require={
+        'test': ['pytest>=8', 'pytest-xdist>=3'],
+        'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
+        'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],
+    },
+)
