@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import sys
+from collections.abc import Callable, Iterable
 
 
 class InputError(Exception):
@@ -16,3 +18,17 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ''
     return f'{hint}valid: {", ".join(valid)}'
+
+
+def command(main: Callable[[], None]) -> Callable[[], None]:
+    """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2."""
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except InputError as error:
+            print(f'error: {error}', file=sys.stderr)
+            sys.exit(2)
+
+    return run

@@ -22,12 +22,29 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
 
 MODELS = _child('model', mm.MODELS, 'openmix.models', 'openmix.mixups')
 DATASETS = _child('dataset', mm.DATASETS, 'openmix.data')
+DATA_SAMPLERS = _child('data sampler', mm.DATA_SAMPLERS, 'openmix.data')
 TRANSFORMS = _child('transform', mm.TRANSFORMS, 'openmix.data')
 FUNCTIONS = _child('function', mm.FUNCTIONS, 'openmix.data')
 METRICS = _child('metric', mm.METRICS, 'openmix.evaluation')
 HOOKS = _child('hook', mm.HOOKS, 'openmix.engine')
 LOOPS = _child('loop', mm.LOOPS, 'openmix.engine')
-OPTIM_WRAPPERS = _child('optim_wrapper', mm.OPTIM_WRAPPERS, 'openmix.engine')
+OPTIM_WRAPPERS = _child('optimizer wrapper', mm.OPTIM_WRAPPERS, 'openmix.engine')
+
+# mmengine warns on every build in a scope that has no child registry; these have nothing of ours yet.
+for _root in (
+    mm.EVALUATOR,
+    mm.LOG_PROCESSORS,
+    mm.MODEL_WRAPPERS,
+    mm.OPTIM_WRAPPER_CONSTRUCTORS,
+    mm.OPTIMIZERS,
+    mm.PARAM_SCHEDULERS,
+    mm.RUNNERS,
+    mm.TASK_UTILS,
+    mm.VISBACKENDS,
+    mm.VISUALIZERS,
+    mm.WEIGHT_INITIALIZERS,
+):
+    _child(_root.name, _root)
 
 # Not children of MODELS: one scope holds one child of a registry.
 MIXUPS = Registry('mixup', scope='openmix', locations=['openmix.mixups'])

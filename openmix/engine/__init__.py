@@ -1,0 +1,5 @@
+"""What mmengine lacks: seeding by iteration, AMP on any device, atomic checkpoints, results, launching."""
+
+from openmix.engine import amp, checkpoint, policy_hook, results, seeding
+
+__all__ = ['amp', 'checkpoint', 'policy_hook', 'results', 'seeding']

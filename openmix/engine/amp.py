@@ -1,0 +1,61 @@
+"""Automatic mixed precision on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from openmix.errors import InputError
+from openmix.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Runs the forward pass under autocast; float16 gradients are scaled.
+
+    Args:
+        dtype: 'bfloat16' on any device, 'float16' on a GPU.
+        kwargs: of mmengine's `OptimWrapper`.
+
+    Raises:
+        InputError: another dtype, or float16 on the CPU.
+    """
+
+    def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if dtype not in ('bfloat16', 'float16'):
+            raise InputError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float16', got {dtype!r}")
+        self.device = get_device()
+        if dtype == 'float16' and self.device == 'cpu':
+            raise InputError("AutocastOptimWrapper: float16 needs a GPU; use dtype='bfloat16' on the CPU")
+        self.dtype = getattr(torch, dtype)
+        self.scaler = torch.amp.GradScaler(self.device, enabled=dtype == 'float16')
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast(self.device, self.dtype):
+            yield
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        super().backward(self.scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        if self.clip_grad_kwargs:
+            self.scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {'scaler': self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state_dict = dict(state_dict)
+        self.scaler.load_state_dict(state_dict.pop('scaler', {}))
+        super().load_state_dict(state_dict)

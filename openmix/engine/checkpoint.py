@@ -1,0 +1,92 @@
+"""Checkpoints: written atomically, read with `weights_only=True`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from openmix.errors import InputError
+
+# mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
+HistoryBuffer.__getstate__ = lambda self: {k: v for k, v in self.__dict__.items() if k != 'statistics_methods'}
+torch.serialization.add_safe_globals(
+    [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        np._core.multiarray._reconstruct,
+        np._core.multiarray.scalar,
+        *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
+    ]
+)
+
+
+def publish(written: Path, final: Path) -> None:
+    """Give a finished file its name: flushed to the disk, then renamed in one step."""
+    with written.open('rb') as file:
+        os.fsync(file.fileno())
+    os.replace(written, final)
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The content of a checkpoint file, on the CPU.
+
+    Raises:
+        InputError: the file is missing, is not a checkpoint, or would run code when loaded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no checkpoint '{path}'")
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"'{path}' is not a checkpoint that can be loaded safely: {reason}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+def weights_of(checkpoint: dict, path: str | Path, ema: bool = False) -> dict[str, Any]:
+    """The model's weights in a checkpoint: the raw ones, or their moving average.
+
+    mmengine's EMAHook stores the average as `state_dict` and the raw weights as `ema_state_dict`.
+
+    Raises:
+        InputError: the average is asked for and there is none.
+    """
+    if 'ema_state_dict' in checkpoint:
+        if ema:
+            return checkpoint['state_dict']
+        raw = checkpoint['ema_state_dict']
+        return {k.removeprefix('module.'): v for k, v in raw.items() if k.startswith('module.')}
+    if ema:
+        raise InputError(f"'{path}' holds no moving average; train with an EMAHook or leave out --ema")
+    return checkpoint.get('state_dict', checkpoint)
+
+
+def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) -> None:
+    """Load a checkpoint's weights into a model of the same recipe.
+
+    Raises:
+        InputError: the keys or shapes differ; the line names the first few.
+    """
+    weights = weights_of(read_checkpoint(path), path, ema)
+    own = model.state_dict()
+    faults = [f"missing '{k}'" for k in own if k not in weights]
+    faults += [f"unknown '{k}'" for k in weights if k not in own]
+    faults += [
+        f"'{k}' is {tuple(weights[k].shape)}, not {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    if faults:
+        more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
+        raise InputError(f"'{path}' is of another model: {'; '.join(faults[:3])}{more}")
+    model.load_state_dict(weights)

@@ -1,0 +1,50 @@
+"""What a result was computed on: versions, machine, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import openmix
+
+_PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv-lite', 'numpy', 'scikit-learn')
+
+
+def commit() -> str | None:
+    """The commit of the checkout openmix runs from, '+' appended where files differ; None in a wheel."""
+    root = Path(openmix.__file__).resolve().parent.parent
+    if not (root / '.git').exists():
+        return None
+    try:
+        git = ['git', '-C', str(root)]
+        head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, 'status', '--porcelain', '-uno'], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ('+' if dirty.stdout.strip() else '')
+
+
+def _cpu_name() -> str:
+    info = Path('/proc/cpuinfo')
+    names = [line for line in info.read_text().splitlines() if line.startswith('model name')] if info.is_file() else []
+    return names[0].split(':', 1)[1].strip() if names else platform.processor() or platform.machine()
+
+
+def environment() -> dict[str, str | int]:
+    """Versions and hardware, as flat text."""
+    found: dict[str, str | int] = {'openmix': openmix.__version__, 'python': platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = 'not installed'
+    found |= {'platform': platform.platform(), 'cpu': _cpu_name(), 'cores': os.cpu_count() or 1}
+    found |= {'threads': torch.get_num_threads(), 'cuda': torch.version.cuda or 'none'}
+    for i in range(torch.cuda.device_count()):
+        found[f'gpu{i}'] = torch.cuda.get_device_name(i)
+    return found

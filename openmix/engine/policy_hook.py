@@ -1,0 +1,24 @@
+"""Ties a policy's own duties, attach and after_step, to the training loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from openmix.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MixPolicyHook(Hook):
+    """Calls `policy.attach` before the first step and `policy.after_step` after every optimiser step.
+
+    The optimiser makes the second call, so it falls on real steps only when gradients accumulate.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if runner.iter == 0:
+            model.policy.attach(model)
+        runner.optim_wrapper.optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))

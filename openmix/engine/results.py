@@ -1,0 +1,117 @@
+"""Per-epoch metrics and `result.json`: what a run leaves for others to read."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from openmix.engine.environment import commit, environment
+from openmix.registry import HOOKS
+
+_LOWER_IS_BETTER = ('loss', 'nll', 'error')
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: readers see the old content or the new, never a part."""
+    partial = path.with_name(f'.partial_{path.name}')
+    with partial.open('w', encoding='utf-8') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
+    """One metric's history read the ways tables ask for.
+
+    Args:
+        name: of the metric; the best of a loss, nll or error is the lowest.
+        values: one an epoch, oldest first, not empty.
+
+    Returns:
+        last, best, and the median of the last 3, 5 and 10 (of all, where there are fewer).
+    """
+    best = min if name.rpartition('/')[2].endswith(_LOWER_IS_BETTER) else max
+    medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10)}
+    return {'last': values[-1], 'best': best(values), **medians}
+
+
+@HOOKS.register_module()
+class ResultHook(Hook):
+    """Keeps `metrics.jsonl`, one line an epoch, and writes `result.json` when training ends.
+
+    A resumed run keeps the lines of the epochs it builds on, and their time.
+
+    Args:
+        config_hash: identifies the recipe, see `openmix.config.config_hash`.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, config_hash: str | None = None) -> None:
+        self.config_hash = config_hash
+        self.rows: dict[int, dict[str, float]] = {}
+        self._time_before = 0.0
+        self._started = time.perf_counter()
+
+    def before_train(self, runner: Any) -> None:
+        path = Path(runner.work_dir) / 'metrics.jsonl'
+        self.rows = {}
+        if runner.iter > 0 and path.is_file():
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            self.rows = {row['iter']: row for row in rows if row['iter'] <= runner.iter}
+        self._time_before = max((row['time_s'] for row in self.rows.values()), default=0.0)
+        self._started = time.perf_counter()
+
+    def after_train_epoch(self, runner: Any) -> None:
+        scalars = runner.message_hub.log_scalars
+        train = {k: buffer.mean(len(runner.train_dataloader)) for k, buffer in scalars.items() if 'loss' in k}
+        lr = runner.optim_wrapper.get_lr().get('lr', [0.0])[0]
+        self._add(runner, runner.epoch + 1, runner.iter, {k.removeprefix('train/'): v for k, v in train.items()})
+        self._add(runner, runner.epoch + 1, runner.iter, {'lr': lr})
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if self.rows or runner.iter > 0:
+            self._add(runner, runner.epoch, runner.iter, metrics or {})
+
+    def _add(self, runner: Any, epoch: int, iteration: int, values: Mapping[str, float]) -> None:
+        row = self.rows.setdefault(iteration, {'epoch': epoch, 'iter': iteration})
+        row |= {k: float(v) for k, v in values.items()}
+        row['time_s'] = round(self.elapsed(), 3)
+        if is_main_process():
+            lines = [json.dumps(self.rows[key]) for key in sorted(self.rows)]
+            write_text(Path(runner.work_dir) / 'metrics.jsonl', '\n'.join(lines) + '\n')
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        return self._time_before + time.perf_counter() - self._started
+
+    def after_train(self, runner: Any) -> None:
+        if not is_main_process():
+            return
+        history = [self.rows[key] for key in sorted(self.rows)]
+        names = dict.fromkeys(k for row in history for k in row if k not in ('epoch', 'iter', 'time_s', 'lr'))
+        values = {name: [row[name] for row in history if name in row] for name in names}
+        result = {
+            'metrics': {name: series[-1] for name, series in values.items()},
+            'readouts': {name: readouts(name, series) for name, series in values.items()},
+            'history': history,
+            'seed': runner.seed,
+            'config_hash': self.config_hash,
+            'commit': commit(),
+            'environment': environment(),
+            'world_size': runner.world_size,
+            'duration_s': round(self.elapsed(), 1),
+            'finished': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+        }
+        path = Path(runner.work_dir) / 'result.json'
+        write_text(path, json.dumps(result, indent=1) + '\n')
+        runner.logger.info(f'Result: {path}')

@@ -1,0 +1,5 @@
+"""Metrics and readouts."""
+
+from openmix.evaluation import accuracy
+
+__all__ = ['accuracy']

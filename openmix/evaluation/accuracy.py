@@ -1,0 +1,76 @@
+"""Top-k accuracy and cross-entropy, gathered exactly across processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from openmix.registry import METRICS
+
+
+def rank_of_label(logits: Tensor, y: Tensor) -> Tensor:
+    """(N,) int64, how many classes are predicted before the true one (0: top-1 is right).
+
+    Ties go to the lower class index, as in argmax; nan logits rank the true class last.
+
+    Args:
+        logits: (N, C).
+        y: (N,) int64.
+    """
+    own = logits.gather(1, y[:, None])
+    lower = torch.arange(logits.shape[1], device=logits.device) < y[:, None]
+    return (~(logits <= own) | ((logits == own) & lower)).sum(1)
+
+
+@METRICS.register_module()
+class Accuracy(BaseMetric):
+    """Top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).
+
+    Samples are told apart by id, so those that a distributed sampler repeats count once. A k above
+    the number of classes is clamped to it.
+
+    Args:
+        topk: the k's to report.
+        prefix: before the slash in the metric's name.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, topk: Sequence[int] = (1,), prefix: str | None = None) -> None:
+        super().__init__(collect_device='cpu', prefix=prefix)
+        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        self.num_classes = 0
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Keep (id, rank of the true class, cross-entropy) of every sample of the batch."""
+        for batch in data_samples:
+            logits, y = batch['logits'].float(), batch['labels']
+            self.num_classes = logits.shape[1]
+            rows = [batch['ids'], rank_of_label(logits, y), F.cross_entropy(logits, y, reduction='none')]
+            self.results.append(torch.stack([row.double() for row in rows], 1).cpu())
+
+    def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
+        """Metrics over (id, rank, cross-entropy) rows; rows of one id count once."""
+        rows = torch.cat(results)
+        order = rows[:, 0].argsort(stable=True)
+        rows = rows[order]
+        first = torch.ones(len(rows), dtype=torch.bool)
+        first[1:] = rows[1:, 0] != rows[:-1, 0]
+        _, rank, nll = rows[first].unbind(1)
+        top = {f'top{k}': (rank < min(k, self.num_classes)).double().mean().item() * 100 for k in self.topk}
+        return top | {'nll': nll.mean().item()}
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Metrics over the samples of every process.
+
+        mmengine's own gathering takes the first `size` results, which drops samples, not repeats,
+        once a result is a batch.
+        """
+        gathered = [part for parts in all_gather_object(self.results) for part in parts]
+        self.results.clear()
+        return {f'{self.prefix}/{name}': value for name, value in self.compute_metrics(gathered).items()}

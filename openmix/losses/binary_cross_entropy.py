@@ -1,0 +1,44 @@
+"""MBCE, one-vs-all binary cross-entropy of a mixed sample, summed over classes."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from openmix.errors import InputError
+from openmix.losses.labels import at_least_float32, label_shares
+from openmix.mix import Mix
+from openmix.registry import LOSSES
+
+
+def bce_to_targets(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy against (N, C) targets in [0, 1]: summed over classes, averaged over the batch.
+
+    *Differs from timm*, which averages over the classes as well.
+    """
+    target = target * (1 - smoothing) + smoothing / target.shape[1]
+    return F.binary_cross_entropy_with_logits(logits, target, reduction='none').sum(1).mean()
+
+
+@LOSSES.register_module()
+def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing: float = 0.0) -> Tensor:
+    """MBCE with share-weighted (`labels='one'`) or two-hot (`labels='two'`) targets (Decoupled Mixup, 3.3).
+
+    Args:
+        logits: (N, C) of the mixed batch; any float type, computed in at least float32.
+        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        mix: how the batch was mixed.
+        labels: 'one': the target of a class is its share; 'two': 1 for every class that is present.
+        smoothing: in [0, 1), spread over all C classes.
+
+    Returns:
+        scalar, summed over classes and averaged over the batch.
+
+    Raises:
+        InputError: `labels` is neither.
+    """
+    if labels not in ('one', 'two'):
+        raise InputError(f"mix_bce: labels must be 'one' or 'two', got {labels!r}")
+    logits = at_least_float32(logits)
+    share = label_shares(logits, y, mix)
+    return bce_to_targets(logits, share if labels == 'one' else (share > 0).to(share.dtype), smoothing)

@@ -1,0 +1,33 @@
+"""MCE, the cross-entropy of a mixed sample against its mixed label."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from openmix.losses.labels import at_least_float32, label_shares
+from openmix.mix import Mix
+from openmix.registry import LOSSES
+
+
+@LOSSES.register_module()
+def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tensor:
+    """MCE: -sum_k weight_k log p(y_k), averaged over the batch (Decoupled Mixup, Eq. 1).
+
+    Args:
+        logits: (N, C) of the mixed batch; any float type, computed in at least float32.
+        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        mix: how the batch was mixed; K = 1 is plain cross-entropy.
+        smoothing: label smoothing in [0, 1), spread over all C classes.
+
+    Returns:
+        scalar.
+    """
+    log_p = F.log_softmax(at_least_float32(logits), dim=1)
+    if y.dim() == 2:
+        nll = -(label_shares(log_p, y, mix) * log_p).sum(1)
+    else:
+        nll = -(mix.weight.to(log_p.dtype) * log_p.gather(1, y[mix.source])).sum(1)
+    if smoothing:
+        nll = (1 - smoothing) * nll - smoothing * log_p.mean(1)
+    return nll.mean()

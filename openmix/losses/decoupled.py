@@ -1,0 +1,113 @@
+"""The decoupled mixup losses, DM(CE) and DM(BCE) (Liu et al., Decoupled Mixup for Data-efficient Learning)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openmix.errors import InputError
+from openmix.losses.binary_cross_entropy import bce_to_targets
+from openmix.losses.cross_entropy import mix_ce
+from openmix.losses.labels import at_least_float32, label_shares
+from openmix.mix import Mix
+from openmix.registry import LOSSES
+
+
+def decoupled_nll(logits: Tensor, target: Tensor, opponent: Tensor) -> Tensor:
+    """(N,) -log phi^{i,j}, the negative log-probability of class i with class j left out of the softmax.
+
+    Computed as cross-entropy over the logits without class j; log(p_i / (1 - p_j)), the form in
+    print, overflows from a logit gap of 16 in float16 and 30 in float32.
+
+    Args:
+        logits: (N, C) in at least float32, C >= 2.
+        target: (N,) int64 class i.
+        opponent: (N,) int64 class j, different from i.
+    """
+    return F.cross_entropy(logits.scatter(1, opponent[:, None], float('-inf')), target, reduction='none')
+
+
+@LOSSES.register_module()
+def decoupled_ce(
+    logits: Tensor, y: Tensor, mix: Mix, eta: float = 0.1, sides: str = 'both', smoothing: float = 0.0
+) -> Tensor:
+    """DM(CE): MCE - eta [log phi^{i,j} + log phi^{j,i}] (Decoupled Mixup, 3.1 and Proposition 2).
+
+    Pairs of one class, and pairs with a share of exactly 0 or 1, have nothing to decouple and keep
+    their MCE; so does an unmixed batch (K = 1).
+
+    *Differs from the paper*: both terms are negative log-likelihoods. In print the decoupled term
+    has lost its minus and, taken literally, would drive phi to zero.
+
+    Args:
+        logits: (N, C) of the mixed batch; any float type, computed in at least float32.
+        y: (M,) int64 labels of the un-mixed batch.
+        mix: how the batch was mixed, K <= 2.
+        eta: weight of the decoupled term; the paper's 0.1 for static and 1 for dynamic policies.
+        sides: 'both' classes of a pair, or 'own', only the sample's own (the asymmetric strategy, 3.2).
+        smoothing: label smoothing of the MCE term.
+
+    Returns:
+        scalar, averaged over the whole batch.
+
+    Raises:
+        InputError: more than two sources, soft labels, or an unknown `sides`.
+    """
+    if sides not in ('both', 'own'):
+        raise InputError(f"decoupled_ce: sides must be 'both' or 'own', got {sides!r}")
+    if y.dim() != 1:
+        raise InputError('decoupled_ce: needs (M,) class indices; soft labels have no single opponent class')
+    mce = mix_ce(logits, y, mix, smoothing)
+    if mix.source.shape[1] == 1:
+        return mce
+    if mix.source.shape[1] > 2:
+        raise InputError(f'decoupled_ce: defined for pairs, got {mix.source.shape[1]} sources; use mix_ce')
+    logits = at_least_float32(logits)
+    i, j = y[mix.source].unbind(1)
+    is_pair = (i != j) & (mix.weight > 0).all(1)
+    # Where there is no pair any other class stands in: its value is dropped, its gradient must be finite.
+    stand_in = (i + 1) % logits.shape[1]
+    nll = decoupled_nll(logits, i, torch.where(is_pair, j, stand_in))
+    if sides == 'both':
+        nll = nll + decoupled_nll(logits, torch.where(is_pair, j, stand_in), i)
+    return mce + eta * torch.where(is_pair, nll, torch.zeros_like(nll)).mean()
+
+
+def rescale(share: Tensor, t: float, xi: float) -> Tensor:
+    """r(lam) = min(1, lam / xi) ** t for lam > 0, and 0 for lam = 0 (Decoupled Mixup, Eq. 3).
+
+    xi = 0 is two-hot encoding, xi = t = 1 is the identity.
+
+    *Differs from the paper*: capped at 1; above it binary cross-entropy has no minimum.
+    """
+    capped = (share / xi).clamp(max=1) if xi > 0 else torch.ones_like(share)
+    return torch.where(share > 0, capped**t, torch.zeros_like(share))
+
+
+@LOSSES.register_module()
+def decoupled_bce(
+    logits: Tensor, y: Tensor, mix: Mix, t: float = 1.0, xi: float = 0.8, smoothing: float = 0.0
+) -> Tensor:
+    """DM(BCE): binary cross-entropy with targets r(share) of the classes in the mix (Decoupled Mixup, 3.3).
+
+    The shares of one class are added before they are rescaled, so a pair of one class has target 1.
+
+    Args:
+        logits: (N, C) of the mixed batch; any float type, computed in at least float32.
+        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        mix: how the batch was mixed.
+        t: exponent >= 0; the paper's 1 for cutting and 0.5 for interpolating policies.
+        xi: threshold in [0, 1]; the paper's 0.8 for cutting and 1 for interpolating policies.
+        smoothing: in [0, 1), spread over all C classes.
+
+    Returns:
+        scalar, summed over classes and averaged over the batch.
+
+    Raises:
+        InputError: t or xi is out of range.
+    """
+    if t < 0 or not 0 <= xi <= 1:
+        raise InputError(f'decoupled_bce: needs t >= 0 and 0 <= xi <= 1, got t={t}, xi={xi}')
+    logits = at_least_float32(logits)
+    return bce_to_targets(logits, rescale(label_shares(logits, y, mix), t, xi), smoothing)

@@ -1,0 +1,99 @@
+"""`MixClassifier`: where policy, backbone, head and loss meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from openmix.errors import InputError
+from openmix.mix import Mix
+from openmix.mixups.base import Probe
+from openmix.models.sites import Sites
+from openmix.registry import MIXUPS, MODELS, find
+
+
+@MODELS.register_module()
+class MixClassifier(BaseModel):
+    """A classifier trained on mixed batches.
+
+    Args:
+        backbone: registry dict of a module (N, 3, H, W) -> (N, D) with an attribute `num_features`.
+        head: registry dict of a head; `in_features` defaults to the backbone's.
+        policy: registry dict of a mixing policy; `NoMix` is vanilla training.
+        data_preprocessor: registry dict of the preprocessor.
+
+    Raises:
+        InputError: an unknown backbone, head, policy or site.
+    """
+
+    def __init__(self, backbone: dict, head: dict, policy: dict, data_preprocessor: dict | None = None) -> None:
+        for part, registry in ((backbone, MODELS), (head, MODELS), (policy, MIXUPS)):
+            find(registry, part.get('type'))
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build({'in_features': self.backbone.num_features, **head})
+        policy_module = MIXUPS.build(policy)
+        policy_module.attach(self)
+        self.policy = policy_module
+        self.sites = Sites(self.backbone, self.policy.all_sites())
+
+    def init_weights(self) -> None:
+        """Nothing: every part is initialised, or loads its weights, where it is built.
+
+        mmengine calls this after construction; its default would re-initialise pretrained parts.
+        """
+
+    def forward(
+        self, inputs: Tensor, labels: Tensor | None = None, ids: Tensor | None = None, mode: str = 'tensor'
+    ) -> Any:
+        """Run on a preprocessed batch.
+
+        Args:
+            inputs: (N, 3, H, W) normalised images.
+            labels: (N,) int64.
+            ids: (N,) int64, the place of each sample in its data set.
+            mode: 'tensor' for (N, C) logits, 'loss' for a dict of scalar losses, 'predict' for a
+                list with one dict of logits, labels and ids, which metrics read.
+        """
+        if mode == 'tensor':
+            return self.head(self.backbone(inputs))
+        if mode == 'loss':
+            return self.loss(inputs, labels)
+        if mode == 'predict':
+            return [dict(logits=self.head(self.backbone(inputs)), labels=labels, ids=ids)]
+        raise InputError(f"MixClassifier: mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+
+    def loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Losses of one training batch: the classifier's, and those of a learned policy.
+
+        Args:
+            x: (N, 3, H, W) normalised images.
+            y: (N,) int64 labels.
+        """
+        probe = self.probe(x, y)
+        policy, site = self.policy.pick()
+        mixes: list[Mix] = []
+
+        def mix_here(z: Tensor) -> Tensor:
+            z, mix = policy(z, probe)
+            mixes.append(mix)
+            return z
+
+        if site == '':
+            features = self.backbone(mix_here(x))
+        else:
+            with self.sites.armed(site, mix_here):
+                features = self.backbone(x)
+        (mix,) = mixes
+        logits = self.head(features)
+        with torch.autocast(logits.device.type, enabled=False):
+            losses = {'loss': self.head.loss(logits, y, mix)}
+        return losses | policy.own_losses(probe)
+
+    def probe(self, x: Tensor, y: Tensor | None) -> Probe:
+        """What a policy may ask about this batch."""
+        mean, std = getattr(self.data_preprocessor, 'mean', None), getattr(self.data_preprocessor, 'std', None)
+        return Probe(x, y, mean=mean, std=std, model=self)

@@ -1,0 +1,69 @@
+"""The linear classification head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from openmix.errors import InputError
+from openmix.mix import Mix
+from openmix.registry import LOSSES, MODELS
+
+
+@MODELS.register_module()
+class LinearHead(nn.Module):
+    """One linear layer and the loss of its logits.
+
+    Args:
+        in_features: D of the pooled features.
+        num_classes: C >= 2.
+        loss: registry dict of a loss `f(logits, y, mix)`.
+        init_std: standard deviation of the weights; None: torch's default.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+
+    def __init__(
+        self, in_features: int, num_classes: int, loss: dict | None = None, init_std: float | None = 0.01
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise InputError(f'{type(self).__name__}: num_classes must be at least 2, got {num_classes}')
+        self.num_classes = num_classes
+        self.fc = nn.Linear(in_features, num_classes)
+        if init_std is not None:
+            nn.init.normal_(self.fc.weight, std=init_std)
+            nn.init.zeros_(self.fc.bias)
+        self.criterion = LOSSES.build(loss or dict(type='mix_ce'))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, D) pooled features to (N, C) logits."""
+        return self.fc(features)
+
+    def loss(self, logits: Tensor, y: Tensor, mix: Mix) -> Tensor:
+        """Scalar loss of (N, C) logits, given the labels `y` of the un-mixed batch."""
+        return self.criterion(logits, y, mix)
+
+
+@MODELS.register_module()
+class DMHead(LinearHead):
+    """`LinearHead` with the decoupled loss DM(CE).
+
+    Args:
+        eta: weight of the decoupled term; 0.1 for static and 1 for dynamic policies in the paper.
+        sides, smoothing: see `decoupled_ce`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        eta: float = 0.1,
+        sides: str = 'both',
+        smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        loss = dict(type='decoupled_ce', eta=eta, sides=sides, smoothing=smoothing)
+        super().__init__(in_features, num_classes, loss=loss, **kwargs)

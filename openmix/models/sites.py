@@ -1,0 +1,61 @@
+"""Sites: mix what a named module of the backbone puts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from openmix.errors import InputError, nearest
+
+MixFn = Callable[[Tensor], Tensor]
+
+
+class Sites:
+    """Hooks on the outputs of some modules; each passes its output on unless armed for one forward.
+
+    The hooks stay registered and are armed per step: a hook added for one forward is silently
+    skipped once the backbone is compiled.
+
+    Args:
+        backbone: the module whose submodules are named.
+        names: the sites; '' is the input and needs no hook.
+
+    Raises:
+        InputError: the backbone has no module of that name.
+    """
+
+    def __init__(self, backbone: nn.Module, names: Iterable[str]) -> None:
+        self._armed: dict[str, MixFn] = {}
+        modules = dict(backbone.named_modules())
+        for name in sorted(set(names) - {''}):
+            if name not in modules:
+                valid = ["'' (the input)", *(n for n in modules if n and n.count('.') == name.count('.'))]
+                raise InputError(f"{type(backbone).__name__} has no site '{name}'; {nearest(name, valid)}")
+            modules[name].register_forward_hook(self._hook(name))
+
+    def _hook(self, name: str) -> Callable:
+        @torch.compiler.disable
+        def mix_output(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+            # Disarmed first: the policy may run the backbone again.
+            mix_fn = self._armed.pop(name, None)
+            return None if mix_fn is None else mix_fn(output)
+
+        return mix_output
+
+    @contextmanager
+    def armed(self, name: str, mix_fn: MixFn) -> Iterator[None]:
+        """Mix the output of site `name` in the next forward pass.
+
+        Raises:
+            InputError: the forward pass did not reach the site.
+        """
+        self._armed[name] = mix_fn
+        try:
+            yield
+            if name in self._armed:
+                raise InputError(f"site '{name}' was not reached in the forward pass; choose a module that runs")
+        finally:
+            self._armed.clear()

@@ -1,0 +1,38 @@
+"""Evaluate a checkpoint on a recipe's test data: tools/test.py CONFIG CHECKPOINT [options]."""
+
+import argparse
+import json
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+
+from openmix.config import load_config, work_dir_of
+from openmix.engine import launch
+from openmix.errors import command
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
+    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
+    parser.add_argument('checkpoint', help='a file written by tools/train.py')
+    parser.add_argument('--work-dir', '--work_dir', help='where the log goes')
+    parser.add_argument('--out', help='write the metrics to this JSON file')
+    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse_args()
+    cfg = launch.prepare(load_config(args.config, args.cfg_options), args.launcher)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
+    metrics = launch.test(cfg, args.checkpoint, args.ema, args.out)
+    if is_main_process():
+        print(json.dumps(metrics))
+
+
+if __name__ == '__main__':
+    main()

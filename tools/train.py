@@ -1,0 +1,57 @@
+"""Train a recipe: tools/train.py CONFIG [options]."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from openmix.config import load_config, work_dir_of
+from openmix.engine import launch
+from openmix.errors import command
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a recipe.')
+    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
+    parser.add_argument('--work-dir', '--work_dir', help='where the run is kept (default: work_dirs/ mirrors configs/)')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint (default: the newest)'
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
+    parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
+    parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    parser.add_argument('--dry-run', type=int, metavar='N', help='train N iterations, keep nothing, print the cost')
+    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    cfg = launch.prepare(cfg, args.launcher)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
+    if args.seed is not None:
+        cfg.randomness.seed = args.seed
+    if args.deterministic:
+        cfg.randomness.deterministic = True
+        cfg.env_cfg.cudnn_benchmark = False
+    if args.amp:
+        cfg.optim_wrapper.type = 'AutocastOptimWrapper'
+    if args.dry_run is not None:
+        cost = launch.dry_run(cfg, args.dry_run)
+        print(
+            f'dry run: {cost["seconds_per_iteration"]:.3f} s an iteration, about {cost["hours"]:.2f} h for the '
+            f'whole schedule, peak GPU memory {cost["gpu_mib"]:.0f} MiB'
+        )
+        return
+    if args.resume:
+        launch.resume_from(cfg, args.resume)
+    result = launch.train(cfg)
+    print(Path(result))
+
+
+if __name__ == '__main__':
+    main()
