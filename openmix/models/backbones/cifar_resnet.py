@@ -1,0 +1,128 @@
+"""Residual networks for small images (He et al., CVPR 2016; ResNeXt: Xie et al., CVPR 2017)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from openmix.errors import InputError
+from openmix.registry import MODELS
+
+_STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    18: (BasicBlock, [2, 2, 2, 2]),
+    34: (BasicBlock, [3, 4, 6, 3]),
+    50: (Bottleneck, [3, 4, 6, 3]),
+    101: (Bottleneck, [3, 4, 23, 3]),
+    152: (Bottleneck, [3, 8, 36, 3]),
+}
+
+
+def he_init(module: nn.Module) -> None:
+    """Draw every convolution of `module` from N(0, 2 / fan_out) (He et al., ICCV 2015)."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode='fan_out', nonlinearity='relu')
+
+
+@MODELS.register_module()
+class CIFARResNet(ResNet):
+    """ResNet of the ImageNet widths with the stem for images of 32 to 64 pixels.
+
+    The stem is a 3x3 convolution of stride 1, batch norm and ReLU, without max-pooling, so that
+    32 pixels give 32, 16, 8 and 4 at the sites layer1 to layer4.
+
+    (N, 3, H, W) float -> (N, num_features), 512 features (depth 18, 34) or 2048.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        groups, width_per_group: of the middle convolution of a bottleneck; 32 and 4 is ResNeXt 32x4d.
+
+    Raises:
+        InputError: there is no such depth, or groups are asked of one without bottlenecks.
+
+    *Differs from the paper*: He et al. run only thin networks on CIFAR (`ThinResNet`); this is the
+    variant that the mixup papers run, with the four stages of their ImageNet networks.
+    """
+
+    def __init__(self, depth: int = 18, groups: int = 1, width_per_group: int = 64) -> None:
+        name = type(self).__name__
+        if depth not in _STAGES:
+            raise InputError(f'{name}: no depth {depth}; valid: {", ".join(map(str, _STAGES))}')
+        block, blocks = _STAGES[depth]
+        if block is BasicBlock and (groups, width_per_group) != (1, 64):
+            raise InputError(f'{name}: depth {depth} has no bottlenecks to group; set depth to 50 or more')
+        super().__init__(block, blocks, groups=groups, width_per_group=width_per_group)
+        self.num_features: int = 512 * block.expansion
+        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.maxpool: nn.Module = nn.Identity()
+        self.fc: nn.Module = nn.Identity()
+        he_init(self.conv1)
+
+
+@MODELS.register_module()
+class CIFARResNeXt(CIFARResNet):
+    """ResNeXt with the stem of `CIFARResNet`; by default ResNeXt-50 (32x4d)."""
+
+    def __init__(self, depth: int = 50, groups: int = 32, width_per_group: int = 4) -> None:
+        super().__init__(depth, groups, width_per_group)
+
+
+class PadShortcut(nn.Module):
+    """Shortcut without parameters: every stride-th pixel, new channels zero (He et al., option A).
+
+    (N, C, H, W) -> (N, C + new_channels, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(self, new_channels: int, stride: int) -> None:
+        super().__init__()
+        self.new_channels, self.stride = new_channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+
+
+@MODELS.register_module()
+class ThinResNet(nn.Module):
+    """The CIFAR networks of He et al. (CVPR 2016, section 4.2): ResNet-20, -32, -44, -56, -110.
+
+    Three stages (sites layer1 to layer3) of (depth - 2) / 6 basic blocks, with `width`, 2 `width`
+    and 4 `width` channels at full, half and quarter size, and option-A shortcuts.
+
+    (N, 3, H, W) float -> (N, 4 width).
+
+    Args:
+        depth: 6n + 2.
+        width: channels of the first stage; 16 in the paper.
+
+    Raises:
+        InputError: depth is not 6n + 2, or width is not positive.
+    """
+
+    def __init__(self, depth: int = 20, width: int = 16) -> None:
+        super().__init__()
+        if depth < 8 or depth % 6 != 2:
+            raise InputError(f'ThinResNet: depth must be 6n + 2 (20, 32, 44, 56, 110), got {depth}')
+        if width < 1:
+            raise InputError(f'ThinResNet: width must be >= 1, got {width}')
+        blocks = (depth - 2) // 6
+        self.num_features: int = 4 * width
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = _stage(width, width, blocks, 1)
+        self.layer2 = _stage(width, 2 * width, blocks, 2)
+        self.layer3 = _stage(2 * width, 4 * width, blocks, 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        he_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.avgpool(x).flatten(1)
+
+
+def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    shortcut = PadShortcut(channels - in_channels, stride) if stride > 1 else None
+    first = BasicBlock(in_channels, channels, stride, shortcut)
+    return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(blocks - 1)))

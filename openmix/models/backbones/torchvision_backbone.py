@@ -1,0 +1,91 @@
+"""Backbones of torchvision by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+from torchvision.models import get_model, get_model_weights, list_models
+
+from openmix.errors import InputError, nearest
+from openmix.models.backbones.timm_backbone import load_weights, on_meta
+from openmix.registry import MODELS
+
+# Inception's side classifiers: built only on request, and answered as a tuple while training.
+_SIDE_HEADS = {'googlenet': ('aux1', 'aux2'), 'inception_v3': ('AuxLogits',)}
+
+
+@MODELS.register_module(name='TorchvisionBackbone')
+def torchvision_backbone(
+    name: str, weights: str | None = None, checkpoint: str | Path | None = None, **kwargs: Any
+) -> nn.Module:
+    """A torchvision classifier whose last layer is replaced by the identity.
+
+    (N, 3, H, W) float -> (N, num_features), what the last layer would read. The sites are
+    torchvision's module names.
+
+    Args:
+        name: of torchvision's classification models.
+        weights: to download, by torchvision's name ('IMAGENET1K_V1', 'DEFAULT').
+        checkpoint: a local file of weights instead, see `load_weights`.
+        kwargs: of the model's builder in torchvision.
+
+    On the meta device no weights are read.
+
+    Raises:
+        InputError: unknown name, weights or option, both sources of weights, a failed download, or
+            a file that does not fit.
+    """
+    valid = list_models(module=torchvision.models)
+    if name not in valid:
+        raise InputError(f"TorchvisionBackbone: torchvision has no classifier '{name}'; {nearest(name, valid)}")
+    if weights is not None and checkpoint is not None:
+        raise InputError(f"TorchvisionBackbone '{name}': give weights or checkpoint, not both")
+    published = None if weights is None else _published(name, weights)
+    if on_meta():
+        published = None
+    if name in _SIDE_HEADS:
+        kwargs = {'aux_logits': False, 'init_weights': published is None and checkpoint is None, **kwargs}
+    try:
+        model = get_model(name, weights=published, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"TorchvisionBackbone '{name}': wrong option: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if published is None:
+            raise
+        raise InputError(
+            f"TorchvisionBackbone '{name}': weights '{weights}' could not be fetched ({error}); download "
+            f"{published.url} elsewhere and give checkpoint='FILE' instead of weights"
+        ) from error
+    path, width = _last_layer(model)
+    model.set_submodule(path, nn.Identity())
+    model.num_features = width
+    if checkpoint is not None:
+        load_weights(model, checkpoint, (path, *_SIDE_HEADS.get(name, ())))
+    return model
+
+
+def _published(name: str, weights: str) -> Any:
+    """The member of the model's enum of weights that `weights` names."""
+    known = get_model_weights(name).__members__
+    if weights not in known:
+        raise InputError(f"TorchvisionBackbone '{name}': no weights '{weights}'; {nearest(weights, known)}")
+    return known[weights]
+
+
+def _last_layer(model: nn.Module) -> tuple[str, int]:
+    """Path and input width of the layer that makes the logits.
+
+    The classifier around it stays: what comes before the last layer (flattening, a norm, hidden
+    layers) is part of the features.
+    """
+    root = next(part for part in ('fc', 'classifier', 'heads', 'head') if hasattr(model, part))
+    layers = [
+        (f'{root}.{path}'.rstrip('.'), layer)
+        for path, layer in model.get_submodule(root).named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    path, layer = layers[-1]
+    return path, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels

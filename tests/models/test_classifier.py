@@ -1,0 +1,216 @@
+"""Policy, backbone, head and loss meeting in `MixClassifier`; sites."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from openmix.errors import InputError
+from openmix.losses import mix_ce
+from openmix.mix import Mix
+from openmix.mixups import MixPolicy, Mixup
+from openmix.models.sites import Sites
+from openmix.registry import MODELS
+
+BACKBONE = dict(type='ThinResNet', depth=8, width=8)
+
+
+def classifier(policy=None, head=None, seed=0):
+    torch.manual_seed(seed)
+    return MODELS.build(
+        dict(
+            type='MixClassifier',
+            backbone=BACKBONE,
+            head=head or dict(type='LinearHead', num_classes=5),
+            policy=policy or dict(type='NoMix'),
+        )
+    )
+
+
+def batch(n=6):
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, 16, 16, generator=g), torch.randint(5, (n,), generator=g)
+
+
+def test_vanilla_is_plain_cross_entropy():
+    model = classifier()
+    x, y = batch()
+    expected = nn.functional.cross_entropy(model(x), y)
+    torch.testing.assert_close(model(x, y, mode='loss')['loss'], expected)
+
+
+@pytest.mark.parametrize('site', ['layer1', 'layer2', 'layer1.0'])
+def test_hidden_site_equals_manifold_mixup_by_hand(site):
+    model = classifier(dict(type='Mixup', alpha=1.0, sites=(site,))).eval()
+    x, y = batch()
+    torch.manual_seed(1)
+    loss = model(x, y, mode='loss')['loss']
+
+    torch.manual_seed(1)
+    policy = Mixup(alpha=1.0)
+    stored = []
+    handle = model.backbone.get_submodule(site).register_forward_hook(lambda m, a, out: _blend(policy, out, stored))
+    features = model.backbone(x)
+    handle.remove()
+    torch.testing.assert_close(loss, mix_ce(model.head(features), y, stored[0]))
+
+
+def _blend(policy, out, stored):
+    mixed, mix = policy(out)
+    stored.append(mix)
+    return mixed
+
+
+def test_input_is_mixed_without_a_hook():
+    model = classifier(dict(type='Mixup', alpha=1.0)).eval()
+    x, y = batch()
+    torch.manual_seed(3)
+    loss = model(x, y, mode='loss')['loss']
+    torch.manual_seed(3)
+    mixed, mix = Mixup(alpha=1.0)(x)
+    torch.testing.assert_close(loss, mix_ce(model(mixed), y, mix))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_sites_are_drawn_evenly():
+    policy = Mixup(sites=('', 'layer1', 'layer2'))
+    torch.manual_seed(0)
+    drawn = [policy.pick()[1] for _ in range(3000)]
+    for site in policy.sites:
+        assert abs(drawn.count(site) - 1000) < 4 * (3000 * 2 / 9) ** 0.5
+
+
+def test_prediction_is_not_mixed():
+    model = classifier(dict(type='Mixup', sites=('layer1',))).eval()
+    x, y = batch()
+    (out,) = model(x, y, torch.arange(6), mode='predict')
+    torch.testing.assert_close(out['logits'], model(x))
+    assert torch.equal(out['labels'], y)
+
+
+def test_a_copy_of_the_model_is_not_mixed_by_the_original():
+    model = classifier(dict(type='Mixup', sites=('layer1',))).eval()
+    x, _ = batch()
+    twin = copy.deepcopy(model)
+    before = twin(x)
+    with model.sites.armed('layer1', lambda z: z * 0):
+        model.backbone(x)
+    assert torch.equal(twin(x), before)
+
+
+def test_unknown_site_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'layer3'"):
+        classifier(dict(type='Mixup', sites=('layer4',)))
+
+
+def test_a_site_that_does_not_run_is_an_error():
+    class TwoPaths(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Identity(), nn.Identity()
+
+        def forward(self, x):
+            return self.used(x)
+
+    net = TwoPaths()
+    sites = Sites(net, ['unused'])
+    with pytest.raises(InputError, match="site 'unused' was not reached"), sites.armed('unused', lambda z: z):
+        net(torch.zeros(1))
+
+
+def test_a_policy_may_run_the_backbone_while_it_mixes():
+    model = classifier(dict(type='Mixup', sites=('layer1',))).eval()
+    x, _ = batch()
+    calls = []
+
+    def mix_fn(z):
+        calls.append(model.backbone(x).shape)
+        return z
+
+    with model.sites.armed('layer1', mix_fn):
+        model.backbone(x)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (dict(policy=dict(type='CutMx')), "did you mean 'CutMix'"),
+        (dict(head=dict(type='LinearHed', num_classes=5)), "did you mean 'LinearHead'"),
+        (dict(backbone=dict(type='ThinResnet')), "did you mean 'ThinResNet'"),
+        (dict(head=dict(type='LinearHead', num_classes=1)), 'at least 2'),
+    ],
+)
+def test_unknown_parts_are_one_line(change, line):
+    parts = dict(backbone=BACKBONE, head=dict(type='LinearHead', num_classes=5), policy=dict(type='NoMix'))
+    with pytest.raises(InputError, match=line):
+        MODELS.build(dict(type='MixClassifier', **{**parts, **change}))
+
+
+def test_dm_head_is_the_linear_head_with_the_decoupled_loss():
+    torch.manual_seed(0)
+    by_name = MODELS.build(dict(type='DMHead', in_features=8, num_classes=5, eta=0.3))
+    torch.manual_seed(0)
+    loss = dict(type='decoupled_ce', eta=0.3)
+    by_loss = MODELS.build(dict(type='LinearHead', in_features=8, num_classes=5, loss=loss))
+    features = torch.randn(6, 8)
+    mix = Mix.pairs(torch.randperm(6), torch.rand(6))
+    y = torch.randint(5, (6,))
+    assert torch.equal(
+        by_name.loss(by_name(features), y, mix),
+        by_loss.loss(by_loss(features), y, mix),
+    )
+
+
+class Learned(MixPolicy):
+    """Trains one number towards 2 and keeps a momentum copy of the head."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(()))
+        self.attached = 0
+
+    def attach(self, model):
+        self.attached += 1
+        self.momentum_head = copy.deepcopy(model.head).requires_grad_(False)
+
+    def forward(self, z, probe=None, pairs=None):
+        return z, Mix.none(len(z))
+
+    def own_losses(self, probe):
+        assert probe.model is not None
+        return {'loss_mixer': (self.level - 2).square()}
+
+    def after_step(self, model):
+        for old, new in zip(self.momentum_head.parameters(), model.head.parameters()):
+            old.lerp_(new, 0.5)
+
+
+def test_learned_policy_brings_its_own_loss_and_is_attached_when_built():
+    model = classifier(dict(type=Learned))
+    assert model.policy.attached == 1
+    losses = model(*batch(), mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert model.policy.level.grad.item() == -4
+    assert all(p.grad is not None for p in model.backbone.parameters())
+
+
+def test_loss_is_float32_under_autocast():
+    model = classifier(dict(type='Mixup'))
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = model(*batch(), mode='loss')['loss']
+    assert loss.dtype == torch.float32
+
+
+def test_compiled_backbone_is_still_mixed():
+    model = classifier(dict(type='Mixup', sites=('layer1',)))
+    torch._dynamo.reset()
+    model.backbone.compile(backend='eager')
+    x, y = batch()
+    torch.manual_seed(2)
+    compiled = model(x, y, mode='loss')['loss']
+    plain = classifier(dict(type='Mixup', sites=('layer1',)))
+    torch.manual_seed(2)
+    torch.testing.assert_close(compiled, plain(x, y, mode='loss')['loss'])
