@@ -115,11 +115,25 @@ class PairPolicy(MixPolicy):
             raise InputError(f'{type(self).__name__}: alpha must be > 0, got {alpha}; use NoMix for no mixing')
         if share not in ('sample', 'batch'):
             raise InputError(f"{type(self).__name__}: share must be 'sample' or 'batch', got {share!r}")
-        self.alpha, self.share, self.lam_range, self.fold = alpha, share, tuple(lam_range), fold
+        low, high = lam_range
+        self.alpha, self.share, self.lam_range, self.fold = alpha, share, (low, high), fold
 
     def draw_pairs(self, z: Tensor, pairs: Tensor | None) -> Tensor:
         """(N,) int64 partners: those given, or a random permutation of the batch."""
         return torch.randperm(len(z), device=z.device) if pairs is None else pairs
+
+    def grid(self, z: Tensor) -> tuple[int, int]:
+        """Height and width of `z`, for policies that cut images or feature maps.
+
+        Raises:
+            InputError: `z` is not (M, C, H, W).
+        """
+        if z.dim() != 4:
+            raise InputError(
+                f'{type(self).__name__} needs an (N, C, H, W) tensor, got {tuple(z.shape)}; '
+                f'choose sites that put out feature maps, not {self.sites}'
+            )
+        return z.shape[2], z.shape[3]
 
     def draw_lam(self, n: int, device: torch.device) -> Tensor:
         """(n,) float32 shares of the samples themselves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class OneOf(MixPolicy):
 
     def __init__(self, policies: Sequence[MixPolicy | dict], probs: Sequence[float] | None = None) -> None:
         super().__init__()
-        built = []
+        built: list[MixPolicy] = []
         for policy in policies:
             if isinstance(policy, dict):
                 find(MIXUPS, policy.get('type'))
@@ -41,12 +42,16 @@ class OneOf(MixPolicy):
             raise InputError(f'OneOf: {len(built)} policies need as many probabilities that sum to 1, got {probs}')
         self.probs = probs
 
+    def choices(self) -> list[MixPolicy]:
+        """The children, in the order of `probs`."""
+        return [cast(MixPolicy, policy) for policy in self.policies]
+
     def pick(self) -> tuple[MixPolicy, str]:
         drawn = int(torch.multinomial(torch.tensor(self.probs), 1))
-        return self.policies[drawn].pick()
+        return self.choices()[drawn].pick()
 
     def all_sites(self) -> set[str]:
-        return set().union(*(policy.all_sites() for policy in self.policies))
+        return set().union(*(policy.all_sites() for policy in self.choices()))
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix with a drawn child; in a training step the classifier calls the picked child itself."""
@@ -54,9 +59,9 @@ class OneOf(MixPolicy):
         return policy(z, probe, pairs)
 
     def attach(self, model: nn.Module) -> None:
-        for policy in self.policies:
+        for policy in self.choices():
             policy.attach(model)
 
     def after_step(self, model: nn.Module) -> None:
-        for policy in self.policies:
+        for policy in self.choices():
             policy.after_step(model)

@@ -1,0 +1,61 @@
+# Every target sets up what it needs in .venv; a second call reuses it.
+PYTHON ?= python3
+JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+# One thread a process: the tests run in as many processes as there are cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: help demo test quick check format bench docs clean
+
+help:
+	@echo 'make demo    train the quickstart table on real digits and open a leaderboard'
+	@echo 'make test    the whole test suite'
+	@echo 'make quick   the part of it that takes under a minute'
+	@echo 'make check   lint, format and types'
+	@echo 'make format  reformat the code'
+	@echo 'make bench   speed, as ratios from one run'
+	@echo 'make docs    the documentation, in docs/_build/html'
+
+.venv/installed: requirements.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'error: openmix needs Python 3.10 or newer; name one with make PYTHON=...' >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+.venv/checkers: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[check]'
+	@touch $@
+
+.venv/sphinx: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/python tools/benchmark.py run quickstart
+	$(BIN)/python tools/benchmark.py report quickstart
+
+test: .venv/installed
+	$(PYTEST)
+
+quick: .venv/installed
+	$(PYTEST) -m 'not slow'
+
+check: .venv/checkers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/checkers
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/run.py
+
+docs: .venv/sphinx
+	$(BIN)/sphinx-build -W -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+clean:
+	rm -rf .venv build dist *.egg-info docs/_build

@@ -1,0 +1,53 @@
+"""CutMix (Yun et al., ICCV 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from openmix.mix import Mix
+from openmix.mixups.base import PairPolicy, Probe
+from openmix.ops.boxes import box_edges, box_mask, cut_sizes, draw_centres
+from openmix.registry import MIXUPS
+
+
+@MIXUPS.register_module()
+class CutMix(PairPolicy):
+    """A box of the partner is pasted into the sample at the same place (algorithm 1).
+
+    The box's sides are sqrt(1 - lam) of the image's and its centre is uniform over the pixels; the
+    part outside the image is cut off. A box can be empty; the share is then exactly 1.
+
+    *Differs from the paper*: every sample has its own lam and box; `share='batch'` is the published
+    run's one lam and one box a batch.
+
+    Args:
+        alpha, share, lam_range, fold, sites: see `PairPolicy`; the bounds hold for the drawn lam,
+            before the clipped box corrects it.
+        correct_lam: label by the exact share of pixels kept, as published; False keeps the drawn lam.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        share: str = 'sample',
+        lam_range: tuple[float, float] = (0.0, 1.0),
+        fold: bool = False,
+        sites: Sequence[str] = ('',),
+        correct_lam: bool = True,
+    ) -> None:
+        super().__init__(alpha, share, lam_range, fold, sites)
+        self.correct_lam = correct_lam
+
+    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+        height, width = self.grid(z)
+        partner = self.draw_pairs(z, pairs)
+        n = len(partner)
+        lam = self.draw_lam(n, z.device)
+        boxes = lam[:1] if self.share == 'batch' else lam
+        centres = draw_centres(len(boxes), height, width, z.device)
+        low, high = box_edges(centres, cut_sizes(boxes, height, width), height, width)
+        mask = (~box_mask(low, high, height, width)).float().expand(n, -1, -1, -1)
+        mix = Mix.pairs(partner, mask.mean((1, 2, 3)) if self.correct_lam else lam, mask)
+        return mix.blend(z), mix

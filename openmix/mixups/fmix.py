@@ -1,0 +1,62 @@
+"""FMix (Harris et al., 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from openmix.errors import InputError, nearest
+from openmix.mix import Mix
+from openmix.mixups.base import PairPolicy, Probe
+from openmix.ops.fourier import low_pass_field, top_share, two_harmonics_field
+from openmix.registry import MIXUPS
+
+_FIELDS = {'isotropic': low_pass_field, 'two_harmonics': two_harmonics_field}
+
+
+@MIXUPS.register_module()
+class FMix(PairPolicy):
+    """The sample and its partner are cut along the level line of a random low-frequency field.
+
+    The lam * H * W pixels where the field is largest stay with the sample, rounded up or down by a
+    fair coin (section 4).
+
+    *Differs from the paper*: every sample has its own lam and mask (`share='batch'` is the published
+    run's one of both a batch), and the label share is the mask's exact mean, at most 1 / (H W) from
+    the drawn lam. `spectrum='two_harmonics'` is the official code's anisotropic spectrum.
+
+    Args:
+        alpha, share, lam_range, fold, sites: see `PairPolicy`.
+        decay: power by which the amplitude falls with the frequency.
+        spectrum: 'isotropic' or 'two_harmonics'.
+
+    Raises:
+        InputError: unknown spectrum; in forward, not an (N, C, H, W) tensor.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        share: str = 'sample',
+        lam_range: tuple[float, float] = (0.0, 1.0),
+        fold: bool = False,
+        sites: Sequence[str] = ('',),
+        decay: float = 3.0,
+        spectrum: str = 'isotropic',
+    ) -> None:
+        super().__init__(alpha, share, lam_range, fold, sites)
+        if spectrum not in _FIELDS:
+            raise InputError(f"FMix: unknown spectrum '{spectrum}'; {nearest(spectrum, _FIELDS)}")
+        self.decay, self.spectrum = decay, spectrum
+
+    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+        height, width = self.grid(z)
+        partner = self.draw_pairs(z, pairs)
+        n = len(partner)
+        lam = self.draw_lam(n, z.device)
+        masks = lam[:1] if self.share == 'batch' else lam
+        field = _FIELDS[self.spectrum](len(masks), height, width, self.decay, z.device)
+        mask = top_share(field, masks).float().expand(n, -1, -1, -1)
+        mix = Mix.pairs(partner, mask.mean((1, 2, 3)), mask)
+        return mix.blend(z), mix

@@ -1,0 +1,74 @@
+"""ResizeMix (Qin et al., 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from openmix.errors import InputError, nearest
+from openmix.mix import Mix
+from openmix.mixups.base import PairPolicy, Probe
+from openmix.ops.beta import draw_lam
+from openmix.ops.boxes import box_edges, box_mask, draw_centres, resize_bilinear, resize_nearest, scaled_sizes
+from openmix.registry import MIXUPS
+
+_RESIZES = {'nearest': resize_nearest, 'bilinear': resize_bilinear}
+
+
+@MIXUPS.register_module()
+class ResizeMix(PairPolicy):
+    """The whole partner, made smaller, is pasted into a random box of the sample (section 3.2).
+
+    The box's sides are tau of the image's, tau ~ U(scope), and its centre is uniform over the
+    pixels. A box that leaves the image is clipped and the partner is resized to what is left, so
+    its aspect can change. The label share is the share of pixels kept; a box can be empty.
+
+    *Differs from the paper*: every sample has its own box; `share='batch'` is the published run's
+    one box a batch. The paper does not name the interpolation; published runs took the nearest pixel.
+
+    Args:
+        alpha: tau is drawn from Beta(alpha, alpha) conditioned to `scope`; 1 is the paper's uniform draw.
+        share, sites: see `PairPolicy`.
+        scope: lowest and highest tau.
+        interpolation: 'nearest' or 'bilinear' (without antialiasing, pixel centres aligned).
+
+    Raises:
+        InputError: unknown interpolation or bad scope; in forward, not an (N, C, H, W) tensor.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        share: str = 'sample',
+        scope: tuple[float, float] = (0.1, 0.8),
+        interpolation: str = 'nearest',
+        sites: Sequence[str] = ('',),
+    ) -> None:
+        super().__init__(alpha, share, sites=sites)
+        low, high = scope
+        if not 0 <= low < high <= 1:
+            raise InputError(f'ResizeMix: scope must be 0 <= low < high <= 1, got {scope}')
+        if interpolation not in _RESIZES:
+            raise InputError(f"ResizeMix: unknown interpolation '{interpolation}'; {nearest(interpolation, _RESIZES)}")
+        self.scope, self.interpolation = (low, high), interpolation
+
+    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+        height, width = self.grid(z)
+        partner = self.draw_pairs(z, pairs)
+        n = len(partner)
+        k = 1 if self.share == 'batch' else n
+        sizes = scaled_sizes(self.draw_tau(k, z.device), height, width)
+        low, high = box_edges(draw_centres(k, height, width, z.device), sizes, height, width)
+        mask = (~box_mask(low, high, height, width)).float().expand(n, -1, -1, -1)
+        resized = _RESIZES[self.interpolation](z, partner, low.expand(n, 2), high.expand(n, 2))
+        mix = Mix.pairs(partner, mask.mean((1, 2, 3)), mask)
+        return mix.blend(z, resized), mix
+
+    def draw_tau(self, n: int, device: torch.device) -> Tensor:
+        """(n,) float32 ratios of the boxes' sides to the image's."""
+        low, high = self.scope
+        if self.alpha == 1:
+            return low + (high - low) * torch.rand(n, device=device)
+        return draw_lam(n, self.alpha, device, self.scope)

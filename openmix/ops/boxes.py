@@ -1,0 +1,124 @@
+"""Axis-aligned boxes of a batch: sizes, centres, clipped edges, masks, images resized into them; no host sync."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cut_sizes(lam: Tensor, height: int, width: int) -> Tensor:
+    """(N, 2) int64 heights and widths of boxes that cover 1 - lam of the image (CutMix, eq. 1).
+
+    Args:
+        lam: (N,) float in [0, 1].
+        height, width: of the image; both sides of a box are sqrt(1 - lam) of the image's, truncated.
+    """
+    return scaled_sizes((1 - lam).clamp_min(0).sqrt(), height, width)
+
+
+def scaled_sizes(ratio: Tensor, height: int, width: int) -> Tensor:
+    """(N, 2) int64 heights and widths of boxes whose sides are `ratio` (N,) of the image's, truncated."""
+    return torch.stack([ratio * height, ratio * width], 1).long()
+
+
+def draw_centres(n: int, height: int, width: int, device: torch.device | str | None = None) -> Tensor:
+    """(n, 2) int64 rows and columns, uniform over the pixels, from the default generator of `device`."""
+    rows = torch.randint(height, (n,), device=device)
+    return torch.stack([rows, torch.randint(width, (n,), device=device)], 1)
+
+
+def box_edges(centres: Tensor, sizes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """First and one-past-last row and column of each box after clipping to the image.
+
+    A box reaches size // 2 to both sides of its centre, so an odd size covers one pixel less, and
+    size 1 none, as in CutMix's algorithm.
+
+    Args:
+        centres: (N, 2) int64 rows and columns.
+        sizes: (N, 2) int64 heights and widths, >= 0.
+
+    Returns:
+        Two (N, 2) int64, both in [0, height] and [0, width].
+    """
+    half = sizes // 2
+    low, high = centres - half, centres + half
+    return _clip(low, height, width), _clip(high, height, width)
+
+
+def box_mask(low: Tensor, high: Tensor, height: int, width: int) -> Tensor:
+    """(N, 1, height, width) bool, true inside the boxes.
+
+    Args:
+        low, high: (N, 2) int64 first and one-past-last row and column, from `box_edges`.
+    """
+    rows = _inside(low[:, 0], high[:, 0], height)
+    columns = _inside(low[:, 1], high[:, 1], width)
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def resize_nearest(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(N, C, H, W) holding z[rows] resized into boxes, each output pixel one input pixel.
+
+    Outside a box the content is arbitrary but finite if `z` is.
+
+    Args:
+        z: (M, C, H, W).
+        rows: (N,) int64 into `z`.
+        low, high: (N, 2) int64 first and one-past-last row and column of each box.
+    """
+    height, width = z.shape[2:]
+    y = _source(low[:, 0], high[:, 0], height).floor().long().clamp(0, height - 1)
+    x = _source(low[:, 1], high[:, 1], width).floor().long().clamp(0, width - 1)
+    return _pick(z, rows, y, x)
+
+
+def resize_bilinear(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """As `resize_nearest`, each output pixel a blend of the four around its place, in `z`'s dtype."""
+    height, width = z.shape[2:]
+    y, y_share = _neighbours(low[:, 0], high[:, 0], height)
+    x, x_share = _neighbours(low[:, 1], high[:, 1], width)
+    y_next, x_next = (y + 1).clamp_max(height - 1), (x + 1).clamp_max(width - 1)
+    y_share, x_share = y_share[:, None, :, None].to(z.dtype), x_share[:, None, None, :].to(z.dtype)
+    above = torch.lerp(_pick(z, rows, y, x), _pick(z, rows, y, x_next), x_share)
+    below = torch.lerp(_pick(z, rows, y_next, x), _pick(z, rows, y_next, x_next), x_share)
+    return torch.lerp(above, below, y_share)
+
+
+def _pick(z: Tensor, rows: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """(N, C, H, W) with [n, c, i, j] = z[rows[n], c, y[n, i], x[n, j]]."""
+    height, width = z.shape[2:]
+    channels = torch.arange(z.shape[1], device=z.device)[:, None]
+    at = (y[:, :, None] * width + x[:, None, :]).flatten(1)
+    return z.flatten(2)[rows[:, None, None], channels, at[:, None]].unflatten(2, (height, width))
+
+
+def _clip(points: Tensor, height: int, width: int) -> Tensor:
+    rows, columns = points.unbind(1)
+    return torch.stack([rows.clamp(0, height), columns.clamp(0, width)], 1)
+
+
+def _inside(low: Tensor, high: Tensor, length: int) -> Tensor:
+    """(N, length) bool."""
+    at = torch.arange(length, device=low.device)
+    return (at >= low[:, None]) & (at < high[:, None])
+
+
+def _scale(low: Tensor, high: Tensor, length: int) -> Tensor:
+    """(N, 1) float32 input pixels an output pixel; empty boxes count as one pixel."""
+    size = (high - low).clamp_min(1)[:, None]
+    # A number over a tensor multiplies by the rounded reciprocal: now and then another nearest pixel.
+    return torch.full_like(size, length) / size
+
+
+def _source(low: Tensor, high: Tensor, length: int) -> Tensor:
+    """(N, length) float32 input coordinate of the near edge of every output pixel."""
+    at = torch.arange(length, device=low.device)
+    return (at - low[:, None]) * _scale(low, high, length)
+
+
+def _neighbours(low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Index (N, length) of the pixel before every output pixel's centre, and the share of the next."""
+    centre = _source(low, high, length) + 0.5 * _scale(low, high, length) - 0.5
+    centre = centre.clamp(0, length - 1)
+    before = centre.floor()
+    return before.long(), centre - before

@@ -1,0 +1,138 @@
+"""Fine-grained saliency (Montabone and Soto, 2010), as OpenCV computes it, for a batch on its device."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from openmix.errors import InputError
+
+_REACHES = (12, 24, 48, 28, 56, 112)
+_RGB_15_BIT = (9798, 19235, 3735)
+_BGR = torch.tensor((0.114, 0.587, 0.299)).tolist()  # as the nearest float32
+
+
+def fine_grained_saliency(images: Tensor) -> Tensor:
+    """Centre-surround contrast of every pixel over six neighbourhoods, brighter and darker together.
+
+    What OpenCV's `StaticSaliencyFineGrained` computes: gray bytes, smoothed twice by a 3 x 3
+    binomial kernel; per neighbourhood the pixel minus the mean of its neighbours, split into a
+    positive (on) and a negative (off) part, truncated to bytes; both summed over the neighbourhoods
+    and stretched to [0, 255]; on + off as a byte. The sum of a pixel that is bright in one
+    neighbourhood and dark in another can pass 255 and wraps, as OpenCV's does.
+
+    Args:
+        images: (N, 3, H, W) uint8 RGB, or (N, 1, H, W) uint8 gray.
+
+    Returns:
+        (N, H, W) uint8. Equal to OpenCV's map (given the same image in its BGR order) up to 256 x 256
+        pixels; beyond, OpenCV's float32 integral image rounds and this one does not.
+
+    Raises:
+        InputError: other dtype or shape.
+    """
+    if images.dtype != torch.uint8:
+        raise InputError(f'fine_grained_saliency: images must be uint8, got {images.dtype}; scale them to [0, 255]')
+    _check_channels(images)
+    gray = images.int()
+    if gray.shape[1] == 3:
+        red, green, blue = gray.unbind(1)
+        gray = (red * _RGB_15_BIT[0] + green * _RGB_15_BIT[1] + blue * _RGB_15_BIT[2] + (1 << 14)) >> 15
+    else:
+        gray = gray[:, 0]
+    for _ in range(2):
+        gray = (_smooth(gray) + 8) >> 4
+    return _contrast(_integral(gray, torch.int32), gray, 1.0)
+
+
+def byte_misread_saliency(images: Tensor) -> Tensor:
+    """What OpenCV's detector returns when it is handed float32 images instead of bytes.
+
+    Published SaliencyMix runs did so with normalised images. The gray image then stays float32 and
+    its neighbourhood means are right, but each pixel's own value is read as a byte: pixel (y, x)
+    takes byte x of row y's memory, which is byte x % 4 of the float at column x // 4.
+
+    Args:
+        images: (N, 3, H, W) floating RGB, which the detector takes for BGR, or (N, 1, H, W).
+
+    Returns:
+        (N, H, W) uint8.
+
+    Raises:
+        InputError: not floating, or other shape.
+    """
+    if not images.is_floating_point():
+        raise InputError(f'byte_misread_saliency: images must be floating, got {images.dtype}')
+    _check_channels(images)
+    gray = images.float()
+    if gray.shape[1] == 3:
+        blue, green, red = (channel.double() * share for channel, share in zip(gray.unbind(1), _BGR))
+        # OpenCV adds one channel at a time to a rounded sum; its low bits are the bytes read below.
+        gray = ((green.float() + blue).float() + red).float()
+    else:
+        gray = gray[:, 0]
+    for _ in range(2):
+        gray = _smooth(gray) / 16
+    # 2 ** 20: a fixed-point sum is exact and, unlike a float cumsum on a GPU, the same every time.
+    sums = _integral((gray * 2**20).round().long(), torch.int64)
+    misread = gray.contiguous().view(torch.uint8)[..., : gray.shape[-1]].int()
+    return _contrast(sums, misread, 2.0**-20)
+
+
+def _check_channels(images: Tensor) -> None:
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise InputError(f'saliency: images must be (N, 3, H, W) or (N, 1, H, W), got {tuple(images.shape)}')
+
+
+def _smooth(gray: Tensor) -> Tensor:
+    """16 times the 3 x 3 binomial average of (N, H, W), mirrored at the borders without repeating the edge."""
+    for dim in (2, 1):
+        length = gray.shape[dim]
+        at = torch.arange(length, device=gray.device)
+        before = gray.index_select(dim, (at - 1).abs().clamp_max(length - 1))
+        after = gray.index_select(dim, length - 1 - (length - 2 - at).abs().clamp_max(length - 1))
+        gray = before + after + 2 * gray
+    return gray
+
+
+def _integral(gray: Tensor, dtype: torch.dtype) -> Tensor:
+    """(N, H + 1, W + 1) sums of everything above and left of each corner."""
+    sums = gray.cumsum(1, dtype=dtype).cumsum(2, dtype=dtype)
+    return torch.nn.functional.pad(sums, (1, 0, 1, 0))
+
+
+def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
+    """(N, H, W) uint8 from the integral image, in multiples of `unit`, and the pixels' own values in [0, 255]."""
+    height, width = centre.shape[1:]
+    on, off = torch.zeros_like(centre), torch.zeros_like(centre)
+    # Neighbourhoods that reach past the image are the whole image: count them together.
+    for reach, times in Counter(min(r, max(height, width)) for r in _REACHES).items():
+        top, bottom = _window(height, reach, centre.device)
+        left, right = _window(width, reach, centre.device)
+        rows = sums.index_select(1, bottom) - sums.index_select(1, top)
+        total = rows.index_select(2, right) - rows.index_select(2, left)
+        others = (bottom - top)[:, None] * (right - left) - 1
+        mean = (total * unit - centre).float() / others
+        difference = centre - mean
+        on += times * _byte(difference.clamp_min(0))
+        off += times * _byte((-difference).clamp_min(0))
+    return ((_stretch(on) + _stretch(off)) & 255).to(torch.uint8)
+
+
+def _window(length: int, reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """First and one-past-last index of the neighbourhood of every index, each (length,)."""
+    at = torch.arange(length, device=device)
+    return (at - reach + 1).clamp(0, length), (at + reach + 1).clamp(0, length)
+
+
+def _stretch(sums: Tensor) -> Tensor:
+    """Scale (N, H, W) integers so that each image's largest is 255; all zeros stay zeros."""
+    share = sums.float() / sums.amax((1, 2), keepdim=True)
+    return _byte(255 * share.double())
+
+
+def _byte(value: Tensor) -> Tensor:
+    """Truncated to a byte as C does on the usual machines: wraps modulo 256, undefined values are 0."""
+    return value.nan_to_num(0, 0, 0).int() & 255

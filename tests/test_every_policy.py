@@ -1,0 +1,346 @@
+"""What holds for every registered policy. A new policy adds one row to POLICIES and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from openmix.errors import InputError
+from openmix.mix import Mix
+from openmix.mixups import MixPolicy, PairPolicy, Probe
+from openmix.registry import MIXUPS
+
+
+@dataclass(frozen=True)
+class Case:
+    """One setting of a policy.
+
+    Attributes:
+        options: the policy's arguments.
+        label: 'area' where the label share must be the mask's mean, 'drawn' where it need not.
+        moves: the policy resizes or moves its images, so a pixel of a partner comes from elsewhere in it.
+        draws: a seed changes the result.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    label: str = 'area'
+    moves: bool = False
+    draws: bool = True
+
+
+POLICIES: dict[str, list[Case]] = {
+    'NoMix': [Case(draws=False)],
+    'Mixup': [Case(), Case({'share': 'batch'}), Case({'alpha': 0.2, 'lam_range': (0.1, 0.9), 'fold': True})],
+    'CutMix': [Case(), Case({'share': 'batch', 'alpha': 0.2}), Case({'correct_lam': False}, label='drawn')],
+    'SaliencyMix': [
+        Case(),
+        Case({'share': 'batch'}),
+        Case({'share': 'batch', 'detector_input': 'float'}),
+        Case({'correct_lam': False}, label='drawn'),
+    ],
+    'FMix': [Case(), Case({'share': 'batch', 'spectrum': 'two_harmonics'}), Case({'spectrum': 'two_harmonics'})],
+    'ResizeMix': [
+        Case(moves=True),
+        Case({'share': 'batch', 'interpolation': 'bilinear'}, moves=True),
+        Case({'alpha': 2, 'scope': (0.3, 0.9)}, moves=True),
+    ],
+    'OneOf': [Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]})],
+}
+
+CASES = [pytest.param(name, case, id=f'{name}-{i}') for name, cases in POLICIES.items() for i, case in enumerate(cases)]
+every_case = pytest.mark.parametrize(('name', 'case'), CASES)
+DEVICES = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
+
+
+def build(name: str, case: Case) -> MixPolicy:
+    return MIXUPS.build({'type': name, **case.options})
+
+
+def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.rand(n, 3, height, width, generator=torch.Generator().manual_seed(n + height)).to(dtype)
+
+
+def run(
+    policy: MixPolicy, z: torch.Tensor, seed: int = 0, pairs: torch.Tensor | None = None
+) -> tuple[torch.Tensor, Mix]:
+    torch.manual_seed(seed)
+    probe = Probe(z, torch.arange(len(z), device=z.device) % 5)
+    return policy(z, probe, pairs)
+
+
+def pixel_shares(mix: Mix, z: torch.Tensor) -> torch.Tensor:
+    """(N, K, 1 or H, 1 or W) float64 share of every source in every pixel."""
+    if mix.mask is None:
+        return mix.weight.double()[:, :, None, None]
+    mask = mix.mask.double()
+    return torch.cat([mask, 1 - mask], 1) if mix.source.shape[1] == 2 else mask
+
+
+def check_mix(mix: Mix, z: torch.Tensor, case: Case, pairs: torch.Tensor | None = None) -> None:
+    """The `Mix` is well-formed and fits the batch."""
+    n = len(z) if pairs is None else len(pairs)
+    k = mix.source.shape[1]
+    assert mix.source.shape == mix.weight.shape == (n, k)
+    assert mix.source.dtype == torch.int64
+    assert mix.weight.dtype == torch.float32
+    assert mix.source.device == mix.weight.device == z.device
+    assert mix.source.min() >= 0
+    assert mix.source.max() < len(z)
+    assert mix.weight.min() >= 0
+    assert mix.weight.max() <= 1
+    torch.testing.assert_close(mix.weight.sum(1), torch.ones(n, device=z.device))
+    if k <= 2:
+        assert torch.equal(mix.source[:, 0], torch.arange(n, device=z.device))
+    if k == 2 and pairs is not None:
+        assert torch.equal(mix.partner, pairs)
+    if mix.mask is not None:
+        assert mix.mask.shape == (n, 1 if k == 2 else k, *z.shape[2:])
+        assert mix.mask.is_floating_point()
+        assert mix.mask.min() >= 0
+        assert mix.mask.max() <= 1
+        if case.label == 'area':
+            area = pixel_shares(mix, z).mean((2, 3)).float()
+            torch.testing.assert_close(mix.weight, area, rtol=0, atol=1e-5)
+
+
+def check_pixels(mixed: torch.Tensor, mix: Mix, z: torch.Tensor, case: Case) -> None:
+    """Every pixel is the shares' blend of its sources, recomputed in float64."""
+    shares = pixel_shares(mix, z).expand(-1, -1, *z.shape[2:])
+    wanted = (shares[:, :, None] * z.double()[mix.source]).sum(1)
+    tolerance = 1e-5 if z.dtype in (torch.float32, torch.float64) else 0.02
+    if case.moves:
+        still = (shares[:, :1] == 1).expand_as(wanted)
+        assert torch.equal(mixed[still], z[: len(mixed)][still])
+    else:
+        torch.testing.assert_close(mixed.double(), wanted, rtol=0, atol=tolerance)
+
+
+def check_contract(policy: MixPolicy, z: torch.Tensor, case: Case, pairs: torch.Tensor | None = None) -> None:
+    """One batch through one policy."""
+    before = z.clone()
+    mixed, mix = run(policy, z, pairs=pairs)
+    assert torch.equal(z, before), 'the input was written to'
+    assert mixed.shape == (len(z) if pairs is None else len(pairs), *z.shape[1:])
+    assert mixed.dtype == z.dtype
+    assert mixed.device == z.device
+    check_mix(mix, z, case, pairs)
+    check_pixels(mixed, mix, z, case)
+
+
+def check_constant_images(policy: MixPolicy, case: Case) -> None:
+    """Images of one colour each blend, on average over the pixels, to the label shares."""
+    colours = torch.linspace(0, 1, 9)
+    mixed, mix = run(policy, colours.view(9, 1, 1, 1).expand(9, 3, 16, 24).contiguous())
+    inside = (pixel_shares(mix, mixed) * colours.double()[mix.source][:, :, None, None]).sum(1, keepdim=True)
+    torch.testing.assert_close(mixed.double(), inside.expand_as(mixed), rtol=0, atol=1e-5)
+    if case.label == 'area':
+        label = (mix.weight * colours[mix.source]).sum(1)
+        torch.testing.assert_close(mixed.mean((1, 2, 3)), label, rtol=0, atol=1e-5)
+
+
+def check_seeds(policy: MixPolicy, case: Case) -> None:
+    """A seed repeats the result; another one changes it."""
+    z = draw_batch(8)
+    (first, mix), (again, mix_again), (other, _) = run(policy, z, 0), run(policy, z, 0), run(policy, z, 1)
+    assert torch.equal(first, again)
+    assert torch.equal(mix.source, mix_again.source)
+    assert torch.equal(mix.weight, mix_again.weight)
+    assert torch.equal(first, other) is not case.draws
+
+
+class NoSync(TorchDispatchMode):
+    """Raises where an operation would make the host wait for a device."""
+
+    waits = ('_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'is_nonzero', '_unique', 'lift_fresh')
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix('aten::')
+        if name.startswith(self.waits):
+            raise AssertionError(f'{name} makes the host wait for the device')
+        if name.startswith('index') and isinstance(args[1], list | tuple):
+            by_mask = [at for at in args[1] if at is not None and at.dtype in (torch.bool, torch.uint8)]
+            assert not by_mask, f'{name} by a mask makes the host wait for the device'
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def no_sync(monkeypatch):
+    """No value of a tensor reaches the host inside."""
+
+    def refuse(self, *args, **kwargs):
+        raise AssertionError('a tensor was copied to the host')
+
+    with monkeypatch.context() as patch, NoSync():
+        for name in ('item', 'tolist', 'numpy', 'cpu', '__bool__', '__int__', '__float__', '__index__', '__array__'):
+            patch.setattr(torch.Tensor, name, refuse)
+        yield
+
+
+def check_no_sync(policy: MixPolicy, monkeypatch) -> None:
+    z = draw_batch(6)
+    probe = Probe(z, torch.arange(6) % 3, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25))
+    child, _ = policy.pick()  # which child and which site is drawn on the host, before
+    with no_sync(monkeypatch):
+        child(z, probe)
+
+
+def test_every_policy_has_a_row_and_every_row_a_policy():
+    policies = {name for name in MIXUPS.module_dict if issubclass(MIXUPS.get(name), MixPolicy)}
+    assert policies == set(POLICIES)
+    assert all(POLICIES.values())
+
+
+def test_every_pair_policy_is_run_with_both_shares():
+    for name, cases in POLICIES.items():
+        if issubclass(MIXUPS.get(name), PairPolicy):
+            assert {case.options.get('share', 'sample') for case in cases} == {'sample', 'batch'}, name
+
+
+@every_case
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('n', [1, 2, 7, 8])
+def test_contract_for_any_batch_size(name, case, n, device):
+    check_contract(build(name, case).to(device), draw_batch(n).to(device), case)
+
+
+@every_case
+@pytest.mark.parametrize(('height', 'width'), [(16, 24), (24, 16), (32, 32)])
+def test_contract_for_any_image_size(name, case, height, width):
+    check_contract(build(name, case), draw_batch(5, height, width), case)
+
+
+@every_case
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+def test_contract_for_any_float(name, case, dtype):
+    check_contract(build(name, case), draw_batch(6, dtype=dtype), case)
+
+
+@every_case
+def test_contract_for_channels_last(name, case):
+    check_contract(build(name, case), draw_batch(6).contiguous(memory_format=torch.channels_last), case)
+
+
+@every_case
+def test_contract_for_given_pairs_over_a_longer_pool(name, case):
+    check_contract(build(name, case), draw_batch(9), case, pairs=torch.tensor([8, 5, 5, 0]))
+
+
+@every_case
+def test_constant_images_blend_to_the_label_share(name, case):
+    check_constant_images(build(name, case), case)
+
+
+@every_case
+def test_same_seed_same_result_other_seed_other_result(name, case):
+    check_seeds(build(name, case), case)
+
+
+@every_case
+def test_nothing_waits_for_the_device(name, case, monkeypatch):
+    check_no_sync(build(name, case), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    'wait',
+    [
+        lambda z: z.sum().item(),
+        lambda z: bool(z.sum() > 0),
+        lambda z: z[z > 0.5],
+        lambda z: torch.nonzero(z),
+        lambda z: z.numpy(),
+        lambda z: z + torch.tensor([1.0]),
+        lambda z: torch.arange(int(z.sum())),
+    ],
+    ids=['item', 'bool', 'mask', 'nonzero', 'numpy', 'constant', 'int'],
+)
+def test_the_guard_against_waiting_works(wait, monkeypatch):
+    with pytest.raises(AssertionError, match=r'wait for the device|copied to the host'), no_sync(monkeypatch):
+        wait(torch.rand(4, 3))
+
+
+@every_case
+def test_a_batch_share_is_one_for_all_samples_and_a_sample_share_is_not(name, case):
+    policy = build(name, case)
+    if not isinstance(policy, PairPolicy):
+        assert 'share' not in case.options
+        return
+    _, mix = run(policy, draw_batch(16))
+    one_share = bool((mix.lam == mix.lam[0]).all())
+    assert one_share == (policy.share == 'batch')
+    if mix.mask is not None:
+        assert bool((mix.mask == mix.mask[:1]).all()) == (policy.share == 'batch')
+
+
+@pytest.mark.parametrize('probs', [[0.5, 0.5], [0.2, 0.8], [1.0, 0.0], None])
+def test_one_of_draws_its_children_as_often_as_it_says(probs):
+    torch.manual_seed(0)
+    policy = MIXUPS.build(
+        {'type': 'OneOf', 'policies': [{'type': 'Mixup', 'sites': ('', 'layer1')}, {'type': 'CutMix'}], 'probs': probs}
+    )
+    first = sum(policy.pick()[0] is policy.choices()[0] for _ in range(2000))
+    wanted = 0.5 if probs is None else probs[0]
+    assert abs(first - 2000 * wanted) <= 4 * math.sqrt(2000 * wanted * (1 - wanted))
+    assert policy.all_sites() == {'', 'layer1'}
+
+
+@pytest.mark.parametrize('probs', [[0.5], [0.7, 0.7], [-0.5, 1.5]])
+def test_one_of_refuses_probabilities_that_do_not_fit(probs):
+    with pytest.raises(InputError, match='probabilities'):
+        MIXUPS.build({'type': 'OneOf', 'policies': [{'type': 'Mixup'}, {'type': 'CutMix'}], 'probs': probs})
+
+
+def test_one_of_names_the_nearest_policy():
+    with pytest.raises(InputError, match="did you mean 'CutMix'"):
+        MIXUPS.build({'type': 'OneOf', 'policies': [{'type': 'CutMx'}]})
+
+
+TOY = '''
+"""Stripes: every other row is the partner's."""
+
+import torch
+
+from openmix.mix import Mix
+from openmix.mixups.base import PairPolicy
+from openmix.registry import MIXUPS
+
+
+@MIXUPS.register_module()
+class ToyStripes(PairPolicy):
+    def forward(self, z, probe=None, pairs=None):
+        height, width = self.grid(z)
+        partner = self.draw_pairs(z, pairs)
+        mask = (torch.arange(height, device=z.device) % 2).float().view(1, 1, -1, 1)
+        mask = mask.expand(len(partner), 1, height, width)
+        mix = Mix.pairs(partner, mask.mean((1, 2, 3)), mask)
+        return mix.blend(z), mix
+'''
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A policy that somebody dropped in: one file, nothing else touched."""
+    (tmp_path / 'toy_stripes.py').write_text(TOY)
+    spec = importlib.util.spec_from_file_location('toy_stripes', tmp_path / 'toy_stripes.py')
+    MIXUPS.get('Mixup')  # what is there is imported before
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    yield 'ToyStripes'
+    MIXUPS.module_dict.pop('ToyStripes')
+
+
+def test_a_dropped_in_policy_passes_and_works_in_one_of(toy, monkeypatch):
+    inside = Case({'policies': [{'type': toy}, {'type': 'Mixup'}], 'probs': [1.0, 0.0]})
+    for name, case in ((toy, Case()), ('OneOf', inside)):
+        policy = build(name, case)
+        for z in (draw_batch(1), draw_batch(7), draw_batch(4, 16, 24), draw_batch(4, dtype=torch.bfloat16)):
+            check_contract(policy, z, case)
+        check_contract(policy, draw_batch(9), case, pairs=torch.tensor([8, 5, 5, 0]))
+        check_constant_images(policy, case)
+        check_seeds(policy, case)
+        check_no_sync(policy, monkeypatch)
