@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -79,7 +80,7 @@ _YamlLoader.add_implicit_resolver(
 )
 
 
-@register_handler(['yaml', 'yml'], force=True)
+@register_handler(['yaml', 'yml'])
 class _YamlHandler(BaseFileHandler):
     """Makes mmengine's Config read YAML through `_YamlLoader`."""
 
@@ -134,7 +135,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> Config:
     Raises:
         InputError: a key's parent does not exist in the recipe.
     """
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     replace = {k: v for k, v in overrides.items() if isinstance(v, Mapping) and v.get('_delete_')}
     for key, value in [*replace.items(), *((k, v) for k, v in overrides.items() if k not in replace)]:
         parent = _parent(cfg, key)

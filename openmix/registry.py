@@ -64,12 +64,14 @@ def _bind_loss(cfg: dict, registry: Registry) -> Any:
 LOSSES = Registry('loss', scope='openmix', locations=['openmix.losses'], build_func=_bind_loss)
 
 
-def find(registry: Registry, name: str | None) -> Any:
-    """The registered object of that name.
+def find(registry: Registry, name: Any) -> Any:
+    """The registered object of that name; a class or function stands for itself.
 
     Raises:
         InputError: nothing of that name is registered; the line names the nearest.
     """
+    if callable(name):
+        return name
     found = registry.get(name) if isinstance(name, str) else None
     if found is None:
         registry.import_from_location()

@@ -2,9 +2,9 @@
 
 import argparse
 import json
+import os
 
 from mmengine.config import DictAction
-from mmengine.dist import is_main_process
 
 from openmix.config import load_config, work_dir_of
 from openmix.engine import launch
@@ -30,7 +30,7 @@ def main() -> None:
     cfg = launch.prepare(load_config(args.config, args.cfg_options), args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
     metrics = launch.test(cfg, args.checkpoint, args.ema, args.out)
-    if is_main_process():
+    if int(os.environ.get('RANK', 0)) == 0:
         print(json.dumps(metrics))
 
 

@@ -1,7 +1,6 @@
 """Train a recipe: tools/train.py CONFIG [options]."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.config import DictAction
 
@@ -49,8 +48,7 @@ def main() -> None:
         return
     if args.resume:
         launch.resume_from(cfg, args.resume)
-    result = launch.train(cfg)
-    print(Path(result))
+    print(launch.train(cfg))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_distributed, is_main_process
+from mmengine.registry import init_default_scope
 
 from openmix.config import config_hash
 from openmix.engine.checkpoint import load_weights
@@ -35,6 +36,7 @@ def fill_from_data(cfg: Config) -> Config:
 
 def prepare(cfg: Config, launcher: str = 'none') -> Config:
     """Fill in what a recipe leaves to the data and the machine."""
+    init_default_scope(cfg.get('default_scope', 'openmix'))
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
     for hook in cfg.get('custom_hooks', []):
@@ -53,10 +55,17 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
 def train(cfg: Config) -> Path:
     """Train a prepared recipe; returns the path of its `result.json`."""
     result = Path(cfg.work_dir) / 'result.json'
-    if is_main_process():
-        result.unlink(missing_ok=True)
+    result.unlink(missing_ok=True)
     Runner.from_cfg(cfg).train()
+    leave_group()
     return result
+
+
+def leave_group() -> None:
+    """Part from the other processes together: gloo aborts those whose peers exit first."""
+    if is_distributed():
+        barrier()
+        torch.distributed.destroy_process_group()
 
 
 def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
@@ -109,6 +118,7 @@ def test(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = None
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({'checkpoint': str(checkpoint), 'ema': ema, 'metrics': metrics}, indent=1)
         write_text(Path(out), text + '\n')
+    leave_group()
     return metrics
 
 

@@ -1,0 +1,5 @@
+"""Published tables as data: expand one into cells, run them, print ours beside theirs."""
+
+from openmix.benchmark.table import Cell, Table, load_table
+
+__all__ = ['Cell', 'Table', 'load_table']

@@ -1,0 +1,54 @@
+"""Pictures of mixed batches: `tools/show_mix.py` on one cell of every row."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmix.benchmark.records import Record
+from openmix.benchmark.table import Cell
+from openmix.config import config_hash, tools_path
+
+_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A batch mixed as one row does: a PNG, or the reason why there is none."""
+
+    row: str
+    png: bytes | None
+    why_not: str = ''
+
+
+def draw_pictures(records: Sequence[Record], work_dir: Path, script: Path | None = None) -> list[Picture]:
+    """One picture a row, of its first column; drawn once for a config and kept in `pictures/`.
+
+    Args:
+        script: takes `CONFIG --out FILE`; `tools/show_mix.py` unless given.
+    """
+    first = {record.cell.row: record.cell for record in reversed(records)}
+    cells = [first[row] for row in dict.fromkeys(record.cell.row for record in records)]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(lambda cell: _draw(cell, work_dir, script or tools_path('show_mix.py')), cells))
+
+
+def _draw(cell: Cell, work_dir: Path, script: Path) -> Picture:
+    stem = work_dir / 'pictures' / f'{cell.folder.replace("/", "_")}_{config_hash(cell.resolve())}'
+    config, out = Path(f'{stem}.py'), Path(f'{stem}.png')
+    if not out.is_file():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(cell.config_text(), encoding='utf-8')
+        command = [sys.executable, str(script), str(config), '--out', str(out)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return Picture(cell.row, None, f'{script.name} took more than {_TIMEOUT_S} s')
+        if done.returncode or not out.is_file():
+            last = (done.stderr.strip().splitlines() or [f'{script.name} wrote no picture'])[-1]
+            return Picture(cell.row, None, last)
+    return Picture(cell.row, out.read_bytes())

@@ -1,0 +1,87 @@
+"""What every data set answers: whole batches of uint8 images, labels and sample ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from openmix.data.facts import Facts
+from openmix.data.splits import choose_rows
+
+
+class ImageDataset(Dataset):
+    """Labelled images that answer a batch at once, so that a loader costs one call a batch.
+
+    Args:
+        facts: what the data set is.
+        labels: (N,) int64 of the images of this split.
+    """
+
+    def __init__(self, facts: Facts, labels: Tensor) -> None:
+        self.known, self.labels = facts, labels
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """What a data set built with the same arguments is, without reading its images."""
+        raise NotImplementedError
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """The facts as mmengine's evaluators and visualisers expect them."""
+        return asdict(self.known)
+
+    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of these samples, uint8 (n, 3, H, W), and which of them could be read, (n,) int64 in 0..n-1."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        """Renew the per-image draws; a data set without any has nothing to do."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
+        """A batch: `inputs` uint8 (n, 3, H, W), `labels` (n,) int64, `ids` (n,) int64, the indices themselves."""
+        ids = torch.as_tensor(indices, dtype=torch.int64)
+        inputs, readable = self.images(ids)
+        ids = ids[readable]
+        return {'inputs': inputs, 'labels': self.labels[ids], 'ids': ids}
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One sample: `inputs` uint8 (3, H, W), `labels` and `ids` int64 scalars."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'sample {index} of {len(self)}')
+        return {key: value[0] for key, value in self.__getitems__([index % len(self)]).items()}
+
+
+class ArrayDataset(ImageDataset):
+    """Images held in memory as one array.
+
+    Args:
+        facts: what the data set is.
+        images: uint8 (M, 3, H, W), all images of an official half; may be mapped from a file.
+        labels: (M,) int64.
+        split, val_fraction, split_seed, subset: which of them to take, see `choose_rows`.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        images: Tensor,
+        labels: Tensor,
+        split: str,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        subset: int | None = None,
+    ) -> None:
+        # Rows instead of a copy: a mapped file stays one file, shared by every process.
+        self.array, self.rows = images, choose_rows(labels, split, val_fraction, split_seed, subset)
+        super().__init__(facts, labels[self.rows])
+
+    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.array.index_select(0, self.rows[indices]), torch.arange(len(indices))

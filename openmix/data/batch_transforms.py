@@ -1,0 +1,242 @@
+"""Random crops and flips of a whole batch, on its device: every sample draws its own, nothing waits for the host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from openmix.data.facts import as_size
+from openmix.errors import InputError, nearest
+from openmix.registry import TRANSFORMS
+
+_MODES = ('reflect', 'zero')
+_KERNELS = {'bilinear': 1.0, 'bicubic': 2.0}  # half widths in pixels
+_TRIES = 10
+
+
+def shift_crop(x: Tensor, top: Tensor, left: Tensor, mode: str = 'reflect') -> Tensor:
+    """A window of the size of each image, moved by its own offset over the padded image.
+
+    Args:
+        x: (N, C, H, W), any dtype.
+        top, left: (N,) int64, may be negative; at most H - 1 and W - 1 in size to reflect.
+        mode: 'reflect' mirrors around the border pixel, 'zero' is black outside.
+
+    Returns:
+        (N, C, H, W) in the dtype of `x`.
+    """
+    n, c, h, w = x.shape
+    rows = torch.arange(h, device=x.device) + top[:, None]
+    cols = torch.arange(w, device=x.device) + left[:, None]
+    if mode == 'reflect':
+        inside = None
+        rows, cols = _mirror(rows, h), _mirror(cols, w)
+    else:
+        inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
+        rows, cols = rows.clamp(0, h - 1), cols.clamp(0, w - 1)
+    flat = (rows[:, :, None] * w + cols[:, None, :]).view(n, 1, h * w).expand(n, c, h * w)
+    out = x.reshape(n, c, h * w).gather(2, flat).view(n, c, h, w)
+    return out if inside is None else out.masked_fill(~inside[:, None], 0)
+
+
+def _mirror(index: Tensor, length: int) -> Tensor:
+    """Indices in -(length - 1)..2 (length - 1) folded back into 0..length - 1 without repeating the border."""
+    last = length - 1
+    return last - (last - index.abs()).abs()
+
+
+def flip(x: Tensor, which: Tensor) -> Tensor:
+    """(N, C, H, W) with the images that `which` (N,) bool names mirrored left to right."""
+    return torch.where(which[:, None, None, None], x.flip(-1), x)
+
+
+def draw_boxes(
+    n: int,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    device: torch.device | str | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height and width of random boxes inside an image, each (n,) int64 on `device`.
+
+    The area share is uniform in `scale`, the logarithm of width / height in that of `ratio`; the
+    first of ten draws that fits is taken, else the largest centred box of a permitted ratio
+    (Szegedy et al., CVPR 2015, as torchvision draws it).
+    """
+    area = height * width * torch.empty(n, _TRIES, device=device).uniform_(*scale)
+    aspect = torch.empty(n, _TRIES, device=device).uniform_(math.log(ratio[0]), math.log(ratio[1])).exp()
+    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    first = fits.to(torch.int8).argmax(1, keepdim=True)
+    w, h, any_fits = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0], fits.any(1)
+    whole_h = min(height, round(width / ratio[0]))
+    whole_w = min(width, round(height * ratio[1]))
+    u = torch.rand(2, n, device=device)
+    h, w = h.clamp(1, height), w.clamp(1, width)
+    top = torch.where(any_fits, (u[0] * (height - h + 1)).floor().minimum(height - h), (height - whole_h) // 2)
+    left = torch.where(any_fits, (u[1] * (width - w + 1)).floor().minimum(width - w), (width - whole_w) // 2)
+    h, w = torch.where(any_fits, h, whole_h), torch.where(any_fits, w, whole_w)
+    return top.long(), left.long(), h.long(), w.long()
+
+
+def resized_crop(
+    x: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: tuple[int, int],
+    interpolation: str = 'bicubic',
+) -> Tensor:
+    """Cut one box out of each image and resize it, as Pillow does: antialiased, nothing from outside the box.
+
+    One matrix product per axis, so boxes of all sizes go together. Within one grey level of Pillow's,
+    except that Pillow may take the axes in the other order where one grows and one shrinks.
+
+    Args:
+        x: (N, C, H, W), uint8 or floating in [0, 1].
+        top, left, height, width: (N,) int64, boxes inside the images.
+        size: (H', W') of the result.
+        interpolation: 'bilinear' or 'bicubic'.
+
+    Returns:
+        (N, C, H', W') in the dtype of `x`.
+    """
+    rows = _resize_matrix(top, height, x.shape[2], size[0], interpolation)
+    cols = _resize_matrix(left, width, x.shape[3], size[1], interpolation)
+    white = 255 if x.dtype == torch.uint8 else 1
+    # Half-precision weights would be off by whole grey levels.
+    with _full_precision(x.device.type):
+        # Cubic weights overshoot; Pillow clips after each axis, and the result depends on it.
+        across = (x.float() @ cols.mT[:, None]).clamp_(0, white)
+        out = (rows[:, None] @ across).clamp_(0, white)
+    return out.round_().to(torch.uint8) if x.dtype == torch.uint8 else out.to(x.dtype)
+
+
+def _full_precision(device_type: str) -> AbstractContextManager:
+    """Autocast off, on devices that know it (meta does not)."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
+def _resize_matrix(start: Tensor, length: Tensor, full: int, out: int, interpolation: str) -> Tensor:
+    """(N, out, full) float32: row i holds the weights of the source pixels of output pixel i."""
+    scale = (length.float() / out)[:, None, None]
+    stretch = scale.clamp(min=1)
+    pixel = torch.arange(full, device=start.device)[None, None]
+    centre = (torch.arange(out, device=start.device) + 0.5)[None, :, None] * scale
+    own = pixel - start[:, None, None]
+    away = ((own + 0.5 - centre) / stretch).abs()
+    if interpolation == 'bilinear':
+        weight = (1 - away).clamp(min=0)
+    else:  # Keys' cubic with a = -1/2
+        near = (1.5 * away - 2.5) * away * away + 1
+        far = ((-0.5 * away + 2.5) * away - 4) * away + 2
+        weight = torch.where(away < 1, near, torch.where(away < _KERNELS['bicubic'], far, 0.0))
+    weight = weight * ((own >= 0) & (own < length[:, None, None]))
+    return weight / weight.sum(-1, keepdim=True)
+
+
+@TRANSFORMS.register_module()
+class BatchRandomCrop(nn.Module):
+    """A crop of the size of the image out of the padded image, drawn for every sample.
+
+    Args:
+        padding: pixels on every side.
+        mode: 'reflect' or 'zero'.
+
+    Raises:
+        InputError: an argument is out of range, or the padding is not smaller than the image.
+    """
+
+    def __init__(self, padding: int = 4, mode: str = 'reflect') -> None:
+        super().__init__()
+        if mode not in _MODES:
+            raise InputError(f"BatchRandomCrop: unknown mode '{mode}'; {nearest(mode, _MODES)}")
+        if padding < 0:
+            raise InputError(f'BatchRandomCrop: padding must be >= 0, got {padding}')
+        self.padding, self.mode = padding, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
+        if self.padding >= min(x.shape[2:]):
+            raise InputError(
+                f'BatchRandomCrop: padding {self.padding} must be smaller than the image, {x.shape[2]}x{x.shape[3]}'
+            )
+        top, left = torch.randint(-self.padding, self.padding + 1, (2, len(x)), device=x.device)
+        return shift_crop(x, top, left, self.mode)
+
+    def extra_repr(self) -> str:
+        return f'padding={self.padding}, mode={self.mode!r}'
+
+
+@TRANSFORMS.register_module()
+class BatchRandomFlip(nn.Module):
+    """Mirror each image left to right with probability `p`.
+
+    Raises:
+        InputError: p is not a probability.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise InputError(f'BatchRandomFlip: p must be in [0, 1], got {p}')
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
+        return flip(x, torch.rand(len(x), device=x.device) < self.p)
+
+    def extra_repr(self) -> str:
+        return f'p={self.p}'
+
+
+@TRANSFORMS.register_module()
+class BatchRandomResizedCrop(nn.Module):
+    """A random box of each image, resized: torchvision's `RandomResizedCrop` for a batch.
+
+    Args:
+        size: one side or (H, W) of the result; None: that of the image.
+        scale: bounds of the box's share of the area.
+        ratio: bounds of its width / height.
+        interpolation: 'bilinear' or 'bicubic', both antialiased as Pillow's.
+
+    Raises:
+        InputError: bounds or interpolation are not valid.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] | None = None,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+    ) -> None:
+        super().__init__()
+        if interpolation not in _KERNELS:
+            raise InputError(
+                f"BatchRandomResizedCrop: unknown interpolation '{interpolation}'; {nearest(interpolation, _KERNELS)}"
+            )
+        if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
+            raise InputError(
+                f'BatchRandomResizedCrop: needs 0 < scale <= 1 and 0 < ratio, lowest first, got {scale} and {ratio}'
+            )
+        self.size = None if size is None else as_size(size)
+        self.scale, self.ratio = (scale[0], scale[1]), (ratio[0], ratio[1])
+        self.interpolation = interpolation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H', W') in the same dtype."""
+        height, width = x.shape[2:]
+        boxes = draw_boxes(len(x), height, width, self.scale, self.ratio, x.device)
+        return resized_crop(x, *boxes, self.size or (height, width), self.interpolation)
+
+    def extra_repr(self) -> str:
+        return f'size={self.size}, scale={self.scale}, ratio={self.ratio}, interpolation={self.interpolation!r}'

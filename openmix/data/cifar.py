@@ -1,0 +1,122 @@
+"""CIFAR-10 and CIFAR-100, read and downloaded by torchvision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.error import URLError
+
+import torch
+from mmengine.dist import barrier, is_main_process
+from torch import Tensor
+
+from openmix.data.base import ArrayDataset
+from openmix.data.facts import Facts
+from openmix.data.splits import source_split
+from openmix.errors import InputError
+from openmix.registry import DATASETS
+
+CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR100_CLASSES = tuple(_CIFAR100.split())
+
+
+def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+    """One official half as images uint8 (N, 3, 32, 32) and labels (N,) int64; files are checked by their sums.
+
+    Args:
+        name: torchvision's class, 'CIFAR10' or 'CIFAR100'.
+        root: the folder that holds `cifar-10-batches-py` or `cifar-100-python`.
+        train: the training half, else the test half.
+        download: fetch the files where they are missing.
+
+    Raises:
+        InputError: files are missing and not asked for, cannot be downloaded, or are damaged.
+    """
+    from torchvision import datasets  # slow to import; the facts above need none of it
+
+    reader = getattr(datasets, name)
+    files = [file for file, *_ in (*reader.train_list, *reader.test_list)] + [reader.meta['filename']]
+    paths = [root / reader.base_folder / file for file in files]
+    if download and not all(path.exists() for path in paths):
+        if is_main_process():
+            root.mkdir(parents=True, exist_ok=True)
+            try:
+                reader(str(root), train=train, download=True)
+            except (OSError, URLError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(
+                    f'{name}: cannot download {reader.url} ({reason}); put {reader.filename} under {root} yourself'
+                ) from error
+        barrier()
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                f'{name}: {path} is missing; unpack {reader.url} under {root}, '
+                'or add --cfg-options train_dataloader.dataset.download=True'
+            )
+    try:
+        half = reader(str(root), train=train)
+    except (RuntimeError, OSError, EOFError) as error:
+        raise InputError(
+            f'{name}: a file under {paths[0].parent} is damaged; delete that folder and fetch it again'
+        ) from error
+    # torchvision shows channels last what the files hold channels first: back to a contiguous view, no copy.
+    return torch.from_numpy(half.data.transpose(0, 3, 1, 2)).contiguous(), torch.tensor(half.targets)
+
+
+class _Cifar(ArrayDataset):
+    """What both data sets share.
+
+    Args:
+        root: the folder that holds the unpacked official Python version.
+        split: 'train', 'val' (needs `val_fraction`) or 'test'.
+        download: fetch the files where they are missing.
+        val_fraction: share of each class held out of the training images.
+        split_seed: draws the held-out images and the subset.
+        subset: take only that many images, balanced over the classes.
+
+    Raises:
+        InputError: the files are missing or damaged, or the split does not exist.
+    """
+
+    FACTS: ClassVar[Facts]
+
+    def __init__(
+        self,
+        root: str,
+        split: str = 'train',
+        download: bool = False,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        subset: int | None = None,
+    ) -> None:
+        name = self.FACTS.name
+        images, labels = read_cifar(name, Path(root), source_split(name, split, val_fraction) == 'train', download)
+        super().__init__(self.FACTS, images, labels, split, val_fraction, split_seed, subset)
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        return cls.FACTS
+
+
+@DATASETS.register_module()
+class CIFAR10(_Cifar):
+    """CIFAR-10: 50,000 and 10,000 images of 32 x 32, 10 classes. Arguments: see `_Cifar`."""
+
+    FACTS = Facts('CIFAR10', CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (32, 32))
+
+
+@DATASETS.register_module()
+class CIFAR100(_Cifar):
+    """CIFAR-100: 50,000 and 10,000 images of 32 x 32, 100 classes. Arguments: see `_Cifar`."""
+
+    FACTS = Facts('CIFAR100', CIFAR100_CLASSES, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), (32, 32))

@@ -1,0 +1,53 @@
+"""Digits: 1,797 small real images that come with scikit-learn; nothing to download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from openmix.data.base import ArrayDataset
+from openmix.data.facts import Facts
+from openmix.data.splits import every_nth_of_class, source_split
+from openmix.registry import DATASETS
+
+FACTS = Facts('Digits', tuple('0123456789'), (0.3051,) * 3, (0.3188,) * 3, (16, 16))
+
+
+def read_digits() -> tuple[Tensor, Tensor]:
+    """All images, uint8 (1797, 3, 16, 16) upsampled from 8 x 8, and their labels (1797,) int64."""
+    from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
+
+    raw = load_digits()
+    grey = torch.from_numpy(raw.images).float()[:, None] * (255 / 16)
+    grey = F.interpolate(grey, size=FACTS.size, mode='bilinear', align_corners=False)
+    return grey.round().to(torch.uint8).repeat(1, 3, 1, 1), torch.from_numpy(raw.target).long()
+
+
+@DATASETS.register_module()
+class Digits(ArrayDataset):
+    """Handwritten digits at 16 x 16, 10 classes; every fifth image of a class is a test image.
+
+    Args:
+        split: 'train', 'val' (needs `val_fraction`) or 'test'.
+        val_fraction: share of each class held out of the training images.
+        split_seed: draws the held-out images and the subset.
+        subset: take only that many images, balanced over the classes.
+
+    Raises:
+        InputError: the split or the fraction does not exist.
+    """
+
+    def __init__(
+        self, split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, subset: int | None = None
+    ) -> None:
+        source = source_split('Digits', split, val_fraction)
+        images, labels = read_digits()
+        chosen = every_nth_of_class(labels, 5) == (source == 'test')
+        super().__init__(FACTS, images[chosen], labels[chosen], split, val_fraction, split_seed, subset)
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        return FACTS

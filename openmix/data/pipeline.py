@@ -1,0 +1,120 @@
+"""Transforms of single images, named in a recipe: torchvision's v2 as `torchvision/Name`, mmcv's by their own name."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from openmix.data.decode import as_array
+from openmix.errors import InputError, nearest
+from openmix.registry import TRANSFORMS, find
+
+_LOADERS = ('LoadImageFromFile', 'LoadAnnotations')
+
+for _name, _cls in inspect.getmembers(v2, inspect.isclass):
+    if issubclass(_cls, v2.Transform):
+        TRANSFORMS.register_module(name=f'torchvision/{_name}', module=_cls)
+
+
+def build_pipeline(steps: Sequence[dict]) -> list[Callable]:
+    """The transforms of a recipe's list, nested lists included (`torchvision/RandomApply`).
+
+    `interpolation` may be given by name, as in 'bicubic'.
+
+    Raises:
+        InputError: a name or an argument is unknown.
+    """
+    import mmcv.transforms  # noqa: F401  # registers mmcv's; imports OpenCV, which only pipelines need
+
+    return [_build(dict(step)) for step in steps]
+
+
+def _build(step: dict) -> Callable:
+    name = step.get('type')
+    if name in _LOADERS:
+        raise InputError(f"pipeline: the data set loads the images itself; remove '{name}'")
+    find(TRANSFORMS, name)
+    if isinstance(step.get('interpolation'), str):
+        modes = [mode.value for mode in InterpolationMode]
+        if step['interpolation'] not in modes:
+            raise InputError(
+                f"{name}: unknown interpolation '{step['interpolation']}'; {nearest(step['interpolation'], modes)}"
+            )
+        step['interpolation'] = InterpolationMode(step['interpolation'])
+    if 'transforms' in step:
+        step['transforms'] = [_build(dict(inner)) for inner in step['transforms']]
+    try:
+        return TRANSFORMS.build(step)
+    except (TypeError, ValueError) as error:
+        raise InputError(f'{name}: {str(error).splitlines()[0]}') from error
+
+
+def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1, path: str = '') -> Tensor:
+    """One image through all transforms.
+
+    mmcv's transforms get a dict with the image under 'img' as RGB (H, W, 3); all others get the
+    image itself, as Pillow's or as a tensor.
+
+    Returns:
+        uint8 (3, H, W).
+
+    Raises:
+        InputError: the result is not a uint8 RGB image.
+    """
+    from mmcv.transforms import BaseTransform
+
+    current: Any = image
+    for step in steps:
+        if isinstance(step, BaseTransform):
+            pixels = _to_tensor(current).permute(1, 2, 0).contiguous().numpy()
+            results = step(
+                {'img': pixels, 'img_shape': pixels.shape[:2], 'ori_shape': pixels.shape[:2]}
+                | {'gt_label': label, 'img_path': path}
+            )
+            current = results.get('img') if isinstance(results, dict) else None
+        else:
+            current = step(_to_tensor(current) if isinstance(current, np.ndarray) else current)
+    return _to_tensor(current)
+
+
+def _to_tensor(image: Any) -> Tensor:
+    """uint8 (3, H, W) of an image in any form that a transform may return."""
+    if isinstance(image, Image.Image):
+        return torch.from_numpy(as_array(image.convert('RGB')).copy())
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3:
+        return image.as_subclass(Tensor)
+    got = f'{tuple(image.shape)} {image.dtype}' if hasattr(image, 'dtype') else type(image).__name__
+    raise InputError(
+        f'pipeline: a transform must leave a uint8 RGB image, got {got}; the preprocessor scales and normalises'
+    )
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Put the CPU generators of torch, NumPy and Python back as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+def seed_generators(seed: int, epoch: int, sample: int) -> None:
+    """Make the next CPU draws a function of (seed, epoch, sample), whichever library draws them."""
+    words = np.random.SeedSequence((seed, epoch, sample)).generate_state(4)
+    torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2])
+    random.seed(int(words[3]))

@@ -1,0 +1,98 @@
+"""Which images belong to a split: pure functions of the labels and a seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from openmix.errors import InputError, nearest
+
+SPLITS = ('train', 'val', 'test')
+
+
+def rank_in_class(labels: Tensor, order: Tensor | None = None) -> Tensor:
+    """(N,) int64, how many samples of the same class come before each one.
+
+    Args:
+        labels: (N,) int64.
+        order: (N,) permutation that says who comes first; None: as they stand.
+    """
+    order = torch.arange(len(labels)) if order is None else order
+    by_class = order[torch.sort(labels[order], stable=True).indices]
+    counts = torch.bincount(labels)
+    starts = counts.cumsum(0) - counts
+    ranks = torch.empty_like(labels)
+    ranks[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
+    return ranks
+
+
+def every_nth_of_class(labels: Tensor, n: int) -> Tensor:
+    """(N,) bool, true for every n-th sample of each class."""
+    return rank_in_class(labels) % n == n - 1
+
+
+def holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows kept and rows held out, both ascending int64: the same share of every class, drawn by `seed`.
+
+    Args:
+        labels: (N,) int64.
+        fraction: share held out of every class, rounded to whole images.
+        seed: the draw is a function of this and the labels alone.
+
+    Raises:
+        InputError: the fraction is not in [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f'val_fraction must be in [0, 1), got {fraction}')
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    quota = (torch.bincount(labels) * fraction).round().long()
+    held = rank_in_class(labels, order) < quota[labels]
+    return torch.nonzero(~held)[:, 0], torch.nonzero(held)[:, 0]
+
+
+def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
+    """(n,) ascending int64 rows, drawn by `seed`: class counts differ by at most one while classes last.
+
+    A smaller subset of the same seed lies inside a larger one.
+
+    Raises:
+        InputError: n is not in [1, N].
+    """
+    if not 1 <= n <= len(labels):
+        raise InputError(f'subset must be between 1 and the {len(labels)} images of the split, got {n}')
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    ranks = rank_in_class(labels, order)
+    return order[torch.sort(ranks[order], stable=True).indices[:n]].sort().values
+
+
+def source_split(name: str, split: str, val_fraction: float) -> str:
+    """The official half that a split is cut from: 'train' or 'test'.
+
+    Raises:
+        InputError: there is no such split, or nothing is held out for 'val'.
+    """
+    if split not in SPLITS:
+        raise InputError(f"{name} has no split '{split}'; {nearest(split, SPLITS)}")
+    if split == 'val' and val_fraction == 0:
+        raise InputError(
+            f"{name} has no official split 'val'; set val_fraction=0.1 here and in the training data set, "
+            "or use split='test'"
+        )
+    return 'test' if split == 'test' else 'train'
+
+
+def choose_rows(labels: Tensor, split: str, val_fraction: float, split_seed: int, subset: int | None) -> Tensor:
+    """(n,) ascending int64 rows of the official half `labels` that make up a split.
+
+    Args:
+        labels: (N,) int64 of all images of the official half.
+        split: 'val' takes the held-out images, 'train' the others; any other name all of them.
+        val_fraction: share of each class held out of the training half.
+        split_seed: draws the held-out images and the subset.
+        subset: take only that many images, balanced over the classes; None: all.
+    """
+    rows = torch.arange(len(labels))
+    if split in ('train', 'val') and val_fraction:
+        rest, held = holdout(labels, val_fraction, split_seed)
+        rows = held if split == 'val' else rest
+    return rows if subset is None else rows[balanced_subset(labels[rows], subset, split_seed)]

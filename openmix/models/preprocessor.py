@@ -1,0 +1,89 @@
+"""From the loader's uint8 batch to the model's input: augmented and normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor, nn
+
+from openmix.errors import InputError
+from openmix.registry import MODELS, TRANSFORMS, find
+
+
+@MODELS.register_module()
+class ImagePreprocessor(BaseDataPreprocessor):
+    """Move a batch to the device, augment it in training, scale to [0, 1] and normalise.
+
+    Images stay uint8 up to the device and through the augmentation.
+
+    Args:
+        mean, std: one value a channel, of pixels in [0, 1]; a recipe leaves them to its data set.
+        augment: batch transforms as registry dicts or modules, in order; training only.
+        channels_last: hand the model channels-last memory.
+
+    Raises:
+        InputError: mean and std do not fit, or a transform's name or argument is unknown.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augment: Sequence[dict | nn.Module] = (),
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(non_blocking=True)
+        if len(mean) != len(std) or not len(mean) or min(std) <= 0:
+            raise InputError(f'ImagePreprocessor: needs one mean and one std > 0 a channel, got {mean} and {std}')
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.augment = nn.Sequential(*(_build(step) for step in augment))
+        self.channels_last = channels_last
+
+    @property
+    def device(self) -> torch.device:
+        """Where the buffers are: also right where a parent module was moved."""
+        return self.mean.device
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """The batch on the device with its images ready for the model.
+
+        Args:
+            data: `inputs` (N, C, H, W), uint8 or floating in [0, 1]; other entries, such as `labels` and
+                `ids`, are only moved.
+            training: augment.
+
+        Returns:
+            A new dict of the same keys; `inputs` float32, normalised.
+        """
+        data = self.cast_data(data)
+        x = data['inputs']
+        if training:
+            x = self.augment(x)
+        x = self.normalize(x.float() / 255 if x.dtype == torch.uint8 else x)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return {**data, 'inputs': x}
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """(..., C, H, W) pixels in [0, 1] as the model sees them."""
+        return (pixels - self.mean) / self.std
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """The inverse of `normalize`."""
+        return x * self.std + self.mean
+
+
+def _build(step: dict | nn.Module) -> nn.Module:
+    if not isinstance(step, dict):
+        return step
+    find(TRANSFORMS, step.get('type'))
+    try:
+        return TRANSFORMS.build(step)
+    except TypeError as error:
+        raise InputError(f'{step["type"]}: {error}') from error

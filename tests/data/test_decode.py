@@ -1,0 +1,106 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+from image_trees import save_image
+from PIL import Image
+
+from openmix.data import decode as module
+from openmix.data.decode import decode_once, fit, read_image
+from openmix.errors import InputError
+
+
+@pytest.fixture
+def paths(tmp_path):
+    found = [tmp_path / 'a' / f'{i}.png' for i in range(5)]
+    for i, path in enumerate(found):
+        save_image(path, 20, 20, seed=i)
+    return found
+
+
+def load(paths, root, **kwargs):
+    return decode_once(paths, (16, 16), root, 'a', **kwargs)[0]
+
+
+def forbid_decoding(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError('decoded again')
+
+    monkeypatch.setattr(module, 'decode', refuse)
+
+
+def test_second_start_maps_the_file(paths, tmp_path, monkeypatch):
+    first = load(paths, tmp_path)
+    forbid_decoding(monkeypatch)
+    assert torch.equal(load(paths, tmp_path), first)
+    (file,) = (tmp_path / '.openmix').iterdir()
+    assert np.array_equal(np.load(file), first.numpy())
+    first.zero_()  # a private view: the file stays as it is
+    assert load(paths, tmp_path).any()
+
+
+def test_any_change_of_the_files_decodes_anew(paths, tmp_path):
+    load(paths, tmp_path)
+    save_image(paths[2], 20, 20, seed=77)
+    os.utime(paths[2], ns=(1, 1))
+    changed = load(paths, tmp_path)
+    assert torch.equal(changed, load(paths, tmp_path, cache=False))
+    assert len(load(paths[:4], tmp_path)) == 4
+    assert len(list((tmp_path / '.openmix').iterdir())) == 1  # older ones are removed
+
+
+def test_sizes_and_splits_are_kept_apart(paths, tmp_path, monkeypatch):
+    small, large = load(paths, tmp_path), decode_once(paths, (20, 20), tmp_path, 'a')[0]
+    other = decode_once(paths[:2], (16, 16), tmp_path, 'b')[0]
+    forbid_decoding(monkeypatch)
+    assert torch.equal(load(paths, tmp_path), small)
+    assert torch.equal(decode_once(paths, (20, 20), tmp_path, 'a')[0], large)
+    assert torch.equal(decode_once(paths[:2], (16, 16), tmp_path, 'b')[0], other)
+
+
+def test_the_folder_is_chosen_or_done_without(paths, tmp_path):
+    load(paths, tmp_path, cache=False)
+    load(paths, tmp_path, cache=str(tmp_path / 'elsewhere'))
+    assert not (tmp_path / '.openmix').exists()
+    assert len(list((tmp_path / 'elsewhere').iterdir())) == 1
+    (tmp_path / 'file').write_text('')
+    with pytest.warns(UserWarning, match='set cache to a writable folder'):
+        assert len(load(paths, tmp_path, cache=str(tmp_path / 'file' / 'sub'))) == 5
+
+
+def test_interrupted_write_leaves_nothing(paths, tmp_path, monkeypatch):
+    def stop(stream, array):
+        stream.write(b'half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.np, 'save', stop)
+    with pytest.raises(KeyboardInterrupt):
+        load(paths, tmp_path)
+    assert not list((tmp_path / '.openmix').iterdir())
+
+
+def test_fit_resizes_the_short_side_and_cuts_the_centre():
+    image = Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (100, 1, 3)))
+    same = fit(image, (100, 200))
+    assert same is image
+    square = np.asarray(fit(image, (100, 100)))
+    assert np.array_equal(square[0, :, 0], np.arange(50, 150))
+    for size in ((33, 47), (224, 224), (7, 61)):
+        assert fit(image, size).size == size[::-1]
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1'])
+def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
+    suffix = 'tif' if mode == 'CMYK' else 'png'
+    save_image(tmp_path / f'x.{suffix}', 8, 8, mode=mode)
+    assert read_image(tmp_path / f'x.{suffix}').mode == 'RGB'
+
+
+@pytest.mark.parametrize('damage', ['empty', 'text', 'cut'])
+def test_damaged_files_are_named(tmp_path, damage):
+    path = tmp_path / 'x.jpg'
+    save_image(path, 64, 64)
+    path.write_bytes({'empty': b'', 'text': b'hello', 'cut': path.read_bytes()[:300]}[damage])
+    with pytest.raises(InputError, match=r'x\.jpg is not a readable image'):
+        read_image(path)

@@ -1,0 +1,67 @@
+import importlib.util
+import pickle
+
+import pytest
+
+from openmix.config import tools_path
+from openmix.data.verify import splits_of
+from openmix.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def main():
+    spec = importlib.util.spec_from_file_location('verify_dataset', tools_path('verify_dataset.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_prints_one_line_a_split(main, folder_tree, capsys):
+    assert main(['--type', 'ImageFolder', '--root', str(folder_tree)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(lines) == [
+        'test: 6 images, served at 224x224, 3 classes, 2 to 2 images a class',
+        'train: 18 images, served at 224x224, 3 classes, 6 to 6 images a class',
+    ]
+
+
+def test_checks_a_recipe(main, folder_tree, tmp_path, capsys):
+    recipe = tmp_path / 'recipe.py'
+    loader = f"dict(dataset=dict(type='ImageFolder', root={str(folder_tree)!r}, split='%s', size=16, in_memory=True))"
+    recipe.write_text(
+        f'train_dataloader = {loader % "train"}\nval_dataloader = {loader % "test"}\ntest_dataloader = val_dataloader\n'
+    )
+    assert main([str(recipe)]) == 0
+    assert [line.split(':')[0] for line in capsys.readouterr().out.splitlines()] == ['train', 'val']
+    assert main([str(recipe), '--cfg-options', 'train_dataloader.dataset.subset=4']) == 0
+    assert capsys.readouterr().out.startswith('train: 4 images')
+
+
+def test_tiny_imagenet(main, tiny_tree, capsys):
+    assert main(['--type', 'TinyImageNet', '--root', str(tiny_tree)]) == 0
+    assert (
+        capsys.readouterr().out.splitlines()[1] == 'test: 6 images, served at 64x64, 3 classes, 2 to 2 images a class'
+    )
+
+
+def fault(main, capsys, *argv):
+    assert main(list(argv)) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1
+    return captured.err
+
+
+def test_faults_are_one_line_and_exit_code_2(main, folder_tree, tmp_path, capsys):
+    assert "did you mean 'CIFAR10'" in fault(main, capsys, '--type', 'CIFAR', '--root', str(tmp_path))
+    assert 'needs --root' in fault(main, capsys, '--type', 'CIFAR10')
+    assert 'is missing' in fault(main, capsys, '--type', 'CIFAR10', '--root', str(tmp_path))
+    assert 'absent is missing' in fault(main, capsys, '--type', 'ImageFolder', '--root', str(tmp_path / 'absent'))
+    assert 'no config file' in fault(main, capsys, 'classification/nothing.py')
+    (folder_tree / 'train' / 'cat' / '0.png').write_bytes(pickle.dumps(0))
+    (folder_tree / 'train' / 'cat' / '1.png').write_bytes(b'')
+    assert 'cat/0.png and 1 more' in fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
+
+
+def test_a_recipe_without_data_is_named():
+    with pytest.raises(InputError, match='no data'):
+        splits_of({'train_dataloader': None})
