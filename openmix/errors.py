@@ -28,7 +28,9 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except InputError as error:
-            print(f'error: {error}', file=sys.stderr)
+            # Raised in a loader's worker, the line is the last of a traceback that torch made its message.
+            line = str(error).strip().splitlines()[-1].removeprefix(f'{__name__}.InputError: ')
+            print(f'error: {line}', file=sys.stderr)
             sys.exit(2)
 
     return run

@@ -26,7 +26,15 @@ def test_yaml_over_python_and_back(tmp_path):
 
 @pytest.mark.parametrize(
     ('text', 'value'),
-    [('1e-3', 1e-3), ('1.5E+2', 150.0), ('5', 5), ('-.5', -0.5), ('no', 'no'), ('2024-01-01', '2024-01-01'), ('~', None)],
+    [
+        ('1e-3', 1e-3),
+        ('1.5E+2', 150.0),
+        ('5', 5),
+        ('-.5', -0.5),
+        ('no', 'no'),
+        ('2024-01-01', '2024-01-01'),
+        ('~', None),
+    ],
 )
 def test_yaml_scalars(tmp_path, text, value):
     loaded = config.load_yaml(write(tmp_path / 'a.yaml', f'x: {text}\n'))['x']
@@ -35,7 +43,8 @@ def test_yaml_scalars(tmp_path, text, value):
 
 
 @pytest.mark.parametrize(
-    ('text', 'line'), [('1: a\n', 'not a string'), ('a: 1\na: 2\n', 'given twice'), ('- a\n', 'mapping'), ('a: [', 'a.yaml')]
+    ('text', 'line'),
+    [('1: a\n', 'not a string'), ('a: 1\na: 2\n', 'given twice'), ('- a\n', 'mapping'), ('a: [', 'a.yaml')],
 )
 def test_bad_yaml_is_one_line(tmp_path, text, line):
     with pytest.raises(InputError, match=line) as caught:
@@ -44,7 +53,7 @@ def test_bad_yaml_is_one_line(tmp_path, text, line):
 
 
 def test_missing_recipe_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean 'classification/digits/resnet20.py'"):
+    with pytest.raises(InputError, match=r"did you mean 'classification/digits/resnet20\.py'"):
         config.config_path('classification/digits/resnet02.py')
 
 
@@ -82,7 +91,11 @@ def test_overrides_merge_dicts_and_reach_into_lists():
 
 @pytest.mark.parametrize(
     ('key', 'line'),
-    [('modle.policy', "did you mean 'model'"), ('model.polcy.alpha', "did you mean 'policy'"), ('schedule.7.end', 'valid: 0')],
+    [
+        ('modle.policy', "did you mean 'model'"),
+        ('model.polcy.alpha', "did you mean 'policy'"),
+        ('schedule.7.end', 'valid: 0'),
+    ],
 )
 def test_override_without_a_parent(key, line):
     with pytest.raises(InputError, match=line):

@@ -79,7 +79,8 @@ def test_no_policy_is_named_outside_its_file():
             for node in ast.walk(ast.parse(path.read_text())):
                 literal = isinstance(node, ast.Constant) and node.value == name
                 symbol = isinstance(node, ast.Name) and node.id == name
-                assert not (literal or symbol), f'{path}:{node.lineno} names the policy {name}'
+                named = literal or symbol
+                assert not named, f'{path}:{node.lineno} names the policy {name}'
 
 
 def test_losses_are_functions_of_logits_labels_and_mix():

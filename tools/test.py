@@ -29,7 +29,7 @@ def main() -> None:
     args = parse_args()
     cfg = launch.prepare(load_config(args.config, args.cfg_options), args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
-    metrics = launch.test(cfg, args.checkpoint, args.ema, args.out)
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out)
     if int(os.environ.get('RANK', 0)) == 0:
         print(json.dumps(metrics))
 

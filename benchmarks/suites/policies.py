@@ -23,5 +23,6 @@ def candidates(device: str) -> Iterator[tuple[str, dict[str, Candidate]]]:
     names = sorted(pairs, key=lambda name: (name != 'Mixup', name))
     for shape in SHAPES:
         x = torch.rand(*shape, device=device)
-        runs = {f'{name} / {share}': _call(pairs[name](share=share), x) for name in names for share in ('batch', 'sample')}
+        kinds = [(name, share) for name in names for share in ('batch', 'sample')]
+        runs = {f'{name} / {share}': _call(pairs[name](share=share), x) for name, share in kinds}
         yield f'policies {"x".join(map(str, shape))}', runs

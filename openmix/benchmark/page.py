@@ -52,8 +52,9 @@ th[aria-sort=descending] button::after { content: '\\2193'; opacity: 1; }
 .sub { display: block; font-weight: 400; font-size: 0.8rem; }
 .up { color: var(--up); } .down { color: var(--down); }
 .gain { display: flex; align-items: center; gap: 0.6rem; justify-content: flex-end; }
-.track { position: relative; width: clamp(5rem, 24vw, 15rem); height: 0.7rem; background: linear-gradient(var(--line),
-  var(--line)) center / 1px 100% no-repeat; }
+.figure { min-width: 3.4em; }
+.track { position: relative; width: clamp(5rem, 24vw, 15rem); height: 0.7rem; background: linear-gradient(var(--soft),
+  var(--soft)) center / 1px 100% no-repeat; }
 .track i { position: absolute; top: 0; bottom: 0; border-radius: 2px; background: currentColor; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem;
   margin-top: 0.9rem; }
@@ -162,10 +163,10 @@ def _gains(table: Table, records: Sequence[Record]) -> str:
     def cell(value: float | None) -> str:
         if value is None:
             return _td('', '')
-        side, kind = ('left', 'up') if value >= 0 else ('right', 'down')
-        kind = kind if (value < 0) == table.lower_is_better else {'up': 'down', 'down': 'up'}[kind]
+        side = 'left' if value >= 0 else 'right'
+        kind = '' if round(value, 2) == 0 else 'up' if (value < 0) == table.lower_is_better else 'down'
         bar = f'<span class="track {kind}"><i style="{side}:50%;width:{abs(value) / scale * 50:.1f}%"></i></span>'
-        return _td(f'<span class="gain">{bar}<span class="{kind}">{signed(value)}</span></span>', value)
+        return _td(f'<span class="gain">{bar}<span class="figure {kind}">{signed(value)}</span></span>', value)
 
     rows = (
         f'<th scope="row">{escape(gain.row)}</th>{_td(escape(f"{gain.column} − {gain.over}"), None, "text")}'

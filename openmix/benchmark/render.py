@@ -7,8 +7,10 @@ import io
 import json
 from collections.abc import Sequence
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table as Grid
+from rich.text import Text
 
 from openmix.benchmark.records import Record, Trial, gains
 from openmix.benchmark.run import clock
@@ -27,8 +29,8 @@ def measured(record: Record) -> str:
 
 
 def signed(value: float | None) -> str:
-    """'+0.62'; '' for None."""
-    return '' if value is None else f'{value:+.2f}'
+    """'+0.62' or '−0.62', never '−0.00'; '' for None."""
+    return '' if value is None else f'{round(value, 2) + 0.0:+.2f}'.replace('-', '−')
 
 
 def best_of_columns(table: Table, records: Sequence[Record]) -> set[tuple[str, str]]:
@@ -67,11 +69,11 @@ def has_published(records: Sequence[Record]) -> bool:
     return any(record.cell.published is not None for record in records)
 
 
-def terminal(table: Table, records: Sequence[Record]) -> Grid:
+def terminal(table: Table, records: Sequence[Record]) -> Group:
     """The leaderboard for a terminal."""
     rows, columns = shown(table, records)
     places, best, published = by_place(records), best_of_columns(table, records), has_published(records)
-    grid = Grid(title=escape(table.title), caption=escape(caption(table)), title_justify='left', caption_justify='left')
+    grid = Grid()
     grid.add_column('')
     for column in columns:
         grid.add_column(escape(column), justify='right')
@@ -89,7 +91,7 @@ def terminal(table: Table, records: Sequence[Record]) -> Grid:
                 number = None if record is None else record.cell.published
                 line.append('' if number is None else f'[dim]{number:g}[/dim]')
         grid.add_row(*line)
-    return grid
+    return Group(Text(table.title, 'bold'), grid, Text(caption(table), 'dim'))
 
 
 def _md(text: str) -> str:

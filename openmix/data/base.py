@@ -39,8 +39,8 @@ class ImageDataset(Dataset):
         """Images of these samples, uint8 (n, 3, H, W), and which of them could be read, (n,) int64 in 0..n-1."""
         raise NotImplementedError
 
-    def set_epoch(self, epoch: int) -> None:
-        """Renew the per-image draws; a data set without any has nothing to do."""
+    def set_epoch(self, epoch: int, seed: int = 0) -> None:
+        """Renew the per-image draws, a function of (seed, epoch, sample); without any there is nothing to do."""
 
     def __len__(self) -> int:
         return len(self.labels)

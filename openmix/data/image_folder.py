@@ -97,7 +97,6 @@ class ImageFolder(ImageDataset):
         val_fraction: share of each class held out of the training images.
         split_seed: draws the held-out images and the subset.
         subset: take only that many images, balanced over the classes.
-        seed: of the pipeline's draws.
         cache: where decoded images are kept: True in the root, a folder, or False nowhere.
         skip_corrupt: leave unreadable images out (from files: out of their batch) instead of stopping.
 
@@ -118,7 +117,6 @@ class ImageFolder(ImageDataset):
         val_fraction: float = 0.0,
         split_seed: int = 0,
         subset: int | None = None,
-        seed: int = 0,
         cache: bool | str = True,
         skip_corrupt: bool = False,
     ) -> None:
@@ -140,9 +138,9 @@ class ImageFolder(ImageDataset):
         super().__init__(known, labels[self.rows])
         self.paths = [paths[i] for i in self.rows.tolist()]
         self.pipeline = build_pipeline(pipeline) if pipeline else []
-        self.seed, self.skip_corrupt = seed, skip_corrupt
-        # Shared: workers that outlive an epoch must see the next one.
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.skip_corrupt = skip_corrupt
+        # Seed and epoch, shared: workers that outlive an epoch must see the next one.
+        self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     @classmethod
     def facts(
@@ -161,9 +159,9 @@ class ImageFolder(ImageDataset):
             classes = list_classes(train if train.is_dir() else Path(root) / split)
         return Facts(Path(root).name, tuple(classes), tuple(mean), tuple(std), as_size(size))
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, seed: int = 0) -> None:
         """Renew the pipeline's draws; reaches workers that already run."""
-        self.epoch.fill_(epoch)
+        self.drawn_by.copy_(torch.tensor([seed, epoch]))
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         if self.array is not None:
@@ -199,5 +197,6 @@ class ImageFolder(ImageDataset):
         """uint8 (3, H, W) of sample `index`."""
         if not self.pipeline:
             return torch.from_numpy(as_array(fit(image, self.known.size)).copy())
-        seed_generators(self.seed, int(self.epoch), index)
+        seed, epoch = self.drawn_by.tolist()
+        seed_generators(seed, epoch, index)
         return run_pipeline(self.pipeline, image, int(self.labels[index]), str(self.paths[index]))

@@ -14,16 +14,16 @@ from openmix.errors import InputError
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
 HistoryBuffer.__getstate__ = lambda self: {k: v for k, v in self.__dict__.items() if k != 'statistics_methods'}
-torch.serialization.add_safe_globals(
-    [
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        np._core.multiarray._reconstruct,
-        np._core.multiarray.scalar,
-        *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
-    ]
-)
+_PICKLED: list[Any] = [
+    HistoryBuffer,
+    np.ndarray,
+    np.dtype,
+    # How NumPy pickles an array and a scalar.
+    np.zeros(1).__reduce__()[0],
+    np.float64(0).__reduce__()[0],
+    *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
+]
+torch.serialization.add_safe_globals(_PICKLED)
 
 
 def publish(written: Path, final: Path) -> None:

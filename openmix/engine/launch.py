@@ -96,7 +96,7 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
     return {'seconds_per_iteration': seconds, 'hours': seconds * total / 3600, 'gpu_mib': memory}
 
 
-def test(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = None) -> dict[str, float]:
+def evaluate(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = None) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
     Args:
@@ -136,4 +136,3 @@ def resume_from(cfg: Config, checkpoint: str) -> None:
     elif not Path(checkpoint).is_file():
         raise InputError(f"no checkpoint '{checkpoint}' to resume")
     cfg.resume, cfg.load_from = True, checkpoint
-

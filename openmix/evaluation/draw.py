@@ -52,7 +52,7 @@ def draw_mixes(batches: Sequence[MixedBatch], classes: Sequence[str], count: int
     return figure
 
 
-def _draw_one(axes: Sequence[Sequence[Axes]], batch: MixedBatch, classes: Sequence[str]) -> None:
+def _draw_one(axes: np.ndarray, batch: MixedBatch, classes: Sequence[str]) -> None:
     own, partner, lam = batch.mix.source[:, 0].tolist(), batch.mix.partner.tolist(), batch.mix.lam.tolist()
     names = [classes[label] for label in batch.labels.tolist()]
     for n in range(len(axes[0])):

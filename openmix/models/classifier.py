@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -60,11 +59,11 @@ class MixClassifier(BaseModel):
         """
         if mode == 'tensor':
             return self.head(self.backbone(inputs))
-        if mode == 'loss':
+        if mode == 'loss' and labels is not None:
             return self.loss(inputs, labels)
         if mode == 'predict':
             return [dict(logits=self.head(self.backbone(inputs)), labels=labels, ids=ids)]
-        raise InputError(f"MixClassifier: mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+        raise InputError(f"MixClassifier: mode must be 'tensor', 'predict' or, with labels, 'loss'; got {mode!r}")
 
     def loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Losses of one training batch: the classifier's, and those of a learned policy.
@@ -89,9 +88,7 @@ class MixClassifier(BaseModel):
                 features = self.backbone(x)
         (mix,) = mixes
         logits = self.head(features)
-        with torch.autocast(logits.device.type, enabled=False):
-            losses = {'loss': self.head.loss(logits, y, mix)}
-        return losses | policy.own_losses(probe)
+        return {'loss': self.head.loss(logits, y, mix), **policy.own_losses(probe)}
 
     def probe(self, x: Tensor, y: Tensor | None) -> Probe:
         """What a policy may ask about this batch."""

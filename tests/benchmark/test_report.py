@@ -127,6 +127,14 @@ def test_report_files(bench):
     assert '89.50 ± 0.71 (2)' in text.read_text()
 
 
+@pytest.mark.parametrize(('second', 'shown'), [(91.5, 'up">+1.50'), (88.5, 'down">−1.50'), (89.999, '">+0.00')])
+def test_gains_on_the_page(bench, second, shown):
+    bench.run(rows='Mixup', trials=1)
+    path = bench.work_dir / 'mixup/dm-ce/trial0/result.json'
+    path.write_text(path.read_text().replace('"median_last3": 90.0', f'"median_last3": {second}'))
+    assert f'class="figure {shown}' in as_text(bench.table, bench.records(trials=1), 'html', bench.work_dir)
+
+
 def test_report_before_any_run(bench):
     html, _ = write_report(bench.table, bench.records(), bench.work_dir, bench.picture_script)
     assert 'No run is finished yet' in html.read_text()

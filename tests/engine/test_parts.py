@@ -125,7 +125,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, content):
     elif content == 'truncated':
         torch.save(dict(a=torch.rand(1000)), path)
         path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match='a.pth') as caught:
+    with pytest.raises(InputError, match=r'a\.pth') as caught:
         read_checkpoint(path)
     assert '\n' not in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_weights_of_another_model_name_the_keys(tmp_path):
     torch.save(dict(state_dict=nn.Linear(3, 2).state_dict()), tmp_path / 'a.pth')
     with pytest.raises(InputError, match=r"'weight' is \(2, 3\), not \(2, 4\)"):
         load_weights(nn.Linear(4, 2), tmp_path / 'a.pth')
-    with pytest.raises(InputError, match="missing '0.weight'; missing '0.bias'; unknown 'weight' and 1 more"):
+    with pytest.raises(InputError, match=r"missing '0\.weight'; missing '0\.bias'; unknown 'weight' and 1 more"):
         load_weights(nn.Sequential(nn.Linear(3, 2)), tmp_path / 'a.pth')
 
 

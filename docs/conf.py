@@ -1,0 +1,20 @@
+"""Sphinx settings of the documentation: make docs."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from openmix import __version__
+
+project = 'openmix'
+author = 'The openmix contributors'
+release = __version__
+extensions = ['myst_parser']
+myst_enable_extensions = ['dollarmath']
+myst_heading_anchors = 3
+exclude_patterns = ['_build']
+# docs/results/ may hold no result yet.
+suppress_warnings = ['toc.empty_glob']
+html_theme = 'furo'
+html_title = 'openmix'
