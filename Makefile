@@ -3,7 +3,7 @@ PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 # One thread a process: the tests run in as many processes as there are cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: help demo test quick check format bench docs clean
 
@@ -32,7 +32,7 @@ help:
 	@touch $@
 
 demo: .venv/installed
-	$(BIN)/python tools/benchmark.py run quickstart
+	$(BIN)/python tools/benchmark.py run quickstart --jobs $(JOBS)
 	$(BIN)/python tools/benchmark.py report quickstart
 
 test: .venv/installed

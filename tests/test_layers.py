@@ -11,20 +11,21 @@ from openmix.registry import LOSSES, MIXUPS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'openmix'
 
-BASE = {'mix', 'ops', 'registry', 'config', 'errors'}
+BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files'}
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
     'registry': BASE,
     'config': BASE,
     'errors': set(),
+    'files': set(),
     'losses': {'mix', 'ops', 'registry', 'errors'},
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups'},
-    'data': {'mix', 'ops', 'registry', 'errors', 'losses'},
-    'engine': {'mix', 'ops', 'registry', 'config', 'errors', 'losses'},
+    'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
+    'engine': BASE | {'losses'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
-    'benchmark': {'registry', 'config', 'errors'},
+    'benchmark': {'registry', 'config', 'errors', 'files'},
 }
 
 

@@ -14,6 +14,7 @@ from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import as_csv, as_json, markdown, terminal
 from openmix.benchmark.table import Table
+from openmix.files import write_text
 
 FORMATS = ('terminal', 'md', 'json', 'csv', 'html')
 _WIDTH = 200
@@ -43,6 +44,6 @@ def write_report(
     work_dir.mkdir(parents=True, exist_ok=True)
     html, text = work_dir / 'report.html', work_dir / 'report.md'
     curves, pictures = draw_curves(records, table.metric), draw_pictures(records, work_dir, picture_script)
-    html.write_text(page(table, records, curves, pictures, work_dir), encoding='utf-8')
-    text.write_text(markdown(table, records), encoding='utf-8')
+    write_text(html, page(table, records, curves, pictures, work_dir))
+    write_text(text, markdown(table, records))
     return html, text

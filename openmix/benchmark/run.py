@@ -23,6 +23,7 @@ from openmix.benchmark.records import Trial, read_out
 from openmix.benchmark.table import Table
 from openmix.config import tools_path
 from openmix.errors import InputError
+from openmix.files import write_text
 
 _POLL_S = 0.1
 _GRACE_S = 30
@@ -73,13 +74,6 @@ def take_lock(folder: Path) -> int | None:
         time.sleep(0.05)
     os.close(lock)
     return None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: trials that start together write the same cell's config."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    partial.write_text(text, encoding='utf-8')
-    partial.replace(path)
 
 
 def set_aside(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from openmix.errors import InputError
+from openmix.files import appearing
 
 CACHE_FOLDER = '.openmix'
 
@@ -142,15 +142,8 @@ def _write(file: Path, array: np.ndarray, stem: str) -> bool:
     """Write the array under its final name only when complete, remove older ones; False where it cannot be kept."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=file.parent, prefix='partial-')
-        try:
-            with os.fdopen(handle, 'wb') as stream:
-                np.save(stream, array)
-            os.chmod(partial, 0o644)
-            os.replace(partial, file)
-        except BaseException:
-            os.unlink(partial)
-            raise
+        with appearing(file) as partial:
+            np.save(partial, array)
         for old in file.parent.glob(f'{stem}*.npy'):
             if old != file:
                 old.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Checkpoints: written atomically, read with `weights_only=True`."""
+"""Checkpoints, read with `weights_only=True`."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,6 @@ _PICKLED: list[Any] = [
     *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
 ]
 torch.serialization.add_safe_globals(_PICKLED)
-
-
-def publish(written: Path, final: Path) -> None:
-    """Give a finished file its name: flushed to the disk, then renamed in one step."""
-    with written.open('rb') as file:
-        os.fsync(file.fileno())
-    os.replace(written, final)
 
 
 def read_checkpoint(path: str | Path) -> dict:

@@ -14,9 +14,9 @@ from mmengine.registry import init_default_scope
 
 from openmix.config import config_hash
 from openmix.engine.checkpoint import load_weights
-from openmix.engine.results import write_text
 from openmix.engine.runner import Runner
 from openmix.errors import InputError
+from openmix.files import write_text
 from openmix.registry import DATASETS, find
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -14,19 +13,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from openmix.engine.environment import commit, environment
+from openmix.files import write_text
 from openmix.registry import HOOKS
 
 _LOWER_IS_BETTER = ('loss', 'nll', 'error')
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: readers see the old content or the new, never a part."""
-    partial = path.with_name(f'.partial_{path.name}')
-    with partial.open('w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def readouts(name: str, values: Sequence[float]) -> dict[str, float]:

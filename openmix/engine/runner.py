@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.runner import Runner as MMRunner
 
-from openmix.engine.checkpoint import publish
+from openmix.files import appearing
 
 
 class Runner(MMRunner):
@@ -22,8 +22,6 @@ class Runner(MMRunner):
         super().setup_env(env_cfg)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        # The suffix stays: mmengine may choose a format by it.
-        partial = f'.partial_{filename}'
-        super().save_checkpoint(out_dir, partial, *args, **kwargs)
         if is_main_process():
-            publish(Path(out_dir) / partial, Path(out_dir) / filename)
+            with appearing(Path(out_dir) / filename) as partial:
+                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)

@@ -70,8 +70,8 @@ def test_the_folder_is_chosen_or_done_without(paths, tmp_path):
 
 
 def test_interrupted_write_leaves_nothing(paths, tmp_path, monkeypatch):
-    def stop(stream, array):
-        stream.write(b'half')
+    def stop(path, array):
+        path.write_bytes(b'half')
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module.np, 'save', stop)

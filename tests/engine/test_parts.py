@@ -9,7 +9,7 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from openmix.engine.amp import AutocastOptimWrapper
-from openmix.engine.checkpoint import load_weights, publish, read_checkpoint
+from openmix.engine.checkpoint import load_weights, read_checkpoint
 from openmix.engine.policy_hook import MixPolicyHook
 from openmix.engine.results import ResultHook, readouts
 from openmix.engine.seeding import StepSeedHook, step_seed
@@ -149,14 +149,6 @@ def test_ema_and_raw_weights_are_told_apart(tmp_path):
     torch.save(dict(state_dict=raw.state_dict()), tmp_path / 'b.pth')
     with pytest.raises(InputError, match='no moving average'):
         load_weights(model, tmp_path / 'b.pth', ema=True)
-
-
-def test_publish_replaces_in_one_step(tmp_path):
-    (tmp_path / 'new').write_text('new')
-    (tmp_path / 'final').write_text('old')
-    publish(tmp_path / 'new', tmp_path / 'final')
-    assert (tmp_path / 'final').read_text() == 'new'
-    assert not (tmp_path / 'new').exists()
 
 
 def test_autocast_runs_the_forward_pass_in_bfloat16():

@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def appearing(final: Path) -> Iterator[Path]:
+    """A path beside `final` to write to; it takes that name, in one step, when the block ends well.
+
+    Readers see the old file or the new, never a part, and a failure leaves the old one. The suffix
+    is kept: some writers choose a format by it.
+    """
+    partial = final.with_name(f'.partial-{os.getpid()}-{final.name}')
+    try:
+        yield partial
+        with partial.open('rb') as file:
+            os.fsync(file.fileno())
+        os.replace(partial, final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step, in UTF-8."""
+    with appearing(path) as partial:
+        partial.write_text(text, encoding='utf-8')

@@ -1,0 +1,330 @@
+"""The README and the documentation tell the truth: code runs, recipes load, commands, paths and links exist."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import torch
+from mmengine.config import DictAction
+
+from openmix.config import config_path, load_config
+from openmix.engine import launch
+from openmix.registry import LOSSES, MIXUPS, MODELS
+
+ROOT = Path(__file__).parent.parent
+README, TUTORIAL = ROOT / 'README.md', ROOT / 'docs' / 'add_a_mixup.md'
+PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [page for page in PAGES if '_build' not in page.parts]
+every_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+SCRIPT_OF = {'dist_train.sh': 'train.py', 'slurm_train.sh': 'train.py', 'dist_test.sh': 'test.py'}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```$', page.read_text(encoding='utf-8'), re.MULTILINE | re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r'^```.*?^```$', '', page.read_text(encoding='utf-8'), flags=re.MULTILINE | re.DOTALL)
+
+
+def recipes(page: Path) -> list[tuple[str, str]]:
+    """(suffix, text) of the blocks that inherit from a recipe."""
+    found = [('py', text) for text in blocks(page, 'python')] + [('yaml', text) for text in blocks(page, 'yaml')]
+    return [(suffix, text) for suffix, text in found if re.search(r'^_base_\b', text, re.MULTILINE)]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every command line of the page's bash blocks."""
+    lines = '\n'.join(blocks(page, 'bash')).replace('\\\n', ' ').splitlines()
+    return [words for line in lines for words in [shlex.split(line, comments=True)] if words]
+
+
+def tool_calls(page: Path) -> list[tuple[Path, list[str]]]:
+    """(script, its arguments) of every command that runs one of ours."""
+    found = []
+    for words in commands(page):
+        for i, word in enumerate(words):
+            if re.fullmatch(r'(tools|benchmarks)/\w+\.(py|sh)', word):
+                found.append((ROOT / word, words[i + 1 :]))
+            elif word.startswith('openmix.tools.'):
+                found.append((ROOT / 'tools' / f'{word.rpartition(".")[2]}.py', words[i + 1 :]))
+    return found
+
+
+@cache
+def options_of(script: Path, *verb: str) -> set[str]:
+    """Every --option in the help of a script, or of one of its verbs."""
+    out = io.StringIO()
+    argv, path = sys.argv, list(sys.path)
+    sys.argv = [str(script), *verb, '--help']
+    try:
+        with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(script), run_name='__main__')
+    finally:
+        sys.argv, sys.path[:] = argv, path
+    assert not stopped.value.code
+    return set(re.findall(r'(?<![\w-])--[a-z][\w-]*', out.getvalue()))
+
+
+def cfg_options(words: list[str]) -> dict:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_known_args(words)[0].cfg_options
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """What the blocks register is taken back: other tests list the registries."""
+    registries = [MIXUPS, LOSSES]
+    for registry in registries:
+        registry.import_from_location()
+    before = [dict(registry.module_dict) for registry in registries]
+    yield
+    for registry, modules in zip(registries, before):
+        registry.module_dict.clear()
+        registry.module_dict.update(modules)
+    sys.modules.pop('row_mix', None)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """An empty folder with the recipes beside it, as at the root of a checkout."""
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_is_something_to_check():
+    assert len(blocks(README, 'python')) >= 2
+    assert len(blocks(TUTORIAL, 'python')) >= 4
+    assert len(tool_calls(README)) >= 10
+    assert sum(len(recipes(page)) for page in PAGES) >= 5
+
+
+@every_page
+def test_python_blocks_run(page, checkout, registered):
+    torch.manual_seed(0)
+    recipe_texts = [text for _, text in recipes(page)]
+    for text in blocks(page, 'python'):
+        if text not in recipe_texts:
+            exec(compile(text, str(page), 'exec'), {'__name__': 'block'})
+
+
+@every_page
+def test_recipes_load_and_their_policies_and_losses_build(page, checkout, registered, monkeypatch):
+    (checkout / 'row_mix.py').write_text(blocks(TUTORIAL, 'python')[0])
+    monkeypatch.syspath_prepend(checkout)
+    for suffix, text in recipes(page):
+        MIXUPS.module_dict.pop('RowMix', None)
+        sys.modules.pop('row_mix', None)
+        if 'custom_imports' not in text:
+            importlib.import_module('row_mix')
+        # A recipe that names its neighbour stands beside it.
+        folder = checkout if 'configs/' in text.split('_base_', 1)[1] else neighbours(checkout)
+        path = folder / f'recipe.{suffix}'
+        path.write_text(text)
+        cfg = load_config(path)
+        MIXUPS.build(cfg.model.policy)
+        LOSSES.build(cfg.model.head.loss)
+        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder')
+
+
+def neighbours(checkout: Path) -> Path:
+    folder = checkout / 'copied' / 'classification' / 'digits'
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'resnet20.py').write_bytes((ROOT / 'configs/classification/digits/resnet20.py').read_bytes())
+    (checkout / 'copied' / '_base_').symlink_to(ROOT / 'configs' / '_base_')
+    return folder
+
+
+def test_the_tutorials_policy_passes_every_policys_tests(registered, monkeypatch):
+    generic = importlib.import_module('test_every_policy')
+    exec(compile(blocks(TUTORIAL, 'python')[0], str(TUTORIAL), 'exec'), {'__name__': 'row_mix'})
+    (row,) = blocks(TUTORIAL, 'diff')
+    cases = eval(f'{{{row.lstrip("+ ")}}}', {'Case': generic.Case})['RowMix']
+    assert {case.options.get('share', 'sample') for case in cases} == {'sample', 'batch'}
+    for case in cases:
+        policy = generic.build('RowMix', case)
+        for z in (generic.draw_batch(1), generic.draw_batch(7), generic.draw_batch(4, 16, 24)):
+            generic.check_contract(policy, z, case)
+        generic.check_contract(policy, generic.draw_batch(4, dtype=torch.bfloat16), case)
+        generic.check_contract(policy, generic.draw_batch(9), case, pairs=torch.tensor([8, 5, 5, 0]))
+        generic.check_constant_images(policy, case)
+        generic.check_seeds(policy, case)
+        generic.check_no_sync(policy, monkeypatch)
+
+
+def test_the_tutorials_bands_are_uniform_and_hold_their_share(registered):
+    exec(compile(blocks(TUTORIAL, 'python')[0], str(TUTORIAL), 'exec'), {'__name__': 'row_mix'})
+    torch.manual_seed(0)
+    z = torch.rand(4000, 1, 10, 3)
+    _, mix = MIXUPS.build(dict(type='RowMix', lam_range=(0.66, 0.74)))(z)
+    inside = 1 - mix.mask[:, 0, :, 0]
+    assert (inside.sum(1) == 3).all()
+    torch.testing.assert_close(mix.lam, torch.full((4000,), 0.7))
+    counts = torch.bincount(inside.argmax(1), minlength=8) / 4000
+    assert len(counts) == 8
+    assert (counts - 1 / 8).abs().max() < 0.03
+
+
+@every_page
+def test_paths_exist(page):
+    text = page.read_text(encoding='utf-8')
+    names = set(re.findall(r'(?<![\w./-])(?:tools|configs|docs|openmix|tests|benchmarks)/[\w./-]*\w', text))
+    made = set(re.findall(r'`((?:openmix|configs)/[\w/]*row_mix\.py)`', text)) | {'docs/_build/html'}
+    missing = [name for name in sorted(names - made) if not (ROOT / name).exists()]
+    assert not missing
+
+
+@every_page
+def test_recipes_that_are_named_exist(page):
+    text = page.read_text(encoding='utf-8')
+    named = set(re.findall(r'(?<![\w/])classification/\w+/\w+\.py', text)) - {'classification/digits/row_mix.py'}
+    for name in sorted(named):
+        assert config_path(name).is_relative_to(ROOT / 'configs')
+
+
+@every_page
+def test_make_targets_exist(page):
+    targets = set(re.findall(r'^([a-z]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
+    inline = re.findall(r'`make ([a-z]+)`|: make ([a-z]+)', prose(page))
+    named = {a or b for a, b in inline} | {words[1] for words in commands(page) if words[0] == 'make'}
+    assert named <= targets
+
+
+def test_every_make_target_is_helped_to():
+    makefile = (ROOT / 'Makefile').read_text()
+    phony = re.search(r'^\.PHONY: (.*)$', makefile, re.MULTILINE)
+    assert phony
+    helped = set(re.findall(r"@echo 'make (\w+)", makefile))
+    assert helped == set(phony[1].split()) - {'help', 'clean'}
+
+
+@every_page
+def test_commands_take_the_options_shown(page):
+    for script, words in tool_calls(page):
+        assert script.is_file(), script
+        if script.suffix == '.sh':
+            assert script.stat().st_mode & 0o100, f'{script} is not executable'
+            script = script.with_name(SCRIPT_OF[script.name])
+        verb = words[:1] if script.name == 'benchmark.py' else []
+        shown = {word for word in words if word.startswith('--')}
+        assert not shown or shown <= options_of(script, *verb), f'{script.name} {shlex.join(words)}'
+
+
+def test_the_option_table_is_the_commands_help():
+    listed = set(re.findall(r'^\| `(--[\w-]+)', (ROOT / 'docs' / 'engine.md').read_text(), re.MULTILINE))
+    aliases = {'--help', '--work_dir'}
+    assert listed == options_of(ROOT / 'tools' / 'train.py') - aliases
+
+
+def trained(page: Path) -> list[tuple[str, dict]]:
+    calls = [(script, words) for script, words in tool_calls(page) if '--cfg-options' in words]
+    return [(words[0], cfg_options(words)) for _, words in calls if words[0].startswith('classification/digits/r')]
+
+
+@every_page
+def test_config_options_shown_build(page):
+    for name, options in trained(page):
+        cfg = launch.prepare(load_config(name, options))
+        model = MODELS.build(cfg.model)
+        assert type(model.policy).__name__ == options.get('model.policy.type', 'NoMix')
+
+
+def test_the_readme_shows_options():
+    assert trained(README)
+
+
+@every_page
+def test_tables_shown_exist(page):
+    for script, words in tool_calls(page):
+        if script.name == 'benchmark.py' and len(words) > 1:
+            assert (ROOT / 'configs' / 'tables' / f'{words[1]}.yaml').is_file()
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r'^#+ (.*)$', prose(page), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@every_page
+def test_links_resolve(page):
+    for target in re.findall(r'\]\(([^)\s]+)\)', prose(page)):
+        if target.startswith(('https://', 'http://', 'mailto:')):
+            continue
+        file, _, anchor = unquote(target).partition('#')
+        linked = (page.parent / file) if file else page
+        assert linked.exists(), f'{page.name}: {target}'
+        assert not anchor or anchor in anchors(linked), f'{page.name}: {target}'
+
+
+def test_policies_and_losses_are_listed_everywhere():
+    """Their tables are complete and name nothing that is not there."""
+    MIXUPS.import_from_location()
+    LOSSES.import_from_location()
+    readme = README.read_text(encoding='utf-8').split('## What there is')[1].split('**Not there yet')[0]
+    listed = set(re.findall(r'^\| `(\w+)', readme, re.MULTILINE))
+    assert listed == set(MIXUPS.module_dict) | set(LOSSES.module_dict)
+    headings = ''.join(re.findall(r'^## .*$', (ROOT / 'docs' / 'policies.md').read_text(), re.MULTILINE))
+    assert set(re.findall(r'## (\w+)', headings)) >= set(MIXUPS.module_dict)
+    losses = set(re.findall(r'^## `(\w+)`', (ROOT / 'docs' / 'losses.md').read_text(), re.MULTILINE))
+    assert losses == set(LOSSES.module_dict)
+
+
+def test_every_recipe_and_table_is_in_the_readme():
+    text = README.read_text(encoding='utf-8')
+    folder = ROOT / 'configs'
+    for path in folder.rglob('*.py'):
+        assert '_base_' in path.parts or str(path.relative_to(folder)) in text, path
+    for path in (folder / 'tables').rglob('*.yaml'):
+        assert f'`{path.relative_to(folder / "tables").with_suffix("")}`' in text, path
+
+
+def test_the_layers_are_those_that_are_held():
+    table = (ROOT / 'docs' / 'design.md').read_text(encoding='utf-8').split('## Layers')[1].split('## ')[0]
+    rows = re.findall(r'^\| (`.*) \| (.*) \|$', table, re.MULTILINE)
+    words = [[re.findall(r'`(\w+)`', cell) for cell in row] for row in rows]
+    written = {package: set(may) for packages, may in words for package in packages}
+    assert written == importlib.import_module('test_layers').MAY_IMPORT
+
+
+def test_what_is_planned_is_not_there():
+    planned = README.read_text(encoding='utf-8').split('**Not there yet, planned:**')[1].split('\n\n')[0]
+    words = set(re.findall(r'[A-Z]\w*', planned.replace('-', '')))
+    MIXUPS.import_from_location()
+    assert not words & set(MIXUPS.module_dict)
+    assert {'PuzzleMix', 'AutoMix'} <= words
+
+
+@pytest.mark.slow
+def test_the_tutorials_recipe_trains(checkout):
+    """As its last section says: the file beside the recipe, found by PYTHONPATH."""
+    policy, *_ = blocks(TUTORIAL, 'python')
+    (recipe,) = [text for _, text in recipes(TUTORIAL) if 'custom_imports' in text]
+    (checkout / 'row_mix.py').write_text(policy)
+    (checkout / 'my_recipe.py').write_text(recipe)
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'my_recipe.py', '--dry-run', '2']
+    done = subprocess.run(
+        command,
+        env={'PYTHONPATH': '.', 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1', 'HOME': str(checkout)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 'dry run:' in done.stdout
