@@ -24,7 +24,7 @@ setup(
     package_data={'openmix.configs': ['**/*.py', '**/*.yaml'], 'openmix.tools': ['*.py', '*.sh']},
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=8', 'pytest-xdist>=3'],
+        'test': ['pytest>=8', 'pytest-xdist>=3', 'setuptools>=77'],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
         'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],
     },

@@ -14,7 +14,5 @@ extensions = ['myst_parser']
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
 exclude_patterns = ['_build']
-# docs/results/ may hold no result yet.
-suppress_warnings = ['toc.empty_glob']
 html_theme = 'furo'
 html_title = 'openmix'

@@ -20,6 +20,7 @@ import pytest
 import torch
 from mmengine.config import DictAction
 
+from openmix.benchmark.table import table_names
 from openmix.config import config_path, load_config
 from openmix.engine import launch
 from openmix.registry import LOSSES, MIXUPS, MODELS
@@ -286,13 +287,17 @@ def test_policies_and_losses_are_listed_everywhere():
     assert losses == set(LOSSES.module_dict)
 
 
+def rows_below(heading: str) -> list[list[str]]:
+    """The names in backticks of every row of one of the README's tables."""
+    table = README.read_text(encoding='utf-8').split(f'\n| {heading} |')[1].split('\n\n')[0]
+    return [re.findall(r'`([^`]+)`', line) for line in table.splitlines()[2:]]
+
+
 def test_every_recipe_and_table_is_in_the_readme():
-    text = README.read_text(encoding='utf-8')
     folder = ROOT / 'configs'
-    for path in folder.rglob('*.py'):
-        assert '_base_' in path.parts or str(path.relative_to(folder)) in text, path
-    for path in (folder / 'tables').rglob('*.yaml'):
-        assert f'`{path.relative_to(folder / "tables").with_suffix("")}`' in text, path
+    recipes = {path.relative_to(folder).as_posix() for path in folder.rglob('*.py') if '_base_' not in path.parts}
+    assert {f'{where}{name}' for where, *names in rows_below('recipes') for name in names} == recipes
+    assert {name for (name,) in rows_below('tables')} == set(table_names())
 
 
 def test_the_layers_are_those_that_are_held():

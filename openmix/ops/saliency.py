@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from openmix.errors import InputError
 
 _REACHES = (12, 24, 48, 28, 56, 112)
 _RGB_15_BIT = (9798, 19235, 3735)
-_BGR = torch.tensor((0.114, 0.587, 0.299)).tolist()  # as the nearest float32
+_BGR = [float(np.float32(share)) for share in (0.114, 0.587, 0.299)]
 
 
 def fine_grained_saliency(images: Tensor) -> Tensor:
