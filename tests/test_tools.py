@@ -28,7 +28,7 @@ def run(tmp_path_factory):
     """A finished run of three epochs, with a moving average of the weights."""
     cwd = tmp_path_factory.mktemp('run')
     recipe = cwd / 'mine.yaml'
-    hooks = ['StepSeedHook', 'MixPolicyHook', 'ResultHook']
+    hooks = ['StepSeedHook', 'MixPolicyHook', 'RankZeroBuffersHook', 'ResultHook']
     lines = [f'_base_: {ROOT}/configs/{RECIPE}', 'model:', '  policy: {type: CutMix, alpha: 0.2, _delete_: true}']
     lines += ['train_cfg: {max_epochs: 3}', 'custom_hooks:', *(f'  - {{type: {name}}}' for name in hooks)]
     lines += ['  - {type: EMAHook, momentum: 1e-1}']
@@ -124,6 +124,18 @@ def test_show_mix_draws_every_policy(run):
 def test_collect_env_names_versions(run):
     cwd, _, _ = run
     assert 'torch: ' in tool('collect_env.py', cwd=cwd).stdout
+
+
+def test_slurm_hands_its_options_to_srun(tmp_path):
+    """A stand-in for srun prints what it would start."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    env = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'GPUS': '4', 'SRUN_ARGS': '-t 10 --qos=low'}
+    call = [str(ROOT / 'tools/slurm_train.sh'), 'gpu', 'name', RECIPE, '--amp']
+    said = subprocess.run(call, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {'--gres=gpu:4', '--ntasks=4', '--ntasks-per-node=4', '--job-name=name', '--qos=low'} <= set(said)
+    assert said[-5:] == [str(ROOT / 'tools/train.py'), RECIPE, '--launcher', 'slurm', '--amp']
 
 
 @pytest.mark.parametrize(

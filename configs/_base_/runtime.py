@@ -12,6 +12,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='StepSeedHook'),
     dict(type='MixPolicyHook'),
+    dict(type='RankZeroBuffersHook'),
     dict(type='ResultHook'),
 ]
 

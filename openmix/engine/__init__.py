@@ -1,5 +1,5 @@
 """What mmengine lacks: seeding by iteration, AMP on any device, atomic checkpoints, results, launching."""
 
-from openmix.engine import amp, checkpoint, policy_hook, results, seeding
+from openmix.engine import amp, buffers, checkpoint, policy_hook, results, seeding
 
-__all__ = ['amp', 'checkpoint', 'policy_hook', 'results', 'seeding']
+__all__ = ['amp', 'buffers', 'checkpoint', 'policy_hook', 'results', 'seeding']

@@ -57,7 +57,7 @@ _base_ = '{root}/configs/classification/digits/resnet20.py'
 custom_imports = dict(imports=['two_process_parts'])
 model = dict(
     data_preprocessor=dict(augment=[]),
-    backbone=dict(_delete_=True, type='FrozenNorm', depth=8, width=8),
+    backbone=dict(_delete_=True, type='{backbone}', depth=8, width=8),
     policy=dict(type='{policy}'),
 )
 optim_wrapper = dict(optimizer=dict(lr=0.05))
@@ -67,19 +67,23 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval={iters}), logger=d
 """
 
 
-def train(folder: Path, policy: str, processes: int, batch: int, iters: int) -> dict:
+def launch(call: list[str], folder: Path, *options: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    env |= {'RECORD': str(folder), 'CUDA_VISIBLE_DEVICES': ''}
+    work_dir = ['--work-dir', str(folder / 'run')]
+    return subprocess.run([*call, *work_dir, *options], env=env, capture_output=True, text=True, timeout=300)
+
+
+def train(folder: Path, policy: str, processes: int, batch: int, iters: int, backbone: str = 'FrozenNorm') -> dict:
     folder.mkdir()
     (folder / 'two_process_parts.py').write_text(MODULE)
     recipe = folder / 'recipe.py'
-    recipe.write_text(RECIPE.format(root=ROOT, policy=policy, batch=batch, iters=iters))
-    env = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
-    env |= {'RECORD': str(folder), 'CUDA_VISIBLE_DEVICES': ''}
-    options = ['--work-dir', str(folder / 'run')]
+    recipe.write_text(RECIPE.format(root=ROOT, policy=policy, batch=batch, iters=iters, backbone=backbone))
     if processes > 1:
-        call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), str(processes), *options]
+        call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), str(processes)]
     else:
-        call = [sys.executable, str(ROOT / 'tools/train.py'), str(recipe), *options]
-    done = subprocess.run(call, env=env, capture_output=True, text=True, timeout=300)
+        call = [sys.executable, str(ROOT / 'tools/train.py'), str(recipe)]
+    done = launch(call, folder)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((folder / 'run/result.json').read_text())
 
@@ -101,6 +105,22 @@ def test_two_processes_take_the_step_of_one(tmp_path):
     # 355 test images do not divide evenly over batches and ranks; repeats are counted once.
     assert one['metrics']['accuracy/top1'] == pytest.approx(two['metrics']['accuracy/top1'], abs=1e-9)
     assert one['metrics']['accuracy/nll'] == pytest.approx(two['metrics']['accuracy/nll'], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_ranks_validate_the_model_that_is_saved(tmp_path):
+    """With batch norm in training mode each rank has statistics of its own."""
+    trained = train(tmp_path / 'run', 'Mixup', processes=2, batch=16, iters=3, backbone='ThinResNet')
+    (checkpoint,) = (tmp_path / 'run/run').glob('iter_*.pth')
+    tested = []
+    for processes in ('1', '2'):
+        call = [str(ROOT / 'tools/dist_test.sh'), str(tmp_path / 'run/recipe.py'), str(checkpoint), processes]
+        done = launch(call, tmp_path / 'run', '--out', str(tmp_path / f'{processes}.json'))
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        tested.append(json.loads((tmp_path / f'{processes}.json').read_text())['metrics'])
+    for metrics in tested:
+        assert metrics['accuracy/top1'] == trained['metrics']['accuracy/top1']
+        assert metrics['accuracy/nll'] == pytest.approx(trained['metrics']['accuracy/nll'], rel=1e-6)
 
 
 @pytest.mark.slow
