@@ -140,6 +140,8 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> Config:
     for key, value in [*replace.items(), *((k, v) for k, v in overrides.items() if k not in replace)]:
         parent = _parent(cfg, key)
         leaf = key.rpartition('.')[2]
+        if leaf == '_delete_':
+            raise InputError(f"option '{key}': a replacement is written in a recipe, dict(_delete_=True, type=...)")
         if key in replace:
             parent[leaf] = ConfigDict({k: v for k, v in value.items() if k != '_delete_'})
         elif isinstance(parent, list):

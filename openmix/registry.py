@@ -74,6 +74,11 @@ def find(registry: Registry, name: Any) -> Any:
         return name
     found = registry.get(name) if isinstance(name, str) else None
     if found is None:
-        registry.import_from_location()
-        raise InputError(f"unknown {registry.name} '{name}'; {nearest(str(name), registry.module_dict)}")
+        known: set[str] = set()
+        level: Registry | None = registry
+        while level is not None:
+            level.import_from_location()
+            known |= level.module_dict.keys()
+            level = level.parent
+        raise InputError(f"unknown {registry.name} '{name}'; {nearest(str(name), known)}")
     return found

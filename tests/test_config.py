@@ -102,6 +102,11 @@ def test_override_without_a_parent(key, line):
         config.apply_overrides(recipe(), {key: 1})
 
 
+def test_delete_alone_is_refused():
+    with pytest.raises(InputError, match='written in a recipe'):
+        config.apply_overrides(recipe(), {'model.policy._delete_': True})
+
+
 def test_overrides_leave_the_recipe_alone():
     cfg = recipe()
     config.apply_overrides(cfg, {'model.policy.alpha': 0.2, 'schedule.0.end': 1})

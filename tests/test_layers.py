@@ -11,12 +11,13 @@ from openmix.registry import LOSSES, MIXUPS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'openmix'
 
-BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files'}
+BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check'}
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
     'registry': BASE,
     'config': BASE,
+    'check': BASE,
     'errors': set(),
     'files': set(),
     'losses': {'mix', 'ops', 'registry', 'errors'},

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_distributed, is_main_process
 from mmengine.registry import init_default_scope
 
+from openmix.check import check_names
 from openmix.config import config_hash
 from openmix.engine.checkpoint import load_weights
 from openmix.engine.runner import Runner
@@ -37,6 +38,7 @@ def fill_from_data(cfg: Config) -> Config:
 def prepare(cfg: Config, launcher: str = 'none') -> Config:
     """Fill in what a recipe leaves to the data and the machine."""
     init_default_scope(cfg.get('default_scope', 'openmix'))
+    check_names(cfg)
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
     for hook in cfg.get('custom_hooks', []):

@@ -1,0 +1,94 @@
+"""Mistyped names in a recipe are found before anything is built."""
+
+import pytest
+from mmengine.registry import init_default_scope
+
+from openmix.check import arguments, check_names
+from openmix.config import apply_overrides, load_config
+from openmix.errors import InputError
+
+RECIPE = 'classification/digits/resnet20.py'
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('openmix')
+
+
+TYPOS = [
+    ({'model.polcy': {'type': 'CutMix'}}, "model: MixClassifier has no 'polcy'; did you mean 'policy'"),
+    ({'model.policy.sits': ['']}, "model.policy: NoMix has no 'sits'; did you mean 'sites'"),
+    ({'model.policy.type': 'CutMx'}, "model.policy: unknown mixup 'CutMx'; did you mean 'CutMix'"),
+    ({'model.backbone.depht': 20}, "did you mean 'depth'"),
+    ({'model.backbone.type': 'ThinResnet'}, "did you mean 'ThinResNet'"),
+    ({'model.head.loss.type': 'mix_c'}, "did you mean 'mix_ce'"),
+    ({'model.head.loss.smooting': 0.1}, "did you mean 'smoothing'"),
+    (
+        {'model.data_preprocessor.augment.0.paddin': 1},
+        "model.data_preprocessor.augment.0: BatchRandomCrop has no 'paddin'",
+    ),
+    ({'train_dataloader.batchsize': 4}, "the recipe: train_dataloader has no 'batchsize'; did you mean 'batch_size'"),
+    ({'train_dataloader.dataset.subst': 1}, "did you mean 'subset'"),
+    ({'train_dataloader.dataset.type': 'Digit'}, "did you mean 'Digits'"),
+    ({'train_dataloader.sampler.shufle': True}, "did you mean 'shuffle'"),
+    ({'train_dataloader.collate_fn.type': 'identity'}, "did you mean 'identity_collate'"),
+    ({'optim_wrapper.type': 'OptimWraper'}, "did you mean 'OptimWrapper'"),
+    ({'optim_wrapper.optimizer.weight_decy': 1}, "did you mean 'weight_decay'"),
+    ({'optim_wrapper.clip_grads': {}}, "did you mean 'clip_grad'"),
+    ({'param_scheduler.0.eta_mn': 1}, "did you mean 'eta_min'"),
+    ({'train_cfg.max_epoch': 3}, "did you mean 'max_epochs'"),
+    ({'val_evaluator.top_k': 1}, "did you mean 'topk'"),
+    ({'default_hooks.logger.intervl': 1}, "did you mean 'interval'"),
+    ({'custom_hooks.0.type': 'StepSedHook'}, "did you mean 'StepSeedHook'"),
+    ({'visualizer.type': 'Visualiser'}, "did you mean 'Visualizer'"),
+    ({'randomness.sed': 1}, "did you mean 'seed'"),
+    ({'optim_wraper': {'type': 'SGD'}}, "'optim_wraper', which nothing reads; did you mean 'optim_wrapper'"),
+]
+
+
+@pytest.mark.parametrize(('typo', 'line'), TYPOS, ids=[next(iter(typo)) for typo, _ in TYPOS])
+def test_typo_is_one_line_that_says_where(typo, line):
+    with pytest.raises(InputError) as caught:
+        check_names(apply_overrides(load_config(RECIPE), typo))
+    assert line in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'optim_wrapper.type': 'AutocastOptimWrapper', 'optim_wrapper.clip_grad': {'max_norm': 1.0}},
+        {'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.paramwise_cfg': {'norm_decay_mult': 0.0}},
+        {'default_hooks.checkpoint.save_best': 'accuracy/top1', 'custom_hooks.0.priority': 'LOW'},
+        {'model.policy': {'type': 'OneOf', 'policies': [{'type': 'Mixup', 'alpha': 0.8}], '_delete_': True}},
+        {'my_own_variable': {'anything': 1}, 'train_dataloader.persistent_workers': False},
+        {'model.backbone': {'type': 'TimmBackbone', 'name': 'resnet18', 'drop_rate': 0.1, '_delete_': True}},
+    ],
+)
+def test_what_is_right_passes(options):
+    check_names(apply_overrides(load_config(RECIPE), options))
+
+
+def test_children_of_a_mixture_are_checked():
+    policy = {'type': 'OneOf', 'policies': [{'type': 'Mixup', 'alhpa': 0.8}], '_delete_': True}
+    with pytest.raises(InputError, match=r"model\.policy\.policies\.0: Mixup has no 'alhpa'; did you mean 'alpha'"):
+        check_names(apply_overrides(load_config(RECIPE), {'model.policy': policy}))
+
+
+def test_arguments_follow_keywords_to_the_parents():
+    class Base:
+        def __init__(self, a, *rest): ...
+
+    class Child(Base):
+        def __init__(self, b, **kwargs): ...
+
+    class Open(Child):
+        def __init__(self, c, **kwargs): ...
+
+    class Swallows:
+        def __init__(self, d, **kwargs): ...
+
+    assert arguments(Open) == {'self', 'a', 'b', 'c'}
+    assert arguments(Swallows) is None
+    assert arguments(lambda x, y=1: None) == {'x', 'y'}
