@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 
 from openmix.errors import InputError, nearest
-from openmix.models.backbones.timm_backbone import load_weights, on_meta
+from openmix.models.backbones.local_weights import load_weights, on_meta
 from openmix.registry import MODELS
 
 # Inception's side classifiers: built only on request, and answered as a tuple while training.
