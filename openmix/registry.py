@@ -23,7 +23,7 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
 MODELS = _child('model', mm.MODELS, 'openmix.models', 'openmix.mixups')
 DATASETS = _child('dataset', mm.DATASETS, 'openmix.data')
 DATA_SAMPLERS = _child('data sampler', mm.DATA_SAMPLERS, 'openmix.data')
-TRANSFORMS = _child('transform', mm.TRANSFORMS, 'openmix.data')
+TRANSFORMS = _child('transform', mm.TRANSFORMS, 'openmix.data', 'mmcv.transforms')
 FUNCTIONS = _child('function', mm.FUNCTIONS, 'openmix.data')
 METRICS = _child('metric', mm.METRICS, 'openmix.evaluation')
 HOOKS = _child('hook', mm.HOOKS, 'openmix.engine')

@@ -62,6 +62,13 @@ def test_typo_is_one_line_that_says_where(typo, line):
         {'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.paramwise_cfg': {'norm_decay_mult': 0.0}},
         {'default_hooks.checkpoint.save_best': 'accuracy/top1', 'custom_hooks.0.priority': 'LOW'},
         {'model.policy': {'type': 'OneOf', 'policies': [{'type': 'Mixup', 'alpha': 0.8}], '_delete_': True}},
+        {
+            'train_dataloader.dataset': {
+                'type': 'ImageFolder',
+                'root': 'x',
+                'pipeline': [{'type': 'RandomFlip', 'prob': 0.5}],
+            }
+        },
         {'my_own_variable': {'anything': 1}, 'train_dataloader.persistent_workers': False},
         {'model.backbone': {'type': 'TimmBackbone', 'name': 'resnet18', 'drop_rate': 0.1, '_delete_': True}},
     ],

@@ -33,8 +33,6 @@ def build_pipeline(steps: Sequence[dict]) -> list[Callable]:
     Raises:
         InputError: a name or an argument is unknown.
     """
-    import mmcv.transforms  # noqa: F401  # registers mmcv's; imports OpenCV, which only pipelines need
-
     return [_build(dict(step)) for step in steps]
 
 
