@@ -40,5 +40,6 @@ class StepSeedHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         seed = step_seed(runner.seed, runner.iter, 0 if self.shared else get_rank())
         torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_available():
+        # Asked of an idle CUDA, torch would queue the seed, one more every iteration.
+        if torch.cuda.is_initialized():
             torch.cuda.manual_seed(seed)
