@@ -9,6 +9,7 @@ from openmix import __version__
 
 project = 'openmix'
 author = 'The openmix contributors'
+copyright = author
 release = __version__
 extensions = ['myst_parser']
 myst_enable_extensions = ['dollarmath']
