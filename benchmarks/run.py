@@ -24,7 +24,7 @@ SUITES = sorted(found.name for found in pkgutil.iter_modules(suites.__path__))
 def render(rows: list[Timing]) -> Table:
     table = Table('candidate', 'median', 'spread', 'ratio', title=rows[0].suite, title_justify='left')
     for row in rows:
-        table.add_row(row.name, f'{row.median_s * 1e3:.3f} ms', f'{row.spread:.0%}', f'{row.ratio:.3f}')
+        table.add_row(row.name, f'{row.median_s * 1e3:.3f} ms', f'{row.spread:.0%}', f'{row.ratio:.3g}')
     return table
 
 
