@@ -17,6 +17,7 @@ _COLOURS = (
     *('#9467d9', '#b08d00', '#2ab3c0', '#d34b3e', '#6c8f2f'),
 )
 _STYLES: tuple[Literal['-', '--', ':', '-.'], ...] = ('-', '--', ':', '-.')
+_LEGEND_CHARACTERS = 96  # in one line of the figure's width
 _INK = '#010203'  # stands for the page's text colour until the SVG is finished
 
 
@@ -49,6 +50,7 @@ def draw_curves(records: Sequence[Record], metric: str) -> str | None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     rows = list(dict.fromkeys(record.cell.row for record, _, _ in drawn))
     columns = list(dict.fromkeys(record.cell.column for record, _, _ in drawn))
@@ -67,6 +69,7 @@ def draw_curves(records: Sequence[Record], metric: str) -> str | None:
             colour = colour_of(rows.index(record.cell.row))
             axes.plot(epochs, values, style, color=colour, marker=marker, linewidth=1.6)
         axes.set(xlabel='epoch', ylabel=metric, ylim=(min(late) - margin, top + margin))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.15, color=_INK)
         axes.spines[['top', 'right']].set_visible(False)
         handles = [Line2D([], [], color=colour_of(i), linewidth=3, label=row) for i, row in enumerate(rows)]
@@ -75,7 +78,10 @@ def draw_curves(records: Sequence[Record], metric: str) -> str | None:
                 Line2D([], [], color=_INK, linestyle=_STYLES[i % len(_STYLES)], label=column)
                 for i, column in enumerate(columns)
             ]
-        figure.legend(handles=handles, loc='outside lower center', ncols=min(6, len(handles)), frameon=False)
+        # Long names take more lines, not more width than the figure has.
+        widest = max(len(name) for name in (*rows, *columns))
+        ncols = max(1, min(len(handles), _LEGEND_CHARACTERS // (widest + 6)))
+        figure.legend(handles=handles, loc='outside lower center', ncols=ncols, frameon=False)
         text = io.StringIO()
         figure.savefig(text, format='svg', transparent=True, metadata={'Date': None})
     svg = text.getvalue()

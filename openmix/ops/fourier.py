@@ -56,9 +56,9 @@ def to_pixels(spectrum: Tensor, height: int, width: int) -> Tensor:
     parts = torch.view_as_real(columns).clone()
     # A half spectrum's constant and, at even width, its last wave must be real; libraries differ in
     # what they do with what is not.
-    parts[:, :, 0, 1] = 0
+    parts[:, :, 0, 1].zero_()
     if width % 2 == 0:
-        parts[:, :, -1, 1] = 0
+        parts[:, :, -1, 1].zero_()
     return torch.fft.irfft(torch.view_as_complex(parts), n=width, dim=2)
 
 
