@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 .PHONY: help demo test quick check format bench docs clean
 
 help:
-	@echo 'make demo    train the quickstart table on real digits and open a leaderboard'
+	@echo 'make demo    train the quickstart table on real digits and print a leaderboard'
 	@echo 'make test    the whole test suite'
 	@echo 'make quick   the part of it that takes under a minute'
 	@echo 'make check   lint, format and types'

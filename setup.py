@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -10,9 +11,16 @@ def requirements() -> list[str]:
     return [line for line in lines if line]
 
 
+def version() -> str:
+    """Read, not imported: importing openmix needs what is about to be installed."""
+    found = re.search(r"__version__ = '(.+)'", (ROOT / 'openmix' / '__init__.py').read_text())
+    assert found
+    return found[1]
+
+
 setup(
     name='openmix',
-    version='0.1.0',
+    version=version(),
     description='A benchmark toolbox for mixup training on the OpenMMLab 2.0 engine',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',

@@ -24,7 +24,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
-def test_recipe_builds(recipe, monkeypatch):
+def test_recipe_builds(recipe):
     init_default_scope('openmix')
     cfg = load_config(recipe)
     dataset = dict(cfg.train_dataloader.dataset)

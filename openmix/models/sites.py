@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +35,14 @@ class Sites:
             if name not in modules:
                 valid = ["'' (the input)", *(n for n in modules if n and n.count('.') == name.count('.'))]
                 raise InputError(f"{type(backbone).__name__} has no site '{name}'; {nearest(name, valid)}")
-            modules[name].register_forward_hook(self._hook(name))
+            # Bound, not a closure: a deep copy of the model gets hooks that read its own state.
+            modules[name].register_forward_hook(partial(self._mix_output, name))
 
-    def _hook(self, name: str) -> Callable:
-        @torch.compiler.disable
-        def mix_output(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-            # Disarmed first: the policy may run the backbone again.
-            mix_fn = self._armed.pop(name, None)
-            return None if mix_fn is None else mix_fn(output)
-
-        return mix_output
+    @torch.compiler.disable
+    def _mix_output(self, name: str, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        # Disarmed first: the policy may run the backbone again.
+        mix_fn = self._armed.pop(name, None)
+        return None if mix_fn is None else mix_fn(output)
 
     @contextmanager
     def armed(self, name: str, mix_fn: MixFn) -> Iterator[None]:

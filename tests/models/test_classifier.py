@@ -95,8 +95,11 @@ def test_a_copy_of_the_model_is_not_mixed_by_the_original():
     twin = copy.deepcopy(model)
     before = twin(x)
     with model.sites.armed('layer1', lambda z: z * 0):
-        model.backbone(x)
-    assert torch.equal(twin(x), before)
+        assert torch.equal(twin(x), before)
+        assert not torch.equal(model(x), before)
+    with twin.sites.armed('layer1', lambda z: z * 0):
+        assert torch.equal(model(x), before)
+        assert not torch.equal(twin(x), before)
 
 
 def test_unknown_site_names_the_nearest():
