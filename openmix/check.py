@@ -1,4 +1,4 @@
-"""Find mistyped names in a resolved recipe before anything is built.
+"""Find what is wrong in a resolved recipe before anything is built: names, and types of values.
 
 mmengine accepts an unknown key without a word, or fails deep inside a constructor. Here each dict is
 held against the signature of the class or function that its place and `type` name.
@@ -6,18 +6,27 @@ held against the signature of the class or function that its place and `type` na
 
 from __future__ import annotations
 
+import collections.abc
+import enum
 import inspect
-from collections.abc import Callable, Mapping
+import math
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mmengine.registry as mm
+import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from openmix import registry
-from openmix.errors import InputError, close_to, nearest
+from openmix.config import origin
+from openmix.errors import InputError, brief, check_number, close_to, nearest
 
 # The key that holds a typed dict, or a list of them, and where its type is looked up.
 _SLOTS: dict[str, Registry] = {
@@ -34,106 +43,409 @@ _SLOTS: dict[str, Registry] = {
     'sampler': registry.DATA_SAMPLERS,
     'batch_sampler': registry.DATA_SAMPLERS,
     'collate_fn': registry.FUNCTIONS,
+    'worker_init_fn': registry.FUNCTIONS,
     'augment': registry.TRANSFORMS,
     'pipeline': registry.TRANSFORMS,
+    'transforms': registry.TRANSFORMS,
     'optim_wrapper': registry.OPTIM_WRAPPERS,
-    'optimizer': mm.OPTIMIZERS,
-    'param_scheduler': mm.PARAM_SCHEDULERS,
+    'optimizer': registry.OPTIMIZERS,
+    'param_scheduler': registry.PARAM_SCHEDULERS,
     'train_cfg': registry.LOOPS,
     'val_cfg': registry.LOOPS,
     'test_cfg': registry.LOOPS,
     'val_evaluator': registry.METRICS,
     'test_evaluator': registry.METRICS,
+    'metrics': registry.METRICS,
     'default_hooks': registry.HOOKS,
     'custom_hooks': registry.HOOKS,
     'visualizer': mm.VISUALIZERS,
     'vis_backends': mm.VISBACKENDS,
+    'log_processor': mm.LOG_PROCESSORS,
+    'model_wrapper_cfg': mm.MODEL_WRAPPERS,
+}
+# What mmengine builds where the recipe names no type; evaluators and loops also have forms without one.
+_DEFAULT_TYPES = {
+    'optim_wrapper': 'OptimWrapper',
+    'visualizer': 'Visualizer',
+    'log_processor': 'LogProcessor',
+    'val_cfg': 'ValLoop',
+    'test_cfg': 'TestLoop',
+    'model_wrapper_cfg': 'MMDistributedDataParallel',
 }
 # Keys that a builder takes out before it calls the constructor.
 _TAKEN_OUT = {
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
     'param_scheduler': {'convert_to_iter_based'},
-    'train_cfg': {'by_epoch'},
     'default_hooks': {'priority'},
     'custom_hooks': {'priority'},
 }
+# Arguments that the builder of a slot hands over itself, or that the data set fills in.
+_GIVEN = {
+    *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
+    *('batch_size', 'in_features', 'num_classes', 'mean', 'std', 'save_dir', 'logits', 'y', 'mix', 'param_name'),
+}
+# Slots of functions that are called with their arguments later.
+_CALLED = ('collate_fn', 'worker_init_fn')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'}
+_PARAMWISE = {
+    *('lr_mult', 'decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult'),
+    *('dwconv_decay_mult', 'dcn_offset_lr_mult', 'custom_keys', 'bypass_duplicate'),
+    *('parts', 'decay_vectors'),
+}
+# Dicts that name no type, and their keys.
 _UNTYPED = {
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+    'paramwise_cfg': _PARAMWISE,
+    'clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
     **dict.fromkeys(_LOADERS, _LOADER_KEYS),
 }
-_TOP_LEVEL = {*inspect.signature(Runner.__init__).parameters, *_SLOTS, *_UNTYPED, 'custom_imports', 'model_wrapper_cfg'}
+_MAX_EPOCHS, _MAX_ITERS = 10**6, 10**9
+_LOADER_BOUNDS = {
+    'batch_size': (1, 2**20),
+    'num_workers': (0, 512),
+    'prefetch_factor': (1, 2**10),
+    'timeout': (0, 2**20),
+    'num_batch_per_epoch': (1, _MAX_ITERS),
+}
+# Numbers that mmengine and torch take as they come, and then fail on or never end: the bounds of each.
+_BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
+    'train_cfg': {
+        'max_epochs': (1, _MAX_EPOCHS),
+        'max_iters': (1, _MAX_ITERS),
+        'val_interval': (1, _MAX_ITERS),
+        'val_begin': (0, _MAX_ITERS),
+    },
+    'param_scheduler': {
+        'begin': (0, _MAX_ITERS),
+        'end': (1, _MAX_ITERS),
+        'T_max': (1, _MAX_ITERS),
+        'step_size': (1, _MAX_ITERS),
+    },
+    'randomness': {'seed': (0, 2**32 - 1)},
+    'sampler': {'seed': (0, 2**32 - 1)},
+    'optim_wrapper': {'accumulative_counts': (1, _MAX_ITERS)},
+    'auto_scale_lr': {'base_batch_size': (1, 2**31)},
+    'env_cfg': {'resource_limit': (1, 2**20)},
+    'mp_cfg': {'opencv_num_threads': (0, 512)},
+    **dict.fromkeys(_LOADERS, _LOADER_BOUNDS),
+}
+_OPTIONAL = ('seed', 'prefetch_factor', 'val_begin', 'T_max')
+_SWITCHES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_LOADERS, ('pin_memory', 'drop_last', 'shuffle', 'persistent_workers', 'in_order')),
+    'randomness': ('diff_rank_seed', 'deterministic'),
+    'env_cfg': ('cudnn_benchmark',),
+    'auto_scale_lr': ('enable',),
+    'param_scheduler': ('convert_to_iter_based',),
+}
+_RUNNER = {name: p for name, p in inspect.signature(Runner.__init__).parameters.items() if name not in ('self', 'cfg')}
+# What the runner reads of a recipe beside its own arguments.
+_ALSO_READ: dict[str, Any] = {
+    **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
+    **dict.fromkeys(('activation_checkpointing', 'efficient_conv_bn_eval'), str | list | None),
+    'compile': bool | dict,
+    'sync_bn': str | None,
+    'find_unused_parameters': bool,
+}
+_LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
+_TOGETHER = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+
+# A place of the recipe, dotted, and what is wrong there.
+Fault = tuple[str, str]
 
 
-def check_names(cfg: Config) -> None:
-    """Hold every type, argument and known key of a resolved recipe against what exists.
+def check_recipe(cfg: Config) -> None:
+    """Hold every type, argument, known key and value of a resolved recipe against what exists.
 
     Raises:
-        InputError: a name is unknown; the line says where and names the nearest valid one.
+        InputError: a name is unknown or a value does not fit; the line says where it stands, which
+            file or option set it, and names the nearest valid one.
     """
-    recipe = cfg.to_dict()
+    for place, fault in _faults(cfg.to_dict()):
+        source = origin(cfg, place)
+        raise InputError(f'{fault} (in {source})' if source else fault)
+
+
+def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
+    hints = hints_of(Runner.__init__) | _ALSO_READ
     for key, value in recipe.items():
-        if key not in _TOP_LEVEL and isinstance(value, Mapping) and (meant := close_to(key, _TOP_LEVEL)):
-            raise InputError(f"the recipe has a key '{key}', which nothing reads; did you mean '{meant}'?")
-        if key in _UNTYPED and isinstance(value, Mapping):
-            _check_keys('the recipe', key, value, _UNTYPED[key])
-    _walk('', '', recipe)
+        if key in hints:
+            default = _RUNNER[key].default if key in _RUNNER else None
+            if not (value is None and default is None) and not fits(value, hints[key]):
+                yield key, f'the recipe: {key} must be {described(hints[key])}, got {brief(value)}'
+        elif key not in _SLOTS and key not in _UNTYPED:
+            known = {*hints, *_UNTYPED} if isinstance(value, Mapping) else set(hints)
+            if meant := close_to(key, known, 0.8):
+                yield key, f"the recipe has a key '{key}', which nothing reads; did you mean '{meant}'?"
+    yield from _whole(recipe)
+    # Anything else at the top is a variable of the recipe's own.
+    yield from _walk('', '', {key: value for key, value in recipe.items() if key in hints or key in _UNTYPED})
 
 
-def _walk(path: str, slot: str, node: Any) -> None:
+def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
+    """What the parts of a recipe need of each other."""
+    if not isinstance(recipe.get('model'), Mapping):
+        yield 'model', 'the recipe: model is missing; give it a type, such as dict(type=...)'
+    if (scope := recipe.get('default_scope', 'openmix')) != 'openmix':
+        yield 'default_scope', f"the recipe: default_scope must be 'openmix', got {brief(scope)}"
+    if (level := recipe.get('log_level', 'INFO')) not in _LEVELS:
+        yield 'log_level', f'the recipe: log_level must be one of {", ".join(_LEVELS)}, got {brief(level)}'
+    for keys in _TOGETHER:
+        absent = [key for key in keys if recipe.get(key) is None]
+        if 0 < len(absent) < len(keys):
+            present = [key for key in keys if key not in absent]
+            yield (
+                present[0],
+                f'the recipe has {" and ".join(present)} but no {" and no ".join(absent)}; give all or none',
+            )
+    for part in _LOADERS:
+        for key in ('dataset', 'sampler', 'collate_fn'):
+            loader = recipe.get(part)
+            if isinstance(loader, Mapping) and not isinstance(loader.get(key), Mapping):
+                yield f'{part}.{key}', f'{part}: {key} must be a dict with a type, got {brief(loader.get(key))}'
+    optim = recipe.get('optim_wrapper')
+    if isinstance(optim, Mapping) and 'constructor' not in optim and not isinstance(optim.get('optimizer'), Mapping):
+        yield (
+            'optim_wrapper.optimizer',
+            (f'optim_wrapper: optimizer must be a dict with a type, got {brief(optim.get("optimizer"))}'),
+        )
+
+
+def _walk(path: str, slot: str, node: Any) -> Iterator[Fault]:
     if isinstance(node, (list, tuple)):
         for i, value in enumerate(node):
-            _walk(f'{path}.{i}', slot, value)
+            if slot in _SLOTS and not isinstance(value, (Mapping, list) if slot == 'transforms' else Mapping):
+                yield f'{path}.{i}', f'{path}.{i}: must be a dict with a type, got {brief(value)}'
+            yield from _walk(f'{path}.{i}', slot, value)
     elif isinstance(node, Mapping):
-        if slot in _SLOTS and 'type' in node:
-            _check_typed(path, slot, node)
+        # A dict of hooks is named by use, each of its entries is a hook.
+        of_hooks = path == 'default_hooks'
+        if slot in _SLOTS and not of_hooks:
+            yield from _typed(path, slot, node)
+        elif slot in _UNTYPED and ('.' not in path or slot not in _LOADERS):
+            yield from _untyped(path, slot, node)
         for key, value in node.items():
-            # A dict of hooks is named by use, each of its entries is a hook.
-            inner = slot if slot == 'default_hooks' and 'type' not in node else str(key)
-            _walk(f'{path}.{key}' if path else str(key), inner, value)
+            inner = 'default_hooks' if of_hooks else str(key)
+            if of_hooks and not isinstance(value, (Mapping, type(None))):
+                yield f'{path}.{key}', f'{path}.{key}: a hook must be a dict with a type, got {brief(value)}'
+            yield from _walk(f'{path}.{key}' if path else str(key), inner, value)
 
 
-def _check_typed(path: str, slot: str, node: Mapping[str, Any]) -> None:
+def _typed(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
+    if 'type' not in node:
+        if slot == 'train_cfg' and 'by_epoch' in node:
+            name = 'EpochBasedTrainLoop' if node['by_epoch'] else 'IterBasedTrainLoop'
+        elif slot in ('val_evaluator', 'test_evaluator') and 'metrics' in node:
+            return
+        elif slot in _DEFAULT_TYPES:
+            name = _DEFAULT_TYPES[slot]
+        else:
+            yield path, f'{path}: a type is missing; {nearest("", known_to(_SLOTS[slot]))}'
+            return
+        node = {'type': name, **{key: value for key, value in node.items() if key != 'by_epoch'}}
     try:
         built = registry.find(_SLOTS[slot], node['type'])
     except InputError as error:
-        raise InputError(f'{path}: {error}') from error
-    known = arguments(built)
-    if known is not None:
-        _check_keys(path, built.__name__, node, known | {'type'} | _TAKEN_OUT.get(slot, set()))
+        yield f'{path}.type', f'{path}: {error}'
+        return
+    taken = _TAKEN_OUT.get(slot, set())
+    parameters = arguments(built)
+    forwarded = _forwarded(built, node)
+    if parameters is not None or forwarded is not None:
+        known = {**(forwarded or {}), **(parameters or {})}
+        yield from _keys(path, built.__name__, node, {*known, 'type', *taken})
+    else:
+        known = named(built)
+    for name, parameter in known.items():
+        if name not in node:
+            if parameter.default is parameter.empty and name not in _GIVEN and slot not in _CALLED:
+                yield path, f"{path}: {built.__name__} needs '{name}'"
+            continue
+        yield from _value(f'{path}.{name}', f'{path}: {built.__name__}: {name}', node[name], parameter)
+    if slot in ('train_cfg', 'val_cfg', 'test_cfg') and hasattr(built, 'max_iters') != (slot == 'train_cfg'):
+        yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
+    yield from _numbers(path, slot, node)
 
 
-def _check_keys(path: str, owner: str, node: Mapping[str, Any], known: set[str]) -> None:
+def _forwarded(built: Callable, node: Mapping[str, Any]) -> dict[str, inspect.Parameter] | None:
+    """Arguments that a hook accepts as `**kwargs` and hands to something else; None where it does not."""
+    if not inspect.isclass(built):
+        return None
+    if issubclass(built, EMAHook):
+        averaged = node.get('ema_type', 'ExponentialMovingAverage')
+        inner = arguments(registry.find(registry.MODELS, averaged)) or {}
+        return {**{k: v for k, v in inner.items() if k != 'model'}, **named(built)}
+    return None
+
+
+def _untyped(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
+    owner = 'the recipe' if '.' not in path else path.rpartition('.')[0]
+    yield from _keys(owner, slot, node, _UNTYPED[slot], path)
+    yield from _numbers(path, slot, node)
+
+
+def _keys(where: str, owner: str, node: Mapping[str, Any], known: Iterable[str], path: str = '') -> Iterator[Fault]:
     for key in node:
         if key not in known:
-            raise InputError(f"{path}: {owner} has no '{key}'; {nearest(str(key), known - {'self', 'type'})}")
+            place = f'{path or where}.{key}'
+            yield place, f"{where}: {owner} has no '{key}'; {nearest(str(key), set(known) - {'self', 'type'})}"
 
 
-def arguments(built: Callable) -> set[str] | None:
-    """Names of the arguments of a class or function; None where it takes any.
+def _value(place: str, where: str, value: Any, parameter: inspect.Parameter) -> Iterator[Fault]:
+    default, hint = parameter.default, parameter.annotation
+    if value is default or (type(value) is type(default) and value == default):
+        return
+    if hint is not parameter.empty and not fits(value, hint):
+        yield place, f'{where} must be {described(hint)}, got {brief(value)}'
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield place, f'{where} must be finite, got {value}'
+
+
+def _numbers(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
+    for key, (low, high) in _BOUNDS.get(slot, {}).items():
+        if key in node and not (node[key] is None and key in _OPTIONAL):
+            try:
+                check_number(f'{path}: {key}', node[key], low, high)
+            except InputError as error:
+                yield f'{path}.{key}', str(error)
+    for key in _SWITCHES.get(slot, ()):
+        if key in node and not isinstance(node[key], bool):
+            yield f'{path}.{key}', f'{path}: {key} must be True or False, got {brief(node[key])}'
+
+
+def known_to(of: Registry) -> set[str]:
+    """Every name that a registry or its parents hold."""
+    known: set[str] = set()
+    level: Registry | None = of
+    while level is not None:
+        level.import_from_location()
+        known |= level.module_dict.keys()
+        level = level.parent
+    return known
+
+
+def arguments(built: Callable) -> dict[str, inspect.Parameter] | None:
+    """Arguments of a class or function, with resolved annotations; None where it takes any.
 
     A class with `**kwargs` passes them on to the next constructor in its order of inheritance.
     """
     if not inspect.isclass(built):
-        named, is_open = _named(built)
-        return None if is_open else named
-    known: set[str] = set()
+        own, is_open = _signature(built)
+        return None if is_open else own
+    known: dict[str, inspect.Parameter] = {}
     for cls in built.__mro__:
         if cls is object:
             break
         if '__init__' in vars(cls):
-            named, is_open = _named(vars(cls)['__init__'])
-            known |= named
+            own, is_open = _signature(vars(cls)['__init__'])
+            known = {**own, **known}
             if not is_open:
                 return known
     return None
 
 
-def _named(function: Callable) -> tuple[set[str], bool]:
-    """Names that can be given, and whether any other can too."""
+def named(built: Callable) -> dict[str, inspect.Parameter]:
+    """The arguments that a class or function names itself."""
+    return _signature(vars(built)['__init__'] if inspect.isclass(built) and '__init__' in vars(built) else built)[0]
+
+
+def _signature(function: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Arguments that can be given by name, and whether any other can too."""
     parameters = inspect.signature(function).parameters.values()
+    hints = hints_of(function)
     kinds = inspect.Parameter
-    named = {p.name for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
-    return named, any(p.kind is kinds.VAR_KEYWORD for p in parameters)
+    own = {
+        p.name: p.replace(annotation=hints.get(p.name, p.empty))
+        for p in parameters
+        if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+    }
+    return own, any(p.kind is kinds.VAR_KEYWORD for p in parameters)
+
+
+def hints_of(function: Any) -> dict[str, Any]:
+    """Resolved annotations; none where they name what cannot be looked up."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+_WORDS = {
+    int: 'an integer',
+    float: 'a number',
+    bool: 'True or False',
+    str: 'a string',
+    type(None): 'None',
+    dict: 'a dict',
+    list: 'a list',
+    tuple: 'a list',
+}
+_LISTS = (list, tuple, set, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a recipe can be meant by an annotation; what is not understood fits.
+
+    A list may stand for any sequence, an integer for a float, a dict with a `type` for any class.
+    """
+    if hint is Any:
+        return True
+    base = typing.get_origin(hint) or hint
+    inner = typing.get_args(hint)
+    if base in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if base is typing.Annotated:
+        return fits(value, inner[0])
+    if base is typing.Literal:
+        return value in inner
+    if base is None or base is type(None):
+        return value is None
+    if base in (int, float):
+        return isinstance(value, (int, float) if base is float else int) and not isinstance(value, bool)
+    if base in _LISTS:
+        if isinstance(value, (str, Mapping)) or not isinstance(value, (Sequence, set)):
+            return False
+        if base is tuple and inner and inner[-1] is not Ellipsis:
+            return len(value) == len(inner) and all(map(fits, value, inner))
+        return not inner or all(fits(one, inner[0]) for one in value)
+    if base in _DICTS:
+        if len(inner) == 2 and isinstance(value, Mapping) and 'type' not in value:
+            return all(fits(one, inner[1]) or one is None for one in value.values())
+        return isinstance(value, Mapping)
+    if base is collections.abc.Callable:
+        return callable(value) or isinstance(value, (str, Mapping))
+    if base in (bool, str):
+        return isinstance(value, base)
+    if not inspect.isclass(base) or base is object:
+        return True
+    # A class: the object itself, what builds it, or a word where that stands for one.
+    if isinstance(value, str):
+        return issubclass(base, (os.PathLike, enum.Enum, torch.device, torch.dtype))
+    return isinstance(value, (base, Mapping)) or callable(value)
+
+
+def described(hint: Any) -> str:
+    """An annotation in words, for an error line."""
+    base = typing.get_origin(hint) or hint
+    inner = typing.get_args(hint)
+    if base in (typing.Union, types.UnionType):
+        return ' or '.join(dict.fromkeys(described(one) for one in inner))
+    if base is typing.Literal:
+        return ' or '.join(map(repr, inner))
+    if base in _LISTS:
+        counted = base is tuple and inner and inner[-1] is not Ellipsis
+        what = described(inner[0]).partition(' ')[2] if inner and inner[0] in (int, float, str) else ''
+        return f'a list of {f"{len(inner)} " if counted else ""}{f"{what}s" if what else "values"}'
+    if base in _DICTS or base is dict:
+        return 'a dict'
+    if base is None:
+        return 'None'
+    return _WORDS.get(base, f'a dict with a type ({base.__name__})' if inspect.isclass(base) else str(hint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 from mmengine.config import Config, ConfigDict
+from mmengine.config import DictAction as MMDictAction
 from mmengine.fileio import BaseFileHandler, register_handler
 
 from openmix.errors import InputError, nearest
@@ -19,7 +21,8 @@ from openmix.errors import InputError, nearest
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = ('.py', '.yaml', '.yml')
 # What a run is, not what it computes: two runs that differ only here are the same experiment.
-_NOT_HASHED = {'work_dir', 'launcher', 'resume', 'load_from', 'log_level', 'visualizer', 'env_cfg', 'randomness'}
+_NOT_HASHED = {'work_dir', 'launcher', 'resume', 'log_level', 'visualizer', 'vis_backends', 'env_cfg', 'randomness'}
+_BOOKKEEPING = {'timer', 'logger', 'checkpoint', 'sampler_seed', 'visualization'}
 
 
 def _shipped(folder: str) -> Path:
@@ -94,6 +97,23 @@ class _YamlHandler(BaseFileHandler):
         return yaml.safe_dump(obj, sort_keys=False)
 
 
+class DictAction(MMDictAction):
+    """mmengine's `--cfg-options KEY=VALUE ...`.
+
+    Raises:
+        InputError: an option is no KEY=VALUE, or its brackets do not close.
+    """
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        for value in values or ():
+            try:
+                super().__call__(parser, namespace, [value], option_string)
+            except (ValueError, AssertionError, IndexError) as error:
+                raise InputError(
+                    f"{option_string} takes KEY=VALUE, as in train_cfg.max_epochs=5, got '{value}'"
+                ) from error
+
+
 def load_yaml(path: str | Path) -> dict:
     """The mapping in a YAML file.
 
@@ -123,19 +143,60 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         raise InputError(f'{found}: {error}') from error
     except Exception as error:  # a recipe is a program: whatever it raises is the recipe's fault
         raise InputError(f'{found}: {type(error).__name__}: {" ".join(str(error).split())}') from error
-    return apply_overrides(cfg, options or {})
+    return apply_overrides(cfg, options or {}, '--cfg-options')
 
 
-def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> Config:
+def _files_of(path: Path) -> list[Path]:
+    """A recipe's own file, then the files it inherits from, nearest first."""
+    files = [path]
+    for file in files:
+        bases = Config._get_base_files(str(file)) if file.suffix in _SUFFIXES else []
+        files += [base for base in ((file.parent / base).resolve() for base in bases) if base not in files]
+    return files
+
+
+def origin(cfg: Config, place: str) -> str:
+    """What set a dotted place of a recipe: an option, or a file of its chain; '' where that is unknown.
+
+    The nearest file that names the place's last key beside its first is taken to have set it.
+    """
+    for key, source in reversed(_set_by(cfg).items()):
+        if f'{place}.'.startswith(f'{key}.') or key.startswith(f'{place}.'):
+            return f'{source} {key}'
+    if not cfg.filename or not Path(cfg.filename).is_file():
+        return ''
+    texts = {file: file.read_text(encoding='utf-8') for file in _files_of(Path(cfg.filename))}
+    parts = [part for part in place.split('.') if not part.isdigit() and part != 'type']
+    for part in reversed(parts):
+        for file, text in texts.items():
+            if all(re.search(rf'(?<!\w){re.escape(name)}(?!\w)', text) for name in (parts[0], part)):
+                return _shown(file)
+    return _shown(Path(cfg.filename))
+
+
+def _set_by(cfg: Config) -> dict[str, str]:
+    """Dotted key -> who overrode it; beside the recipe, not in it."""
+    return cfg.__dict__.get('_set_by', {})
+
+
+def _shown(file: Path) -> str:
+    relative = os.path.relpath(file)
+    return str(file) if relative.startswith('..') else relative
+
+
+def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'override') -> Config:
     """Merge dotted keys into a copy of `cfg`.
 
     A dict value with `_delete_: True` replaces what stands there, as a policy or loss needs (a merge
     would keep the old one's arguments); replacements go first, so that a dotted key may refine one.
+    `source` is what an error about one of them is traced to, see `origin`.
 
     Raises:
         InputError: a key's parent does not exist in the recipe.
     """
+    set_by = _set_by(cfg) | dict.fromkeys(overrides, source)
     cfg = copy.deepcopy(cfg)
+    object.__setattr__(cfg, '_set_by', set_by)
     replace = {k: v for k, v in overrides.items() if isinstance(v, Mapping) and v.get('_delete_')}
     for key, value in [*replace.items(), *((k, v) for k, v in overrides.items() if k not in replace)]:
         parent = _parent(cfg, key)
@@ -187,6 +248,8 @@ def _strip_delete(node: Any) -> None:
 def config_hash(cfg: Config) -> str:
     """12 hex digits over everything in a recipe that decides its result, the seed left out."""
     kept = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k not in _NOT_HASHED}
+    hooks = kept.pop('default_hooks', None) or {}
+    kept['default_hooks'] = {k: v for k, v in hooks.items() if k not in _BOOKKEEPING}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
+import math
 import sys
-from collections.abc import Callable, Iterable
+import sysconfig
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 
 class InputError(Exception):
     """Bad input: one line that says what is wrong, where, and what to do; commands exit with code 2."""
 
 
+class Stopped(Exception):
+    """The run was asked to stop and is saved; commands exit with 128 + the signal's number, as shells do."""
+
+    def __init__(self, line: str, signal: int) -> None:
+        super().__init__(line)
+        self.code = 128 + signal
+
+
 _MOST_LISTED = 40
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ('stdlib', 'purelib', 'platlib'))
+_PACKAGE = str(Path(__file__).resolve().parent)
+# What a full disk, a quota or a limit on a file's size answers to a write.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def close_to(name: str, valid: Iterable[str], cutoff: float = 0.75) -> str | None:
@@ -28,7 +45,86 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     hint = f"did you mean '{close}'? " if close else ''
     if close and len(valid) > _MOST_LISTED:
         return f"did you mean '{close}'?"
-    return f'{hint}valid: {", ".join(valid)}'
+    more = f' and {len(valid) - _MOST_LISTED} more' if len(valid) > _MOST_LISTED else ''
+    return f'{hint}valid: {", ".join(valid[:_MOST_LISTED])}{more}'
+
+
+def check_number(
+    where: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> None:
+    """Raise an `InputError` unless `value` is a finite number in [low, high].
+
+    Args:
+        where: class and argument, as in 'CutMix: alpha'.
+        value: what was given.
+        low, high: bounds; integers when the number must be one.
+        above, below: leave out the lower, the upper bound itself.
+    """
+    whole = isinstance(low, int) or isinstance(high, int)
+    kind = 'an integer ' if whole else 'a number '
+    if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        kind = ''
+        enough = value > low if above else value >= low
+        if enough and (value < high if below else value <= high):
+            return
+    lowest, highest = (f'{bound:g}' if isinstance(bound, float) else str(bound) for bound in (low, high))
+    allowed = 'finite'
+    if math.isfinite(low) and math.isfinite(high):
+        allowed = f'in {"(" if above else "["}{lowest}, {highest}{")" if below else "]"}'
+    elif math.isfinite(low):
+        allowed = f'{">" if above else ">="} {lowest}'
+    elif math.isfinite(high):
+        allowed = f'{"<" if below else "<="} {highest}'
+    raise InputError(f'{where} must be {kind}{allowed}, got {brief(value)}')
+
+
+def check_range(where: str, value: Any, low: float, high: float, *, above: bool = False, equal: bool = False) -> None:
+    """Raise an `InputError` unless `value` is a pair of numbers in [low, high], the lower one first.
+
+    Args:
+        where: class and argument.
+        value: what was given.
+        low, high: bounds.
+        above: leave out the lower bound itself.
+        equal: the two may be the same number.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
+        for end in value:
+            check_number(f'{where}: both numbers', end, low, high, above=above)
+        if value[0] < value[1] or (equal and value[0] == value[1]):
+            return
+    raise InputError(f'{where} must be two numbers, lowest first, got {brief(value)}')
+
+
+def check_choice(where: str, value: Any, valid: Iterable[str]) -> None:
+    """Raise an `InputError` unless `value` is one of the `valid` words; the line names the nearest.
+
+    Args:
+        where: class and argument.
+        value: what was given.
+        valid: what is allowed.
+    """
+    valid = list(valid)
+    if not isinstance(value, str) or value not in valid:
+        hint = f'; {nearest(value, valid)}' if isinstance(value, str) and close_to(value, valid, 0.5) else ''
+        raise InputError(f'{where} must be {" or ".join(map(repr, valid))}, got {brief(value)}{hint}')
+
+
+def brief(value: Any) -> str:
+    """A value as it reads in an error line: on one line, cut where it is long."""
+    text = ' '.join(repr(value).split())
+    return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def from_library(error: BaseException) -> bool:
+    """Whether the code that raised an error is an installed library's, neither openmix's nor the user's own."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    file = frame.tb_frame.f_code.co_filename if frame is not None else ''
+    # Of Python's own frozen modules and of compiled ones only a name is left.
+    library = file.startswith((*_LIBRARIES, '<frozen')) or file.endswith('.pyx')
+    return library and not file.startswith(_PACKAGE)
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
@@ -42,6 +138,15 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
             # Raised in a loader's worker, the line is the last of a traceback that torch made its message.
             line = str(error).strip().splitlines()[-1].removeprefix(f'{__name__}.InputError: ')
             print(f'error: {line}', file=sys.stderr)
+            sys.exit(2)
+        except Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(stopped.code)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            where = f" for '{error.filename}'" if error.filename else ''
+            print(f'error: {error.strerror}{where}; what was written before is kept', file=sys.stderr)
             sys.exit(2)
 
     return run

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PARTIAL = '.partial-'
+
 
 @contextmanager
 def appearing(final: Path) -> Iterator[Path]:
@@ -15,13 +17,25 @@ def appearing(final: Path) -> Iterator[Path]:
     Readers see the old file or the new, never a part, and a failure leaves the old one. The suffix
     is kept: some writers choose a format by it.
     """
-    partial = final.with_name(f'.partial-{os.getpid()}-{final.name}')
+    partial = final.with_name(f'{_PARTIAL}{os.getpid()}-{final.name}')
     try:
         yield partial
         with partial.open('rb') as file:
             os.fsync(file.fileno())
         os.replace(partial, final)
+        # The new name lives in the folder, which has its own place on the disk.
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Clear away what killed processes left half written in a folder."""
+    for partial in folder.glob(f'{_PARTIAL}*'):
         partial.unlink(missing_ok=True)
 
 

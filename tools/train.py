@@ -2,10 +2,9 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
-from openmix.config import load_config, work_dir_of
+from openmix.config import DictAction, apply_overrides, load_config, work_dir_of
 from openmix.engine import launch
+from openmix.engine.global_batch import enable_scaling
 from openmix.errors import command
 
 
@@ -17,6 +16,7 @@ def parse_args() -> argparse.Namespace:
         '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint (default: the newest)'
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
     parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
     parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
@@ -30,6 +30,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    if args.auto_scale_lr:
+        enable_scaling(cfg)
+    if args.amp:
+        cfg = apply_overrides(cfg, {'optim_wrapper.type': 'AutocastOptimWrapper'}, '--amp')
     cfg = launch.prepare(cfg, args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
     if args.seed is not None:
@@ -37,8 +41,6 @@ def main() -> None:
     if args.deterministic:
         cfg.randomness.deterministic = True
         cfg.env_cfg.cudnn_benchmark = False
-    if args.amp:
-        cfg.optim_wrapper.type = 'AutocastOptimWrapper'
     if args.dry_run is not None:
         cost = launch.dry_run(cfg, args.dry_run)
         print(
@@ -47,7 +49,7 @@ def main() -> None:
         )
         return
     if args.resume:
-        launch.resume_from(cfg, args.resume)
+        launch.resume_from(cfg, args.resume, args.seed)
     print(launch.train(cfg))
 
 

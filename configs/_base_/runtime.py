@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type='StepSeedHook'),
     dict(type='MixPolicyHook'),
     dict(type='RankZeroBuffersHook'),
+    dict(type='FiniteLossHook'),
     dict(type='ResultHook'),
 ]
 

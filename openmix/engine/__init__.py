@@ -1,5 +1,29 @@
-"""What mmengine lacks: seeding by iteration, AMP on any device, atomic checkpoints, results, launching."""
+"""What mmengine lacks: exact resume, seeding by iteration, AMP on any device, results, launching."""
 
-from openmix.engine import amp, buffers, checkpoint, policy_hook, results, seeding
+from openmix.engine import (
+    amp,
+    buffers,
+    checkpoint,
+    checkpoint_hook,
+    finite,
+    loops,
+    optim_groups,
+    optimizers,
+    policy_hook,
+    results,
+    seeding,
+)
 
-__all__ = ['amp', 'buffers', 'checkpoint', 'policy_hook', 'results', 'seeding']
+__all__ = [
+    'amp',
+    'buffers',
+    'checkpoint',
+    'checkpoint_hook',
+    'finite',
+    'loops',
+    'optim_groups',
+    'optimizers',
+    'policy_hook',
+    'results',
+    'seeding',
+]

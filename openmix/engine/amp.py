@@ -11,13 +11,16 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_choice
 from openmix.registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
     """Runs the forward pass under autocast; float16 gradients are scaled.
+
+    Weights stay float32, and so do losses; evaluation runs outside. Where float16 gradients overflow,
+    the step is left out and the scale halved.
 
     Args:
         dtype: 'bfloat16' on any device, 'float16' on a GPU.
@@ -29,8 +32,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if dtype not in ('bfloat16', 'float16'):
-            raise InputError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float16', got {dtype!r}")
+        check_choice('AutocastOptimWrapper: dtype', dtype, ('bfloat16', 'float16'))
         self.device = get_device()
         if dtype == 'float16' and self.device == 'cpu':
             raise InputError("AutocastOptimWrapper: float16 needs a GPU; use dtype='bfloat16' on the CPU")
@@ -39,7 +41,8 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        with super().optim_context(model), torch.autocast(self.device, self.dtype):
+        # No cache: in older torch a weight that a policy first used under no_grad would get no gradient.
+        with super().optim_context(model), torch.autocast(self.device, self.dtype, cache_enabled=False):
             yield
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:

@@ -18,6 +18,9 @@ class RankZeroBuffersHook(Hook):
     statistics differ and each would score its share of the data with another model.
     """
 
+    # After the EMAHook has put the average, and where asked its buffers, in the model's place.
+    priority = 'LOW'
+
     def before_val_epoch(self, runner: Any) -> None:
         if is_distributed():
             for buffer in runner.model.buffers():

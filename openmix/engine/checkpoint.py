@@ -1,7 +1,8 @@
-"""Checkpoints, read with `weights_only=True`."""
+"""Checkpoints: which a folder holds, reading them with `weights_only=True`, loading them strictly."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,30 @@ _PICKLED: list[Any] = [
     *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
 ]
 torch.serialization.add_safe_globals(_PICKLED)
+
+# The checkpoint between two regular ones, and the file that names the newest.
+LATEST, POINTER = 'latest.pth', 'last_checkpoint'
+_KINDS = ('epoch_*.pth', 'iter_*.pth', LATEST)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The files in a run's folder that training can go on from, last written first."""
+    found = {path: path.stat().st_mtime_ns for kind in _KINDS for path in folder.glob(kind)}
+    return sorted(found, key=found.__getitem__, reverse=True)
+
+
+def newest_intact(folder: Path) -> tuple[Path, dict]:
+    """The last written checkpoint of a run that can be read; one line on stderr names each that cannot.
+
+    Raises:
+        InputError: there is none.
+    """
+    for path in checkpoints_in(folder):
+        try:
+            return path, read_checkpoint(path)
+        except InputError as error:
+            print(f'warning: passed over: {error}', file=sys.stderr)
+    raise InputError(f"nothing to resume in '{folder}'; leave out --resume to start")
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -62,14 +87,12 @@ def weights_of(checkpoint: dict, path: str | Path, ema: bool = False) -> dict[st
     return checkpoint.get('state_dict', checkpoint)
 
 
-def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) -> None:
-    """Load a checkpoint's weights into a model of the same recipe.
+def check_weights(own: dict[str, Any], weights: dict[str, Any], path: str | Path) -> None:
+    """Hold the weights of a file against those of a model.
 
     Raises:
         InputError: the keys or shapes differ; the line names the first few.
     """
-    weights = weights_of(read_checkpoint(path), path, ema)
-    own = model.state_dict()
     faults = [f"missing '{k}'" for k in own if k not in weights]
     faults += [f"unknown '{k}'" for k in weights if k not in own]
     faults += [
@@ -80,4 +103,14 @@ def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) ->
     if faults:
         more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
         raise InputError(f"'{path}' is of another model: {'; '.join(faults[:3])}{more}")
+
+
+def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) -> None:
+    """Load a checkpoint's weights into a model of the same recipe.
+
+    Raises:
+        InputError: the keys or shapes differ, see `check_weights`.
+    """
+    weights = weights_of(read_checkpoint(path), path, ema)
+    check_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)

@@ -12,11 +12,12 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_distributed, is_main_process
 from mmengine.registry import init_default_scope
 
-from openmix.check import check_names
+from openmix.check import check_recipe
 from openmix.config import config_hash
-from openmix.engine.checkpoint import load_weights
+from openmix.engine.checkpoint import load_weights, newest_intact, read_checkpoint
 from openmix.engine.runner import Runner
-from openmix.errors import InputError
+from openmix.engine.trial import building, try_parts
+from openmix.errors import InputError, Stopped
 from openmix.files import write_text
 from openmix.registry import DATASETS, find
 
@@ -26,41 +27,52 @@ def fill_from_data(cfg: Config) -> Config:
 
     What the recipe states itself stays.
     """
-    dataset = dict(cfg.train_dataloader.dataset)
-    facts = find(DATASETS, dataset.pop('type', None)).facts(**dataset)
-    cfg.model.head.setdefault('num_classes', len(facts.classes))
-    preprocessor = cfg.model.data_preprocessor
-    preprocessor.setdefault('mean', facts.mean)
-    preprocessor.setdefault('std', facts.std)
+    dataset = dict((cfg.get('train_dataloader') or {}).get('dataset') or {})
+    facts_of = getattr(find(DATASETS, dataset.pop('type')), 'facts', None) if dataset else None
+    if facts_of is None:
+        return cfg
+    facts = facts_of(**dataset)
+    if isinstance(cfg.model.get('head'), dict):
+        cfg.model.head.setdefault('num_classes', len(facts.classes))
+    if isinstance(cfg.model.get('data_preprocessor'), dict):
+        cfg.model.data_preprocessor.setdefault('mean', facts.mean)
+        cfg.model.data_preprocessor.setdefault('std', facts.std)
     return cfg
 
 
 def prepare(cfg: Config, launcher: str = 'none') -> Config:
     """Fill in what a recipe leaves to the data and the machine."""
-    init_default_scope(cfg.get('default_scope', 'openmix'))
-    check_names(cfg)
+    init_default_scope('openmix')
+    check_recipe(cfg)
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
-    for hook in cfg.get('custom_hooks', []):
+    try_parts(cfg)
+    for key in ('default_hooks', 'env_cfg'):
+        cfg[key] = cfg.get(key) or {}
+    cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
+    for hook in cfg.get('custom_hooks') or []:
         if hook.get('type') == 'ResultHook':
             hook['config_hash'] = digest
     cfg.launcher = launcher
-    if launcher != 'none':
-        # Only rank 0's buffers are saved: without the broadcast a resumed run would differ.
-        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=True)
-        if not torch.cuda.is_available():
-            wrapper['device_ids'] = None
-        cfg.model_wrapper_cfg = {**wrapper, **cfg.get('model_wrapper_cfg', {})}
     return cfg
 
 
 def train(cfg: Config) -> Path:
-    """Train a prepared recipe; returns the path of its `result.json`."""
-    result = Path(cfg.work_dir) / 'result.json'
-    result.unlink(missing_ok=True)
-    Runner.from_cfg(cfg).train()
+    """Train a prepared recipe; returns the path of its `result.json`.
+
+    Raises:
+        InputError: something of the recipe, the data or the machine does not do.
+        Stopped: SIGTERM or SIGINT came; the run is saved.
+    """
+    try:
+        with building(cfg, ''):
+            runner = Runner.from_cfg(cfg)
+        runner.train()
+    except Stopped:
+        leave_group()
+        raise
     leave_group()
-    return result
+    return Path(cfg.work_dir) / 'result.json'
 
 
 def leave_group() -> None:
@@ -81,6 +93,11 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
         raise InputError(f'--dry-run needs at least 1 iteration, got {iterations}')
     epochs = cfg.train_cfg.get('max_epochs')
     planned = cfg.train_cfg.get('max_iters')
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        # mmengine would end it with the few iterations, before a warm-up has passed.
+        if (end := epochs if scheduler.get('by_epoch', True) else planned) is not None:
+            scheduler.setdefault('end', end)
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations + 1)
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg[key] = None
@@ -89,7 +106,8 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
     cfg.resume, cfg.load_from = False, None
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
-        runner = Runner.from_cfg(cfg)
+        with building(cfg, ''):
+            runner = Runner.from_cfg(cfg)
         runner.train()
         times = runner.message_hub.get_scalar('train/time').data[0][iterations // 2 :]
         total = planned or epochs * len(runner.train_dataloader)
@@ -112,7 +130,8 @@ def evaluate(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = 
         cfg[key] = None
     cfg.custom_hooks = []
     cfg.default_hooks.checkpoint = None
-    runner = Runner.from_cfg(cfg)
+    with building(cfg, ''):
+        runner = Runner.from_cfg(cfg)
     model: Any = getattr(runner.model, 'module', runner.model)
     load_weights(model, checkpoint, ema)
     metrics = {name: float(value) for name, value in runner.test().items()}
@@ -124,17 +143,19 @@ def evaluate(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = 
     return metrics
 
 
-def resume_from(cfg: Config, checkpoint: str) -> None:
-    """Set a recipe to go on from a checkpoint, or with 'auto' from the newest of its work folder.
+def resume_from(cfg: Config, checkpoint: str, seed: int | None = None) -> None:
+    """Set a recipe to go on from a checkpoint, or with 'auto' from the newest intact one of its work folder.
+
+    The seed is the checkpoint's; `seed` is the one asked for on the command line, if any.
 
     Raises:
-        InputError: there is nothing to resume.
+        InputError: there is nothing to resume, or another seed is asked for.
     """
-    if checkpoint == 'auto':
-        last = Path(cfg.work_dir) / 'last_checkpoint'
-        checkpoint = last.read_text().strip() if last.is_file() else ''
-        if not Path(checkpoint).is_file():
-            raise InputError(f"nothing to resume in '{cfg.work_dir}'; leave out --resume to start")
-    elif not Path(checkpoint).is_file():
-        raise InputError(f"no checkpoint '{checkpoint}' to resume")
-    cfg.resume, cfg.load_from = True, checkpoint
+    path = Path(checkpoint)
+    path, content = newest_intact(Path(cfg.work_dir)) if checkpoint == 'auto' else (path, read_checkpoint(path))
+    trained_with = content.get('meta', {}).get('seed')
+    if trained_with is not None:
+        if seed not in (None, trained_with):
+            raise InputError(f"'{path}' was trained with seed {trained_with}; leave out --seed {seed}, or --resume")
+        cfg.randomness.seed = trained_with
+    cfg.resume, cfg.load_from = True, str(path)

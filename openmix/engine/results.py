@@ -19,6 +19,11 @@ from openmix.registry import HOOKS
 _LOWER_IS_BETTER = ('loss', 'nll', 'error')
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric, such as 'accuracy/top1' or 'accuracy/nll', counts losses or errors."""
+    return metric.rpartition('/')[2].endswith(_LOWER_IS_BETTER)
+
+
 def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
     """One metric's history read the ways tables ask for.
 
@@ -29,14 +34,14 @@ def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
     Returns:
         last, best, and the median of the last 3, 5 and 10 (of all, where there are fewer).
     """
-    best = min if name.rpartition('/')[2].endswith(_LOWER_IS_BETTER) else max
+    best = min if lower_is_better(name) else max
     medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10)}
     return {'last': values[-1], 'best': best(values), **medians}
 
 
 @HOOKS.register_module()
 class ResultHook(Hook):
-    """Keeps `metrics.jsonl`, one line an epoch, and writes `result.json` when training ends.
+    """Keeps `metrics.jsonl`, one line an epoch or validation, and writes `result.json` when training ends.
 
     A resumed run keeps the lines of the epochs it builds on, and their time.
 
@@ -53,28 +58,35 @@ class ResultHook(Hook):
         self._started = time.perf_counter()
 
     def before_train(self, runner: Any) -> None:
-        path = Path(runner.work_dir) / 'metrics.jsonl'
+        folder = Path(runner.work_dir)
         self.rows = {}
-        if runner.iter > 0 and path.is_file():
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
+        if runner.iter == 0 and is_main_process():
+            (folder / 'result.json').unlink(missing_ok=True)
+        if runner.iter > 0 and (folder / 'metrics.jsonl').is_file():
+            rows = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
             self.rows = {row['iter']: row for row in rows if row['iter'] <= runner.iter}
         self._time_before = max((row['time_s'] for row in self.rows.values()), default=0.0)
         self._started = time.perf_counter()
 
     def after_train_epoch(self, runner: Any) -> None:
-        scalars = runner.message_hub.log_scalars
-        train = {k: buffer.mean(len(runner.train_dataloader)) for k, buffer in scalars.items() if 'loss' in k}
-        lr = runner.optim_wrapper.get_lr().get('lr', [0.0])[0]
-        self._add(runner, runner.epoch + 1, runner.iter, {k.removeprefix('train/'): v for k, v in train.items()})
-        self._add(runner, runner.epoch + 1, runner.iter, {'lr': lr})
+        self._add(runner, {})
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        if self.rows or runner.iter > 0:
-            self._add(runner, runner.epoch, runner.iter, metrics or {})
+        if runner.iter > 0:
+            self._add(runner, metrics or {})
 
-    def _add(self, runner: Any, epoch: int, iteration: int, values: Mapping[str, float]) -> None:
-        row = self.rows.setdefault(iteration, {'epoch': epoch, 'iter': iteration})
-        row |= {k: float(v) for k, v in values.items()}
+    def _add(self, runner: Any, metrics: Mapping[str, float]) -> None:
+        """Put metrics into the row of the current iteration; a new row starts with the mean training losses."""
+        iteration = runner.iter
+        if iteration not in self.rows:
+            since = iteration - max((other for other in self.rows if other < iteration), default=0)
+            scalars = runner.message_hub.log_scalars
+            losses = {k.removeprefix('train/'): v.mean(since) for k, v in scalars.items() if 'loss' in k}
+            lr = runner.optim_wrapper.get_lr().get('lr', [0.0])[0]
+            epoch = -(-iteration // len(runner.train_dataloader))
+            self.rows[iteration] = {'epoch': epoch, 'iter': iteration, **losses, 'lr': lr}
+        row = self.rows[iteration]
+        row |= {k: float(v) for k, v in metrics.items()}
         row['time_s'] = round(self.elapsed(), 3)
         if is_main_process():
             lines = [json.dumps(self.rows[key]) for key in sorted(self.rows)]

@@ -1,19 +1,32 @@
-"""mmengine's Runner, with atomic checkpoints and gloo where there is no GPU."""
+"""mmengine's Runner: atomic and strict checkpoints, loops that resume exactly, gloo where there is no GPU."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import is_distributed, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner as MMRunner
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+from torch.utils.data import DataLoader
 
+from openmix.config import config_hash
+from openmix.engine.checkpoint import check_weights, read_checkpoint
+from openmix.engine.data_parallel import data_parallel
+from openmix.engine.global_batch import match_learning_rate
+from openmix.engine.stopping import ignore_in_worker
+from openmix.errors import InputError
 from openmix.files import appearing
 
 
 class Runner(MMRunner):
-    """Stock training, two things apart: see the module."""
+    """Stock training, a few things apart: see the module."""
 
     def setup_env(self, env_cfg: dict) -> None:
         # mmengine's own start-up selects a CUDA device even for gloo.
@@ -21,7 +34,85 @@ class Runner(MMRunner):
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+        built = MMRunner.build_dataloader(dataloader, *args, **kwargs)
+        if built.drop_last and not len(built):
+            raise InputError(
+                f'a batch of {built.batch_size} is larger than the {len(built.dataset)} images there are, '
+                'and drop_last=True leaves nothing: lower batch_size or leave out drop_last'
+            )
+        built.worker_init_fn = partial(_start_worker, built.worker_init_fn)
+        return built
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        # Without a type mmengine takes its own loops, whatever is registered here.
+        if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
+            name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
+            loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
+        return super().build_train_loop(loop)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if not self.distributed:
+            return super().wrap_model(model_wrapper_cfg, model)
+        return data_parallel(model.to(get_device()), self.cfg)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        match_learning_rate(self, optim_wrapper, auto_scale_lr)
+
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        if is_main_process():
-            with appearing(Path(out_dir) / filename) as partial:
-                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+        """Write a checkpoint in one step; nothing on ranks other than 0.
+
+        Raises:
+            InputError: it cannot be written; the older ones are as they were.
+        """
+        if not is_main_process():
+            return
+        path = Path(out_dir) / filename
+        meta = {**(kwargs.pop('meta', None) or {}), 'recipe': config_hash(self.cfg)}
+        try:
+            with appearing(path) as partial_path:
+                super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)
+        except OSError as error:
+            raise InputError(
+                f"cannot write '{path}': {error.strerror}; older checkpoints are kept: "
+                'make room and repeat the command with --resume'
+            ) from error
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
+        """Load a model's weights and return the whole checkpoint, on the CPU.
+
+        Raises:
+            InputError: the file cannot be loaded safely, or is of another model.
+        """
+        checkpoint = read_checkpoint(filename)
+        if self._resume:
+            _check_resumable(checkpoint, filename, len(self.train_dataloader))
+            if checkpoint['meta'].get('recipe', '') != config_hash(self.cfg):
+                self.logger.warning('The recipe differs from the one of the checkpoint: the run is no longer the same.')
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model: Any = self.model.module if is_model_wrapper(self.model) else self.model
+        weights = checkpoint.get('state_dict', checkpoint)
+        check_weights(model.state_dict(), weights, filename)
+        model.load_state_dict(weights)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+
+def _start_worker(init_fn: Any, worker: int) -> None:
+    ignore_in_worker()
+    if init_fn is not None:
+        init_fn(worker)
+
+
+def _check_resumable(checkpoint: dict, path: str, batches: int) -> None:
+    for key in ('meta', 'optimizer', 'message_hub'):
+        if key not in checkpoint:
+            raise InputError(f"'{path}' holds no '{key}': it can be loaded (load_from), not resumed")
+    before = checkpoint['meta'].get('batches_per_epoch', batches)
+    if before != batches:
+        raise InputError(
+            f"'{path}' was made at {before} batches an epoch, now there are {batches}: "
+            'resume with the same data, batch size and number of processes'
+        )

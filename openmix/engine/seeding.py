@@ -20,7 +20,7 @@ def step_seed(seed: int, iteration: int, rank: int) -> int:
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
-    """Seeds torch's generators before every training iteration, and the data set's draws every epoch.
+    """Seeds torch's generators before every training iteration.
 
     A resumed run needs no saved generator state, and ranks draw different lam and pairs.
 
@@ -32,10 +32,6 @@ class StepSeedHook(Hook):
 
     def __init__(self, shared: bool = False) -> None:
         self.shared = shared
-
-    def before_train_epoch(self, runner: Any) -> None:
-        """Per-image draws are a function of (seed, epoch, sample), whichever worker makes them."""
-        runner.train_dataloader.dataset.set_epoch(runner.epoch, runner.seed)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         seed = step_seed(runner.seed, runner.iter, 0 if self.shared else get_rank())

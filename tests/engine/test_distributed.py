@@ -1,4 +1,4 @@
-"""Two CPU processes against one: the same step with an injected `Mix`; different draws without."""
+"""Two CPU processes against one: the same steps and metrics, bit for bit where nothing is summed in another order."""
 
 import json
 import os
@@ -8,13 +8,269 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.utils.data import DataLoader
 
+from openmix.data.collate import identity_collate
+from openmix.data.digits import Digits
+from openmix.data.sampler import DefaultSampler
+from openmix.engine.amp import AutocastOptimWrapper
+from openmix.engine.buffers import RankZeroBuffersHook
 from openmix.engine.checkpoint import read_checkpoint
+from openmix.engine.data_parallel import data_parallel
+from openmix.evaluation.accuracy import Accuracy
+from openmix.mix import Mix
+from openmix.mixups import MixPolicy, OneOf
+from openmix.models.backbones import ThinResNet
+from openmix.registry import MODELS
 
 ROOT = Path(__file__).parent.parent.parent
+BATCH, STEPS = 8, 3
 
-# Rank r of w takes the samples r, r + w, ... of the global batch: a policy that pairs and weighs by the
-# place in the global batch does the same work split or whole.
+
+class Learned(MixPolicy):
+    """Asks the model once without and once with gradient; its own parameter is trained by the latter."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z, probe=None, pairs=None):
+        with torch.no_grad():
+            sure = probe.model(probe.x).softmax(1).amax(1)
+        mix = Mix.pairs(torch.randperm(len(z)), sure * torch.rand(len(z)))
+        return mix.blend(z), mix
+
+    def own_losses(self, probe):
+        return {'loss_own': F.cross_entropy(probe.model(probe.x * (1 + self.gain)).float(), probe.y)}
+
+
+class Idle(MixPolicy):
+    """Holds a parameter that no step uses."""
+
+    leaves_parameters_unused = True
+
+    def __init__(self):
+        super().__init__()
+        self.idle = nn.Parameter(torch.ones(2))
+
+    def forward(self, z, probe=None, pairs=None):
+        return z, Mix.none(len(z))
+
+
+class FrozenNorm(ThinResNet):
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+class GroupNorm(ThinResNet):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        for parent in list(self.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, nn.GroupNorm(2, child.num_features))
+
+
+LEARNED = dict(type=Learned)
+ONE_OF = dict(type=OneOf, policies=[LEARNED, dict(type='CutMix'), dict(type='Mixup', sites=('', 'layer2'))])
+# name: (policy, backbone, recipe, kind of optimiser wrapper)
+RUNS = {
+    'learned, frozen norm': (LEARNED, FrozenNorm, {}, OptimWrapper),
+    'learned, group norm': (LEARNED, GroupNorm, {}, OptimWrapper),
+    'learned, batch norm': (LEARNED, ThinResNet, {}, OptimWrapper),
+    'one of learned and static': (ONE_OF, ThinResNet, {}, OptimWrapper),
+    'idle parameter': (dict(type=Idle), ThinResNet, {}, OptimWrapper),
+    'bfloat16': (ONE_OF, ThinResNet, {}, AutocastOptimWrapper),
+}
+
+
+def classifier(policy, backbone):
+    init_default_scope('openmix')
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            type='MixClassifier',
+            backbone=dict(type=backbone, depth=8, width=8),
+            head=dict(type='LinearHead', num_classes=5, init_std=0.3),
+            policy=policy,
+            data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.2,) * 3),
+        )
+    ).train()
+
+
+def slices(place, count=1):
+    """Slices of the training data; the draws of a step depend on the first one's place."""
+    torch.manual_seed(place)
+    rows = [torch.Generator().manual_seed(place + i) for i in range(count)]
+    images = torch.cat([torch.rand(BATCH, 3, 16, 16, generator=row) for row in rows])
+    return dict(inputs=images, labels=torch.arange(BATCH).repeat(count) % 5)
+
+
+def trained(run, rank, world):
+    """Parameters after some steps: a slice for every process, or the same slices accumulated by one."""
+    policy, backbone, recipe, wrapper_type = RUNS[run]
+    model = classifier(policy, backbone)
+    stepping = data_parallel(model, Config(recipe)) if world == 2 else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    wrapper = wrapper_type(optimizer=optimizer, accumulative_counts=2 // world)
+    wrapper.initialize_count_status(model, 0, STEPS * 2 // world)
+    for place in range(rank, 2 * STEPS, world):
+        stepping.train_step(slices(place), wrapper)
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def trained_on_whole_batches(rank, world, accumulated):
+    """State after steps of 2 x `accumulated` slices, with batch norm over all processes."""
+    model = classifier(dict(type='NoMix'), ThinResNet)
+    stepping = data_parallel(model, Config(dict(sync_bn='naive'))) if world == 2 else model
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05), accumulative_counts=accumulated)
+    wrapper.initialize_count_status(model, 0, STEPS * accumulated)
+    for step in range(STEPS * accumulated):
+        data = slices(2 * step + rank) if world == 2 else slices(2 * step, 2)
+        stepping.train_step(data, wrapper)
+    return model.state_dict()
+
+
+def refused():
+    """What DDP says to a parameter that is left unused without its knowledge."""
+    stepping = data_parallel(classifier(dict(type=Idle), ThinResNet), Config(dict(find_unused_parameters=False)))
+    wrapper = OptimWrapper(torch.optim.SGD(stepping.parameters(), lr=0.05))
+    try:
+        for place in range(2):
+            stepping.train_step(slices(place), wrapper)
+    except RuntimeError as error:
+        return str(error)
+    return ''
+
+
+def metrics(rank, world, batch_size):
+    """Of 7 samples, with logits that depend on nothing but the sample."""
+    dataset = Digits(split='test')
+    dataset.labels = dataset.labels[:7]
+    sampler = DefaultSampler(dataset, shuffle=False, seed=0)
+    assert (sampler.rank, sampler.world_size) == (rank, world)
+    metric, sizes = Accuracy(topk=(1, 2, 5)), []
+    table = torch.randn(7, 10, generator=torch.Generator().manual_seed(3))
+    for data in DataLoader(dataset, batch_size, sampler=sampler, collate_fn=identity_collate):
+        metric.process(None, [dict(logits=table[data['ids']], labels=data['labels'], ids=data['ids'])])
+        sizes.append(len(data['ids']))
+    return sizes, metric.evaluate(7)
+
+
+def seen_by_one_only(rank):
+    """Metrics where rank 0 got no sample that could be read."""
+    metric = Accuracy(topk=(1, 9))
+    if rank == 1:
+        logits = torch.tensor([[0.0, 1.0, 2.0], [float('nan')] * 3])
+        metric.process(None, [dict(logits=logits, labels=torch.tensor([2, 0]), ids=torch.tensor([0, 1]))])
+    return {name: value for name, value in metric.evaluate(2).items() if 'top' in name}
+
+
+class FakeRunner:
+    def __init__(self, model):
+        self.model = model
+
+
+def buffers(rank):
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    model[0].running_mean.fill_(rank + 1.0)
+    model[0].num_batches_tracked.fill_(rank + 5)
+    RankZeroBuffersHook().before_val_epoch(FakeRunner(model))
+    return {name: value.clone() for name, value in model.named_buffers()}
+
+
+def one_rank(rank, world, folder):
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=world)
+    found = {run: trained(run, rank, world) for run in RUNS}
+    found['whole'] = {n: trained_on_whole_batches(rank, world, n) for n in (1, 2)}
+    found['metrics'] = {size: metrics(rank, world, size) for size in (1, 3, 7)}
+    if world > 1:
+        found['sparse'] = seen_by_one_only(rank)
+        found['buffers'] = buffers(rank)
+        found['refused'] = refused()
+        dist.barrier()
+        dist.destroy_process_group()
+    torch.save(found, f'{folder}/{world}-{rank}.pt')
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What one process found, and what each of two did."""
+    folder = tmp_path_factory.mktemp('ranks')
+    for world in (1, 2):
+        mp.spawn(one_rank, (world, str(folder)), nprocs=world)
+    return [torch.load(folder / f'{name}.pt', weights_only=True) for name in ('1-0', '2-0', '2-1')]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('run', RUNS)
+def test_two_processes_are_one_that_accumulates_to_the_bit(ranks, run):
+    """Whatever the policy asks of the model, and whichever parameters a step leaves out."""
+    one, *two = (rank[run] for rank in ranks)
+    start = dict(classifier(RUNS[run][0], RUNS[run][1]).named_parameters())
+    moved = [name for name, value in one.items() if not torch.equal(value, start[name])]
+    assert len(moved) >= len(one) - 1
+    assert [name for name in one if 'gain' in name and name not in moved] == []
+    for rank in two:
+        assert rank.keys() == one.keys()
+        for name, value in one.items():
+            assert torch.equal(rank[name], value), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('accumulated', [1, 2])
+def test_batch_norm_over_two_processes_is_that_of_the_whole_batch(ranks, accumulated):
+    """In float32: sums in another order, so to a tolerance; running statistics too."""
+    one, *two = (rank['whole'][accumulated] for rank in ranks)
+    for rank in two:
+        torch.testing.assert_close(rank, one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_unused_parameters_that_are_not_announced_stop_the_run(ranks):
+    assert all('find_unused_parameters=True' in rank['refused'] for rank in ranks[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('size', 'split'), [(1, [1] * 4), (3, [3, 1]), (7, [4])])
+def test_gathered_metrics_are_exact(ranks, size, split):
+    """7 samples on 2 ranks: the repeated one counts once, a last batch of one counts."""
+    (_, one), *two = (rank['metrics'][size] for rank in ranks)
+    assert one.keys() == {'accuracy/top1', 'accuracy/top2', 'accuracy/top5', 'accuracy/nll'}
+    assert 0 < one['accuracy/top5'] < 100
+    for sizes, found in two:
+        assert sizes == split
+        assert found == one
+
+
+@pytest.mark.slow
+def test_a_process_without_a_sample_reports_the_metrics_of_all(ranks):
+    assert [rank['sparse'] for rank in ranks[1:]] == [{'accuracy/top1': 50.0, 'accuracy/top9': 50.0}] * 2
+
+
+@pytest.mark.slow
+def test_every_rank_gets_the_buffers_of_rank_0(ranks):
+    for rank in ranks[1:]:
+        assert rank['buffers']['0.running_mean'].tolist() == [1.0] * 3
+        assert rank['buffers']['0.num_batches_tracked'] == 5
+
+
+# The commands. Rank r of w takes the samples r, r + w, ... of the global batch: a policy that pairs and weighs
+# by the place in the global batch does the same work split or whole.
 MODULE = """
 import os
 from pathlib import Path
@@ -64,6 +320,7 @@ optim_wrapper = dict(optimizer=dict(lr=0.05))
 train_dataloader = dict(batch_size={batch})
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters={iters}, val_interval={iters})
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval={iters}), logger=dict(interval=1))
+{extra}
 """
 
 
@@ -74,11 +331,14 @@ def launch(call: list[str], folder: Path, *options: str) -> subprocess.Completed
     return subprocess.run([*call, *work_dir, *options], env=env, capture_output=True, text=True, timeout=300)
 
 
-def train(folder: Path, policy: str, processes: int, batch: int, iters: int, backbone: str = 'FrozenNorm') -> dict:
+def train(
+    folder: Path, policy: str, processes: int, batch: int, iters: int, backbone: str = 'FrozenNorm', extra: str = ''
+) -> dict:
     folder.mkdir()
     (folder / 'two_process_parts.py').write_text(MODULE)
     recipe = folder / 'recipe.py'
-    recipe.write_text(RECIPE.format(root=ROOT, policy=policy, batch=batch, iters=iters, backbone=backbone))
+    fields = dict(root=ROOT, policy=policy, batch=batch, iters=iters, backbone=backbone, extra=extra)
+    recipe.write_text(RECIPE.format(**fields))
     if processes > 1:
         call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), str(processes)]
     else:
@@ -94,9 +354,11 @@ def weights(folder: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tmp_path):
-    one = train(tmp_path / 'one', 'Injected', processes=1, batch=32, iters=4)
-    two = train(tmp_path / 'two', 'Injected', processes=2, batch=16, iters=4)
+@pytest.mark.parametrize(('backbone', 'extra'), [('FrozenNorm', ''), ('ThinResNet', "sync_bn = 'naive'")])
+def test_two_processes_take_the_step_of_one(tmp_path, backbone, extra):
+    how = dict(backbone=backbone, extra=extra, iters=4)
+    one = train(tmp_path / 'one', 'Injected', processes=1, batch=32, **how)
+    two = train(tmp_path / 'two', 'Injected', processes=2, batch=16, **how)
     assert two['world_size'] == 2
     a, b = weights(tmp_path / 'one'), weights(tmp_path / 'two')
     assert a.keys() == b.keys()

@@ -47,3 +47,5 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
+# The global batch that recipes state their learning rate for.
+auto_scale_lr = dict(base_batch_size=64, enable=False)

@@ -1,0 +1,157 @@
+"""When a run is saved, and which of its checkpoints are kept."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in
+from openmix.engine.results import lower_is_better
+from openmix.engine.stopping import StopRequest, command_to_resume
+from openmix.errors import InputError, Stopped, nearest
+from openmix.files import remove_partial, write_text
+from openmix.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Saves a run so that it can be killed at any moment and goes on as if it had not been.
+
+    A checkpoint is the state after an iteration. It appears under its name only when it is whole,
+    and an older one goes only after that. With gradient accumulation it waits for the next step of
+    the optimiser. An epoch's checkpoint comes before its validation, which a resumed run repeats.
+
+    SIGTERM and SIGINT are answered by a checkpoint and the end of the run.
+
+    Args:
+        interval: epochs, or iterations, between two checkpoints; -1 for none but the last.
+        by_epoch: what `interval` counts. The files are `epoch_<N>.pth` or `iter_<N>.pth`.
+        minutes: also save every so many minutes, as `latest.pth`, which the next checkpoint replaces.
+        max_keep_ckpts: how many `epoch_<N>.pth` or `iter_<N>.pth` are kept; -1 for all.
+        save_last: save after the last iteration, whatever the interval.
+        save_begin: first epoch, or iteration, that is saved.
+        save_best: a metric, such as 'accuracy/top1': the weights with its best value are kept as
+            `best_<metric>.pth`. The best of a loss, nll or error is the lowest.
+
+    Raises:
+        InputError: an argument out of range; while training, weights that are not finite.
+        Stopped: after a signal, once the run is saved.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        minutes: float | None = None,
+        max_keep_ckpts: int = -1,
+        save_last: bool = True,
+        save_begin: int = 0,
+        save_best: str | None = None,
+    ) -> None:
+        for name, value in (('interval', interval), ('max_keep_ckpts', max_keep_ckpts)):
+            if value != -1 and value < 1:
+                raise InputError(f'CheckpointHook: {name} must be >= 1, or -1, got {value}')
+        if minutes is not None and minutes <= 0:
+            raise InputError(f'CheckpointHook: minutes must be > 0, or None, got {minutes}')
+        self.interval, self.by_epoch, self.minutes = interval, by_epoch, minutes
+        self.max_keep_ckpts, self.save_last, self.save_begin = max_keep_ckpts, save_last, save_begin
+        self.save_best = save_best
+        self.stop = StopRequest()
+        self._due: str | None = None
+        self._saved_at = 0.0
+
+    def before_train(self, runner: Any) -> None:
+        if is_main_process():
+            remove_partial(Path(runner.work_dir))
+        self._saved_at = time.monotonic()
+        self.stop.listen()
+        runner.logger.info(f'Checkpoints go to {runner.work_dir}')
+
+    def after_train(self, runner: Any) -> None:
+        self.stop.forget()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        iterations = runner.iter + 1
+        self._due = self._name_if_due(runner, iterations) or self._due
+        stop = self.stop.agreed(iterations)
+        minutes = (time.monotonic() - self._saved_at) / 60
+        rolling = stop is not None or (self.minutes is not None and minutes >= self.minutes)
+        if not (self._due or rolling):
+            return
+        # Between two steps of the optimiser a state also has gradients, on every rank its own.
+        if iterations % accumulation(runner) and iterations < runner.max_iters:
+            return
+        self.save(runner, self._due or LATEST)
+        self._due = None
+        if stop is not None:
+            self.stop.forget()
+            raise Stopped(f'saved after iteration {iterations}; go on with: {command_to_resume()}', stop)
+
+    def _name_if_due(self, runner: Any, iterations: int) -> str | None:
+        """The file to write after this iteration by the plain interval."""
+        per_epoch = len(runner.train_dataloader)
+        done, left = divmod(iterations, per_epoch) if self.by_epoch else (iterations, 0)
+        at_interval = self.interval > 0 and left == 0 and done % self.interval == 0 and done >= self.save_begin
+        if not (at_interval or (self.save_last and iterations == runner.max_iters)):
+            return None
+        return f'epoch_{-(-iterations // per_epoch)}.pth' if self.by_epoch else f'iter_{iterations}.pth'
+
+    def save(self, runner: Any, name: str) -> None:
+        """Write the state after the current iteration, then name it the newest, then drop older ones."""
+        folder = Path(runner.work_dir)
+        check_finite(runner, newest=next(iter(checkpoints_in(folder)), None))
+        meta = dict(epoch=runner.epoch, iter=runner.iter + 1, batches_per_epoch=len(runner.train_dataloader))
+        runner.save_checkpoint(str(folder), name, meta=meta)
+        self._saved_at = time.monotonic()
+        if not is_main_process():
+            return
+        write_text(folder / POINTER, str(folder / name))
+        kept = [path for path in checkpoints_in(folder) if path.name != LATEST]
+        for path in kept[self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else []:
+            path.unlink()
+        if name != LATEST:
+            (folder / LATEST).unlink(missing_ok=True)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if self.save_best is None or not metrics:
+            return
+        if self.save_best not in metrics:
+            raise InputError(
+                f"CheckpointHook: no metric '{self.save_best}' for save_best; {nearest(self.save_best, metrics)}"
+            )
+        value, hub = float(metrics[self.save_best]), runner.message_hub
+        sign = -1 if lower_is_better(self.save_best) else 1
+        if 'best_score' in hub.runtime_info and sign * value <= sign * hub.get_info('best_score'):
+            return
+        hub.update_info('best_score', value)
+        meta = dict(epoch=runner.epoch, iter=runner.iter, best={self.save_best: value})
+        name = f'best_{self.save_best.replace("/", "_")}.pth'
+        runner.save_checkpoint(runner.work_dir, name, meta=meta, save_optimizer=False, save_param_scheduler=False)
+
+
+def accumulation(runner: Any) -> int:
+    """Iterations to one step of the optimiser."""
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def check_finite(runner: Any, newest: Path | None) -> None:
+    """Refuse to save weights that are not numbers: they would replace a state to go back to.
+
+    Raises:
+        InputError: naming the first parameter or buffer that is not finite.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            kept = f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
+            raise InputError(f"'{name}' is not finite after iteration {runner.iter + 1}, nothing is saved; {kept}")

@@ -1,0 +1,39 @@
+"""The model in as many processes as there are: DDP, its options, and batch norm over all of them."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
+
+from openmix.engine.sync_batch_norm import convert_sync_batch_norm
+
+
+def data_parallel(model: nn.Module, cfg: Config) -> nn.Module:
+    """Wrap a model that is on its device for training by all processes.
+
+    Args:
+        model: its policy says whether steps leave parameters unused (`leaves_parameters_unused`).
+        cfg: recipe; `sync_bn` ('torch' or 'naive'), `find_unused_parameters` and, over both, the options in
+            `model_wrapper_cfg` are read.
+
+    Raises:
+        InputError: `sync_bn` does not fit, see `convert_sync_batch_norm`.
+    """
+    if is_model_wrapper(model):
+        return model
+    if cfg.get('sync_bn') is not None:
+        convert_sync_batch_norm(model, cfg.sync_bn)
+    unused = getattr(getattr(model, 'policy', None), 'leaves_parameters_unused', False)
+    options = dict(
+        type='MMDistributedDataParallel',
+        device_ids=[int(os.environ['LOCAL_RANK'])] if torch.cuda.is_available() else None,
+        # Only rank 0's buffers are saved: without the broadcast a resumed run would differ.
+        broadcast_buffers=True,
+        find_unused_parameters=cfg.get('find_unused_parameters', unused),
+    )
+    return MODEL_WRAPPERS.build({**options, **(cfg.get('model_wrapper_cfg') or {}), 'module': model})

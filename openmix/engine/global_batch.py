@@ -1,0 +1,84 @@
+"""The global batch that a recipe was made for, and its learning rate at another one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+
+from openmix.errors import InputError, check_number
+
+# What a schedule states as a learning rate; all else in it is a share of the optimiser's.
+_LEARNING_RATES = ('eta_min', 'eta_max', 'min_value')
+
+
+def scale_schedule(schedule: Any, ratio: float) -> Any:
+    """Parameter schedulers as dicts, the learning rates that they state multiplied by `ratio`.
+
+    Args:
+        schedule: one scheduler or a list; those of other parameters, such as the momentum, stay.
+        ratio: new learning rate over old.
+    """
+    if isinstance(schedule, (list, tuple)):
+        return [scale_schedule(one, ratio) for one in schedule]
+    schedule = copy.deepcopy(schedule)
+    is_lr = str(schedule.get('type')).endswith('LR') or schedule.get('param_name') == 'lr'
+    for key in _LEARNING_RATES:
+        if is_lr and schedule.get(key) is not None:
+            value = schedule[key]
+            schedule[key] = [ratio * v for v in value] if isinstance(value, (list, tuple)) else ratio * value
+    return schedule
+
+
+def enable_scaling(cfg: Config) -> None:
+    """Ask for a learning rate that fits the global batch.
+
+    Raises:
+        InputError: the recipe does not say which global batch it was made for.
+    """
+    if not isinstance(cfg.get('auto_scale_lr'), Mapping):
+        raise InputError('the recipe names no global batch to scale from; add auto_scale_lr=dict(base_batch_size=...)')
+    cfg.auto_scale_lr.enable = True
+
+
+def match_learning_rate(runner: Any, optim_wrapper: OptimWrapper, auto_scale_lr: Mapping[str, Any] | None) -> None:
+    """Scale the learning rate to the global batch, or say that it is not.
+
+    The rule is linear (Goyal et al., Accurate, Large Minibatch SGD) and holds for the whole curve:
+    every learning rate of the run is multiplied by processes x batch x accumulated iterations over
+    `base_batch_size`. Weight decay, momentum and the lengths of schedules stay.
+
+    *Differs from mmengine*: accumulated iterations count, and a schedule's `eta_min` is scaled too.
+
+    Args:
+        runner: before its schedulers are built.
+        optim_wrapper: built.
+        auto_scale_lr: `base_batch_size`, the global batch the recipe was made for, and `enable`.
+
+    Raises:
+        InputError: `base_batch_size` is missing or not a positive number.
+    """
+    if auto_scale_lr is None:
+        return
+    base = auto_scale_lr.get('base_batch_size')
+    check_number('auto_scale_lr.base_batch_size', base, 1)
+    loader = runner._train_dataloader
+    batch = loader['batch_size'] if isinstance(loader, Mapping) else loader.batch_size
+    world, accumulated = runner.world_size, optim_wrapper._accumulative_counts
+    total = world * batch * accumulated
+    if total == base:
+        return
+    ratio, lr = total / base, optim_wrapper.optimizer.defaults['lr']
+    text = f'The global batch is {total} (processes {world} x batch {batch} x accumulated iterations {accumulated}), '
+    text += f'the recipe was made for {base}: '
+    if not auto_scale_lr.get('enable', False):
+        runner.logger.warning(f'{text}its learning rate {lr:g} is kept; --auto-scale-lr trains with {lr * ratio:g}')
+        return
+    runner.logger.info(f'{text}learning rates are multiplied by {ratio:g}, {lr:g} becomes {lr * ratio:g}')
+    for group in optim_wrapper.param_groups:
+        group['lr'] = group['lr'] * ratio
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = scale_schedule(runner.param_schedulers, ratio)

@@ -1,0 +1,150 @@
+"""mmengine's training loops, able to go on at any iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import EpochBasedTrainLoop as MMEpochBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.utils import calc_dynamic_intervals
+from torch.utils.data import DataLoader
+
+from openmix.errors import InputError
+from openmix.registry import LOOPS
+
+
+def check_loader(loader: DataLoader) -> None:
+    """Hold a training loader against what the loops need.
+
+    Raises:
+        InputError: it has no batch to give, or its sampler cannot seek.
+    """
+    if len(loader) == 0:
+        raise InputError(
+            f'train_dataloader: {len(loader.dataset)} images give no batch of {loader.batch_size}; '  # type: ignore[arg-type]
+            'make batch_size smaller or leave out drop_last'
+        )
+    sampler = sampler_of(loader)
+    if not hasattr(sampler, 'seek'):
+        raise InputError(
+            f'train_dataloader.sampler: {type(sampler).__name__} has no seek(samples), which a resumed run needs; '
+            "take 'DefaultSampler', which every training loop restarts without end"
+        )
+
+
+def sampler_of(loader: DataLoader) -> Any:
+    """The sampler that decides a loader's order, below a batch sampler where there is one."""
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
+
+
+def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator[Any]:
+    """The batches of one pass over the data, from a position on, without reading those before it.
+
+    Args:
+        number: of the pass; with `seed` it decides the order and the per-image draws.
+        done: batches of this pass that were trained already.
+    """
+    if done >= len(loader):
+        return
+    sampler = sampler_of(loader)
+    sampler.set_epoch(number)
+    sampler.seek(done * (loader.batch_size or loader.batch_sampler.batch_size))  # type: ignore[union-attr]
+    loader.dataset.set_epoch(number, seed)  # type: ignore[attr-defined]
+    yield from loader
+
+
+def trim_history(scalars: dict[str, HistoryBuffer], length: int) -> None:
+    """Forget all but the newest values of every logged scalar, in place.
+
+    mmengine copies a scalar's whole history every iteration and stores it in every checkpoint.
+    """
+    for name, buffer in scalars.items():
+        values, counts = buffer.data
+        if len(values) > length:
+            scalars[name] = HistoryBuffer(values[-length:], counts[-length:])
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
+    """mmengine's loop; a run resumed inside an epoch trains the batches that are left of it.
+
+    A checkpoint is taken after an iteration. Resumed after an epoch's last one, the loop does what
+    ends an epoch, validation included, again: whether it was done before the run was cut off, the
+    checkpoint cannot know.
+    """
+
+    def __init__(self, runner: Any, dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> None:
+        super().__init__(runner, dataloader, *args, **kwargs)
+        check_loader(self.dataloader)
+
+    def run_epoch(self) -> None:
+        per_epoch = len(self.dataloader)
+        trim_history(self.runner.message_hub.log_scalars, per_epoch)
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * per_epoch
+        for i, batch in enumerate(read_pass(self.dataloader, self._epoch, done, self.runner.seed), done):
+            self.run_iter(i, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(MMIterBasedTrainLoop):
+    """mmengine's loop, without its replay of all earlier batches on resume and its pause between passes.
+
+    Resumed where a validation was due, it validates again before it trains on.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        # Not the parent's: it starts the loader's workers before the position is known.
+        BaseLoop.__init__(self, runner, dataloader)
+        check_loader(self.dataloader)
+        self._max_iters, self._max_epochs = int(max_iters), 1
+        self._epoch = self._iter = 0
+        self.val_begin, self.val_interval = val_begin, val_interval
+        self.stop_training = False
+        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
+
+    def run(self) -> torch.nn.Module:
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        if self._iter:
+            self.end_iteration()
+        per_pass = len(self.dataloader)
+        while self.unfinished():
+            trim_history(self.runner.message_hub.log_scalars, max(per_pass, self.val_interval))
+            self.runner.model.train()
+            for batch in read_pass(self.dataloader, *divmod(self._iter, per_pass), self.runner.seed):
+                self.run_iter(batch)
+                self.end_iteration()
+                if not self.unfinished():
+                    break
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def unfinished(self) -> bool:
+        """Whether there is an iteration left to train."""
+        return self._iter < self._max_iters and not self.stop_training
+
+    def end_iteration(self) -> None:
+        """Validate where it is due."""
+        self._decide_current_val_interval()
+        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
+            self.runner.val_loop.run()
+            self.runner.model.train()

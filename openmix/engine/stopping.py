@@ -1,0 +1,71 @@
+"""Leave training in good order when the system or the user asks for it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Ranks compare notes this often: every iteration would cost a round trip each.
+_ITERATIONS_BETWEEN_VOTES = 10
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGINT instead of dying from them.
+
+    A second SIGINT interrupts at once. Ranks are signalled at different moments, some twice (by the
+    terminal and by torchrun), and must leave at the same iteration: they vote and ignore repetitions.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._usual: dict[int, Any] = {}
+        self._group: Any = None
+
+    def listen(self) -> None:
+        """Take over the signals; every rank calls it at the same point."""
+        self._usual = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        if get_world_size() > 1:
+            # The vote is cast on the CPU: on the device it would stall the queue of kernels.
+            self._group = torch.distributed.new_group(backend='gloo')
+
+    def forget(self) -> None:
+        """Give the signals back."""
+        for number, usual in self._usual.items():
+            signal.signal(number, usual)
+        self._usual = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == number == signal.SIGINT and self._group is None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def agreed(self, iterations: int) -> int | None:
+        """The signal to stop for after this many iterations, alike on all ranks; None to go on."""
+        if self._group is None:
+            return self.signal
+        if iterations % _ITERATIONS_BETWEEN_VOTES:
+            return None
+        vote = torch.tensor(self.signal or 0)
+        torch.distributed.all_reduce(vote, torch.distributed.ReduceOp.MAX, self._group)
+        return int(vote) or None
+
+
+def ignore_in_worker() -> None:
+    """A loader's worker leaves when the trainer does, not on a signal sent to the whole process group."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def command_to_resume() -> str:
+    """What to type to go on, as near as this process knows how it was started."""
+    if get_world_size() > 1:
+        return 'repeat the command with --resume'
+    typed = [sys.executable, *sys.argv]
+    return shlex.join(typed if '--resume' in typed else [*typed, '--resume'])

@@ -1,0 +1,115 @@
+"""Batch norm over the batches of all processes; torch's own works on GPUs only."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
+
+from openmix.errors import InputError, check_choice
+
+
+def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Zero mean and unit variance a channel over the batches of all processes.
+
+    In two passes, as a difference of squares would lose the digits of a small variance.
+
+    Args:
+        x: (N, C, ...) in at least float32; N may differ between processes.
+        eps: added to the variance.
+
+    Returns:
+        (N, C, ...) normalised; mean (C,), biased variance (C,) and count of values (1,) a channel.
+    """
+    dims, shape = [0, *range(2, x.dim())], (-1, *[1] * (x.dim() - 2))
+    total = all_reduce(torch.cat([x.sum(dims), x.new_full((1,), x.numel() // x.shape[1])]))
+    count = total[-1:].detach()
+    mean = total[:-1] / count
+    centred = x - mean.view(shape)
+    var = all_reduce(centred.square().sum(dims)) / count
+    return centred * (var + eps).rsqrt().view(shape), mean, var, count
+
+
+class NaiveSyncBatchNorm(_BatchNorm):
+    """Batch norm whose batch in training is that of all processes together, on any device.
+
+    Equal to plain batch norm of the concatenated batches, also where these differ in size; with one
+    process it is plain batch norm. Statistics are taken in at least float32.
+
+    Every process has to run it equally often, or they wait for each other.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f'expected (N, C, ...), got {tuple(input.shape)}')
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) to the same shape and dtype, normalised per channel."""
+        if not self.training or get_world_size() == 1:
+            return super().forward(input)
+        self._check_input_dim(input)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        x, mean, var, count = normalise(x, self.eps)
+        if self.track_running_stats:
+            self._track(mean.detach(), var.detach() * count / (count - 1))
+        shape = (-1, *[1] * (x.dim() - 2))
+        if self.weight is not None:
+            x = x * self.weight.view(shape)
+        if self.bias is not None:
+            x = x + self.bias.view(shape)
+        return x.to(input.dtype)
+
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        for running, new in ((self.running_mean, mean), (self.running_var, var)):
+            assert running is not None
+            # Without a momentum the running value is the mean over all batches.
+            share = 1 / self.num_batches_tracked.to(running.dtype) if self.momentum is None else self.momentum
+            running.lerp_(new.to(running.dtype), share)
+
+
+class NaiveSyncBatchNormAct(NaiveSyncBatchNorm):
+    """`NaiveSyncBatchNorm` in place of timm's batch norm that drops and activates too."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
+def convert_sync_batch_norm(model: nn.Module, kind: str = 'naive') -> None:
+    """Make every batch norm of a model one over all processes, in place.
+
+    The modules stay the same objects, so that hooks, parameters and state_dict keys stay too.
+
+    Args:
+        model: its `nn.BatchNorm1d`, `2d`, `3d` and timm's `BatchNormAct2d` are converted.
+        kind: 'torch' is torch's own, on GPUs only; 'naive' runs anywhere.
+
+    Raises:
+        InputError: an unknown kind, torch's without a GPU, or a batch norm of another forward pass.
+    """
+    check_choice('sync_bn', kind, ('torch', 'naive'))
+    if kind == 'torch' and not torch.cuda.is_available():
+        raise InputError("sync_bn='torch' needs a GPU; use sync_bn='naive'")
+    # Only here: timm takes a second to import.
+    from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
+
+    plain, activated = (
+        (nn.SyncBatchNorm, SyncBatchNormAct) if kind == 'torch' else (NaiveSyncBatchNorm, NaiveSyncBatchNormAct)
+    )
+    for name, module in model.named_modules():
+        if not isinstance(module, _BatchNorm) or isinstance(module, (nn.SyncBatchNorm, NaiveSyncBatchNorm)):
+            continue
+        if type(module).forward is BatchNormAct2d.forward:
+            module.__class__ = activated
+        elif type(module).forward is _BatchNorm.forward and not isinstance(module, _LazyNormBase):
+            module.__class__ = plain
+        else:
+            raise InputError(f"sync_bn: '{name}' is a {type(module).__name__}, which has a forward pass of its own")
+        if kind == 'torch':
+            module.process_group = None  # type: ignore[assignment]

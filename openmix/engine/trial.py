@@ -1,0 +1,329 @@
+"""A recipe's parts, built and tried once on next to nothing before a run begins.
+
+The signatures of classes say little about values. What a constructor or a first step refuses is found
+here in a fraction of a second: the model lives on the meta device, the optimiser moves a handful of
+weights, loaders serve blanks. Nothing is read or written.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import mmengine.registry as mm
+import torch
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.priority import get_priority
+from torch import Tensor, nn
+
+from openmix.config import origin
+from openmix.errors import InputError, check_choice, from_library, nearest
+from openmix.mix import Mix
+from openmix.registry import DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
+
+_BLANKS = 64
+
+
+@contextmanager
+def building(cfg: Config, place: str, name: Any = '') -> Iterator[None]:
+    """One line for what a library refuses while a part of the recipe is built.
+
+    Only errors that a library raises are the recipe's fault; those of openmix or of the user's own
+    code keep their traceback.
+
+    Args:
+        cfg: the recipe.
+        place: dotted place of the part.
+        name: of the class that is built.
+
+    Raises:
+        InputError: the part cannot be built as the recipe says.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(_line(cfg, place, str(error))) from error
+    except Exception as error:
+        if not from_library(error):
+            raise
+        text = ' '.join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):
+            text = f'no {text}'
+        named = f'{name}: ' if isinstance(name, str) and name and name not in text[:80] else ''
+        raise InputError(_line(cfg, place, f'{named}{text[:400]}')) from error
+
+
+def _line(cfg: Config, place: str, text: str) -> str:
+    """An error line with its place in front and what set it behind."""
+    node: Any = cfg
+    for part in place.split('.') if place else ():
+        node = node[int(part)] if part.isdigit() else node.get(part)
+    named = [key for key in node if f': {key}' in text] if isinstance(node, dict) else []
+    source = origin(cfg, '.'.join([place, *named[:1]])) if place else ''
+    where = f'{place}: ' if place and not text.startswith(place) else ''
+    return f'{where}{text} (in {source})' if source and ' (in ' not in text else f'{where}{text}'
+
+
+def try_parts(cfg: Config) -> None:
+    """Build every part of a prepared recipe, and take one step with each where that costs nothing.
+
+    Raises:
+        InputError: a part refuses what the recipe gives it; the line says which, and what set it.
+    """
+    cfg = copy.deepcopy(cfg)
+    generator = torch.get_rng_state()
+    # Whatever there is to remark is said again when the run builds its parts.
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            _try_all(cfg)
+    finally:
+        logging.disable(logging.NOTSET)
+        torch.set_rng_state(generator)
+
+
+def _try_all(cfg: Config) -> None:
+    _try_environment(cfg)
+    for part in ('train', 'val', 'test'):
+        if cfg.get(f'{part}_dataloader') is not None:
+            _try_loader(cfg, part)
+    _try_hooks(cfg)
+    _try_logs(cfg)
+    if cfg.get('optim_wrapper') is not None:
+        _try_optimizer(cfg)
+    _check_classes(cfg)
+    _try_model(cfg)
+
+
+def _try_environment(cfg: Config) -> None:
+    method = (cfg.get('env_cfg') or {}).get('mp_cfg', {}).get('mp_start_method', 'fork')
+    with building(cfg, 'env_cfg.mp_cfg.mp_start_method'):
+        check_choice('mp_start_method', method, multiprocessing.get_all_start_methods())
+    scale = cfg.get('auto_scale_lr') or {}
+    if scale and 'base_batch_size' not in scale:
+        raise InputError(
+            _line(cfg, 'auto_scale_lr', 'base_batch_size is missing; give the batch size that lr is meant for')
+        )
+
+
+class _Blanks(torch.utils.data.Dataset):
+    """Stands for a data set while a loader is tried."""
+
+    def __len__(self) -> int:
+        return _BLANKS
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def _try_loader(cfg: Config, part: str) -> None:
+    place = f'{part}_dataloader'
+    with building(cfg, place, 'DataLoader'):
+        loader = Runner.build_dataloader({**cfg[place], 'dataset': _Blanks(), 'drop_last': False}, seed=0)
+        planned = len(loader)
+        endless = sum(1 for _ in islice(iter(loader.batch_sampler or ()), planned + 1)) > planned
+    loop = (cfg.get(f'{part}_cfg') or {}).get('type', '')
+    if endless and loop != 'IterBasedTrainLoop':
+        name = cfg[place].sampler.type
+        raise InputError(
+            _line(cfg, f'{place}.sampler', f'{name} never ends an epoch; take DefaultSampler, or IterBasedTrainLoop')
+        )
+    evaluator = cfg.get(f'{part}_evaluator')
+    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator] if evaluator else []:
+        with building(cfg, f'{part}_evaluator', metric.get('type')):
+            METRICS.build(metric) if 'type' in metric else [METRICS.build(one) for one in metric.metrics]
+
+
+def _try_hooks(cfg: Config) -> None:
+    named = [(f'default_hooks.{key}', hook) for key, hook in (cfg.get('default_hooks') or {}).items()]
+    named += [(f'custom_hooks.{i}', hook) for i, hook in enumerate(cfg.get('custom_hooks') or [])]
+    for place, hook_cfg in named:
+        if hook_cfg is None:
+            continue
+        hook_cfg = dict(hook_cfg)
+        with building(cfg, place, hook_cfg['type']):
+            if (priority := hook_cfg.pop('priority', None)) is not None:
+                get_priority(priority)
+            hook = HOOKS.build(hook_cfg)
+            for watched in (getattr(hook, 'save_best', None), getattr(hook, 'monitor', None)):
+                _check_measured(cfg, [watched] if isinstance(watched, str) else watched or [])
+            if isinstance(hook, EMAHook):
+                MODELS.build(dict(hook.ema_cfg), default_args=dict(model=nn.Linear(1, 1)))
+                epochs, iterations = _length(cfg)
+                if hook.begin_epoch > epochs or hook.begin_iter > iterations:
+                    raise InputError('EMAHook begins after the last epoch; lower begin_epoch or begin_iter')
+
+
+def _check_measured(cfg: Config, wanted: Sequence[str]) -> None:
+    """What a hook watches must be measured; metrics that do not tell their names may measure anything."""
+    evaluator = cfg.get('val_evaluator') or []
+    metrics = [METRICS.build(metric) for metric in ([evaluator] if isinstance(evaluator, Mapping) else evaluator)]
+    if not all(hasattr(metric, 'names') for metric in metrics):
+        return
+    names = [name for metric in metrics for name in metric.names]
+    for name in wanted:
+        if name not in (*names, 'auto'):
+            raise InputError(f"nothing measures '{name}'; {nearest(name, names)}")
+
+
+def _try_logs(cfg: Config) -> None:
+    with building(cfg, 'log_processor', 'LogProcessor'):
+        processor = mm.LOG_PROCESSORS.build({'type': 'LogProcessor', **(cfg.get('log_processor') or {})})
+        for custom in getattr(processor, 'custom_cfg', []):
+            asked = {key: value for key, value in custom.items() if key not in ('data_src', 'log_name', 'window_size')}
+            HistoryBuffer([1.0], [1]).statistics(**asked)
+    visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
+    for i, backend in enumerate(visualizer.pop('vis_backends', None) or []):
+        with building(cfg, f'visualizer.vis_backends.{i}', backend.get('type')):
+            mm.VISBACKENDS.build({'save_dir': os.devnull, **backend})
+    with building(cfg, 'visualizer', visualizer.get('type')):
+        find(mm.VISUALIZERS, visualizer.pop('type', 'Visualizer'))(**{'name': 'trial', **visualizer, 'save_dir': None})
+
+
+def _length(cfg: Config) -> tuple[float, float]:
+    """Planned epochs and iterations; infinite where the recipe plans in the other."""
+    loop = cfg.get('train_cfg') or {}
+    return loop.get('max_epochs', float('inf')), loop.get('max_iters', float('inf'))
+
+
+def _try_optimizer(cfg: Config) -> None:
+    # Of every kind of parameter that options tell apart: plain, depth-wise, norm, bias.
+    module = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2)
+    )
+    with building(cfg, 'optim_wrapper', cfg.optim_wrapper.get('optimizer', {}).get('type')):
+        optim = build_optim_wrapper(module, copy.deepcopy(cfg.optim_wrapper))
+    schedulers = []
+    planned = cfg.get('param_scheduler') or []
+    epochs, iterations = _length(cfg)
+    for i, scheduler in enumerate([planned] if isinstance(planned, Mapping) else planned):
+        place = 'param_scheduler' if isinstance(planned, Mapping) else f'param_scheduler.{i}'
+        with building(cfg, place, scheduler.get('type')):
+            ends = {} if 'end' in scheduler else {'end': epochs if scheduler.get('by_epoch', True) else iterations}
+            ends = {key: int(end) for key, end in ends.items() if end < float('inf')}
+            given = dict(optimizer=optim, epoch_length=_BLANKS)
+            schedulers.append((place, scheduler, mm.PARAM_SCHEDULERS.build({**scheduler, **ends}, default_args=given)))
+    # These run on a GPU only.
+    if any(group.get('fused') or group.get('capturable') for group in optim.param_groups):
+        return
+    with building(cfg, 'optim_wrapper', cfg.optim_wrapper.get('optimizer', {}).get('type')):
+        for _ in range(2):
+            optim.update_params(module(torch.ones(2, 1, 1, 1)).sum())
+            optim.zero_grad()
+    for place, scheduler, built in schedulers:
+        with building(cfg, place, scheduler.get('type')):
+            built.step()
+
+
+def _check_classes(cfg: Config) -> None:
+    """The head must have a place for every class of the data; it may have more."""
+    head = cfg.model.get('head') or {}
+    for part in ('train', 'val', 'test'):
+        dataset = dict((cfg.get(f'{part}_dataloader') or {}).get('dataset') or {})
+        facts_of = getattr(find(DATASETS, dataset.pop('type')), 'facts', None) if dataset else None
+        if facts_of is None or not isinstance(head.get('num_classes'), int):
+            continue
+        facts = facts_of(**dataset)
+        if head['num_classes'] < len(facts.classes):
+            line = f'num_classes is {head["num_classes"]}, but the data of {part}_dataloader ({facts.name}) has '
+            line += f'{len(facts.classes)} classes; leave it out and the data sets it'
+            raise InputError(_line(cfg, 'model.head.num_classes', line))
+
+
+def _try_model(cfg: Config) -> None:
+    # One by one first: an error then names its place.
+    for part, registry, given in (
+        ('backbone', MODELS, {}),
+        ('head', MODELS, {'in_features': 1}),
+        ('policy', MIXUPS, {}),
+    ):
+        part_cfg = cfg.model.get(part)
+        if isinstance(part_cfg, Mapping):
+            with building(cfg, f'model.{part}', part_cfg.get('type')), torch.device('meta'):
+                registry.build({**given, **part_cfg})
+    with building(cfg, 'model', cfg.model.get('type')), torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
+    if size > memory:
+        raise InputError(
+            _line(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
+        )
+    shape = _served(cfg)
+    if shape is None or not all(hasattr(model, part) for part in ('backbone', 'head', 'policy', 'data_preprocessor')):
+        return
+    n = min(cfg.train_dataloader.get('batch_size', 1), 2)
+    batch = {
+        'inputs': torch.zeros(n, 3, *shape, dtype=torch.uint8, device='meta'),
+        'labels': torch.zeros(n, dtype=torch.int64, device='meta'),
+        'ids': torch.arange(n, device='meta'),
+    }
+    with (
+        building(cfg, 'model.data_preprocessor', (cfg.model.get('data_preprocessor') or {}).get('type')),
+        torch.no_grad(),
+    ):
+        data = model.data_preprocessor(batch, training=True)
+    model.train()
+    outputs: dict[str, Any] = {'': data['inputs']}
+    sites = model.policy.all_sites() - {''}
+    handles = [
+        model.backbone.get_submodule(site).register_forward_hook(
+            lambda _, __, out, site=site: outputs.update({site: out})
+        )
+        for site in sites
+    ]
+    place = 'model.backbone'
+    with building(cfg, place, f'on images of {shape[0]}x{shape[1]}'), torch.no_grad():
+        features = model.backbone(data['inputs'])
+    for handle in handles:
+        handle.remove()
+    if not isinstance(features, Tensor) or features.dim() != 2:
+        raise InputError(_line(cfg, place, f'puts out {_what(features)}; a head needs (N, D) features'))
+    with building(cfg, 'model.head', cfg.model.head.get('type')):
+        logits = model.head(features)
+    with building(cfg, 'model.head.loss'):
+        partner = torch.arange(n, device='meta')
+        model.head.loss(logits, data['labels'], Mix.pairs(partner, torch.ones(n, device='meta')))
+    for site in sites:
+        if not isinstance(outputs.get(site), Tensor):
+            problem = f'puts out {_what(outputs[site])}' if site in outputs else 'does not run in a forward pass'
+            raise InputError(_line(cfg, 'model.policy.sites', f"site '{site}' {problem}; choose another"))
+    _try_policies(cfg, model, outputs, data['labels'])
+
+
+def _try_policies(cfg: Config, model: Any, outputs: dict[str, Tensor], labels: Tensor) -> None:
+    """Every policy at every site of its own."""
+    policies = [part for part in model.policy.modules() if hasattr(part, 'all_sites')]
+    leaves = [part for part in policies if sum(hasattr(inner, 'all_sites') for inner in part.modules()) == 1]
+    probe = model.probe(outputs[''], labels)
+    for policy in leaves:
+        for site in policy.all_sites():
+            try:
+                policy(outputs[site], probe)
+            except InputError as error:
+                raise InputError(_line(cfg, 'model.policy', str(error))) from error
+            except (NotImplementedError, RuntimeError):
+                pass  # it asks for values, which the meta device has none of: the first step will tell
+
+
+def _what(output: Any) -> str:
+    return f'a tensor of {tuple(output.shape)}' if isinstance(output, Tensor) else f'a {type(output).__name__}'
+
+
+def _served(cfg: Config) -> tuple[int, int] | None:
+    """(H, W) of the images that the training data serves; None where only reading them would tell."""
+    dataset = dict((cfg.get('train_dataloader') or {}).get('dataset') or {})
+    served = getattr(find(DATASETS, dataset.pop('type')), 'served', None) if dataset else None
+    return served(**dataset) if served is not None else None
