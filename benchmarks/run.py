@@ -1,4 +1,4 @@
-"""Speed as ratios from one run: benchmarks/run.py [--suite NAME ...] [--json FILE]."""
+"""Speed as ratios from one run: benchmarks/run.py [--suite NAME ...] [--json FILE] [--peer PATH] [--rounds N]."""
 
 import argparse
 import dataclasses
@@ -6,43 +6,72 @@ import importlib
 import json
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from mmengine.registry import init_default_scope
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import suites
-from benchmarks.timing import Timing, compare
+from benchmarks.peer import import_peer
+from benchmarks.setting import Setting
+from benchmarks.timing import Timing, keep_memory, summarise
 from openmix.engine.environment import commit, environment
+from openmix.errors import InputError, command
 
 SUITES = sorted(found.name for found in pkgutil.iter_modules(suites.__path__))
+FEWEST_ROUNDS = 3
 
 
-def render(rows: list[Timing]) -> Table:
-    table = Table('candidate', 'median', 'spread', 'ratio', title=rows[0].suite, title_justify='left')
+def render(rows: Sequence[Timing]) -> str:
+    """A comparison as a Markdown table, columns aligned."""
+    cells = [('', 'median ms', 'low..high', 'faults', 'ratio (low..high)')]
     for row in rows:
-        table.add_row(row.name, f'{row.median_s * 1e3:.3f} ms', f'{row.spread:.0%}', f'{row.ratio:.3g}')
-    return table
+        spread = f'{row.low_s * 1e3:.4g}..{row.high_s * 1e3:.4g}'
+        ratios = '; '.join(f'{r.median:.3g} ({r.low:.3g}..{r.high:.3g}) of {r.to}' for r in row.ratios)
+        cells.append((row.name, f'{row.median_s * 1e3:.4g}', spread, f'{row.faults:.0f}', ratios or '1'))
+    widths = [max(len(row[i]) for row in cells) for i in range(5)]
+    lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) + ' |' for row in cells]
+    lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
+    return f'**{rows[0].suite}**\n\n' + '\n'.join(lines) + '\n'
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed as ratios from one run.')
     parser.add_argument('--suite', nargs='+', choices=SUITES, default=SUITES)
-    parser.add_argument('--rounds', type=int, default=5, help='turns every candidate takes')
+    parser.add_argument('--rounds', type=int, default=5, help='turns every candidate takes, at least 3')
     parser.add_argument('--seconds', type=float, default=0.3, help='the least a turn lasts')
     parser.add_argument('--json', metavar='FILE', help='append one JSON object a candidate')
+    parser.add_argument('--peer', metavar='PATH', help='a checkout of OpenMixup to time beside ours')
+    parser.add_argument('--quick', action='store_true', help='smallest sizes, any number of rounds: only to see it run')
+    parser.add_argument('--return-memory', action='store_true', help="leave the C library's allocator as it is")
     args = parser.parse_args()
+    fewest = 1 if args.quick else FEWEST_ROUNDS
+    if args.rounds < fewest:
+        raise InputError(f'--rounds must be at least {fewest}, got {args.rounds}: fewer have no spread')
+    if args.peer and 'policies' not in args.suite:
+        raise InputError("--peer is timed in the suite 'policies'; name it in --suite or leave --suite out")
+    return args
+
+
+@command
+def main() -> None:
+    args = parse()
+    init_default_scope('openmix')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    machine = {**environment(), 'commit': commit(), 'device': device}
-    console = Console()
-    console.print(' | '.join(str(machine[key]) for key in ('cpu', 'threads', 'torch', 'device', 'commit')))
+    setting = Setting(device, args.quick, import_peer(args.peer) if args.peer else None)
+    kept = not args.return_memory and keep_memory()
+    machine = {**environment(), 'commit': commit(), 'device': device, 'memory_kept': kept, 'quick': args.quick}
+    keys = ('cpu', 'cores', 'threads', 'torch', 'device', 'commit', 'memory_kept')
+    print(' | '.join(f'{key} {machine[key]}' for key in keys) + '\n')
+    if args.quick:
+        print('Quick: smallest sizes; these times say nothing.\n')
     for name in args.suite:
-        for title, candidates in importlib.import_module(f'benchmarks.suites.{name}').candidates(device):
-            rows = compare(title, candidates, args.rounds, args.seconds)
-            console.print(render(rows))
+        for comparison in importlib.import_module(f'benchmarks.suites.{name}').comparisons(setting):
+            rows = summarise(comparison, args.rounds, args.seconds)
+            print(render(rows), flush=True)
             if args.json:
                 with Path(args.json).open('a', encoding='utf-8') as file:
                     file.writelines(json.dumps({**dataclasses.asdict(row), 'machine': machine}) + '\n' for row in rows)

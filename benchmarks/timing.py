@@ -1,65 +1,147 @@
-"""Fair timing: candidates take turns inside one run, and only ratios are claimed."""
+"""Fair timing: candidates take turns inside one run, and ratios are taken turn by turn."""
 
 from __future__ import annotations
 
+import ctypes
+import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import torch
 
 Candidate = Callable[[], object]
+Clock = Callable[[], float]
+
+
+class Turn(NamedTuple):
+    """One candidate's part of a round."""
+
+    seconds: float  # a call
+    faults: float = 0.0  # page faults a call: memory that the allocator had to ask the system for
+
+
+Turns = dict[str, list[Turn]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: how its turns are measured, and which candidate is read against which.
+
+    Attributes:
+        title: printed above the table.
+        measure: (rounds, seconds a turn) to every candidate's turns, equally many; see `alternating`.
+        against: candidate to the references of its ratios; those left out are read against the first candidate.
+    """
+
+    title: str
+    measure: Callable[[int, float], Turns]
+    against: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long as a reference a candidate takes: median, lowest and highest round."""
+
+    to: str
+    median: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call of one candidate, over the rounds of one run."""
+    """One row: seconds a call of one candidate over the rounds of one run."""
 
     suite: str
     name: str
     median_s: float
-    spread: float  # (slowest - fastest round) / median
-    ratio: float  # to the first candidate of the suite: median of the per-round ratios
+    low_s: float
+    high_s: float
+    rounds: int
+    faults: float
+    ratios: tuple[Ratio, ...]
 
 
-def _time(candidate: Candidate, seconds: float) -> float:
-    """Mean seconds a call, over enough calls to fill `seconds`."""
-    calls = 0
-    started = time.perf_counter()
+def alternating(candidates: Mapping[str, Candidate], settle: int = 1) -> Callable[[int, float], Turns]:
+    """A `Comparison`'s measure: A B A B ..., after a warm-up of each; `settle` calls of a turn go untimed."""
+    return partial(_alternate, candidates, settle=settle)
+
+
+def _alternate(
+    candidates: Mapping[str, Candidate], rounds: int, seconds: float, settle: int = 1, clock: Clock = time.perf_counter
+) -> Turns:
+    for candidate in candidates.values():
+        _take_turn(candidate, seconds / 3, settle, clock)
+    turns: Turns = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, candidate in candidates.items():
+            turns[name].append(_take_turn(candidate, seconds, settle, clock))
+    return turns
+
+
+def _take_turn(candidate: Candidate, seconds: float, settle: int, clock: Clock) -> Turn:
+    """Means over at least one call and as many as fill `seconds`."""
+    for _ in range(settle):
+        candidate()
+    _synchronise()
+    calls, faults, started = 0, page_faults(), clock()
     while True:
         candidate()
         calls += 1
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        elapsed = time.perf_counter() - started
+        _synchronise()
+        elapsed = clock() - started
         if elapsed >= seconds:
-            return elapsed / calls
+            return Turn(elapsed / calls, (page_faults() - faults) / calls)
 
 
-def compare(suite: str, candidates: Mapping[str, Candidate], rounds: int = 5, seconds: float = 0.3) -> list[Timing]:
-    """Time candidates in turns, after a warm-up round of each.
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
-    Args:
-        suite: title of the comparison.
-        candidates: name to a call; ratios are to the first.
-        rounds: turns a candidate takes, at least 3.
-        seconds: the least a turn lasts.
-    """
-    for candidate in candidates.values():
-        _time(candidate, seconds / 3)
-    turns: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(max(3, rounds)):
-        for name, candidate in candidates.items():
-            turns[name].append(_time(candidate, seconds))
-    first = turns[next(iter(turns))]
-    return [
-        Timing(
-            suite,
-            name,
-            median_s=statistics.median(times),
-            spread=(max(times) - min(times)) / statistics.median(times),
-            ratio=statistics.median(a / b for a, b in zip(times, first)),
+
+def page_faults() -> int:
+    """Of this process so far, those without reading a disk."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def summarise(comparison: Comparison, rounds: int, seconds: float) -> list[Timing]:
+    """Measure a comparison; a ratio is the median of the rounds' own ratios, not that of two medians."""
+    turns = comparison.measure(rounds, seconds)
+    first = next(iter(turns))
+    rows = []
+    for name, taken in turns.items():
+        times = [turn.seconds for turn in taken]
+        ratios = [_ratio(times, to, turns[to]) for to in comparison.against.get(name, [first] if name != first else [])]
+        rows.append(
+            Timing(
+                comparison.title,
+                name,
+                statistics.median(times),
+                min(times),
+                max(times),
+                len(times),
+                statistics.median(turn.faults for turn in taken),
+                tuple(ratios),
+            )
         )
-        for name, times in turns.items()
-    ]
+    return rows
+
+
+def _ratio(times: Sequence[float], to: str, reference: Sequence[Turn]) -> Ratio:
+    rounds = [mine / other.seconds for mine, other in zip(times, reference, strict=True)]
+    return Ratio(to, statistics.median(rounds), min(rounds), max(rounds))
+
+
+def keep_memory() -> bool:
+    """Have glibc keep what is freed instead of returning it; whether it does.
+
+    By default every large tensor is fresh memory that faults in page by page, or is not, depending on
+    what was freed before it: the same call takes once or three times as long.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    trim_threshold, mmap_max = -1, -4
+    return bool(mallopt) and bool(mallopt(mmap_max, 0)) and bool(mallopt(trim_threshold, 2**31 - 1))

@@ -70,8 +70,12 @@ class Mix:
         if k == 1:
             return z[:n]
         if k == 2:
-            other = z[self.source[:, 1]] if parts is None else parts
-            return torch.lerp(other, z[:n], self._share(0, z))
+            share = self._share(0, z)
+            if parts is not None:
+                return torch.lerp(parts, z[:n], share)
+            other = _take(z, self.source[:, 1])
+            # In place spares a second batch of memory; a share that learns needs the partner kept.
+            return torch.lerp(other, z[:n], share) if share.requires_grad else other.lerp_(z[:n], share)
         out = torch.zeros_like(z[:n])
         for i in range(k):
             out += self._share(i, z) * (z[self.source[:, i]] if parts is None else parts[:, i])
@@ -82,3 +86,9 @@ class Mix:
         if self.mask is None:
             return self.weight[:, i].to(z.dtype).view(-1, *[1] * (z.dim() - 1))
         return self.mask[:, i : i + 1].to(z.dtype)
+
+
+def _take(z: Tensor, rows: Tensor) -> Tensor:
+    """z[rows] as new memory in the format of `z`."""
+    # index_select copies a row at a time, but forgets channels_last, and on a GPU its backward adds in any order.
+    return z.index_select(0, rows) if z.is_contiguous() and not z.requires_grad else z[rows]

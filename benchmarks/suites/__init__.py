@@ -1,1 +1,1 @@
-"""What is compared with what. A suite is one file with a `candidates()` that yields named comparisons."""
+"""What is compared with what. A suite is one file with `comparisons(setting)`, which yields `Comparison`s."""

@@ -1,41 +1,30 @@
-"""The losses alone, against one training step of ResNet-18 (CIFAR stem) at batch 100."""
+"""The losses alone, forward and backward, against one training step of ResNet-18 (CIFAR stem) at batch 100."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import nn
 
-from benchmarks.timing import Candidate
+from benchmarks.setting import Setting
+from benchmarks.suites.step import plain_step
+from benchmarks.timing import Candidate, Comparison, alternating
 from openmix import losses
 from openmix.mix import Mix
-from openmix.registry import LOSSES, MODELS
+from openmix.registry import LOSSES
+
+CLASSES = 100
 
 
-def _step(classes: int, device: str) -> Candidate:
-    backbone = MODELS.build(dict(type='CIFARResNet', depth=18))
-    net = nn.Sequential(backbone, nn.Linear(backbone.num_features, classes)).to(device)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    x = torch.randn(100, 3, 32, 32, device=device)
-    y = torch.randint(classes, (100,), device=device)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
-        optimizer.step()
-
-    return step
-
-
-def _loss(loss: Callable, classes: int, device: str) -> Candidate:
-    logits = torch.randn(100, classes, device=device, requires_grad=True)
-    y = torch.randint(classes, (100,), device=device)
-    mix = Mix.pairs(torch.randperm(100, device=device), torch.rand(100, device=device))
+def _alone(loss: Callable, n: int, device: str) -> Candidate:
+    logits = torch.randn(n, CLASSES, device=device, requires_grad=True)
+    y = torch.randint(CLASSES, (n,), device=device)
+    mix = Mix.pairs(torch.randperm(n, device=device), torch.rand(n, device=device))
     return lambda: loss(logits, y, mix).backward()
 
 
-def candidates(device: str) -> Iterator[tuple[str, dict[str, Candidate]]]:
-    classes = 100
-    alone = {name: _loss(LOSSES.build(dict(type=name)), classes, device) for name in sorted(losses.__all__)}
-    yield 'loss forward and backward, batch 100, 100 classes', {'training step': _step(classes, device), **alone}
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    n = 2 if setting.quick else 100
+    runs = {'plain training step': plain_step(n, CLASSES, setting.device)}
+    runs |= {name: _alone(LOSSES.build(dict(type=name)), n, setting.device) for name in sorted(losses.__all__)}
+    yield Comparison(f'loss: forward and backward, batch {n}, {CLASSES} classes', alternating(runs))

@@ -1,28 +1,66 @@
-"""Every static policy alone, per sample and per batch, against Mixup with one lam a batch."""
+"""Every static policy alone, per sample and per batch: against Mixup of the same form, timm, and the peer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+import timm.data
 import torch
+from torch import Tensor
 
-from benchmarks.timing import Candidate
+from benchmarks.peer import peer_functions
+from benchmarks.setting import Setting
+from benchmarks.timing import Candidate, Comparison, alternating
+from openmix.errors import InputError
 from openmix.mixups import MixPolicy, PairPolicy, Probe
 from openmix.registry import MIXUPS
 
 SHAPES = ((100, 3, 32, 32), (32, 3, 224, 224))
+QUICK = ((4, 3, 32, 32),)
+TIMM = {'Mixup': dict(mixup_alpha=1.0), 'CutMix': dict(mixup_alpha=0.0, cutmix_alpha=1.0)}
 
 
-def _call(policy: MixPolicy, x: torch.Tensor) -> Candidate:
+def _ours(policy: MixPolicy, x: Tensor) -> Candidate:
     # A new probe a call: what it caches would hide the cost of asking.
     return lambda: policy(x, Probe(x))
 
 
-def candidates(device: str) -> Iterator[tuple[str, dict[str, Candidate]]]:
-    pairs = {name: cls for name, cls in MIXUPS.module_dict.items() if issubclass(cls, PairPolicy)}
-    names = sorted(pairs, key=lambda name: (name != 'Mixup', name))
-    for shape in SHAPES:
-        x = torch.rand(*shape, device=device)
-        kinds = [(name, share) for name in names for share in ('batch', 'sample')]
-        runs = {f'{name} / {share}': _call(pairs[name](share=share), x) for name, share in kinds}
-        yield f'policies {"x".join(map(str, shape))}', runs
+def _timm(options: dict, x: Tensor, y: Tensor) -> Candidate:
+    mixed = timm.data.Mixup(**options, num_classes=100)
+    return lambda: mixed(x, y)
+
+
+def _static() -> list[str]:
+    """The pair policies that mix without asking a model, Mixup first."""
+
+    def runs(policy: MixPolicy) -> bool:
+        x = torch.rand(2, 3, 32, 32)
+        try:
+            policy(x, Probe(x))
+        except InputError:
+            return False
+        return True
+
+    names = [name for name, cls in MIXUPS.module_dict.items() if issubclass(cls, PairPolicy) and runs(cls())]
+    return sorted(names, key=lambda name: (name != 'Mixup', name))
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    names = _static()
+    peer = peer_functions(setting.peer, names) if setting.peer else {}
+    for shape in QUICK if setting.quick else SHAPES:
+        x = torch.rand(*shape, device=setting.device)
+        y = torch.randint(100, shape[:1], device=setting.device)
+        # Clones: timm's and some of the peer's write to their input.
+        runs = {f'timm {name} / batch': _timm(TIMM[name], x.clone(), y) for name in TIMM}
+        runs |= {f'peer {name} / batch': partial(f, x.clone(), y) for name, f in peer.items()}
+        against: dict[str, list[str]] = {name: [] for name in runs}
+        for name in names:
+            others = [f'{whose} {name} / batch' for whose in ('timm', 'peer')]
+            for share in ('batch', 'sample'):
+                run = f'{name} / {share}'
+                against[run] = [f'Mixup / {share}'] if name != 'Mixup' else []
+                against[run] += [other for other in others if other in runs]
+                runs[run] = _ours(MIXUPS.get(name)(share=share), x)
+        yield Comparison(f'policies: {"x".join(map(str, shape))}', alternating(runs), against)

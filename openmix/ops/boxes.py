@@ -53,7 +53,8 @@ def box_mask(low: Tensor, high: Tensor, height: int, width: int) -> Tensor:
     """
     rows = _inside(low[:, 0], high[:, 0], height)
     columns = _inside(low[:, 1], high[:, 1], width)
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+    # As bytes: on the CPU a broadcast & of bools goes one at a time.
+    return (rows.view(torch.uint8)[:, :, None] & columns.view(torch.uint8)[:, None, :]).view(torch.bool)[:, None]
 
 
 def resize_nearest(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -87,9 +88,8 @@ def resize_bilinear(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tenso
 def _pick(z: Tensor, rows: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """(N, C, H, W) with [n, c, i, j] = z[rows[n], c, y[n, i], x[n, j]]."""
     height, width = z.shape[2:]
-    channels = torch.arange(z.shape[1], device=z.device)[:, None]
-    at = (y[:, :, None] * width + x[:, None, :]).flatten(1)
-    return z.flatten(2)[rows[:, None, None], channels, at[:, None]].unflatten(2, (height, width))
+    at = (y[:, :, None] * width + x[:, None, :]).flatten(1)[:, None].expand(-1, z.shape[1], -1)
+    return z.index_select(0, rows).flatten(2).gather(2, at).unflatten(2, (height, width))
 
 
 def _clip(points: Tensor, height: int, width: int) -> Tensor:

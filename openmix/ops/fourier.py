@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,9 +76,22 @@ def top_share(field: Tensor, share: Tensor) -> Tensor:
     exact = share * (height * width)
     up = torch.rand(n, device=field.device) < 0.5
     count = torch.where(up, exact.ceil(), exact.floor())
-    order = field.flatten(1).argsort(dim=1, descending=True)
-    chosen = torch.arange(height * width, device=field.device) < count[:, None]
-    return torch.zeros_like(chosen).scatter(1, order, chosen).view(n, 1, height, width)
+    field = field.flatten(1)
+    at = (height * width - count).long().clamp_max(height * width - 1)
+    least = _sorted(field).gather(1, at[:, None])
+    above, level = field > least, field == least
+    # Of pixels that are level with the last one taken, the first; as a rule there is one.
+    spare = count[:, None] - above.sum(1, keepdim=True)
+    chosen = above | (level & (level.cumsum(1, dtype=torch.int32) <= spare))
+    return chosen.view(n, 1, height, width)
+
+
+def _sorted(field: Tensor) -> Tensor:
+    """(N, M) float, every row in ascending order."""
+    # On the CPU NumPy sorts with vector instructions, an order of magnitude faster than torch.
+    if field.is_cpu:
+        return torch.from_numpy(np.sort(field.detach().numpy(), axis=1))
+    return field.sort(1).values
 
 
 def _decayed(height: int, width: int, decay: float, device: torch.device | str | None) -> Tensor:

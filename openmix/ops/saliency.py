@@ -37,14 +37,13 @@ def fine_grained_saliency(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         raise InputError(f'fine_grained_saliency: images must be uint8, got {images.dtype}; scale them to [0, 255]')
     _check_channels(images)
-    gray = images.int()
-    if gray.shape[1] == 3:
-        red, green, blue = gray.unbind(1)
-        gray = (red * _RGB_15_BIT[0] + green * _RGB_15_BIT[1] + blue * _RGB_15_BIT[2] + (1 << 14)) >> 15
-    else:
-        gray = gray[:, 0]
+    gray = images[:, 0].int()
+    if images.shape[1] == 3:
+        gray = gray * _RGB_15_BIT[0] + (1 << 14)
+        gray.add_(images[:, 1], alpha=_RGB_15_BIT[1]).add_(images[:, 2], alpha=_RGB_15_BIT[2])
+        gray.bitwise_right_shift_(15)
     for _ in range(2):
-        gray = (_smooth(gray) + 8) >> 4
+        gray = _smooth(gray).add_(8).bitwise_right_shift_(4)
     return _contrast(_integral(gray, torch.int32), gray, 1.0)
 
 
@@ -91,10 +90,9 @@ def _smooth(gray: Tensor) -> Tensor:
     """16 times the 3 x 3 binomial average of (N, H, W), mirrored at the borders without repeating the edge."""
     for dim in (2, 1):
         length = gray.shape[dim]
-        at = torch.arange(length, device=gray.device)
-        before = gray.index_select(dim, (at - 1).abs().clamp_max(length - 1))
-        after = gray.index_select(dim, length - 1 - (length - 2 - at).abs().clamp_max(length - 1))
-        gray = before + after + 2 * gray
+        first, last = gray.narrow(dim, min(1, length - 1), 1), gray.narrow(dim, max(0, length - 2), 1)
+        wide = torch.cat([first, gray, last], dim)
+        gray = (wide.narrow(dim, 0, length) + wide.narrow(dim, 2, length)).add_(gray, alpha=2)
     return gray
 
 
@@ -107,33 +105,44 @@ def _integral(gray: Tensor, dtype: torch.dtype) -> Tensor:
 def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
     """(N, H, W) uint8 from the integral image, in multiples of `unit`, and the pixels' own values in [0, 255]."""
     height, width = centre.shape[1:]
-    on, off = torch.zeros_like(centre), torch.zeros_like(centre)
+    both, net = torch.zeros(2, *centre.shape, dtype=torch.int32, device=centre.device)
+    if height * width == 1:
+        # No neighbours to differ from.
+        return both.to(torch.uint8)
     # Neighbourhoods that reach past the image are the whole image: count them together.
     for reach, times in Counter(min(r, max(height, width)) for r in _REACHES).items():
-        top, bottom = _window(height, reach, centre.device)
-        left, right = _window(width, reach, centre.device)
-        rows = sums.index_select(1, bottom) - sums.index_select(1, top)
-        total = rows.index_select(2, right) - rows.index_select(2, left)
-        others = (bottom - top)[:, None] * (right - left) - 1
-        mean = (total * unit - centre).float() / others
-        difference = centre - mean
-        on += times * _byte(difference.clamp_min(0))
-        off += times * _byte((-difference).clamp_min(0))
-    return ((_stretch(on) + _stretch(off)) & 255).to(torch.uint8)
+        total = _around(_around(sums, 1, reach), 2, reach)
+        others = _sizes(height, reach, centre.device)[:, None] * _sizes(width, reach, centre.device) - 1
+        mean = (total.sub_(centre) if unit == 1 else total * unit - centre).float().div_(others)
+        difference = torch.sub(centre, mean, out=mean)
+        if unit != 1:
+            # Means of floats may lie outside [0, 255], and a byte wraps.
+            difference.fmod_(256)
+        whole = difference.int()
+        net.add_(whole, alpha=times)
+        both.add_(whole.abs_(), alpha=times)
+    on, off = (both + net) >> 1, (both - net) >> 1
+    return _stretch(on).add_(_stretch(off)).to(torch.uint8)
 
 
-def _window(length: int, reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First and one-past-last index of the neighbourhood of every index, each (length,)."""
+def _around(sums: Tensor, dim: int, reach: int) -> Tensor:
+    """Sums over the neighbourhood of every index, from running sums (0 first, then length along `dim`)."""
+    length = sums.shape[dim] - 1
+    inside = max(0, length - reach)
+    ends = sums.narrow(dim, length, 1).expand_as(sums.narrow(dim, 0, length - inside))
+    out = torch.cat([sums.narrow(dim, length + 1 - inside, inside), ends], dim)
+    out.narrow(dim, length - inside, inside).sub_(sums.narrow(dim, 1, inside))
+    return out
+
+
+def _sizes(length: int, reach: int, device: torch.device) -> Tensor:
+    """(length,) float32 number of indices in each neighbourhood: from `reach` - 1 before to `reach` after."""
     at = torch.arange(length, device=device)
-    return (at - reach + 1).clamp(0, length), (at + reach + 1).clamp(0, length)
+    return ((at + reach + 1).clamp_max(length) - (at - reach + 1).clamp_min(0)).float()
 
 
 def _stretch(sums: Tensor) -> Tensor:
-    """Scale (N, H, W) integers so that each image's largest is 255; all zeros stay zeros."""
-    share = sums.float() / sums.amax((1, 2), keepdim=True)
-    return _byte(255 * share.double())
-
-
-def _byte(value: Tensor) -> Tensor:
-    """Truncated to a byte as C does on the usual machines: wraps modulo 256, undefined values are 0."""
-    return value.nan_to_num(0, 0, 0).int() & 255
+    """(N, H, W) int32 of whole numbers, scaled so that each image's largest is 255; all zeros stay zeros."""
+    # In this order and precision: 255 times a rounded quotient is truncated.
+    share = sums / sums.amax((1, 2), keepdim=True).clamp_min(1)
+    return share.double().mul_(255).int()

@@ -86,6 +86,16 @@ def test_top_share_takes_the_largest_pixels(height, width):
         assert sorted(field[n][mask[n, 0]].tolist(), reverse=True) == values[:count]
 
 
+def test_of_level_pixels_the_first_are_taken():
+    field = torch.tensor([[[1.0, 0.0, 1.0], [1.0, 2.0, 0.0]]]).expand(4, 2, 3)
+    mask = top_share(field, torch.tensor([0.0, 1 / 6, 0.5, 5 / 6]) + 1e-4)
+    least = [[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0], [1, 0, 1, 0, 1, 0], [1, 1, 1, 1, 1, 0]]
+    for got, wanted in zip(mask.flatten(1).int().tolist(), least):
+        spare = sum(got) - sum(wanted)  # the coin may add one
+        assert spare in (0, 1)
+        assert all(g >= w for g, w in zip(got, wanted))
+
+
 def test_the_coin_rounds_up_half_of_the_time():
     torch.manual_seed(0)
     counts = top_share(torch.rand(4000, 3, 3), torch.full((4000,), 0.5)).sum((1, 2, 3))

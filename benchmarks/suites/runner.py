@@ -1,0 +1,162 @@
+"""What the engine adds to a step: a recipe's own Runner against a bare PyTorch loop over the same work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from benchmarks.setting import Setting
+from benchmarks.timing import Comparison, Turn, Turns, page_faults
+from openmix.config import load_config
+from openmix.data.base import ArrayDataset
+from openmix.data.facts import Facts
+from openmix.engine.launch import prepare
+from openmix.engine.runner import Runner
+from openmix.registry import DATASETS
+
+RECIPE = 'classification/cifar10/resnet18.py'
+FACTS = Facts('Noise', tuple('0123456789'), (0.5,) * 3, (0.25,) * 3, (32, 32))
+# Width, batch size and iterations an epoch of a small net that takes about as long a step on one core.
+STEPS = {'about 10 ms': (4, 16, 300), 'about 100 ms': (8, 100, 60)}
+QUICK = {'tiny': (4, 2, 8)}
+SEGMENT = 10
+
+
+@DATASETS.register_module()
+class NoiseImages(ArrayDataset):
+    """Noise of CIFAR's shape, labelled at random, in memory."""
+
+    def __init__(self, length: int) -> None:
+        images = torch.randint(256, (length, 3, *FACTS.size), dtype=torch.uint8)
+        super().__init__(FACTS, images, torch.randint(10, (length,)), 'train')
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        return FACTS
+
+
+class Alternate(Hook):
+    """Runs a bare loop inside the Runner's, a few iterations of each in turn, and times both.
+
+    The bare loop has a copy of the model, the same images, augmentation and loss, and PyTorch's own
+    optimiser and cosine schedule; it logs and saves nothing. A round is an epoch; the end of one, its
+    checkpoint included, counts as the Runner's.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, segment: int = SEGMENT) -> None:
+        self.segment = segment
+        self.bare: list[Turn] = []
+        self.steps: list[Turn] = []
+        self.whole: list[Turn] = []
+        self._own: list[tuple[float, int, float]] = []
+        self._bare: list[tuple[float, int, float]] = []
+
+    def before_train(self, runner: Any) -> None:
+        model = deepcopy(runner.model)
+        data = runner.train_dataloader.dataset
+        settings = dict(runner.cfg.optim_wrapper.optimizer)
+        settings.pop('type')
+        self.model, self.data, self.batch = model, data, runner.train_dataloader.batch_size
+        self.optimizer = torch.optim.SGD(model.parameters(), **settings)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, runner.max_iters)
+        model.train()
+        self._run_bare(self.segment)
+
+    def _run_bare(self, iterations: int) -> None:
+        order = torch.randint(len(self.data), (iterations, self.batch))
+        for picked in order:
+            batch = dict(inputs=self.data.array[picked], labels=self.data.labels[picked])
+            batch = self.model.data_preprocessor(batch, training=True)
+            loss = self.model.loss(batch['inputs'], batch['labels'])['loss']
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+
+    def _start(self) -> None:
+        self._faults, self._started = page_faults(), time.perf_counter()
+
+    def _stop(self) -> tuple[float, float]:
+        return time.perf_counter() - self._started, page_faults() - self._faults
+
+    def before_train_epoch(self, runner: Any) -> None:
+        self._close_round()
+        self._start()
+
+    def after_train_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        if (batch_idx + 1) % self.segment:
+            return
+        seconds, faults = self._stop()
+        self._own.append((seconds, self.segment, faults))
+        self._start()
+        self._run_bare(self.segment)
+        seconds, faults = self._stop()
+        self._bare.append((seconds, self.segment, faults))
+        self._start()
+
+    def after_train(self, runner: Any) -> None:
+        self._close_round()
+
+    def _close_round(self) -> None:
+        """An epoch is over: what passed since its last segment is its end."""
+        if not self._own:
+            return
+        seconds, faults = self._stop()
+        self.steps.append(_mean(self._own))
+        self.bare.append(_mean(self._bare))
+        self.whole.append(_mean([*self._own, (seconds, 0, faults)]))
+        self._own, self._bare = [], []
+
+
+def _mean(segments: list[tuple[float, int, float]]) -> Turn:
+    seconds, iterations, faults = (sum(values) for values in zip(*segments))
+    return Turn(seconds / iterations, faults / iterations)
+
+
+def recipe(width: int, batch: int, iterations: int, epochs: int, folder: str) -> Config:
+    """A real recipe with its hooks and schedule; only the data, the net and the length are ours."""
+    cfg = load_config(RECIPE)
+    cfg.model.backbone = dict(type='ThinResNet', depth=8, width=width)
+    cfg.train_dataloader.dataset = dict(type='NoiseImages', length=batch * iterations)
+    cfg.train_dataloader.batch_size = batch
+    cfg.train_dataloader.pin_memory = torch.cuda.is_available()
+    cfg.train_cfg.max_epochs = epochs
+    for part in ('val', 'test'):
+        cfg[f'{part}_cfg'] = cfg[f'{part}_dataloader'] = cfg[f'{part}_evaluator'] = None
+    cfg.work_dir = cfg.experiment_name = folder
+    return cfg
+
+
+def alternate(width: int, batch: int, iterations: int, rounds: int, seconds: float) -> Turns:
+    """A `Comparison`'s measure; a round's length is the epoch's, so `seconds` is not used."""
+    hook = Alternate(min(SEGMENT, iterations))
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory())
+        # What the Runner logs is written as ever, only not shown.
+        nowhere = stack.enter_context(Path(os.devnull).open('w'))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        # The first epoch warms up.
+        runner = Runner.from_cfg(prepare(recipe(width, batch, iterations, rounds + 1, folder)))
+        runner.register_hook(hook)
+        runner.train()
+    turns = {'bare PyTorch loop': hook.bare, 'Runner': hook.steps, 'Runner, with the end of the epoch': hook.whole}
+    return {name: taken[1:] for name, taken in turns.items()}
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    for size, shape in (QUICK if setting.quick else STEPS).items():
+        yield Comparison(f'runner: a step of {size}, epochs of {shape[-1]} iterations', partial(alternate, *shape))

@@ -1,0 +1,177 @@
+"""The speed suites: ratios are computed as they should be, and every suite runs. No time is ever asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import peer
+from benchmarks.run import SUITES, parse
+from benchmarks.timing import Comparison, Turn, alternating, summarise
+from openmix.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+RUN = ROOT / 'benchmarks' / 'run.py'
+
+MIXUP = 'def mixup(img, gt_label, alpha=1.0):\n    return img + img.flip(0).cuda(), gt_label\n'
+FMIX = 'def fmix(img, gt_label, size=(1, 1)):\n    assert size == tuple(img.shape[2:])\n    return img, gt_label\n'
+
+
+def write_peer(folder: Path, text: str) -> str:
+    augments = folder / 'openmixup' / 'models' / 'augments.py'
+    augments.parent.mkdir(parents=True)
+    for package in (augments.parent, augments.parent.parent):
+        (package / '__init__.py').write_text('')
+    augments.write_text(text)
+    return str(folder)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    return subprocess.run([sys.executable, str(RUN), *arguments], capture_output=True, text=True, env=env)
+
+
+class FakeTime:
+    """A clock that only candidates move."""
+
+    def __init__(self, *rates: tuple[str, float]) -> None:
+        self.now, self.calls = 0.0, ''
+        self.candidates = {name: lambda name=name, cost=cost: self.spend(name, cost) for name, cost in rates}
+
+    def spend(self, name: str, cost: float) -> None:
+        self.now += cost
+        self.calls += name
+
+
+def test_candidates_alternate_and_settling_calls_are_not_timed():
+    time = FakeTime(('a', 1.0), ('b', 2.0))
+    turns = alternating(time.candidates, settle=1)(rounds=2, seconds=3.0, clock=lambda: time.now)
+    # Warm-up of a third of the length, then in turns; every turn has one call before its clock starts.
+    assert time.calls == 'aabb' + ('aaaa' + 'bbb') * 2
+    assert [turn.seconds for turn in turns['a']] == [1.0, 1.0]
+    assert [turn.seconds for turn in turns['b']] == [2.0, 2.0]
+
+
+def test_a_turn_is_the_mean_over_its_calls():
+    costs = iter([9.0, 9.0, 9.0, 1.0, 2.0, 3.0])
+    time = FakeTime()
+    time.candidates = {'a': lambda: time.spend('a', next(costs))}
+    turns = alternating(time.candidates)(rounds=1, seconds=5.5, clock=lambda: time.now)
+    assert [turn.seconds for turn in turns['a']] == [2.0]
+
+
+def measured(**seconds: list[float]):
+    return lambda rounds, length: {name: [Turn(s, faults=2.0) for s in times] for name, times in seconds.items()}
+
+
+def test_ratios_are_medians_of_the_rounds_own_ratios():
+    rows = summarise(Comparison('t', measured(a=[1.0, 10.0, 4.0], b=[3.0, 20.0, 4.0])), 3, 1.0)
+    a, b = rows
+    assert (a.median_s, a.low_s, a.high_s, a.rounds, a.faults) == (4.0, 1.0, 10.0, 3, 2.0)
+    assert a.ratios == ()
+    (ratio,) = b.ratios
+    # The rounds' own are 3, 2 and 1; that of the two medians would be 1.
+    assert (ratio.to, ratio.median, ratio.low, ratio.high) == ('a', 2.0, 1.0, 3.0)
+
+
+def test_a_candidate_is_read_against_what_it_names():
+    against = {'b': [], 'c': ['b', 'a']}
+    rows = summarise(Comparison('t', measured(a=[1.0], b=[2.0], c=[8.0], d=[3.0]), against), 1, 1.0)
+    assert [[(ratio.to, ratio.median) for ratio in row.ratios] for row in rows] == [
+        [],
+        [],
+        [('b', 4.0), ('a', 8.0)],
+        [('a', 3.0)],
+    ]
+
+
+@pytest.fixture(scope='module')
+def rows(tmp_path_factory):
+    """Every suite in its smallest form, a stand-in for the peer included."""
+    folder = tmp_path_factory.mktemp('benchmarks')
+    out = folder / 'rows.jsonl'
+    quick = ['--quick', '--rounds', '1', '--seconds', '0.001', '--json', str(out)]
+    done = run(*quick, '--peer', write_peer(folder, MIXUP + FMIX))
+    assert done.returncode == 0, done.stderr
+    assert 'these times say nothing' in done.stdout
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('suite', SUITES)
+def test_every_suite_writes_its_rows(rows, suite):
+    mine = [row for row in rows if row['suite'].startswith(f'{suite}:')]
+    assert len(mine) >= 2
+    names = {row['name'] for row in mine}
+    for row in mine:
+        assert 0 < row['low_s'] <= row['median_s'] <= row['high_s']
+        assert row['rounds'] == 1
+        assert row['machine']['torch'] == metadata.version('torch')
+        assert row['machine']['quick'] is True
+        for ratio in row['ratios']:
+            assert ratio['to'] in names - {row['name']}
+            (reference,) = (other for other in mine if other['name'] == ratio['to'])
+            assert ratio['median'] == pytest.approx(row['median_s'] / reference['median_s'])
+
+
+@pytest.mark.slow
+def test_no_suite_is_left_out(rows):
+    assert {row['suite'].partition(':')[0] for row in rows} == set(SUITES)
+
+
+@pytest.mark.slow
+def test_the_peer_is_timed_beside_its_namesakes(rows):
+    names = {row['name'] for row in rows}
+    assert {'peer Mixup / batch', 'peer FMix / batch'} <= names
+    assert 'peer CutMix / batch' not in names
+    (ours,) = (row for row in rows if row['name'] == 'FMix / sample')
+    assert {ratio['to'] for ratio in ours['ratios']} == {'Mixup / sample', 'peer FMix / batch'}
+
+
+@pytest.mark.parametrize(
+    ('text', 'line'),
+    [
+        ('import no_such_package', 'cannot be imported: ModuleNotFoundError'),
+        ('raise AssertionError("MMCV is\\n too new")', 'AssertionError: MMCV is too new'),
+        ('def mixup(img, gt_label):\n    raise RuntimeError("no detector")', 'mixup does not run: RuntimeError'),
+        ('', 'no function named as one of our policies'),
+    ],
+)
+def test_a_peer_that_does_not_run_is_one_line(tmp_path, monkeypatch, text, line):
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setattr(torch.Tensor, 'cuda', torch.Tensor.cuda)
+    path = write_peer(tmp_path, text)
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'openmixup']:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InputError, match=line) as failed:
+        peer.peer_functions(peer.import_peer(path), ['Mixup'])
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'openmixup']:
+        del sys.modules[name]
+    assert '\n' not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'line'),
+    [
+        (['--rounds', '2'], '--rounds must be at least 3'),
+        (['--quick', '--rounds', '0'], '--rounds must be at least 1'),
+        (['--suite', 'loss', '--peer', '.'], "--peer is timed in the suite 'policies'"),
+    ],
+)
+def test_bad_arguments_are_input_errors(monkeypatch, arguments, line):
+    monkeypatch.setattr(sys, 'argv', ['run.py', *arguments])
+    with pytest.raises(InputError, match=line):
+        parse()
+
+
+def test_bad_input_is_one_line_and_exit_code_2():
+    done = run('--peer', 'nowhere')
+    assert done.returncode == 2
+    assert done.stderr == "error: --peer: no folder 'openmixup' in 'nowhere'; name a checkout of OpenMixup\n"
