@@ -1,28 +1,36 @@
 """Run a published table and print ours beside theirs: tools/benchmark.py VERB [TABLE] [options]."""
 
 import argparse
+import copy
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.config import Config
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from openmix.benchmark import render
-from openmix.benchmark.records import default_work_dir, read_records, trials_of
+from openmix.benchmark import plan, render
+from openmix.benchmark.cell import Cell
+from openmix.benchmark.export import as_csv, as_dicts, as_json
+from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import FORMATS, as_text, write_report
 from openmix.benchmark.run import Queue
-from openmix.benchmark.table import load_table, table_names
-from openmix.errors import command
+from openmix.benchmark.table import Table, load_table, table_names
+from openmix.benchmark.trials import Trial, default_work_dir, stages, trials_of
+from openmix.benchmark.variant import VARIANTS
+from openmix.errors import InputError, command
 
 VERBS = {
-    'show': 'measured and published numbers',
-    'plan': 'what run would do',
+    'show': 'measured and published numbers; without a table, of all',
+    'plan': 'what run would do, and the data, disk and hours it takes',
     'run': 'train what is not done, resume what was interrupted',
     'status': 'where every trial stands',
-    'report': 'print the leaderboard, write report.html and report.md',
+    'report': 'print leaderboard, gains and claims, write report.html and report.md',
 }
+_OF_ALL = ('terminal', 'md', 'json', 'csv', 'latex')
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,19 +41,27 @@ def parse_args() -> argparse.Namespace:
     for name in ('table', 'row', 'column'):
         config.add_argument(name)
     config.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
-    for verb, text in VERBS.items():
-        sub = verbs.add_parser(verb, help=text)
-        sub.add_argument('table', help='a name below configs/tables, or a YAML file')
+    subs = {verb: verbs.add_parser(verb, help=text) for verb, text in VERBS.items()}
+    for verb, sub in subs.items():
+        nargs = '?' if verb == 'show' else None
+        sub.add_argument('table', nargs=nargs, help='a name below configs/tables, or a YAML file')
         sub.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
         sub.add_argument('--columns', metavar='GLOB', help='only these columns')
         sub.add_argument('--trials', type=int, metavar='N', help='trials a cell (default: as the table says)')
         folder = 'the folder of the table (default: work_dirs/tables/TABLE)'
         sub.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
-        if verb == 'run':
-            sub.add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: one a GPU, else 1)')
-        if verb in ('show', 'report'):
-            sub.add_argument('--format', choices=FORMATS, default='terminal')
-            sub.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
+    for sub in (config, *subs.values()):
+        sub.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
+    subs['run'].add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: one a GPU, else 1)')
+    help_text = 'train N iterations of each distinct recipe to estimate the time'
+    subs['plan'].add_argument('--dry-run', type=int, metavar='N', help=help_text)
+    help_text = "others' work folder of the table, shown beside ours; may be given more than once"
+    subs['report'].add_argument(
+        '--import', dest='imports', action='append', default=[], type=Path, metavar='DIR', help=help_text
+    )
+    for verb in ('show', 'report'):
+        subs[verb].add_argument('--format', choices=FORMATS, default='terminal')
+        subs[verb].add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
     return parser.parse_args()
 
 
@@ -58,35 +74,144 @@ def write(text: str, out: Path | None) -> None:
     print(out)
 
 
+def records_of(
+    table: Table,
+    cells: Sequence[Cell] | None = None,
+    work_dir: Path | None = None,
+    trials: int | None = None,
+    imports: Sequence[Path] = (),
+) -> list[Record]:
+    """Of the whole table in its default folder, unless told otherwise; only cells that ever ran are resolved."""
+    cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
+    ran = [cell for cell in cells if any((folder / cell.folder).is_dir() for folder in (work_dir, *imports))]
+    return read_records(cells, trials_of(table, ran, work_dir, trials), imports)
+
+
 def list_tables(console: Console) -> None:
-    grid = Grid('table', 'cells', 'trials', 'title', 'source')
+    grid = Grid('table', 'cells', 'implemented', 'published', 'done', 'trials', 'title', 'source')
     for name in table_names():
         table = load_table(name)
-        grid.add_row(name, str(len(table.cells)), str(table.trials), escape(table.title), escape(table.source))
+        counts = (
+            len(table.cells),
+            sum(cell.implemented for cell in table.cells),
+            sum(cell.published is not None for cell in table.cells),
+            sum(record.state == 'done' for record in records_of(table)),
+            table.trials,
+        )
+        grid.add_row(name, *map(str, counts), escape(table.title), escape(table.source))
     console.print(grid)
 
 
+def show_all(args: argparse.Namespace, console: Console) -> None:
+    for option in ('rows', 'columns', 'trials', 'work_dir'):
+        if getattr(args, option) is not None:
+            raise InputError(f'--{option.replace("_", "-")} needs a table; valid: {", ".join(table_names())}')
+    if args.format not in _OF_ALL:
+        raise InputError(f'--format {args.format} needs a table; of all tables: {", ".join(_OF_ALL)}')
+    tables = [load_table(name).as_variant(args.variant) for name in table_names()]
+    found = [(table, records_of(table)) for table in tables]
+    if args.format == 'terminal' and args.out is None:
+        for table, records in found:
+            console.print(render.terminal(table, records, full=False))
+    elif args.format in ('json', 'csv'):
+        rows = [{'table': table.name, **row} for table, records in found for row in as_dicts(records)]
+        write(as_json(rows) if args.format == 'json' else as_csv(rows), args.out)
+    else:
+        root = args.out.parent if args.out else Path()
+        write('\n'.join(as_text(table, records, args.format, root) for table, records in found), args.out)
+
+
+def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
+    """Those that can run.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [cell for cell in cells if cell.implemented]
+    if not found:
+        raise InputError(
+            f"table '{table.name}': none of the {len(cells)} chosen cells is implemented yet; "
+            'show prints their published numbers'
+        )
+    return found
+
+
+def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console) -> int:
+    left_out = len(cells) - len(implemented(table, cells))
+    if left_out:
+        console.print(f'{left_out} cells are not implemented and left out')
+    failed: list[Trial] = []
+    for trials in stages(table, cells, work_dir, args.trials):
+        failed += Queue(console, jobs=args.jobs).run(trials)
+    return 1 if failed else 0
+
+
+def parameters(cfg: Config) -> int | None:
+    """Of the recipe's model, built without memory for its weights; None where it cannot be built here."""
+    import torch
+    from mmengine.registry import init_default_scope
+
+    from openmix.engine.launch import fill_from_data
+    from openmix.registry import MODELS
+
+    cfg = copy.deepcopy(cfg)
+    init_default_scope('openmix')
+    if 'pretrained' in cfg.model.get('backbone', {}):
+        cfg.model.backbone.pretrained = False
+    try:
+        with torch.device('meta'):
+            model = MODELS.build(fill_from_data(cfg).model)
+    except Exception:  # whatever a model lacks here, the plan goes on without its size
+        return None
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def plan_table(
+    table: Table, trials: Sequence[Trial], records: Sequence[Record], args: argparse.Namespace, console: Console
+) -> None:
+    hours = {}
+    if args.dry_run is not None:
+        if args.dry_run < 1:
+            raise InputError(f'--dry-run needs at least 1 iteration, got {args.dry_run}')
+        for recipe, found in plan.measure_hours([trial.cell for trial in trials], args.dry_run):
+            name = escape(' with '.join(recipe))
+            if isinstance(found, float):
+                hours[recipe] = found
+            console.print(f'{name}: {found:.2f} h' if isinstance(found, float) else f'{name}: {escape(found)}')
+    console.print(plan.trial_grid(table, trials))
+    need = plan.needs(table, trials, records, parameters, hours, args.trials)
+    for line in plan.summary(trials, records, need):
+        console.print(escape(line), soft_wrap=True)
+
+
 def run_verb(args: argparse.Namespace, console: Console) -> int:
-    table = load_table(args.table)
+    if args.table is None:
+        show_all(args, console)
+        return 0
+    table = load_table(args.table).as_variant(args.variant)
+    cells = table.select(args.rows, args.columns)
     work_dir = args.work_dir or default_work_dir(table)
-    trials = trials_of(table, table.select(args.rows, args.columns), work_dir, args.trials)
     if args.verb == 'run':
-        return 1 if Queue(table, console, jobs=args.jobs).run(trials) else 0
-    if args.verb == 'status':
-        console.print(render.status(table, trials))
+        return run_table(table, cells, work_dir, args, console)
+    if args.verb in ('plan', 'status'):
+        implemented(table, cells)
+        trials = trials_of(table, cells, work_dir, args.trials)
+        if args.verb == 'status':
+            console.print(render.status(table, trials))
+        else:
+            plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
-    records = read_records(table, trials)
-    if args.verb == 'plan':
-        grid, summary = render.plan(table, trials, records)
-        console.print(grid, summary)
-        return 0
-    if args.verb == 'report':
+    full = args.verb == 'report'
+    records = records_of(table, cells, work_dir, args.trials, args.imports if full else ())
+    if full:
         paths = write_report(table, records, work_dir)
     if args.format == 'terminal' and args.out is None:
-        console.print(render.terminal(table, records))
+        console.print(render.terminal(table, records, full))
     else:
-        write(as_text(table, records, args.format, args.out.parent if args.out else work_dir), args.out)
-    if args.verb == 'report':
+        # What is printed links from where the command was called; HTML lies in the table's folder.
+        here = work_dir if args.format == 'html' else Path()
+        write(as_text(table, records, args.format, args.out.parent if args.out else here, full), args.out)
+    if full:
         # Not on stdout where that carries JSON or CSV.
         print(*paths, sep='\n', file=sys.stdout if args.format == 'terminal' else sys.stderr)
     return 0
@@ -100,7 +225,8 @@ def main() -> None:
     if args.verb == 'list':
         list_tables(console)
     elif args.verb == 'config':
-        write(load_table(args.table).cell(args.row, args.column).config_text(), args.out)
+        cell = load_table(args.table).as_variant(args.variant).cell(args.row, args.column)
+        write(cell.config_text(), args.out)
     else:
         try:
             sys.exit(run_verb(args, console))

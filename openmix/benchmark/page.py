@@ -9,9 +9,10 @@ from html import escape
 from pathlib import Path
 
 from openmix.benchmark.pictures import Picture
-from openmix.benchmark.records import Record, gains
+from openmix.benchmark.records import Record
 from openmix.benchmark.render import best_of_columns, by_place, caption, has_published, measured, shown, signed
 from openmix.benchmark.run import clock
+from openmix.benchmark.statistics import gains
 from openmix.benchmark.table import Table
 
 # In a trial's folder; the cell's config is above it.

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from openmix.benchmark.cell import Cell
 from openmix.benchmark.records import Record
-from openmix.benchmark.table import Cell
 from openmix.config import config_hash, tools_path
 
 _TIMEOUT_S = 300

@@ -1,152 +1,32 @@
-"""What the folders of a table say: the state of every trial, and the numbers of every cell."""
+"""What the folders of a table say of every cell: the numbers of its finished runs, old ones and those of others."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import re
+import contextlib
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmix.benchmark.table import Cell, Table
-from openmix.config import config_hash
-from openmix.errors import InputError, nearest
-
-# From what wants attention most to what wants it least; a cell is in the first state any trial is in.
-STATES = ('running', 'failed', 'interrupted', 'stale', 'pending', 'done')
+from openmix.benchmark.cell import Cell
+from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, Trial, read_json, read_out
+from openmix.errors import InputError
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One run of a cell with one seed; its folder is `<work dir>/<row>/<column>/trial<index>`.
+class Numbers(NamedTuple):
+    """Results that are not the cell's own current ones.
 
     Attributes:
-        config_hash: of the cell as the table declares it now.
-        epochs: how many the recipe trains; None where it counts iterations.
+        source: '' for our own folder, else the folder of the others.
+        as_of: the config hash they were made with, where it is not the cell's; None where it is.
+        values: the cell's readout of each run.
     """
 
-    cell: Cell
-    index: int
-    seed: int
-    folder: Path
-    config_hash: str
-    epochs: int | None
-
-    @property
-    def name(self) -> str:
-        """How messages call it."""
-        return f'{self.cell.name}, trial {self.index}'
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What `cell.json` says the folder was made for; mmengine dumps its own `config.py` beside it."""
-        place = {'table': self.cell.table, 'row': self.cell.row, 'column': self.cell.column}
-        return place | {'trial': self.index, 'seed': self.seed, 'config_hash': self.config_hash}
-
-    def result(self) -> dict[str, Any] | None:
-        """The finished run's `result.json`; None where there is none for this config and seed."""
-        found = _read_json(self.folder / 'result.json')
-        ours = found.get('config_hash') == self.config_hash and found.get('seed') == self.seed
-        return found if ours else None
-
-    def last_epoch(self) -> dict[str, Any]:
-        """The newest line of `metrics.jsonl`; empty where there is none."""
-        try:
-            lines = (self.folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-            return json.loads(lines[-1]) if lines else {}
-        except (OSError, ValueError):
-            return {}
-
-    def resumable(self) -> bool:
-        """Whether a run of this config and seed left a checkpoint."""
-        last = self.folder / 'last_checkpoint'
-        return last.is_file() and Path(last.read_text().strip()).is_file() and not self.is_stale()
-
-    def is_stale(self) -> bool:
-        """Whether the folder holds a run of another config or seed."""
-        made_for = _read_json(self.folder / 'cell.json')
-        return any(key in made_for and made_for[key] != getattr(self, key) for key in ('seed', 'config_hash'))
-
-    def state(self) -> str:
-        """One of `STATES`."""
-        if is_locked(self.folder):
-            return 'running'
-        if self.is_stale():
-            return 'stale'
-        if self.result() is not None:
-            return 'done'
-        if (self.folder / 'exit_code').is_file():
-            return 'failed'
-        return 'interrupted' if (self.folder / 'log.txt').is_file() else 'pending'
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process trains in the folder: the runner and its child hold a lock that dies with them."""
-    try:
-        with open(folder / 'lock') as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def default_work_dir(table: Table) -> Path:
-    """Where a table's runs live unless told otherwise."""
-    return Path('work_dirs') / 'tables' / table.name
-
-
-def trials_of(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None) -> list[Trial]:
-    """Every trial of the cells: first trial 0 of all, then trial 1, so that a table fills evenly.
-
-    Args:
-        trials: how many a cell; None: as the table says.
-
-    Raises:
-        InputError: `trials` is below 1, or a cell does not fit its recipe.
-    """
-    count = table.trials if trials is None else trials
-    if count < 1:
-        raise InputError(f'trials must be >= 1, got {count}')
-    resolved = []
-    for cell in cells:
-        cfg = cell.resolve()
-        resolved.append((cell, config_hash(cfg), (cfg.get('train_cfg') or {}).get('max_epochs')))
-    return [
-        Trial(cell, index, table.seed(index), Path(work_dir) / cell.folder / f'trial{index}', digest, epochs)
-        for index in range(count)
-        for cell, digest, epochs in resolved
-    ]
-
-
-def read_out(result: dict[str, Any], metric: str, readout: str) -> float:
-    """The number of a run: one readout of one metric over its epochs.
-
-    Raises:
-        InputError: the run did not record the metric or the readout.
-    """
-    recorded = result.get('readouts', {})
-    if metric not in recorded:
-        raise InputError(f"a result has no metric '{metric}'; {nearest(metric, recorded)}")
-    if readout in recorded[metric]:
-        return float(recorded[metric][readout])
-    last = re.fullmatch(r'median_last(\d+)', readout)
-    values = [epoch[metric] for epoch in result.get('history', []) if metric in epoch]
-    if last is None or not values:
-        raise InputError(f"a result has no readout '{readout}'; {nearest(readout, recorded[metric])}")
-    return float(statistics.median(values[-int(last[1]) :]))
+    source: str
+    as_of: str | None
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -154,9 +34,13 @@ class Record:
     """What is known of one cell.
 
     Attributes:
-        trials: those asked for.
+        trials: those asked for; empty where the cell is not implemented or its search is not finished.
+        finished: those of them that are.
         results: of the finished ones, beside `finished`.
-        values: the table's readout of each finished trial.
+        values: the cell's readout of each finished trial.
+        searches: the runs that choose among the cell's grid.
+        old: results of another config that lie in the cell's folder, in place or set aside.
+        theirs: results that were taken in from other folders.
     """
 
     cell: Cell
@@ -165,66 +49,100 @@ class Record:
     results: tuple[dict[str, Any], ...]
     values: tuple[float, ...]
     state: str
+    searches: tuple[Trial, ...] = ()
+    old: Numbers | None = None
+    theirs: tuple[Numbers, ...] = ()
 
     @property
     def mean(self) -> float | None:
         """Over finished trials; None where there is none."""
-        return statistics.fmean(self.values) if self.values else None
+        return mean(self.values)
 
     @property
     def std(self) -> float | None:
         """Sample standard deviation; None below two trials, where it says nothing."""
-        return statistics.stdev(self.values) if len(self.values) >= 2 else None
+        return deviation(self.values)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """Seed -> value of the finished trials."""
+        return {trial.seed: value for trial, value in zip(self.finished, self.values, strict=True)}
 
     @property
     def status(self) -> str:
-        """The state, with the count where only some trials are finished."""
+        """The state, with the count where only some trials, or some runs of the search, are finished."""
+        done = sum(search.value() is not None for search in self.searches)
+        if done < len(self.searches):
+            return f'search {self.state} ({done}/{len(self.searches)})'
         partial = 0 < len(self.finished) < len(self.trials)
         return f'{self.state} ({len(self.finished)}/{len(self.trials)})' if partial else self.state
 
 
-def read_records(table: Table, trials: Sequence[Trial]) -> list[Record]:
-    """One record a cell, in the table's order.
+def mean(values: Sequence[float]) -> float | None:
+    """None where there is no value."""
+    return statistics.fmean(values) if values else None
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None below two values."""
+    return statistics.stdev(values) if len(values) >= 2 else None
+
+
+def read_records(cells: Sequence[Cell], trials: Sequence[Trial], imports: Sequence[Path] = ()) -> list[Record]:
+    """One record a cell, those that are not implemented included.
+
+    Args:
+        trials: of the cells, see `trials_of`; of a cell without any nothing is looked up.
+        imports: work folders of others, laid out as ours.
 
     Raises:
-        InputError: a finished run lacks the table's metric or readout.
+        InputError: a folder to import holds no result.
     """
-    records = []
-    for cell in dict.fromkeys(trial.cell for trial in trials):
-        own = tuple(trial for trial in trials if trial.cell == cell)
-        states = [trial.state() for trial in own]
-        done = [(trial, trial.result()) for trial, state in zip(own, states, strict=True) if state == 'done']
-        finished = [(trial, result) for trial, result in done if result is not None]
-        results = tuple(result for _, result in finished)
-        values = tuple(read_out(result, table.metric, table.readout) for result in results)
-        records.append(
-            Record(cell, own, tuple(trial for trial, _ in finished), results, values, min(states, key=STATES.index))
-        )
-    return records
+    for folder in imports:
+        if not any(folder.glob('*/*/trial*/result.json')):
+            raise InputError(f'nothing to import: {folder} has no <row>/<column>/trial<n>/result.json')
+    by_place: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        by_place[trial.cell.row, trial.cell.column].append(trial)
+    return [_record(cell, by_place[cell.row, cell.column], imports) for cell in cells]
 
 
-class Gain(NamedTuple):
-    """How much higher one column is than another in a row; None where a number is missing."""
+def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[Path]) -> Record:
+    states = [trial.state() for trial in trials]
+    finals = [(trial, state) for trial, state in zip(trials, states, strict=True) if trial.kind == 'final']
+    done = [(trial, trial.result(), trial.value()) for trial, state in finals if state == 'done']
+    finished = [(trial, result, value) for trial, result, value in done if result is not None and value is not None]
+    digest = finals[0][0].config_hash if finals else None
+    old = (
+        [numbers for numbers in _lying(cell, finals[0][0].folder.parent, '') if numbers.as_of != digest]
+        if finals
+        else []
+    )
+    theirs = [numbers for folder in imports for numbers in _theirs(cell, folder, digest)]
+    return Record(
+        cell=cell,
+        trials=tuple(trial for trial, _ in finals),
+        finished=tuple(trial for trial, _, _ in finished),
+        results=tuple(result for _, result, _ in finished),
+        values=tuple(value for _, _, value in finished),
+        state=min(states, key=STATES.index) if states else 'pending' if cell.implemented else NOT_IMPLEMENTED,
+        searches=tuple(trial for trial in trials if trial.kind == 'search'),
+        old=old[0] if old else None,
+        theirs=tuple(numbers._replace(as_of=None if numbers.as_of == digest else numbers.as_of) for numbers in theirs),
+    )
 
-    row: str
-    column: str
-    over: str
-    ours: float | None
-    published: float | None
+
+def _lying(cell: Cell, folder: Path, source: str) -> list[Numbers]:
+    """The readable results below a cell's folder by config, those set aside included; the largest group first."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for result in (read_json(path) for path in sorted(folder.glob('trial*/result.json'))):
+        with contextlib.suppress(InputError):  # an older version may not have recorded the metric
+            value = read_out(result, cell.metric, cell.readout)
+            groups[str(result.get('config_hash') or 'unknown')].append(value)
+    found = [Numbers(source, digest, tuple(values)) for digest, values in groups.items()]
+    return sorted(found, key=lambda numbers: -len(numbers.values))
 
 
-def gains(table: Table, records: Sequence[Record]) -> list[Gain]:
-    """One gain a row for every pair of columns that the table compares; absent cells have none."""
-    by_place = {(record.cell.row, record.cell.column): record for record in records}
-    found = []
-    for column, over in table.gains.items():
-        for row in table.rows:
-            new, old = by_place.get((row, column)), by_place.get((row, over))
-            if new is not None and old is not None:
-                published = _minus(new.cell.published, old.cell.published)
-                found.append(Gain(row, column, over, _minus(new.mean, old.mean), published))
-    return found
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def _theirs(cell: Cell, folder: Path, digest: str | None) -> list[Numbers]:
+    found = _lying(cell, folder / cell.folder, str(folder))
+    return [numbers for numbers in found if numbers.as_of == digest] or found

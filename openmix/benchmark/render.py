@@ -1,31 +1,67 @@
-"""A table's records as text: for the terminal, Markdown, CSV and JSON."""
+"""A table's records as words, and as a leaderboard for the terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from openmix.benchmark.records import Record, Trial, gains
-from openmix.benchmark.run import clock
+from openmix.benchmark.cell import Cell
+from openmix.benchmark.claims import Verdict
+from openmix.benchmark.records import Record, deviation, mean
+from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.trials import Trial
 
-FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', 'config')
+OTHER_SOURCE = '†'
 _COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}
+_VERDICTS = {'better': 'green', 'worse': 'red', 'agrees': 'dim', '': 'dim'}
+_OUTCOMES = {'held': 'green', 'not held': 'red', 'not yet run': 'dim'}
+
+
+def spread(values: Sequence[float], asked: int | None = None) -> str:
+    """'97.22 ± 0.10 (3)', '(2 of 3)' where more were asked for; without the deviation below two values."""
+    average, std = mean(values), deviation(values)
+    if average is None:
+        return ''
+    count = f'{len(values)}' if asked is None or len(values) >= asked else f'{len(values)} of {asked}'
+    return f'{average:.2f}{"" if std is None else f" ± {std:.2f}"} ({count})'
 
 
 def measured(record: Record) -> str:
-    """'97.22 ± 0.10 (3)', without the deviation below two trials; '' where nothing is measured."""
-    if record.mean is None:
+    """Our number; of a cell without any the old one with the hash it was made with; '' where there is none."""
+    if not record.values and record.old is not None:
+        return f'{spread(record.old.values)}, as of {record.old.as_of}'
+    return spread(record.values, len(record.trials))
+
+
+def theirs(record: Record) -> list[str]:
+    """The numbers taken in from others, each with where it is from."""
+    return [
+        f'{spread(numbers.values)} from {numbers.source}' + (f', as of {numbers.as_of}' if numbers.as_of else '')
+        for numbers in record.theirs
+    ]
+
+
+def printed(cell: Cell, digits: int = 2) -> str:
+    """'79.12', '79.12 ± 0.10', '78.84†' where another source prints it; '' where there is no number."""
+    number, mark = (cell.other_source, OTHER_SOURCE) if cell.published is None else (cell.published, '')
+    if number is None:
         return ''
-    spread = '' if record.std is None else f' ± {record.std:.2f}'
-    return f'{record.mean:.2f}{spread} ({len(record.values)})'
+    return f'{number:.{digits}f}{"" if cell.spread is None else f" ± {cell.spread:.2f}"}{mark}'
+
+
+def printed_digits(records: Sequence[Record]) -> dict[str, int]:
+    """Column -> decimals that its printed numbers need: YAML drops the last zero of 80.10."""
+    digits: dict[str, int] = {}
+    for record in records:
+        for number in (record.cell.published, record.cell.other_source):
+            need = 0 if number is None else len(str(float(number)).rstrip('0').partition('.')[2])
+            digits[record.cell.column] = max(need, digits.get(record.cell.column, 0))
+    return digits
 
 
 def signed(value: float | None) -> str:
@@ -33,14 +69,26 @@ def signed(value: float | None) -> str:
     return '' if value is None else f'{round(value, 2) + 0.0:+.2f}'.replace('-', '−')
 
 
+def gained(gain: Gain) -> str:
+    """'+0.62 ± 0.31 (3)': the mean and half its 95 % confidence interval over the paired trials."""
+    if gain.ours is None:
+        return ''
+    return signed(gain.ours) + (f' ± {gain.half_width:.2f} ({gain.pairs})' if gain.half_width is not None else '')
+
+
+def known_gains(table: Table, records: Sequence[Record]) -> list[Gain]:
+    """Those with a number, measured or printed."""
+    return [gain for gain in gains(table, records) if gain.ours is not None or gain.published is not None]
+
+
 def best_of_columns(table: Table, records: Sequence[Record]) -> set[tuple[str, str]]:
     """(row, column) of the best measured mean of every column; ties to two digits all count."""
-    pick = min if table.lower_is_better else max
-    means = [(record.cell, round(record.mean, 2)) for record in records if record.mean is not None]
     best: dict[str, float] = {}
-    for cell, mean in means:
-        best[cell.column] = pick(best.get(cell.column, mean), mean)
-    return {(cell.row, cell.column) for cell, mean in means if mean == best[cell.column]}
+    means = [(record.cell, round(record.mean, 2)) for record in records if record.mean is not None]
+    for cell, value in means:
+        pick = min if cell.lower_is_better else max
+        best[cell.column] = pick(best.get(cell.column, value), value)
+    return {(cell.row, cell.column) for cell, value in means if value == best[cell.column]}
 
 
 def shown(table: Table, records: Sequence[Record]) -> tuple[list[str], list[str]]:
@@ -58,134 +106,87 @@ def caption(table: Table) -> str:
     """What the numbers are."""
     readout = table.readout.replace('median_last', 'median of the last ')
     epochs = ' epochs' if readout != table.readout else ''
+    others = {(cell.metric, cell.readout) for cell in table.cells} - {(table.metric, table.readout)}
+    also = ''.join(f'; some cells {metric}, {how}' for metric, how in sorted(others))
     return (
-        f'{table.metric}, {readout}{epochs}; ours: mean ± sample standard deviation (finished trials); '
+        f'{table.metric}, {readout}{epochs}{also}; ours: mean ± sample standard deviation (finished trials); '
         f'{table.variant} variant'
     )
 
 
 def has_published(records: Sequence[Record]) -> bool:
     """Whether any of the cells has a printed number."""
-    return any(record.cell.published is not None for record in records)
+    return any(printed(record.cell) for record in records)
 
 
-def terminal(table: Table, records: Sequence[Record]) -> Group:
-    """The leaderboard for a terminal."""
+def footnote(records: Sequence[Record]) -> str:
+    """What the marks mean; '' where there is none."""
+    marked = any(record.cell.published is None and record.cell.other_source is not None for record in records)
+    return f'{OTHER_SOURCE} not printed in the source, but in another one' if marked else ''
+
+
+def terminal(table: Table, records: Sequence[Record], full: bool = True) -> Group:
+    """The leaderboard, each cell ours over the printed number and the difference; `full`: gains and claims too."""
     rows, columns = shown(table, records)
-    places, best, published = by_place(records), best_of_columns(table, records), has_published(records)
-    grid = Grid()
+    places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
+    grid = Grid(show_lines=has_published(records))
     grid.add_column('')
     for column in columns:
-        grid.add_column(escape(column), justify='right')
-        if published:
-            grid.add_column('[dim]published[/dim]', justify='right')
+        grid.add_column(escape(column.replace(' / ', '\n')), justify='right')
     for row in rows:
         line = [escape(row)]
         for column in columns:
             record = places.get((row, column))
-            text = '[dim]–[/dim]'
-            if record is not None:
-                text = measured(record) or f'[dim]{record.status}[/dim]'
-            line.append(f'[bold]{text}[/bold]' if (row, column) in best else text)
-            if published:
-                number = None if record is None else record.cell.published
-                line.append('' if number is None else f'[dim]{number:g}[/dim]')
+            bold = (row, column) in best
+            line.append('[dim]–[/dim]' if record is None else _cell(record, bold, digits[column]))
         grid.add_row(*line)
-    return Group(Text(table.title, 'bold'), grid, Text(caption(table), 'dim'))
+    parts: list[RenderableType] = [Text(table.title, 'bold'), grid, Text(caption(table), 'dim')]
+    if any(verdict(record) for record in records):
+        parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))
+    parts += [Text(footnote(records), 'dim')] if footnote(records) else []
+    parts += [_gains(table, records), _claims(table, records)] if full else []
+    return Group(*parts)
 
 
-def _md(text: str) -> str:
-    return text.replace('|', '\\|').replace('\n', ' ')
+def _cell(record: Record, bold: bool, digits: int) -> str:
+    ours = escape(measured(record))
+    lines = [f'[bold]{ours}[/bold]' if bold else ours or f'[dim]{record.status}[/dim]']
+    if ours and record.state == 'stale':
+        lines.append(f'[yellow]{record.status}[/yellow]')
+    number = printed(record.cell, digits)
+    if number:
+        colour, off = _VERDICTS[verdict(record)], signed(difference(record))
+        lines.append(f'[dim]{number}[/dim]' + (f' [{colour}]({off})[/{colour}]' if off else ''))
+    lines += [f'[cyan]{escape(text)}[/cyan]' for text in theirs(record)]
+    return '\n'.join(lines)
 
 
-def markdown(table: Table, records: Sequence[Record]) -> str:
-    """The leaderboard and the gains as Markdown."""
-    rows, columns = shown(table, records)
-    places, best, published = by_place(records), best_of_columns(table, records), has_published(records)
-    heads = ['', *(head for column in columns for head in ([column, 'published'] if published else [column]))]
-    lines = [f'# {_md(table.title)}', '', *([f'Source: {table.source}', ''] if table.source else [])]
-    lines += [caption(table), '', _md_row(heads), _md_row(['---', *['---:'] * (len(heads) - 1)])]
-    for row in rows:
-        line = [row]
-        for column in columns:
-            record = places.get((row, column))
-            text = '–' if record is None else measured(record) or record.status
-            line.append(f'**{text}**' if (row, column) in best else text)
-            if published:
-                number = None if record is None else record.cell.published
-                line.append('' if number is None else f'{number:g}')
-        lines.append(_md_row(line))
-    lines += _md_gains(table, records, published)
-    lines += ['', *(f'- {note}' for note in table.notes)] if table.notes else []
-    return '\n'.join(lines) + '\n'
-
-
-def _md_row(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(_md(cell) for cell in cells)} |'
-
-
-def _md_gains(table: Table, records: Sequence[Record], published: bool) -> list[str]:
-    found = [gain for gain in gains(table, records) if gain.ours is not None or gain.published is not None]
+def _gains(table: Table, records: Sequence[Record]) -> RenderableType:
+    found = known_gains(table, records)
     if not found:
-        return []
-    heads = ['Gain', 'ours', *(['published'] if published else [])]
-    lines = ['', _md_row(heads), _md_row(['---', *['---:'] * (len(heads) - 1)])]
+        return Text('')
+    grid = Grid('', 'gain', 'ours ± 95 % interval (pairs)', 'published', title='Gains', title_justify='left')
     for gain in found:
-        name = f'{gain.row}: {gain.column} − {gain.over}'
-        lines.append(_md_row([name, signed(gain.ours), *([signed(gain.published)] if published else [])]))
-    return lines
+        pair = escape(f'{gain.column} − {gain.over}')
+        grid.add_row(escape(gain.row), pair, gained(gain), signed(gain.published))
+    return grid
 
 
-def as_dicts(records: Sequence[Record]) -> list[dict]:
-    """One dict of `FIELDS` a cell; `trials` counts those behind `measured`, absent cells are left out."""
-    return [
-        {
-            'row': record.cell.row,
-            'column': record.cell.column,
-            'published': record.cell.published,
-            'measured': record.mean,
-            'std': record.std,
-            'trials': len(record.values),
-            'status': record.status,
-            'config': record.cell.config,
-        }
-        for record in records
-    ]
+def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
+    if not table.claims:
+        return Text('')
+    grid = Grid('claim', 'ours', 'why', title='Claims', title_justify='left')
+    for found in verdicts(table, records):
+        colour = _OUTCOMES[found.outcome]
+        grid.add_row(escape(found.claim.text), f'[{colour}]{found.outcome}[/{colour}]', escape(why(found)))
+    return grid
 
 
-def as_json(records: Sequence[Record]) -> str:
-    """`as_dicts` as JSON."""
-    return json.dumps(as_dicts(records), indent=1, ensure_ascii=False) + '\n'
-
-
-def as_csv(records: Sequence[Record]) -> str:
-    """`as_dicts` as CSV; what is missing is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(as_dicts(records))
-    return text.getvalue()
-
-
-def plan(table: Table, trials: Sequence[Trial], records: Sequence[Record]) -> tuple[Grid, str]:
-    """What `run` would do with every trial, and one line that sums it up."""
-    actions = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
-    grid = Grid(title=escape(table.title), title_justify='left')
-    for head in ('row', 'column', 'trial', 'seed', 'epochs', 'action', 'recipe'):
-        grid.add_column(head)
-    ahead = 0
-    for trial in trials:
-        state = trial.state()
-        ahead += state not in ('done', 'running')
-        action = actions.get(state, 'resume' if trial.resumable() else 'run')
-        cells = (trial.cell.row, trial.cell.column, trial.index, trial.seed, trial.epochs or '', action)
-        grid.add_row(*(escape(str(cell)) for cell in (*cells, trial.cell.config)))
-    durations = [result['duration_s'] for record in records for result in record.results if 'duration_s' in result]
-    cost = ''
-    if ahead and durations:
-        mean = sum(durations) / len(durations)
-        cost = f', about {clock(ahead * mean)} one after another ({clock(mean)} each so far)'
-    return grid, f'{len(trials)} trials, {ahead} to run{cost}'
+def why(found: Verdict, most: int = 3) -> str:
+    """The pairs that fail, else the cells that are missing; the first few of them."""
+    kind, names = ('', found.failing) if found.failing else ('missing: ', found.missing)
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return f'{kind}{"; ".join(names[:most])}{more}' if names else ''
 
 
 def status(table: Table, trials: Sequence[Trial]) -> Grid:
@@ -197,6 +198,7 @@ def status(table: Table, trials: Sequence[Trial]) -> Grid:
         state, epoch = trial.state(), trial.last_epoch().get('epoch')
         colour = _COLOURS.get(state, 'dim')
         at = f'{epoch}/{trial.epochs or "?"}' if epoch else ''
-        place = (escape(trial.cell.row), escape(trial.cell.column), str(trial.index), str(trial.seed))
+        name = f'{trial.kind} {trial.folder.parent.name}' if trial.kind == 'search' else str(trial.index)
+        place = (escape(trial.cell.row), escape(trial.cell.column), name, str(trial.seed))
         grid.add_row(*place, f'[{colour}]{state}[/{colour}]', at, escape(str(trial.folder)))
     return grid

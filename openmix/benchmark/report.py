@@ -1,4 +1,4 @@
-"""The report of a table: `report.html` and `report.md`, written from what its folders hold."""
+"""A table's records in every form, and the files of its report."""
 
 from __future__ import annotations
 
@@ -9,28 +9,43 @@ from pathlib import Path
 from rich.console import Console
 
 from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.export import as_csv, as_dicts, as_json, report
+from openmix.benchmark.latex import latex
+from openmix.benchmark.markdown import markdown
+from openmix.benchmark.model_index import model_index
 from openmix.benchmark.page import page
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record
-from openmix.benchmark.render import as_csv, as_json, markdown, terminal
+from openmix.benchmark.render import terminal
 from openmix.benchmark.table import Table
 from openmix.files import write_text
 
-FORMATS = ('terminal', 'md', 'json', 'csv', 'html')
+FORMATS = ('terminal', 'md', 'json', 'csv', 'latex', 'html', 'hf')
 _WIDTH = 200
 
 
-def as_text(table: Table, records: Sequence[Record], form: str, work_dir: Path) -> str:
-    """The leaderboard in one of `FORMATS`, without pictures; links in HTML are relative to `work_dir`."""
+def as_text(table: Table, records: Sequence[Record], form: str, root: Path, full: bool = False) -> str:
+    """The leaderboard in one of `FORMATS`, without pictures.
+
+    Args:
+        root: where the text will lie; links are relative to it.
+        full: with gains and claims also on the terminal, and as an object of all that is known in JSON.
+    """
     if form == 'html':
-        return page(table, records, draw_curves(records, table.metric), [], work_dir)
+        return page(table, records, draw_curves(records, table.metric), [], root)
     if form == 'terminal':
         text = StringIO()
-        Console(file=text, width=_WIDTH).print(terminal(table, records))
+        Console(file=text, width=_WIDTH).print(terminal(table, records, full))
         return text.getvalue()
     if form == 'md':
-        return markdown(table, records)
-    return as_json(records) if form == 'json' else as_csv(records)
+        return markdown(table, records, root)
+    if form == 'latex':
+        return latex(table, records)
+    if form == 'hf':
+        return model_index(table, records)
+    if form == 'json':
+        return as_json(report(table, records) if full else as_dicts(records))
+    return as_csv(as_dicts(records))
 
 
 def write_report(
@@ -43,7 +58,8 @@ def write_report(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     html, text = work_dir / 'report.html', work_dir / 'report.md'
-    curves, pictures = draw_curves(records, table.metric), draw_pictures(records, work_dir, picture_script)
+    drawn = [record for record in records if record.cell.implemented]
+    curves, pictures = draw_curves(records, table.metric), draw_pictures(drawn, work_dir, picture_script)
     write_text(html, page(table, records, curves, pictures, work_dir))
-    write_text(text, markdown(table, records))
+    write_text(text, markdown(table, records, work_dir))
     return html, text

@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from openmix.benchmark.records import Trial, read_out
-from openmix.benchmark.table import Table
+from openmix.benchmark.trials import Trial, read_out
 from openmix.config import tools_path
 from openmix.errors import InputError
 from openmix.files import write_text
@@ -76,12 +75,12 @@ def take_lock(folder: Path) -> int | None:
     return None
 
 
-def set_aside(folder: Path) -> None:
+def set_aside(folder: Path) -> Path:
     """Rename the folder of a run whose config or seed has changed since; nothing is deleted."""
     number = 1
     while folder.with_name(f'{folder.name}.old{number}').exists():
         number += 1
-    folder.rename(folder.with_name(f'{folder.name}.old{number}'))
+    return folder.rename(folder.with_name(f'{folder.name}.old{number}'))
 
 
 def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
@@ -95,19 +94,16 @@ class Queue:
     """Runs trials, a few at a time, and shows how far they are.
 
     Args:
-        table: names the metric that the display reads.
         console: where progress goes; live bars on a terminal, a line an event elsewhere.
         train_script: takes `CONFIG --work-dir DIR --seed S [--resume]`; `tools/train.py` unless given.
         jobs: how many run at a time; None: one a CUDA device, or one on the CPU.
     """
 
-    def __init__(
-        self, table: Table, console: Console, train_script: Path | None = None, jobs: int | None = None
-    ) -> None:
+    def __init__(self, console: Console, train_script: Path | None = None, jobs: int | None = None) -> None:
         if jobs is not None and jobs < 1:
             raise InputError(f'jobs must be >= 1, got {jobs}')
         devices = cuda_devices()
-        self.table, self.console = table, console
+        self.console = console
         self.script = train_script or tools_path('train.py')
         self.slots = slot_environments(jobs or len(devices) or 1, devices)
         self.progress = Progress(
@@ -162,7 +158,7 @@ class Queue:
             return None
         if trial.is_stale():
             os.close(lock)
-            set_aside(trial.folder)
+            self._say(f'{trial.name}: its config or seed has changed; the old run is kept in {set_aside(trial.folder)}')
             return self._start(trial, slot)
         resume = trial.resumable()
         # Not in the trial's own folder: mmengine dumps the config it ends up with there, by the same name.
@@ -191,7 +187,7 @@ class Queue:
         why = f'exit code {job.process.returncode}'
         if job.process.returncode == 0 and result is not None:
             try:
-                value = read_out(result, self.table.metric, self.table.readout)
+                value = read_out(result, trial.cell.metric, trial.cell.readout)
                 self._say(f'{self._nth()} {trial.name}: {value:.2f} after {clock(seconds)}{self._left()}')
                 return
             except InputError as error:
@@ -234,9 +230,10 @@ class Queue:
         units = self.units_ended
         for job in running:
             row = job.trial.last_epoch()
-            epochs, value = row.get('epoch', 0), row.get(self.table.metric)
+            metric = job.trial.cell.metric
+            epochs, value = row.get('epoch', 0), row.get(metric)
             units += min(epochs, job.trial.epochs or 0)
-            note = '' if value is None else f'{self.table.metric} {value:.2f}'
+            note = '' if value is None else f'{metric} {value:.2f}'
             self.progress.update(job.task, completed=epochs, note=note)
         self.progress.update(self.overall, completed=units, note=self._left(units).removeprefix(', '))
 

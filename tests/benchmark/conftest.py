@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from openmix.benchmark.records import read_records, trials_of
+from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
+from openmix.benchmark.trials import stages, trials_of
 
 RECIPE = """
 model = dict(type='MixClassifier', policy=dict(type='NoMix'), head=dict(type='LinearHead', loss=dict(type='mix_ce')))
@@ -102,14 +103,15 @@ class Bench:
     def trials(self, rows=None, columns=None, trials=None):
         return trials_of(self.table, self.table.select(rows, columns), self.work_dir, trials)
 
-    def records(self, **chosen):
-        return read_records(self.table, self.trials(**chosen))
+    def records(self, rows=None, columns=None, trials=None, imports=()):
+        return read_records(self.table.select(rows, columns), self.trials(rows, columns, trials), imports)
 
-    def run(self, jobs=2, **chosen):
-        """Run the queue; returns what failed and what was said."""
+    def run(self, jobs=2, rows=None, columns=None, trials=None):
+        """Run every stage; returns what failed and what was said."""
+        failed = []
         with self.said.open('w') as file:
-            queue = Queue(self.table, Console(file=file, width=200), self.script, jobs)
-            failed = queue.run(self.trials(**chosen))
+            for stage in stages(self.table, self.table.select(rows, columns), self.work_dir, trials):
+                failed += Queue(Console(file=file, width=200), self.script, jobs).run(stage)
         return failed, self.said.read_text()
 
     def log(self, place: str) -> str:

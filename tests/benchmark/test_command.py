@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from openmix.benchmark.export import FIELDS
+from openmix.benchmark.table import table_names
 from openmix.config import tools_path
 
 
@@ -32,7 +34,7 @@ def test_list_names_the_tables():
 def test_config_writes_a_recipe(bench, tmp_path):
     out = tmp_path / 'new' / 'cell.py'
     assert call('config', bench.path, 'CutMix', 'MCE', '--out', out).returncode == 0
-    assert "policy=dict(alpha=0.1, type='CutMix')" in out.read_text()
+    assert "policy=dict(alpha=0.1, share='batch', type='CutMix')" in out.read_text()
 
 
 @pytest.mark.parametrize('args', [('show', 'quickstrat'), ('config', 'quickstart', 'Mixup', 'MCEE')])
@@ -42,3 +44,60 @@ def test_errors_are_one_line(args):
     assert done.stderr.startswith('error: ')
     assert len(done.stderr.splitlines()) == 1
     assert 'did you mean' in done.stderr
+
+
+def test_list_counts_the_cells():
+    lines = [line.split('│') for line in call('list').stdout.splitlines()]
+    counts = {line[1].strip(): [cell.strip() for cell in line[2:7]] for line in lines if len(line) > 6}
+    assert counts['quickstart'] == ['7', '7', '0', counts['quickstart'][3], '1']
+    assert counts['decoupled_mixup/table1'][::2] == ['90', '90', '3']
+
+
+def test_show_without_a_table_shows_all():
+    done = call('show', '--format', 'json')
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {entry['table'] for entry in found} == set(table_names())
+    assert list(found[0]) == ['table', *FIELDS]
+
+
+def test_show_of_all_takes_no_selection():
+    done = call('show', '--rows', 'Mixup')
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert '--rows needs a table' in done.stderr
+
+
+def test_variant_replaces_the_tables(bench, tmp_path):
+    out = tmp_path / 'cell.py'
+    assert call('config', bench.path, 'CutMix', 'MCE', '--variant', 'corrected', '--out', out).returncode == 0
+    assert "policy=dict(alpha=0.1, type='CutMix')" in out.read_text()
+    done = call('show', bench.path, '--variant', 'corrected', '--work-dir', bench.work_dir)
+    assert 'corrected variant' in done.stdout
+
+
+@pytest.mark.parametrize('verb', ['run', 'plan', 'status'])
+def test_only_cells_without_code_are_one_line(bench, verb):
+    bench.edit('  CutMix: {model', '  CutMix: {implemented: false, model')
+    done = call(verb, bench.path, '--rows', 'CutMix', '--work-dir', bench.work_dir)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert 'none of the 2 chosen cells is implemented yet' in done.stderr
+
+
+@pytest.mark.slow
+def test_plan_says_what_is_left(bench):
+    done = call('plan', bench.path, '--work-dir', bench.work_dir, '--trials', '1')
+    assert done.returncode == 0, done.stderr
+    assert '5 trials, 5 to run' in done.stdout
+    assert 'disk of 5 trials unknown' in done.stdout  # the recipe has no backbone
+
+
+@pytest.mark.slow
+def test_report_imports(bench, tmp_path):
+    theirs = tmp_path / 'theirs'
+    bench.run(rows='Mixup', columns='MCE')
+    bench.work_dir.rename(theirs)
+    options = ('--rows', 'Mixup', '--work-dir', bench.work_dir, '--import', theirs, '--format', 'csv')
+    done = call('report', bench.path, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == ','.join(FIELDS)
+    assert f'89.50 ± 0.71 (2) from {theirs}' in (bench.work_dir / 'report.md').read_text()

@@ -4,13 +4,17 @@ import csv
 import io
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
-from openmix.benchmark import render
-from openmix.benchmark.records import gains, read_out
+from openmix.benchmark import export, render
 from openmix.benchmark.report import as_text, write_report
+from openmix.benchmark.statistics import gains
+from openmix.benchmark.trials import read_out
 from openmix.errors import InputError
 
 RESULT = {
@@ -42,6 +46,7 @@ def test_mean_and_deviation(bench):
     assert render.measured(one) == '90.00 (1)'
     (partial,) = bench.records(rows='Mixup', columns='MCE', trials=4)
     assert (partial.status, partial.mean) == ('pending (3/4)', 89.0)
+    assert render.measured(partial) == '89.00 ± 1.00 (3 of 4)'
 
 
 def test_json_lists_every_cell(bench):
@@ -74,7 +79,7 @@ def test_json_lists_every_cell(bench):
 def test_csv(bench):
     bench.run(rows='Mixup', columns='MCE')
     rows = list(csv.DictReader(io.StringIO(as_text(bench.table, bench.records(), 'csv', bench.work_dir))))
-    assert tuple(rows[0]) == render.FIELDS
+    assert tuple(rows[0]) == export.FIELDS
     assert (rows[1]['measured'], rows[1]['published'], rows[2]['measured']) == ('89.5', '79.12', '')
 
 
@@ -105,9 +110,13 @@ def test_terminal_and_markdown(bench):
     text = as_text(bench.table, bench.records(), 'terminal', bench.work_dir)
     assert all(piece in text for piece in ('89.50 ± 0.71 (2)', '80.44', 'pending', '–', 'median of the last 3 epochs'))
     text = as_text(bench.table, bench.records(), 'md', bench.work_dir)
-    assert '| Mixup | **89.50 ± 0.71 (2)** | 79.12 | **89.50 ± 0.71 (2)** | 80.44 |' in text
+    ours = '**[89.50 ± 0.71 (2)](<mixup/{}>)**'
+    assert f'| Mixup | {ours.format("mce")} | 79.12 (+10.38 ▲) | {ours.format("dm-ce")} | 80.44 (+9.06 ▲) |' in text
     assert '| Vanilla | pending |  | – |  |' in text
-    assert '| Mixup: DM(CE) − MCE | +0.00 | +1.32 |' in text
+    assert '| Mixup: DM(CE) − MCE | +0.00 ± 0.00 (2) | +1.32 |' in text
+    assert '| Mixup / MCE | 1 | 89.00 | [run](<mixup/mce/trial1>) | [config](<mixup/mce/config.py>) |' in text
+    for link in re.findall(r'\]\(<([^>]+)>\)', text):
+        assert (bench.work_dir / link).exists()
 
 
 def test_report_files(bench):
@@ -140,16 +149,125 @@ def test_report_before_any_run(bench):
     assert 'No run is finished yet' in html.read_text()
 
 
-def test_plan_and_status(bench):
+def test_status(bench):
     bench.run(rows='Mixup', columns='MCE', trials=1)
-    trials = bench.trials(trials=1)
     said = io.StringIO()
-    console = Console(file=said, width=200)
-    grid, summary = render.plan(bench.table, trials, bench.records(trials=1))
-    console.print(grid)
-    assert summary == '5 trials, 4 to run, about 50 s one after another (12 s each so far)'
-    console.print(render.status(bench.table, trials))
-    lines = [line for line in said.getvalue().splitlines() if 'Mixup' in line and 'MCE' in line]
-    assert 'skip' in lines[0]
-    assert 'done' in lines[1]
-    assert '4/4' in lines[1]
+    Console(file=said, width=200).print(render.status(bench.table, bench.trials(trials=1)))
+    (line,) = (line for line in said.getvalue().splitlines() if 'Mixup' in line and 'MCE' in line)
+    assert 'done' in line
+    assert '4/4' in line
+
+
+def test_printed_numbers_keep_their_digits(bench):
+    bench.edit('[79.12, 80.44]', '[79.1, 80]')
+    bench.edit('notes:', 'spread: {Mixup: [0.1, null]}\nother_source: {CutMix: {DM(CE): 79.094}}\nnotes:')
+    records = {record.cell.name: record for record in bench.records(trials=1)}
+    digits = render.printed_digits(list(records.values()))
+    assert digits == {'MCE': 2, 'DM(CE)': 3}
+    assert render.printed(records['Mixup / MCE'].cell, digits['MCE']) == '79.10 ± 0.10'
+    assert render.printed(records['CutMix / DM(CE)'].cell, digits['DM(CE)']) == '79.094†'
+    assert export.as_dicts([records['CutMix / DM(CE)']])[0]['published'] is None
+    text = as_text(bench.table, list(records.values()), 'md', bench.work_dir)
+    assert '| 79.094† |' in text
+    assert '† not printed in the source' in text
+
+
+def test_cells_without_code_are_shown(bench):
+    bench.edit('  CutMix: {model', '  CutMix: {implemented: false, config: nowhere.py, model')
+    found = json.loads(as_text(bench.table, bench.records(), 'json', bench.work_dir))
+    assert [(entry['published'], entry['status']) for entry in found[3:]] == [
+        (78.17, 'not implemented'),
+        (None, 'not implemented'),
+    ]
+    for form in ('terminal', 'md', 'html'):
+        assert 'not implemented' in as_text(bench.table, bench.records(), form, bench.work_dir)
+    write_report(bench.table, bench.records(), bench.work_dir, bench.picture_script)
+
+
+def test_old_results_stay_and_say_of_which_config(bench):
+    chosen = dict(rows='CutMix', columns='MCE')
+    bench.run(**chosen)
+    digest = bench.result('cutmix/mce/trial0')['config_hash']
+    bench.edit('1e-1', '3e-1')
+    (record,) = bench.records(**chosen)
+    assert (record.status, record.values, record.mean) == ('stale', (), None)
+    assert render.measured(record) == f'89.50 ± 0.71 (2), as of {digest}'
+    (entry,) = export.as_dicts([record])
+    assert (entry['status'], entry['measured'], entry['trials']) == ('stale', 89.5, 2)
+    for form in ('terminal', 'md', 'html'):
+        assert f'as of {digest}' in as_text(bench.table, [record], form, bench.work_dir).replace('\n', ' ')
+    (bench.root / 'fail').touch()
+    bench.run(**chosen)
+    (record,) = bench.records(**chosen)
+    assert record.status == 'failed'
+    assert render.measured(record) == f'89.50 ± 0.71 (2), as of {digest}'  # set aside, still there
+
+
+def test_a_result_without_its_cell_is_never_overwritten(bench):
+    folder = bench.work_dir / 'mixup/mce/trial0'
+    folder.mkdir(parents=True)
+    (folder / 'result.json').write_text(json.dumps(RESULT | {'seed': 0, 'config_hash': 'another'}))
+    (record,) = bench.records(rows='Mixup', columns='MCE', trials=1)
+    assert (record.status, render.measured(record)) == ('stale', '5.00 (1), as of another')
+    bench.run(rows='Mixup', columns='MCE', trials=1)
+    assert bench.result('mixup/mce/trial0.old1')['config_hash'] == 'another'
+
+
+def test_import(bench, tmp_path):
+    theirs = tmp_path / 'theirs'
+    bench.run(rows='Mixup')
+    bench.work_dir.rename(theirs)
+    bench.run(rows='Mixup', columns='MCE', trials=1)
+    mce, dm = bench.records(rows='Mixup', imports=[theirs])
+    assert (mce.values, dm.values, dm.state) == ((90.0,), (), 'pending')
+    assert render.theirs(dm) == [f'89.50 ± 0.71 (2) from {theirs}']
+    for form in ('terminal', 'md'):
+        text = as_text(bench.table, [mce, dm], form, bench.work_dir)
+        assert text.count('89.50 ± 0.71') == 2
+    found = json.loads(as_text(bench.table, [mce, dm], 'json', bench.work_dir, full=True))
+    assert found['cells'][1]['theirs'] == [
+        {'from': str(theirs), 'as_of': None, 'measured': 89.5, 'std': pytest.approx(0.5**0.5), 'trials': 2}
+    ]
+    bench.edit('    model.policy.alpha: 0.2', '    model.policy.alpha: 0.3')
+    _, dm = bench.records(rows='Mixup', imports=[theirs])
+    assert dm.theirs[0].as_of == json.loads((theirs / 'mixup/dm-ce/trial0/result.json').read_text())['config_hash']
+    with pytest.raises(InputError, match='nothing to import'):
+        bench.records(imports=[tmp_path / 'nowhere'])
+
+
+def test_report_as_json(bench):
+    bench.run(rows='Mixup')
+    found = json.loads(as_text(bench.table, bench.records(), 'json', bench.work_dir, full=True))
+    assert (found['table'], found['variant'], len(found['cells'])) == ('small', 'published', 5)
+    cell = found['cells'][1]
+    assert (cell['difference'], cell['verdict']) == (pytest.approx(10.38), 'better')
+    assert [run['seed'] for run in cell['runs']] == [0, 1]
+    assert all(Path(run['folder']).is_dir() and Path(run['config']).is_file() for run in cell['runs'])
+    assert found['gains'][0]['pairs'] == 2
+
+
+def test_latex(bench):
+    bench.edit('  Mixup: {model', '  Mixup & 5%_{x}: {model')
+    bench.edit('  Mixup: [', '  Mixup & 5%_{x}: [')
+    bench.run(columns='MCE')
+    text = as_text(bench.table, bench.records(), 'latex', bench.work_dir)
+    assert 'Mixup \\& 5\\%\\_\\{x\\} & $\\mathbf{89.50} \\pm 0.71$ & $79.12$ &  & $80.44$ \\\\' in text
+    assert '\\begin{tabular}{lrrrr}' in text
+    body = text.split('\\midrule')[1].split('\\bottomrule')[0].strip().splitlines()
+    assert [len(re.findall(r'(?<!\\)&', line)) for line in body] == [4, 4, 4]
+    assert all(line.endswith('\\\\') for line in body)
+    plain = re.sub(r'\\[{}]', '', text)
+    assert plain.count('{') == plain.count('}')
+
+
+def test_model_index(bench):
+    recipe = bench.root / 'recipe.py'
+    recipe.write_text(recipe.read_text() + "train_dataloader = dict(dataset=dict(type='CIFAR100', root='nowhere'))\n")
+    bench.run(rows='Mixup', columns='MCE')
+    (entry,) = yaml.safe_load(as_text(bench.table, bench.records(), 'hf', bench.work_dir))['model-index']
+    assert entry['name'] == 'Mixup / MCE'
+    (result,) = entry['results']
+    assert result['task'] == {'type': 'image-classification'}
+    assert result['dataset'] == {'name': 'CIFAR100', 'type': 'cifar100'}
+    (metric,) = result['metrics']
+    assert metric == {'type': 'accuracy', 'value': 89.5, 'name': 'accuracy/top1, median_last3, mean of 2 trials'}

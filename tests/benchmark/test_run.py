@@ -81,6 +81,8 @@ def test_a_result_without_the_metric_is_a_failure(bench):
     failed, said = bench.run(rows='Mixup', columns='MCE', trials=1)
     assert len(failed) == 1
     assert "no metric 'accuracy/top1'; did you mean 'accuracy/top5'?" in said
+    (record,) = bench.records(rows='Mixup', columns='MCE', trials=1)
+    assert (record.status, record.values) == ('failed', ())
 
 
 def test_changed_config_sets_the_old_run_aside(bench):
@@ -90,6 +92,7 @@ def test_changed_config_sets_the_old_run_aside(bench):
     assert states(bench, **chosen) == ['stale']
     _, said = bench.run(**chosen)
     assert '1 to run' in said
+    assert 'the old run is kept in' in said
     assert states(bench, **chosen) == ['done']
     old, new = (bench.result(f'cutmix/mce/{folder}')['config_hash'] for folder in ('trial0.old1', 'trial0'))
     assert old != new

@@ -1,10 +1,21 @@
 """Tables as data: what a file expands to, and how a wrong one is refused."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from openmix.benchmark.table import load_table, slugs, table_names
+from openmix.benchmark.cell import slugs
+from openmix.benchmark.claims import on_print
+from openmix.benchmark.export import FIELDS as FIELDS_OF_JSON
+from openmix.benchmark.report import FORMATS
+from openmix.benchmark.schema import FIELDS, RESERVED, VALIDATION
+from openmix.benchmark.table import load_table
+from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, default_work_dir
+from openmix.check import arguments
 from openmix.config import load_config
 from openmix.errors import InputError
+from openmix.registry import MIXUPS
 
 
 def test_expands_to_the_cells_that_exist(bench):
@@ -23,10 +34,10 @@ def test_expands_to_the_cells_that_exist(bench):
 def test_overrides_resolve(bench):
     resolved = {cell.name: cell.resolve().model for cell in bench.table.cells}
     assert resolved['Vanilla / MCE'].policy.to_dict() == {'type': 'NoMix'}
-    assert resolved['CutMix / MCE'].policy.to_dict() == {'type': 'CutMix', 'alpha': 0.1}
+    assert resolved['CutMix / MCE'].policy.to_dict() == {'type': 'CutMix', 'alpha': 0.1, 'share': 'batch'}
     # The column refines the row's policy; an exception that replaces the policy stands alone.
-    assert resolved['Mixup / DM(CE)'].policy.to_dict() == {'type': 'Mixup', 'alpha': 0.2}
-    assert resolved['CutMix / DM(CE)'].policy.to_dict() == {'type': 'CutMix', 'alpha': 2.0}
+    assert resolved['Mixup / DM(CE)'].policy.to_dict() == {'type': 'Mixup', 'alpha': 0.2, 'share': 'batch'}
+    assert resolved['CutMix / DM(CE)'].policy.to_dict() == {'type': 'CutMix', 'alpha': 2.0, 'share': 'batch'}
     assert resolved['CutMix / DM(CE)'].head.loss.to_dict() == {'type': 'decoupled_ce', 'eta': 0.1}
 
 
@@ -107,6 +118,22 @@ def test_unknown_table():
         ('  Vanilla: {DM(CE): null}', '  Mixup: {DM(CE): null}', 'declared absent but has the number 80.44'),
         ('{DM(CE): MCE}', '{DM(CE): CE}', r"unknown column 'CE'; did you mean 'MCE'\?"),
         ('rows:', 'rows: 3\nold:', "unknown field 'old'"),
+        ('[79.12, 80.44]', '[79.12, .nan]', 'published value nan'),
+        ('[79.12, 80.44]', '[79.12, true]', 'published value True'),
+        ('notes:', 'spread: {Mixup: [0.1]}\nnotes:', "row 'Mixup' needs 2 spread values, got 1"),
+        ('notes:', 'other_source: {Mixup: {MCEE: 1.0}}\nnotes:', r"unknown column 'MCEE'; did you mean 'MCE'\?"),
+        ('notes:', 'other_source: {Mixup: {MCE: x}}\nnotes:', "'Mixup / MCE' has the other_source value 'x'"),
+        (
+            '  CutMix: {model',
+            '  CutMix: {metirc: a/b, model',
+            r"row 'CutMix': unknown word 'metirc'; did you mean 'metric'",
+        ),
+        ('  CutMix: {model', '  CutMix: {implemented: 0, model', 'implemented must be true or false, got 0'),
+        ('  CutMix: {model', '  CutMix: {metric: 3, model', 'metric must be text, got 3'),
+        ('  CutMix: {model', '  CutMix: {readout: median, model', "row 'CutMix': readout 'median'"),
+        ('title: A <small> table', 'title: 3', "field 'title' must be text, got 3"),
+        ('notes:', 'claims: {text: x}\nnotes:', 'claims: expected a list'),
+        ('notes:', 'validation: [1]\nnotes:', r'validation: expected a mapping, got \[1\]'),
     ],
 )
 def test_wrong_tables_are_refused_in_one_line(bench, old, new, message):
@@ -114,6 +141,7 @@ def test_wrong_tables_are_refused_in_one_line(bench, old, new, message):
     with pytest.raises(InputError, match=message) as error:
         load_table(bench.path)
     assert '\n' not in str(error.value)
+    assert str(error.value).startswith("table 'small'")
 
 
 def test_override_that_does_not_fit_names_the_cell(bench):
@@ -128,12 +156,6 @@ def test_seeds(bench):
     assert [bench.table.seed(k) for k in range(4)] == [7, 3, 8, 9]
 
 
-@pytest.mark.parametrize('name', table_names())
-def test_shipped_tables_resolve(name):
-    hashes = {cell.config_text().split('Hash: ')[1].split()[0] for cell in load_table(name).cells}
-    assert len(hashes) == len(load_table(name).cells)
-
-
 def test_quickstart():
     table = load_table('quickstart')
     models = {cell.name: cell.resolve().model for cell in table.cells}
@@ -142,3 +164,116 @@ def test_quickstart():
     assert {models[f'{row} / MCE'].policy.alpha for row in table.rows[1:]} == {1.0}
     assert {models[f'{row} / DM(CE)'].policy.alpha for row in table.rows[1:]} == {0.2}
     assert {models[f'{row} / DM(CE)'].head.loss.type for row in table.rows[1:]} == {'decoupled_ce'}
+
+
+def test_words_about_a_cell(bench):
+    bench.edit('  DM(CE):\n', '  DM(CE):\n    metric: fgsm/error\n    readout: best\n')
+    bench.edit('  CutMix: {model', '  CutMix: {implemented: false, model')
+    bench.edit('notes:', 'spread: {Mixup: [0.1, null]}\nother_source: {CutMix: {DM(CE): 79.09}}\nnotes:')
+    cells = {cell.name: cell for cell in bench.table.cells}
+    assert (cells['Mixup / MCE'].metric, cells['Mixup / MCE'].readout) == ('accuracy/top1', 'median_last3')
+    error = cells['Mixup / DM(CE)']
+    assert (error.metric, error.readout, error.lower_is_better) == ('fgsm/error', 'best', True)
+    assert 'metric' not in error.overrides
+    assert [cell.implemented for cell in bench.table.cells] == [True, True, True, False, False]
+    assert (cells['Mixup / MCE'].spread, cells['CutMix / DM(CE)'].other_source) == (0.1, 79.09)
+    with pytest.raises(InputError, match="cell 'CutMix / MCE': not implemented yet"):
+        cells['CutMix / MCE'].resolve()
+
+
+def test_an_exception_may_be_implemented(bench):
+    bench.edit('  CutMix: {model', '  CutMix: {implemented: false, model')
+    bench.edit('CutMix: {DM(CE): {model', 'CutMix: {DM(CE): {implemented: true, model')
+    assert [cell.implemented for cell in bench.table.cells] == [True, True, True, False, True]
+
+
+def test_a_cell_without_code_may_name_what_is_not_there(bench):
+    bench.edit('  CutMix: {model', '  CutMix: {implemented: false, config: nowhere/to/be/found.py, model')
+    assert [trial.cell.row for trial in bench.trials(trials=1)] == ['Vanilla', 'Mixup', 'Mixup']
+    assert [record.status for record in bench.records(trials=1)][3:] == ['not implemented'] * 2
+
+
+def test_cells_of_one_run_share_its_folder(bench):
+    bench.edit('rows:\n', '  error: {metric: fgsm/error, model.head.loss: {type: mix_ce, _delete_: true}}\nrows:\n')
+    loss = 'model.head.loss: {type: decoupled_ce, eta: 9, _delete_: true}, model.head.loss.eta: 0.1'
+    bench.edit('rows:\n', f'  refined: {{{loss}, model.policy.alpha: 0.2}}\nrows:\n')
+    bench.edit('published:\n  Mixup: [79.12, 80.44]\n  CutMix: [78.17, null]\n', '')
+    folders = {cell.name: cell.folder for cell in bench.table.cells}
+    assert folders['Mixup / error'] == folders['Mixup / MCE'] == 'mixup/mce'
+    assert folders['Mixup / DM(CE)'] == folders['Mixup / refined'] == 'mixup/dm-ce'
+    _, said = bench.run(rows='Mixup', trials=1)
+    assert '2 to run' in said
+
+
+def test_variants(bench):
+    published, corrected = bench.table, bench.table.as_variant('corrected')
+    assert published.cell('CutMix', 'MCE').resolve().model.policy.share == 'batch'
+    assert 'share' not in corrected.cell('CutMix', 'MCE').resolve().model.policy
+    assert 'Variant: corrected' in corrected.cell('CutMix', 'MCE').config_text()
+    assert default_work_dir(published).name == 'small'
+    assert default_work_dir(corrected).name == 'small@corrected'
+    assert published.as_variant(None) is published
+    with pytest.raises(InputError, match="did you mean 'corrected'"):
+        published.as_variant('corected')
+
+
+def test_a_cell_keeps_what_it_states(bench):
+    bench.edit('type: CutMix, alpha: 1e-1,', 'type: CutMix, alpha: 1e-1, share: sample,')
+    assert bench.table.cell('CutMix', 'MCE').resolve().model.policy.share == 'sample'
+
+
+def test_policies_of_the_recipe_and_children_count_too(bench):
+    recipe = bench.root / 'recipe.py'
+    one_of = "dict(type='OneOf', policies=[dict(type='FMix'), dict(type='NoMix'), dict(type='Mixup', share='sample')])"
+    recipe.write_text(recipe.read_text().replace("dict(type='NoMix')", one_of))
+    bench.edit('  Vanilla: {model.policy: {type: NoMix, _delete_: true}}', '  Vanilla: {}')
+    policies = bench.table.cell('Vanilla', 'MCE').resolve().model.policy.policies
+    assert policies[0] == {'type': 'FMix', 'share': 'batch', 'spectrum': 'two_harmonics'}
+    assert policies[1] == {'type': 'NoMix'}
+    assert policies[2] == {'type': 'Mixup', 'share': 'sample'}
+
+
+def published_lines():
+    """Policy -> the options that its section of the documentation lists as published."""
+    text = (Path(__file__).parents[2] / 'docs' / 'policies.md').read_text()
+    sections = re.findall(r'^## (\w+)\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
+    found = {name: re.search(r'\*Published:\* `(\w+=[^`]*)`', section) for name, section in sections}
+    return {name: eval(f'dict({line[1]})') for name, line in found.items() if line}
+
+
+def test_published_options_are_those_of_the_documentation():
+    MIXUPS.import_from_location()
+    documented = published_lines()
+    assert len(documented) >= 5
+    assert {name: MIXUPS.get(name).published for name in documented} == documented
+    for policy in MIXUPS.module_dict.values():
+        assert set(arguments(policy) or policy.published) >= policy.published.keys()
+
+
+def test_columns_that_differ_only_in_the_loss_gain(bench):
+    bench.edit('gains: {DM(CE): MCE}\n', '')
+    bench.edit('    model.policy.alpha: 0.2\n', '')
+    assert bench.table.gains == {'DM(CE)': 'MCE'}
+    bench.edit('    model.head.loss: {type: decoupled', '    metric: a/b\n    model.head.loss: {type: decoupled')
+    assert bench.table.gains == {}
+
+
+def test_the_documented_table(tmp_path):
+    """It loads, uses every field, and its claims are as it says."""
+    text = (Path(__file__).parents[2] / 'docs' / 'tables.md').read_text()
+    (block,) = re.findall(r'^```yaml\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / 'documented.yaml'
+    path.write_text(block)
+    assert set(re.findall(r'^(\w+):', block, re.MULTILINE)) | {'seeds'} == set(FIELDS)
+    assert all(f'`{word}`' in text for word in RESERVED)
+    table = load_table(path)
+    assert table.validation == VALIDATION
+    assert [on_print(claim, table.cells, table.gains).outcome for claim in table.claims] == ['held', 'not yet run']
+    for cell in table.cells:
+        if cell.implemented:
+            cell.resolve()
+
+
+def test_documented_formats_and_states():
+    text = (Path(__file__).parents[2] / 'docs' / 'tables.md').read_text()
+    assert all(f'`{word}`' in text for word in (*FORMATS, *STATES, NOT_IMPLEMENTED, *FIELDS_OF_JSON))

@@ -1,0 +1,114 @@
+"""What a paper says of its table, as comparisons of cells that any set of numbers can be held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from openmix.benchmark.cell import Cell
+
+Place = tuple[str, str]  # (row, column)
+PAIRS = ('row', 'column', 'each')
+_ROUNDING = 1e-6  # 79.88 - 79.38 is not 0.5 in binary
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cells whose row and column match one of the globs."""
+
+    rows: tuple[str, ...] = ('*',)
+    columns: tuple[str, ...] = ('*',)
+
+    def takes(self, cell: Cell) -> bool:
+        """Whether the cell is in it."""
+        return matches(cell.row, self.rows) and matches(cell.column, self.columns)
+
+
+def matches(name: str, globs: Sequence[str]) -> bool:
+    """Whether a name is one of the globs, or matches one, ignoring case."""
+    return any(name == glob or fnmatchcase(name.lower(), glob.lower()) for glob in globs)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence: the numbers of some cells are above those of others.
+
+    Attributes:
+        text: what the paper says.
+        higher, lower: the cells whose numbers are the larger and the smaller ones, whatever the metric.
+        pair: who is compared, see `pairs_of`.
+        margin: the least difference; None: any above zero.
+        printed: whether it holds on the printed numbers.
+        note: why it does not.
+    """
+
+    text: str
+    higher: Selection
+    lower: Selection
+    pair: str
+    margin: float | None = None
+    printed: bool = True
+    note: str = ''
+
+
+class Verdict(NamedTuple):
+    """What a set of numbers says of a claim: 'held', 'not held' or 'not yet run'."""
+
+    claim: Claim
+    outcome: str
+    failing: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def pairs_of(claim: Claim, cells: Sequence[Cell], gains: Mapping[str, str]) -> list[tuple[Cell, Cell]]:
+    """(higher, lower) cells that the claim compares.
+
+    'row': in every row a column with the column that `gains` takes its gain over, where both are
+    chosen; the others in order, and one lower column serves all. 'column': in every column each
+    higher row with each lower row. 'each': every higher cell with every lower cell.
+    """
+    higher = [cell for cell in cells if claim.higher.takes(cell)]
+    lower = [cell for cell in cells if claim.lower.takes(cell)]
+    pairs = [(above, below) for above in higher for below in lower if above != below]
+    if claim.pair == 'column':
+        return [(above, below) for above, below in pairs if above.column == below.column]
+    if claim.pair == 'row':
+        over = _column_pairs(higher, lower, gains)
+        return [(a, b) for a, b in pairs if a.row == b.row and over.get(a.column) == b.column]
+    return pairs
+
+
+def _column_pairs(higher: Sequence[Cell], lower: Sequence[Cell], gains: Mapping[str, str]) -> dict[str, str]:
+    above, below = (list(dict.fromkeys(cell.column for cell in cells)) for cells in (higher, lower))
+    if len(below) == 1:
+        return dict.fromkeys(above, below[0])
+    named = {column: gains[column] for column in above if gains.get(column) in below}
+    unnamed = [column for column in above if column not in named]
+    free = [column for column in below if column not in named.values()]
+    return named | dict(zip(unnamed, free))
+
+
+def evaluate(claim: Claim, pairs: Sequence[tuple[Cell, Cell]], numbers: Mapping[Place, float | None]) -> Verdict:
+    """Hold pairs of a claim against numbers by (row, column); one failing pair outweighs missing ones."""
+    failing: list[str] = []
+    missing: dict[str, None] = {}
+    for above, below in pairs:
+        a, b = numbers.get((above.row, above.column)), numbers.get((below.row, below.column))
+        missing |= {cell.name: None for cell, number in ((above, a), (below, b)) if number is None}
+        if a is not None and b is not None and not _far_enough(a - b, claim.margin):
+            failing.append(f'{above.name} {a:.2f} over {below.name} {b:.2f}')
+    outcome = 'not held' if failing else 'not yet run' if missing or not pairs else 'held'
+    return Verdict(claim, outcome, tuple(failing), tuple(missing))
+
+
+def _far_enough(difference: float, margin: float | None) -> bool:
+    return difference > _ROUNDING if margin is None else difference >= margin - _ROUNDING
+
+
+def on_print(claim: Claim, cells: Sequence[Cell], gains: Mapping[str, str]) -> Verdict:
+    """The claim on the printed numbers; pairs that the print lacks are left out."""
+    pairs = [pair for pair in pairs_of(claim, cells, gains) if all(cell.published is not None for cell in pair)]
+    return evaluate(claim, pairs, {(cell.row, cell.column): cell.published for cell in cells})

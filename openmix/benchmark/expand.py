@@ -1,0 +1,74 @@
+"""From a checked table file to its cells, and to the columns that are compared without being named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from openmix.benchmark.cell import Cell, layered, slugs
+from openmix.benchmark.schema import RESERVED, Schema
+from openmix.errors import InputError
+
+
+def expand(name: str, schema: Schema) -> list[Cell]:
+    """The cells that exist, row by row."""
+    where = f"table '{name}'"
+    row_slug, column_slug = slugs(schema.rows), slugs(schema.columns)
+    cells: list[Cell] = []
+    defaults = {'config': schema.base, 'metric': schema.metric, 'readout': schema.readout, 'grid': schema.grid}
+    for row, column in ((row, column) for row in schema.rows for column in schema.columns):
+        exception = schema.exceptions.get(row, {}).get(column, {})
+        numbers = {
+            key: getattr(schema, key).get(row, {}).get(column) for key in ('published', 'spread', 'other_source')
+        }
+        if exception is None:
+            for key, number in numbers.items():
+                if number is not None:
+                    raise InputError(
+                        f"{where}: cell '{row} / {column}' is declared absent but has the number {number} in {key}"
+                    )
+            continue
+        implemented = all(part.get('implemented', True) for part in (schema.rows[row], schema.columns[column]))
+        overrides = layered(defaults | schema.columns[column] | schema.rows[row], exception)
+        words = {word: overrides.pop(word, None) for word in RESERVED}
+        words['implemented'] = exception.get('implemented', implemented)
+        if not words['config']:
+            raise InputError(f"{where}: cell '{row} / {column}' has no recipe; set 'base' or the column's 'config'")
+        folder = f'{row_slug[row]}/{column_slug[column]}'
+        cell = Cell(name, row, column, overrides=overrides, folder=folder, variant=schema.variant, **numbers, **words)
+        same = next((other for other in cells if _same_run(cell, other)), cell)
+        cells.append(replace(cell, folder=same.folder))
+    return cells
+
+
+def _same_run(a: Cell, b: Cell) -> bool:
+    """Whether two cells read one training, such as its accuracy and its robustness."""
+    searched = (a.metric, a.readout) == (b.metric, b.readout) or not (a.grid or b.grid)
+    runs = a.implemented and b.implemented
+    same = (a.config, a.grid) == (b.config, b.grid) and _folded(a.overrides) == _folded(b.overrides)
+    return runs and searched and same
+
+
+def _folded(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides with those keys that refine a replaced dict written into it, so that equal ones compare equal."""
+    folded = {key: dict(value) if isinstance(value, Mapping) else value for key, value in overrides.items()}
+    for key in overrides:
+        whole, _, leaf = key.rpartition('.')
+        if isinstance(folded.get(whole), dict) and folded[whole].get('_delete_'):
+            folded[whole][leaf] = folded.pop(key)
+    return folded
+
+
+def loss_gains(schema: Schema) -> dict[str, str]:
+    """Of columns that `gains` does not name: those that differ from an earlier one only in the loss, over the first."""
+    named = {*schema.gains, *schema.gains.values()}
+    first: dict[str, str] = {}
+    found = {}
+    for column, overrides in schema.columns.items():
+        rest = {key: value for key, value in overrides.items() if not f'{key}.'.startswith('model.head.loss.')}
+        if column not in named and len(rest) < len(overrides):
+            over = first.setdefault(repr(sorted(rest.items(), key=lambda item: item[0])), column)
+            if over != column:
+                found[column] = over
+    return found

@@ -1,0 +1,107 @@
+"""A table's records as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from openmix.benchmark.records import Record, deviation, mean
+from openmix.benchmark.statistics import difference, gains, verdict, verdicts
+from openmix.benchmark.table import Table
+
+FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', 'config')
+
+
+def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One dict of `FIELDS` a cell; `trials` counts those behind `measured`, absent cells are left out.
+
+    A cell whose only results are of another config has those, and the status 'stale'.
+    """
+    return [_numbers(record) for record in records]
+
+
+def _numbers(record: Record) -> dict[str, Any]:
+    values = record.values or (record.old.values if record.old and record.state == 'stale' else ())
+    return {
+        'row': record.cell.row,
+        'column': record.cell.column,
+        'published': record.cell.published,
+        'measured': mean(values),
+        'std': deviation(values),
+        'trials': len(values),
+        'status': record.status,
+        'config': record.cell.config,
+    }
+
+
+def report(table: Table, records: Sequence[Record]) -> dict[str, Any]:
+    """Everything that is known: cells with their runs, gains with their intervals, claims."""
+    return {
+        'table': table.name,
+        'title': table.title,
+        'source': table.source,
+        'variant': table.variant,
+        'cells': [_numbers(record) | _more(record) for record in records],
+        'gains': [gain._asdict() for gain in gains(table, records)],
+        'claims': [
+            {
+                'text': found.claim.text,
+                'outcome': found.outcome,
+                'failing': found.failing,
+                'missing': found.missing,
+            }
+            for found in verdicts(table, records)
+        ],
+    }
+
+
+def _more(record: Record) -> dict[str, Any]:
+    cell = record.cell
+    return {
+        'metric': cell.metric,
+        'readout': cell.readout,
+        'spread': cell.spread,
+        'other_source': cell.other_source,
+        'difference': difference(record),
+        'verdict': verdict(record),
+        'as_of': record.old.as_of if record.old and not record.values else None,
+        'runs': [
+            {
+                'seed': trial.seed,
+                'value': value,
+                'folder': str(trial.folder),
+                'config': str(trial.folder.parent / 'config.py'),
+                'config_hash': trial.config_hash,
+                'commit': result.get('commit'),
+                'chosen': trial.point,
+            }
+            for trial, value, result in zip(record.finished, record.values, record.results, strict=True)
+        ],
+        'theirs': [
+            {
+                'from': numbers.source,
+                'as_of': numbers.as_of,
+                'measured': mean(numbers.values),
+                'std': deviation(numbers.values),
+                'trials': len(numbers.values),
+            }
+            for numbers in record.theirs
+        ],
+    }
+
+
+def as_json(found: Any) -> str:
+    """JSON text that reads well."""
+    return json.dumps(found, indent=1, ensure_ascii=False) + '\n'
+
+
+def as_csv(found: Sequence[dict[str, Any]]) -> str:
+    """CSV of dicts that share their keys; what is missing is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(found[0]) if found else FIELDS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()

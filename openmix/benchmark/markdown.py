@@ -1,0 +1,137 @@
+"""A table's records as Markdown; every measured number links to its runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from openmix.benchmark.grid import label
+from openmix.benchmark.records import Record
+from openmix.benchmark.render import (
+    best_of_columns,
+    by_place,
+    caption,
+    footnote,
+    gained,
+    has_published,
+    known_gains,
+    measured,
+    printed,
+    printed_digits,
+    shown,
+    signed,
+    theirs,
+    why,
+)
+from openmix.benchmark.statistics import difference, verdict, verdicts
+from openmix.benchmark.table import Table
+from openmix.benchmark.trials import choose
+
+_MARKS = {'better': ' ▲', 'worse': ' ▼', 'agrees': '', '': ''}
+
+
+def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
+    """Leaderboard, gains, claims, searches and runs; links are relative to `root`."""
+    lines = [f'# {_escape(table.title)}', '', *([f'Source: {table.source}', ''] if table.source else [])]
+    lines += [caption(table), '', *_leaderboard(table, records, root)]
+    notes = [footnote(records)] if footnote(records) else []
+    if any(verdict(record) for record in records):
+        notes.append('In brackets: ours − published; ▲ better, ▼ worse by more than max(0.2, 2 std).')
+    lines += ['', *notes] if notes else []
+    lines += [*_gains(table, records), *_claims(table, records), *_searches(records), *_runs(records, root)]
+    lines += ['', *(f'- {note}' for note in table.notes)] if table.notes else []
+    return '\n'.join(lines) + '\n'
+
+
+def _escape(text: str) -> str:
+    return text.replace('|', '\\|').replace('\n', ' ')
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(_escape(cell) for cell in cells)} |'
+
+
+def _heads(heads: Sequence[str], words: int = 1) -> list[str]:
+    return [_row(heads), _row([*['---'] * words, *['---:'] * (len(heads) - words)])]
+
+
+def _link(text: str, path: Path, root: Path) -> str:
+    return f'[{text}](<{os.path.relpath(path, root)}>)'
+
+
+def _leaderboard(table: Table, records: Sequence[Record], root: Path) -> list[str]:
+    rows, columns = shown(table, records)
+    places, best = by_place(records), best_of_columns(table, records)
+    published, digits = has_published(records), printed_digits(records)
+    lines = _heads(['', *(head for column in columns for head in ([column, 'published'] if published else [column]))])
+    for row in rows:
+        line = [row]
+        for column in columns:
+            record = places.get((row, column))
+            line.append('–' if record is None else _ours(record, (row, column) in best, root))
+            if published:
+                line.append('' if record is None else _printed(record, digits[column]))
+        lines.append(_row(line))
+    return lines
+
+
+def _ours(record: Record, best: bool, root: Path) -> str:
+    text = measured(record)
+    if text and record.trials:
+        text = _link(text, record.trials[0].folder.parent, root)
+        stale = f' ({record.status})' if record.state == 'stale' else ''
+        text = f'**{text}**{stale}' if best else f'{text}{stale}'
+    return '<br>'.join([text or record.status, *theirs(record)])
+
+
+def _printed(record: Record, digits: int) -> str:
+    off = signed(difference(record))
+    return printed(record.cell, digits) + (f' ({off}{_MARKS[verdict(record)]})' if off else '')
+
+
+def _gains(table: Table, records: Sequence[Record]) -> list[str]:
+    found = known_gains(table, records)
+    if not found:
+        return []
+    published = has_published(records)
+    heads = ['Gain', 'ours ± 95 % interval (pairs)', *(['published'] if published else [])]
+    lines = ['', *_heads(heads)]
+    for gain in found:
+        name = f'{gain.row}: {gain.column} − {gain.over}'
+        lines.append(_row([name, gained(gain), *([signed(gain.published)] if published else [])]))
+    return lines
+
+
+def _claims(table: Table, records: Sequence[Record]) -> list[str]:
+    rows = [_row([found.claim.text, found.outcome, why(found)]) for found in verdicts(table, records)]
+    return ['', *_heads(['Claim', 'ours', 'why'], 3), *rows] if rows else []
+
+
+def _searches(records: Sequence[Record]) -> list[str]:
+    lines = []
+    for record in records:
+        chosen = choose(record.searches) if record.searches else None
+        for search in record.searches:
+            value = search.value()
+            mark = ' (chosen)' if search.point == chosen else ''
+            shown_value = search.state() if value is None else f'{value:.2f}'
+            lines.append(_row([record.cell.name, label(search.point) + mark, shown_value]))
+    return ['', *_heads(['Search on held-out images', 'point', 'validation'], 2), *lines] if lines else []
+
+
+def _runs(records: Sequence[Record], root: Path) -> list[str]:
+    lines = [
+        _row(
+            [
+                record.cell.name,
+                str(trial.seed),
+                f'{value:.2f}',
+                _link('run', trial.folder, root),
+                _link('config', trial.folder.parent / 'config.py', root),
+            ]
+        )
+        for record in records
+        for trial, value in zip(record.finished, record.values, strict=True)
+    ]
+    return ['', *_heads(['Run', 'seed', 'value', 'folder', 'config']), *lines] if lines else []

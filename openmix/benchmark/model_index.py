@@ -1,0 +1,47 @@
+"""A table's records as the `model-index` of a Hugging Face model card: one entry a finished cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from openmix.benchmark.records import Record
+from openmix.benchmark.table import Table
+from openmix.registry import DATASETS, find
+
+# By the first folder of the recipe.
+_TASKS = {'detection': 'object-detection'}
+
+
+def model_index(table: Table, records: Sequence[Record]) -> str:
+    """YAML for the front matter of a model card; cells without a finished run are left out."""
+    entries = [
+        {'name': record.cell.name, 'results': [_result(table, record, record.mean)]}
+        for record in records
+        if record.mean is not None
+    ]
+    return yaml.safe_dump({'model-index': entries}, sort_keys=False, allow_unicode=True)
+
+
+def _result(table: Table, record: Record, value: float) -> dict[str, Any]:
+    cell = record.cell
+    dataset = dict(((cell.resolve().get('train_dataloader') or {}).get('dataset')) or {})
+    name = dataset.pop('type', 'unknown')
+    trials = f'mean of {len(record.values)} trials' if len(record.values) > 1 else '1 trial'
+    metric = {'type': cell.metric.partition('/')[0], 'value': round(value, 4)}
+    metric['name'] = f'{cell.metric}, {cell.readout}, {trials}'
+    return {
+        'task': {'type': _TASKS.get(cell.config.partition('/')[0], 'image-classification')},
+        'dataset': {'name': _facts_name(name, dataset), 'type': str(name).lower()},
+        'metrics': [metric],
+        'source': {'name': f'openmix, table {table.name}, {table.variant} variant'},
+    }
+
+
+def _facts_name(name: str, dataset: dict[str, Any]) -> str:
+    try:
+        return str(find(DATASETS, name).facts(**dataset).name)
+    except Exception:  # some data sets know themselves only from files that may lie on another machine
+        return str(name)

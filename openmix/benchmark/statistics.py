@@ -1,0 +1,92 @@
+"""What can be said of measured numbers: how far from the printed ones, and how sure a gain is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from openmix.benchmark.claims import Verdict, evaluate, pairs_of
+from openmix.benchmark.records import Record, deviation, mean
+from openmix.benchmark.table import Table
+
+_LEAST_TOLERANCE = 0.2  # points; seeds alone move a small table's numbers by as much
+_CONFIDENCE = 0.95
+
+
+def difference(record: Record) -> float | None:
+    """Measured mean minus printed number."""
+    return _minus(record.mean, record.cell.published)
+
+
+def tolerance(record: Record) -> float:
+    """Within this of the printed number, ours agrees with it: max(0.2, 2 sample standard deviations)."""
+    return max(_LEAST_TOLERANCE, 2 * (record.std or 0.0))
+
+
+def verdict(record: Record) -> str:
+    """'better' or 'worse' than the printed number by more than the tolerance, 'agrees', or '' without both."""
+    found = difference(record)
+    if found is None:
+        return ''
+    if abs(found) <= tolerance(record):
+        return 'agrees'
+    return 'better' if (found < 0) == record.cell.lower_is_better else 'worse'
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Half of the 95 % confidence interval of the mean by Student's t; None below two values."""
+    spread = deviation(values)
+    if spread is None:
+        return None
+    from scipy.special import stdtrit  # comes with scikit-learn; slow to import
+
+    n = len(values)
+    return float(stdtrit(n - 1, (1 + _CONFIDENCE) / 2)) * spread / n**0.5
+
+
+class Gain(NamedTuple):
+    """How much higher one column is than another in a row; None where a number is missing.
+
+    Attributes:
+        ours: mean difference of the trials that share a seed; of the means, where none do.
+        half_width: of its 95 % confidence interval; None below two pairs.
+        pairs: how many trials share a seed.
+    """
+
+    row: str
+    column: str
+    over: str
+    ours: float | None
+    published: float | None
+    half_width: float | None = None
+    pairs: int = 0
+
+
+def gains(table: Table, records: Sequence[Record]) -> list[Gain]:
+    """One gain a row for every pair of columns that the table compares; absent cells have none."""
+    by_place = {(record.cell.row, record.cell.column): record for record in records}
+    found = []
+    for column, over in table.gains.items():
+        for row in table.rows:
+            new, old = by_place.get((row, column)), by_place.get((row, over))
+            if new is not None and old is not None:
+                found.append(_gain(row, column, over, new, old))
+    return found
+
+
+def _gain(row: str, column: str, over: str, new: Record, old: Record) -> Gain:
+    before = old.by_seed
+    paired = [value - before[seed] for seed, value in new.by_seed.items() if seed in before]
+    ours = mean(paired) if paired else _minus(new.mean, old.mean)
+    published = _minus(new.cell.published, old.cell.published)
+    return Gain(row, column, over, ours, published, half_width(paired), len(paired))
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def verdicts(table: Table, records: Sequence[Record]) -> list[Verdict]:
+    """Every claim of the table held against the measured means."""
+    numbers = {(record.cell.row, record.cell.column): record.mean for record in records}
+    return [evaluate(claim, pairs_of(claim, table.cells, table.gains), numbers) for claim in table.claims]

@@ -1,0 +1,100 @@
+"""Choosing by validation: a run a point on held-out images, then the best one on all of them."""
+
+import json
+
+import pytest
+
+from openmix.benchmark import render
+from openmix.benchmark.grid import best, label, points, search_cells
+from openmix.benchmark.report import as_text
+from openmix.benchmark.trials import stages
+from openmix.config import load_config
+from openmix.errors import InputError
+
+# What the run reads is a function of its alpha: 0.5 is best.
+SCORE = "lambda text: {'0.2': 70.0, '0.5': 80.0, '1.0': 75.0}[text.split('alpha=')[1].split(',')[0]]"
+
+
+@pytest.fixture
+def searched(bench):
+    """A table of one column that searches alpha, and a script whose result depends on it."""
+    bench.edit('gains: {DM(CE): MCE}', 'grid: {model.policy.alpha: [0.2, 0.5, 1.0]}')
+    bench.edit('Vanilla: {model.policy', 'Vanilla: {grid: {}, model.policy')
+    recipe = bench.root / 'recipe.py'
+    loader = "dict(dataset=dict(type='Digits', split='{}'))"
+    loaders = f'train_dataloader = {loader.format("train")}\nval_dataloader = {loader.format("test")}\n'
+    recipe.write_text(recipe.read_text() + loaders)
+    script = bench.script.read_text().replace(
+        "'median_last3': 90.0", f"'median_last3': ({SCORE})(text) if 'alpha' in text else 60.0"
+    )
+    bench.script.write_text(script)
+    return bench
+
+
+def test_points(searched):
+    cell = searched.table.cell('Mixup', 'MCE')
+    assert [label(point) for point in points(cell)] == ['alpha=0.2', 'alpha=0.5', 'alpha=1.0']
+    found = search_cells(cell, searched.table.validation)
+    assert [each.folder for each in found] == [f'mixup/mce/search/alpha-{a}' for a in ('0p2', '0p5', '1p0')]
+    cfg = found[1].resolve()
+    assert cfg.model.policy.alpha == 0.5
+    assert cfg.train_dataloader.dataset.to_dict() == {'type': 'Digits', 'split': 'train', 'val_fraction': 0.1}
+    assert cfg.val_dataloader.dataset.to_dict() == {'type': 'Digits', 'split': 'val', 'val_fraction': 0.1}
+    assert best([1.0, 3.0, 3.0], lower_is_better=False) == 1
+    assert best([2.0, 1.0, 3.0], lower_is_better=True) == 1
+
+
+def test_searches_then_trains_the_best_on_all_images(searched):
+    first, second = (
+        iter(stages(searched.table, searched.table.select('Mixup', 'MCE'), searched.work_dir)) for _ in '12'
+    )
+    assert [trial.kind for trial in next(first)] == ['search'] * 3
+    assert not [trial for trial in list(second)[-1] if trial.kind == 'final']  # nothing is chosen yet
+    (record,) = searched.records('Mixup', 'MCE')
+    assert (record.status, record.trials) == ('search pending (0/3)', ())
+    failed, said = searched.run(rows='Mixup', columns='MCE')
+    assert not failed
+    assert '3 to run' in said
+    assert '2 to run' in said
+    (record,) = searched.records('Mixup', 'MCE')
+    assert (record.status, record.values) == ('done', (80.0, 80.0))
+    assert [trial.point for trial in record.trials] == [{'model.policy.alpha': 0.5}] * 2
+    cfg = load_config(searched.work_dir / 'mixup/mce/config.py')
+    assert cfg.model.policy.alpha == 0.5
+    assert 'val_fraction' not in cfg.train_dataloader.dataset
+    assert cfg.val_dataloader.dataset.split == 'test'
+    identity = json.loads((searched.work_dir / 'mixup/mce/search/alpha-0p5/trial0/cell.json').read_text())
+    assert identity['kind'] == 'search'
+    _, said = searched.run(rows='Mixup', columns='MCE')
+    assert said.count('0 to run') == 2
+
+
+def test_a_row_without_a_grid_searches_nothing(searched):
+    _, said = searched.run(rows='Vanilla')
+    assert '2 to run' in said
+    (record,) = searched.records('Vanilla')
+    assert (record.values, record.searches) == ((60.0, 59.0), ())
+
+
+def test_search_is_reported(searched):
+    searched.run(rows='Mixup', columns='MCE')
+    text = as_text(searched.table, searched.records('Mixup', 'MCE'), 'md', searched.work_dir)
+    assert '| Mixup / MCE | alpha=0.5 (chosen) | 80.00 |' in text
+    assert '| Mixup / MCE | alpha=1.0 | 75.00 |' in text
+    grid = render.status(searched.table, searched.trials('Mixup', 'MCE'))
+    assert grid.row_count == 5
+
+
+@pytest.mark.parametrize(
+    ('grid', 'message'),
+    [
+        ('{model.policy.alpha: 0.2}', "grid: 'model.policy.alpha' needs a list of values"),
+        ('{model.policy.alpha: []}', 'needs a list of values'),
+        ('{model.policy.alpha: [1, 1]}', 'lists a value twice'),
+        ('[1]', 'expected a mapping'),
+    ],
+)
+def test_wrong_grids_are_refused(bench, grid, message):
+    bench.edit('gains: {DM(CE): MCE}', f'grid: {grid}')
+    with pytest.raises(InputError, match=message):
+        _ = bench.table
