@@ -2,9 +2,7 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
-from openmix.config import bases_of, diff, load_config
+from openmix.config import DictAction, bases_of, diff, load_config
 from openmix.errors import command
 
 

@@ -1,20 +1,25 @@
 """Draw a batch before and after mixing: tools/show_mix.py CONFIG [--policy CutMix ...] [--out FILE.png]."""
 
 import argparse
+from itertools import repeat
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.tensorboard import SummaryWriter
 
-from openmix.config import load_config, work_dir_of
+from openmix.config import DictAction, load_config, work_dir_of
 from openmix.engine import launch
+from openmix.engine.checkpoint import load_weights
 from openmix.engine.seeding import step_seed
+from openmix.engine.trial import building
 from openmix.errors import InputError, command
-from openmix.evaluation.draw import MixedBatch, draw_mixes, to_array
+from openmix.evaluation.draw import MixedBatch, draw_mixes, draw_strip, to_array
 from openmix.models.classifier import MixClassifier
 from openmix.registry import DATASETS, MIXUPS, MODELS, find
+
+LAMS = [i / 10 for i in range(11)]
 
 
 def leaves(policy: dict) -> list[dict]:
@@ -27,11 +32,19 @@ def title_of(policy: dict) -> str:
     return '\n'.join([policy['type'], *args])
 
 
-def mix_batch(cfg: Config, policy: dict, batch: dict, seed: int) -> MixedBatch:
-    """Augment a loader's batch and mix it as a training step of this recipe would."""
-    torch.manual_seed(seed)
-    model = MODELS.build({**cfg.model, 'policy': policy})
+def build(cfg: Config, policy: dict, checkpoint: str | None, ema: bool) -> MixClassifier:
+    """The recipe's model with a policy, its weights as drawn or from a checkpoint."""
+    with building(cfg, 'model.policy', policy['type']):
+        model = MODELS.build({**cfg.model, 'policy': policy})
     assert isinstance(model, MixClassifier)
+    if checkpoint is not None:
+        load_weights(model, checkpoint, ema)
+    return model
+
+
+def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_maps: bool) -> MixedBatch:
+    """Augment a loader's batch and mix it as a training step would."""
+    torch.manual_seed(seed)
     data = model.data_preprocessor(batch, training=True)
     x, y = data['inputs'], data['labels']
     probe = model.probe(x, y)
@@ -50,8 +63,36 @@ def mix_batch(cfg: Config, policy: dict, batch: dict, seed: int) -> MixedBatch:
             mixed = None
             with model.sites.armed(site, mix_here):
                 model.backbone(x)
-    title = title_of(policy) + (f'\nat {site}' if site else '')
-    return MixedBatch(title, probe.pixels, mixed, y, seen[0])
+    maps = picked.maps(probe, seen[0]) if with_maps else {}
+    if with_maps and seen[0].mask is not None:
+        maps.setdefault('mask', seen[0].mask[:, :1])
+    return MixedBatch(title + (f'\nat {site}' if site else ''), probe.pixels, mixed, y, seen[0], maps)
+
+
+def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> torch.Tensor:
+    """(N, 11, 3, H, W) the same pairs of a batch mixed with lam = 0, 0.1, ... 1, all other draws alike.
+
+    Raises:
+        InputError: the policy draws no lam.
+    """
+    torch.manual_seed(seed)
+    data = model.data_preprocessor(batch, training=True)
+    others = torch.arange(len(data['inputs'])).roll(1)
+    policy, drawn, images = model.policy, [], []
+    for lam in LAMS:
+
+        def draw_lam(n: int, device: torch.device, lam: float = lam) -> torch.Tensor:
+            drawn.append(lam)
+            return torch.full((n,), lam, device=device)
+
+        policy.draw_lam = draw_lam
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            mixed, _ = policy(data['inputs'], model.probe(data['inputs'], data['labels']), others)
+        images.append(model.data_preprocessor.denormalize(mixed))
+    if len(drawn) < len(LAMS):
+        raise InputError(f'--strip needs a policy that draws lam for a pair; {title.splitlines()[0]} does not')
+    return torch.stack(images, 1)
 
 
 @command
@@ -61,6 +102,10 @@ def main() -> None:
     parser.add_argument('--policy', nargs='+', metavar='NAME', help="these policies instead of the recipe's")
     parser.add_argument('--out', help='the PNG (default: show_mix.png in the work folder)')
     parser.add_argument('--count', type=int, default=8, help='samples to show')
+    parser.add_argument('--maps', action='store_true', help='also the masks, and the saliency or attention behind them')
+    parser.add_argument('--strip', action='store_true', help='mix the same pairs with lambda = 0, 0.1, ... 1 instead')
+    parser.add_argument('--checkpoint', help='trained weights, for policies that ask the model (default: initial ones)')
+    parser.add_argument('--ema', action='store_true', help="the checkpoint's moving average, not its raw weights")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
     args = parser.parse_args()
@@ -77,9 +122,15 @@ def main() -> None:
     classes = find(DATASETS, dataset.pop('type')).facts(**dataset).classes
     batch = next(iter(Runner.build_dataloader(loader, seed=args.seed)))
     seeds = [step_seed(args.seed, i, 0) for i in range(len(policies))]
-    batches = [mix_batch(cfg, dict(policy), batch, seed) for policy, seed in zip(policies, seeds)]
-
-    figure = draw_mixes(batches, classes, args.count)
+    torch.manual_seed(args.seed)
+    models = [build(cfg, dict(policy), args.checkpoint, args.ema) for policy in policies]
+    titles = [title_of(policy) for policy in policies]
+    if args.strip:
+        strips = [mix_over_lam(*of_policy)[: args.count] for of_policy in zip(models, titles, repeat(batch), seeds)]
+        figure = draw_strip(torch.cat(strips), LAMS, [title for title, strip in zip(titles, strips) for _ in strip])
+    else:
+        mixes = [mix_batch(*of_policy, args.maps) for of_policy in zip(models, titles, repeat(batch), seeds)]
+        figure = draw_mixes(mixes, classes, args.count)
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_mix.png'
     out.parent.mkdir(parents=True, exist_ok=True)

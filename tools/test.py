@@ -4,9 +4,7 @@ import argparse
 import json
 import os
 
-from mmengine.config import DictAction
-
-from openmix.config import load_config, work_dir_of
+from openmix.config import DictAction, load_config, work_dir_of
 from openmix.engine import launch
 from openmix.errors import command
 

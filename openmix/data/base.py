@@ -17,6 +17,9 @@ from openmix.data.splits import choose_rows
 class ImageDataset(Dataset):
     """Labelled images that answer a batch at once, so that a loader costs one call a batch.
 
+    One that can be had from its publisher has a class method `prepare(root)`, which downloads, checks
+    and unpacks what is missing, or raises an `InputError` that says what to get and where to put it.
+
     Args:
         facts: what the data set is.
         labels: (N,) int64 of the images of this split.
@@ -30,13 +33,22 @@ class ImageDataset(Dataset):
         """What a data set built with the same arguments is, without reading its images."""
         raise NotImplementedError
 
+    @classmethod
+    def served(cls, **kwargs: Any) -> tuple[int, int] | None:
+        """(H, W) of the images of a data set built with the same arguments; None: only its files would tell."""
+        return cls.facts(**kwargs).size
+
     @property
     def metainfo(self) -> dict[str, Any]:
         """The facts as mmengine's evaluators and visualisers expect them."""
         return asdict(self.known)
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of these samples, uint8 (n, 3, H, W), and which of them could be read, (n,) int64 in 0..n-1."""
+        """Images of these samples, uint8 (n, 3, H, W), and which of them could be read, (n,) int64 in 0..n-1.
+
+        Args:
+            indices: (n,) int64; i + k * len(self) is sample i with the k-th set of its random draws.
+        """
         raise NotImplementedError
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
@@ -46,10 +58,13 @@ class ImageDataset(Dataset):
         return len(self.labels)
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
-        """A batch: `inputs` uint8 (n, 3, H, W), `labels` (n,) int64, `ids` (n,) int64, the indices themselves."""
-        ids = torch.as_tensor(indices, dtype=torch.int64)
-        inputs, readable = self.images(ids)
-        ids = ids[readable]
+        """A batch: `inputs` uint8 (n, 3, H, W), `labels` (n,) int64, `ids` (n,) int64, the places of the samples.
+
+        Indices: see `images`. Where a pipeline stacks V views, `inputs` are (n, V, 3, H, W).
+        """
+        draws = torch.as_tensor(indices, dtype=torch.int64)
+        inputs, readable = self.images(draws)
+        ids = draws[readable] % len(self)
         return {'inputs': inputs, 'labels': self.labels[ids], 'ids': ids}
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -84,4 +99,4 @@ class ArrayDataset(ImageDataset):
         super().__init__(facts, labels[self.rows])
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.array.index_select(0, self.rows[indices]), torch.arange(len(indices))
+        return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))

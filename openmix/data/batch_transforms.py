@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from openmix.data.facts import as_size
-from openmix.errors import InputError, nearest
+from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.registry import TRANSFORMS
 
 _MODES = ('reflect', 'zero')
@@ -33,14 +33,15 @@ def shift_crop(x: Tensor, top: Tensor, left: Tensor, mode: str = 'reflect') -> T
     rows = torch.arange(h, device=x.device) + top[:, None]
     cols = torch.arange(w, device=x.device) + left[:, None]
     if mode == 'reflect':
-        inside = None
         rows, cols = _mirror(rows, h), _mirror(cols, w)
+        at = rows[:, :, None] * w + cols[:, None, :]
+        pixels = x.reshape(n, c, h * w)
     else:
         inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
-        rows, cols = rows.clamp(0, h - 1), cols.clamp(0, w - 1)
-    flat = (rows[:, :, None] * w + cols[:, None, :]).view(n, 1, h * w).expand(n, c, h * w)
-    out = x.reshape(n, c, h * w).gather(2, flat).view(n, c, h, w)
-    return out if inside is None else out.masked_fill(~inside[:, None], 0)
+        # Outside stands for one more pixel, which is black: cheaper than to fill what was gathered.
+        at = torch.where(inside, rows[:, :, None] * w + cols[:, None, :], h * w)
+        pixels = nn.functional.pad(x.reshape(n, c, h * w), (0, 1))
+    return pixels.gather(2, at.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
 
 def _mirror(index: Tensor, length: int) -> Tensor:
@@ -51,7 +52,9 @@ def _mirror(index: Tensor, length: int) -> Tensor:
 
 def flip(x: Tensor, which: Tensor) -> Tensor:
     """(N, C, H, W) with the images that `which` (N,) bool names mirrored left to right."""
-    return torch.where(which[:, None, None, None], x.flip(-1), x)
+    at = torch.arange(x.shape[-1], device=x.device)
+    at = torch.where(which[:, None], at.flip(0), at)
+    return x.gather(3, at[:, None, None].expand_as(x))
 
 
 def draw_boxes(
@@ -157,10 +160,8 @@ class BatchRandomCrop(nn.Module):
 
     def __init__(self, padding: int = 4, mode: str = 'reflect') -> None:
         super().__init__()
-        if mode not in _MODES:
-            raise InputError(f"BatchRandomCrop: unknown mode '{mode}'; {nearest(mode, _MODES)}")
-        if padding < 0:
-            raise InputError(f'BatchRandomCrop: padding must be >= 0, got {padding}')
+        check_choice('BatchRandomCrop: mode', mode, _MODES)
+        check_number('BatchRandomCrop: padding', padding, 0)
         self.padding, self.mode = padding, mode
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,8 +187,7 @@ class BatchRandomFlip(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise InputError(f'BatchRandomFlip: p must be in [0, 1], got {p}')
+        check_number('BatchRandomFlip: p', p, 0.0, 1.0)
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,15 +220,10 @@ class BatchRandomResizedCrop(nn.Module):
         interpolation: str = 'bicubic',
     ) -> None:
         super().__init__()
-        if interpolation not in _KERNELS:
-            raise InputError(
-                f"BatchRandomResizedCrop: unknown interpolation '{interpolation}'; {nearest(interpolation, _KERNELS)}"
-            )
-        if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
-            raise InputError(
-                f'BatchRandomResizedCrop: needs 0 < scale <= 1 and 0 < ratio, lowest first, got {scale} and {ratio}'
-            )
-        self.size = None if size is None else as_size(size)
+        check_choice('BatchRandomResizedCrop: interpolation', interpolation, _KERNELS)
+        check_range('BatchRandomResizedCrop: scale', scale, 0.0, 1.0, above=True, equal=True)
+        check_range('BatchRandomResizedCrop: ratio', ratio, 0.0, math.inf, above=True, equal=True)
+        self.size = None if size is None else as_size(size, 'BatchRandomResizedCrop: size')
         self.scale, self.ratio = (scale[0], scale[1]), (ratio[0], ratio[1])
         self.interpolation = interpolation
 

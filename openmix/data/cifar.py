@@ -54,7 +54,8 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
             except (OSError, URLError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 raise InputError(
-                    f'{name}: cannot download {reader.url} ({reason}); put {reader.filename} under {root} yourself'
+                    f'{name}: cannot download {reader.url} ({reason}); put {reader.filename} under {root} '
+                    f'(md5 {reader.tgz_md5}) and repeat the command'
                 ) from error
         barrier()
     for path in paths:
@@ -89,6 +90,7 @@ class _Cifar(ArrayDataset):
     """
 
     FACTS: ClassVar[Facts]
+    OFFICIAL: ClassVar[dict[str, int]] = {'train': 50000, 'test': 10000}
 
     def __init__(
         self,
@@ -106,6 +108,10 @@ class _Cifar(ArrayDataset):
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         return cls.FACTS
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        read_cifar(cls.FACTS.name, root, train=True, download=True)
 
 
 @DATASETS.register_module()

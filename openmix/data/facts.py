@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from openmix.errors import InputError, check_number
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,15 @@ class Facts:
     size: tuple[int, int]
 
 
-def as_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of an image given by one side or by both."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width)
+def as_size(size: int | Sequence[int], where: str = 'size') -> tuple[int, int]:
+    """(H, W) of an image given by one side or by both.
+
+    Raises:
+        InputError: it is neither, or out of 1..8192; the line names `where`.
+    """
+    sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    if len(sides) != 2:
+        raise InputError(f'{where} must be one side or (height, width), got {size!r}')
+    for side in sides:
+        check_number(where, side, 1, LARGEST_SIDE)
+    return sides[0], sides[1]

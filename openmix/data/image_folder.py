@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from openmix.data.base import ImageDataset
-from openmix.data.decode import as_array, decode_once, fit, read_image, unreadable
-from openmix.data.facts import Facts, as_size
-from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, seed_generators
-from openmix.data.splits import choose_rows
-from openmix.errors import InputError, nearest
+from openmix.data.decode import decode_once
+from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
+from openmix.data.image_files import ImageFiles
+from openmix.errors import InputError, brief, nearest
 from openmix.registry import DATASETS
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def list_classes(folder: Path) -> tuple[str, ...]:
@@ -76,13 +71,12 @@ def _must_exist(folder: Path) -> None:
 
 
 @DATASETS.register_module()
-class ImageFolder(ImageDataset):
+class ImageFolder(ImageFiles):
     """Images in one folder a class, from memory or from their files.
 
     With `in_memory=True` all images are decoded once to `size` and kept (see `decode_once`): for
     small images that are augmented a batch at a time on the device. Otherwise every image is read
-    when asked for and goes through `pipeline` in the loader's workers; its random draws are a
-    function of (seed, epoch, sample), so the number of workers does not matter.
+    when asked for and goes through `pipeline` in the loader's workers, see `ImageFiles`.
 
     Args:
         root: the folder that holds one folder a split.
@@ -134,13 +128,17 @@ class ImageFolder(ImageDataset):
                 paths, known.size, Path(root), f'image_folder-{folder.name}', cache, skip_corrupt
             )
             paths, labels = [paths[i] for i in kept.tolist()], labels[kept]
-        self.rows = choose_rows(labels, split if val_fraction else '', val_fraction, split_seed, subset)
-        super().__init__(known, labels[self.rows])
-        self.paths = [paths[i] for i in self.rows.tolist()]
-        self.pipeline = build_pipeline(pipeline) if pipeline else []
-        self.skip_corrupt = skip_corrupt
-        # Seed and epoch, shared: workers that outlive an epoch must see the next one.
-        self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
+        super().__init__(
+            known,
+            paths,
+            labels,
+            split if val_fraction else '',
+            pipeline=pipeline,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            subset=subset,
+            skip_corrupt=skip_corrupt,
+        )
 
     @classmethod
     def facts(
@@ -154,49 +152,18 @@ class ImageFolder(ImageDataset):
         **kwargs: Any,
     ) -> Facts:
         """Lists the class folders unless `classes` names them."""
+        if classes is not None and (
+            isinstance(classes, str)
+            or len(set(classes)) != len(classes)
+            or not all(isinstance(c, str) for c in classes)
+        ):
+            raise InputError(f'ImageFolder: classes must be a list of different names, got {brief(classes)}')
         if classes is None:
             train = Path(root) / 'train'
             classes = list_classes(train if train.is_dir() else Path(root) / split)
-        return Facts(Path(root).name, tuple(classes), tuple(mean), tuple(std), as_size(size))
-
-    def set_epoch(self, epoch: int, seed: int = 0) -> None:
-        """Renew the pipeline's draws; reaches workers that already run."""
-        self.drawn_by.copy_(torch.tensor([seed, epoch]))
+        return Facts(Path(root).name, tuple(classes), tuple(mean), tuple(std), as_size(size, 'ImageFolder: size'))
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         if self.array is not None:
-            return self.array.index_select(0, self.rows[indices]), torch.arange(len(indices))
-        images: list[Tensor] = []
-        readable: list[int] = []
-        with kept_generators():
-            for position, index in enumerate(indices.tolist()):
-                try:
-                    image = read_image(self.paths[index])
-                except InputError as error:
-                    if not self.skip_corrupt:
-                        raise
-                    warnings.warn(str(error), stacklevel=2)
-                    continue
-                images.append(self._augment(image, index))
-                readable.append(position)
-        if not images:
-            raise InputError(f'ImageFolder: no image of the batch is readable, e.g. {self.paths[int(indices[0])]}')
-        shapes = sorted({tuple(image.shape[1:]) for image in images})
-        if len(shapes) > 1:
-            raise InputError(
-                f'ImageFolder: the pipeline leaves images of {shapes[0]} and {shapes[-1]} in one batch; '
-                "end it with a resize or crop to one size, e.g. dict(type='torchvision/CenterCrop', size=224)"
-            )
-        return torch.stack(images), torch.tensor(readable)
-
-    def unreadable(self) -> list[Path]:
-        """The files of this split that are not readable images."""
-        return unreadable(self.paths)
-
-    def _augment(self, image: Image.Image, index: int) -> Tensor:
-        """uint8 (3, H, W) of sample `index`."""
-        if not self.pipeline:
-            return torch.from_numpy(as_array(fit(image, self.known.size)).copy())
-        seed, epoch = self.drawn_by.tolist()
-        seed_generators(seed, epoch, index)
-        return run_pipeline(self.pipeline, image, int(self.labels[index]), str(self.paths[index]))
+            return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))
+        return super().images(indices)

@@ -15,9 +15,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from openmix.data.decode import as_array
-from openmix.errors import InputError, nearest
+from openmix.data.facts import LARGEST_SIDE
+from openmix.errors import InputError, check_number, from_library, nearest
 from openmix.registry import TRANSFORMS, find
 
+# Arguments in pixels: what is far too large would take the machine's memory.
+_LENGTHS = ('size', 'crop_size', 'scale', 'padding')
 _LOADERS = ('LoadImageFromFile', 'LoadAnnotations')
 
 for _name, _cls in inspect.getmembers(v2, inspect.isclass):
@@ -41,6 +44,10 @@ def _build(step: dict) -> Callable:
     if name in _LOADERS:
         raise InputError(f"pipeline: the data set loads the images itself; remove '{name}'")
     find(TRANSFORMS, name)
+    for key in _LENGTHS:
+        for length in step[key] if isinstance(step.get(key), (list, tuple)) else [step.get(key)]:
+            if isinstance(length, int) and not isinstance(length, bool):
+                check_number(f'{name}: {key}', length, -LARGEST_SIDE, LARGEST_SIDE)
     if isinstance(step.get('interpolation'), str):
         modes = [mode.value for mode in InterpolationMode]
         if step['interpolation'] not in modes:
@@ -52,8 +59,8 @@ def _build(step: dict) -> Callable:
         step['transforms'] = [_build(dict(inner)) for inner in step['transforms']]
     try:
         return TRANSFORMS.build(step)
-    except (TypeError, ValueError) as error:
-        raise InputError(f'{name}: {str(error).splitlines()[0]}') from error
+    except (TypeError, ValueError, AssertionError, KeyError) as error:
+        raise InputError(f'{name}: {" ".join(str(error).split()) or type(error).__name__}') from error
 
 
 def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1, path: str = '') -> Tensor:
@@ -63,34 +70,42 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1,
     image itself, as Pillow's or as a tensor.
 
     Returns:
-        uint8 (3, H, W).
+        uint8 (3, H, W), or (V, 3, H, W) where the last transform stacks views.
 
     Raises:
-        InputError: the result is not a uint8 RGB image.
+        InputError: a transform fails on the image, or the result is not a uint8 RGB image.
     """
     from mmcv.transforms import BaseTransform
 
     current: Any = image
     for step in steps:
-        if isinstance(step, BaseTransform):
-            pixels = _to_tensor(current).permute(1, 2, 0).contiguous().numpy()
-            results = step(
-                {'img': pixels, 'img_shape': pixels.shape[:2], 'ori_shape': pixels.shape[:2]}
-                | {'gt_label': label, 'img_path': path}
-            )
-            current = results.get('img') if isinstance(results, dict) else None
-        else:
-            current = step(_to_tensor(current) if isinstance(current, np.ndarray) else current)
+        try:
+            if isinstance(step, BaseTransform):
+                pixels = _to_tensor(current).permute(1, 2, 0).contiguous().numpy()
+                results = step(
+                    {'img': pixels, 'img_shape': pixels.shape[:2], 'ori_shape': pixels.shape[:2]}
+                    | {'gt_label': label, 'img_path': path}
+                )
+                current = results.get('img') if isinstance(results, dict) else None
+            else:
+                current = step(_to_tensor(current) if isinstance(current, np.ndarray) else current)
+        except Exception as error:
+            if not from_library(error):
+                raise
+            size = f'an image of {image.height}x{image.width}' + (f' ({path})' if path else '')
+            raise InputError(
+                f'pipeline: {type(step).__name__} fails on {size}: {" ".join(str(error).split())[:200]}'
+            ) from error
     return _to_tensor(current)
 
 
 def _to_tensor(image: Any) -> Tensor:
-    """uint8 (3, H, W) of an image in any form that a transform may return."""
+    """uint8 (3, H, W), of views (V, 3, H, W), of an image in any form that a transform may return."""
     if isinstance(image, Image.Image):
         return torch.from_numpy(as_array(image.convert('RGB')).copy())
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3:
+    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim in (3, 4) and image.shape[-3] == 3:
         return image.as_subclass(Tensor)
     got = f'{tuple(image.shape)} {image.dtype}' if hasattr(image, 'dtype') else type(image).__name__
     raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openmix.errors import InputError, nearest
+from openmix.errors import InputError, check_number, nearest
 
 SPLITS = ('train', 'val', 'test')
 
@@ -42,8 +42,8 @@ def holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]
     Raises:
         InputError: the fraction is not in [0, 1).
     """
-    if not 0 <= fraction < 1:
-        raise InputError(f'val_fraction must be in [0, 1), got {fraction}')
+    check_number('val_fraction', fraction, 0.0, 1.0, below=True)
+    check_number('split_seed', seed, 0, 2**63 - 1)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     quota = (torch.bincount(labels) * fraction).round().long()
     held = rank_in_class(labels, order) < quota[labels]
@@ -58,7 +58,8 @@ def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
     Raises:
         InputError: n is not in [1, N].
     """
-    if not 1 <= n <= len(labels):
+    check_number('split_seed', seed, 0, 2**63 - 1)
+    if not isinstance(n, int) or not 1 <= n <= len(labels):
         raise InputError(f'subset must be between 1 and the {len(labels)} images of the split, got {n}')
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     ranks = rank_in_class(labels, order)
@@ -72,7 +73,7 @@ def source_split(name: str, split: str, val_fraction: float) -> str:
         InputError: there is no such split, or nothing is held out for 'val'.
     """
     if split not in SPLITS:
-        raise InputError(f"{name} has no split '{split}'; {nearest(split, SPLITS)}")
+        raise InputError(f"{name} has no split '{split}'; {nearest(str(split), SPLITS)}")
     if split == 'val' and val_fraction == 0:
         raise InputError(
             f"{name} has no official split 'val'; set val_fraction=0.1 here and in the training data set, "
@@ -90,9 +91,15 @@ def choose_rows(labels: Tensor, split: str, val_fraction: float, split_seed: int
         val_fraction: share of each class held out of the training half.
         split_seed: draws the held-out images and the subset.
         subset: take only that many images, balanced over the classes; None: all.
+
+    Raises:
+        InputError: a number is out of range, or the split holds no image.
     """
+    check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
     rows = torch.arange(len(labels))
     if split in ('train', 'val') and val_fraction:
         rest, held = holdout(labels, val_fraction, split_seed)
         rows = held if split == 'val' else rest
+    if not len(rows):
+        raise InputError(f"split '{split}' holds no image: a share of {val_fraction} of every class rounds to none")
     return rows if subset is None else rows[balanced_subset(labels[rows], subset, split_seed)]

@@ -9,6 +9,7 @@ import torch
 
 from openmix.data.base import ArrayDataset
 from openmix.data.decode import decode_once
+from openmix.data.download import fetch
 from openmix.data.facts import Facts
 from openmix.data.splits import source_split
 from openmix.errors import InputError
@@ -16,6 +17,7 @@ from openmix.registry import DATASETS
 
 SIZE = (64, 64)
 URL = 'http://cs231n.stanford.edu/tiny-imagenet-200.zip'
+MD5 = '90528d7ca1a48142e341f4ef8d21d0de'
 _WNIDS = """
 n01443537 n01629819 n01641577 n01644900 n01698640 n01742172 n01768244 n01770393 n01774384 n01774750 n01784675
 n01855672 n01882714 n01910747 n01917289 n01944390 n01945685 n01950731 n01983481 n01984695 n02002724 n02056570
@@ -148,3 +150,13 @@ class TinyImageNet(ArrayDataset):
         """The classes of `wnids.txt` where the root exists, else the official 200."""
         classes = read_classes(Path(root))[1] if root and Path(root).exists() else OFFICIAL_WNIDS
         return Facts('TinyImageNet', classes, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821), SIZE)
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        """Download and unpack the official archive, whose one folder becomes `root`."""
+        if (root / 'wnids.txt').is_file():
+            return
+        fetch('TinyImageNet', root.parent, URL, MD5)
+        unpacked = root.parent / 'tiny-imagenet-200'
+        if unpacked != root:
+            unpacked.rename(root)

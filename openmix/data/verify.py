@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from openmix.data.image_folder import ImageFolder
+from openmix.data.image_files import ImageFiles
 from openmix.errors import InputError
 from openmix.registry import DATASETS, find
 
@@ -27,17 +27,20 @@ def describe(cfg: dict[str, Any]) -> str:
     except TypeError as error:
         raise InputError(f'{cfg["type"]}: {error}') from error
     # All others read their images when built.
-    if isinstance(dataset, ImageFolder) and dataset.array is None:
+    if isinstance(dataset, ImageFiles) and getattr(dataset, 'array', None) is None:
         bad = dataset.unreadable()
         if bad:
             more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
             raise InputError(f'{bad[0]}{more}: not a readable image; replace or remove')
     counts = torch.bincount(dataset.labels, minlength=len(dataset.metainfo['classes']))
     height, width = dataset[0]['inputs'].shape[1:]
-    return (
+    text = (
         f'{len(dataset)} images, served at {height}x{width}, {len(counts)} classes, '
         f'{int(counts.min())} to {int(counts.max())} images a class'
     )
+    whole = getattr(dataset, 'OFFICIAL', {}).get(cfg.get('split', 'train'))
+    is_part = cfg.get('subset') is not None or bool(cfg.get('val_fraction'))
+    return text if whole in (None, len(dataset)) or is_part else f'{text}; the official data set has {whole}'
 
 
 def splits_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from openmix.errors import check_number
 from openmix.registry import METRICS
 
 
@@ -32,38 +33,59 @@ class Accuracy(BaseMetric):
     """Top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).
 
     Samples are told apart by id, so those that a distributed sampler repeats count once. A k above
-    the number of classes is clamped to it.
+    the number of classes is clamped to it. Of a model with several networks the reported one has the
+    plain names; the others' are `accuracy/<network>/top1`.
 
     Args:
         topk: the k's to report.
         prefix: before the slash in the metric's name.
+
+    Raises:
+        InputError: a k is not a positive integer.
     """
 
     default_prefix = 'accuracy'
 
-    def __init__(self, topk: Sequence[int] = (1,), prefix: str | None = None) -> None:
+    def __init__(self, topk: int | Sequence[int] = (1,), prefix: str | None = None) -> None:
         super().__init__(collect_device='cpu', prefix=prefix)
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        for k in self.topk:
+            check_number('Accuracy: topk', k, 1)
         self.num_classes = 0
+        self.networks = ['']
+
+    @property
+    def names(self) -> list[str]:
+        """What `evaluate` will call its metrics."""
+        return [f'{self.prefix}/{name}' for name in (*(f'top{k}' for k in self.topk), 'nll')]
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keep (id, rank of the true class, cross-entropy) of every sample of the batch."""
+        """Keep (id, rank of the true class, cross-entropy) of every sample and network of the batch."""
         for batch in data_samples:
-            logits, y = batch['logits'].float(), batch['labels']
-            self.num_classes = logits.shape[1]
-            rows = [batch['ids'], rank_of_label(logits, y), F.cross_entropy(logits, y, reduction='none')]
+            y = batch['labels']
+            networks = {'': batch['logits'], **{f'{name}/': z for name, z in batch.get('others', {}).items()}}
+            rows = [batch['ids']]
+            for logits in networks.values():
+                logits = logits.float()
+                self.num_classes = logits.shape[1]
+                rows += [rank_of_label(logits, y), F.cross_entropy(logits, y, reduction='none')]
+            self.networks = list(networks)
             self.results.append(torch.stack([row.double() for row in rows], 1).cpu())
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """Metrics over (id, rank, cross-entropy) rows; rows of one id count once."""
+        """Metrics over rows of id and, for each network, rank and cross-entropy; rows of one id count once."""
         rows = torch.cat(results)
         order = rows[:, 0].argsort(stable=True)
         rows = rows[order]
         first = torch.ones(len(rows), dtype=torch.bool)
         first[1:] = rows[1:, 0] != rows[:-1, 0]
-        _, rank, nll = rows[first].unbind(1)
-        top = {f'top{k}': (rank < min(k, self.num_classes)).double().mean().item() * 100 for k in self.topk}
-        return top | {'nll': nll.mean().item()}
+        _, *columns = rows[first].unbind(1)
+        found: dict[str, float] = {}
+        for network, rank, nll in zip(self.networks, columns[::2], columns[1::2]):
+            for k in self.topk:
+                found[f'{network}top{k}'] = (rank < min(k, self.num_classes)).double().mean().item() * 100
+            found[f'{network}nll'] = nll.mean().item()
+        return found
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Metrics over the samples of every process.
@@ -71,6 +93,9 @@ class Accuracy(BaseMetric):
         mmengine's own gathering takes the first `size` results, which drops samples, not repeats,
         once a result is a batch.
         """
-        gathered = [part for parts in all_gather_object(self.results) for part in parts]
+        results, classes, networks = zip(*all_gather_object((self.results, self.num_classes, self.networks)))
+        # A process without a sample has seen no logits.
+        self.num_classes, self.networks = max(classes), max(networks, key=len)
+        gathered = [part for parts in results for part in parts]
         self.results.clear()
         return {f'{self.prefix}/{name}': value for name, value in self.compute_metrics(gathered).items()}

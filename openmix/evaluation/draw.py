@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ class MixedBatch:
         mixed: (N, 3, H, W) in [0, 1] after; None where a hidden site was mixed.
         labels: (N,) int64.
         mix: how.
+        maps: (N, 1, h, w) each, what led to the mix, such as its masks, by name.
     """
 
     title: str
@@ -32,10 +33,11 @@ class MixedBatch:
     mixed: Tensor | None
     labels: Tensor
     mix: Mix
+    maps: dict[str, Tensor] = field(default_factory=dict)
 
 
 def draw_mixes(batches: Sequence[MixedBatch], classes: Sequence[str], count: int = 8) -> Figure:
-    """A figure with three rows a policy: the samples, their partners, and what came of them.
+    """A figure with three rows a policy, and one a map: the samples, their partners, and what came of them.
 
     Args:
         batches: one a policy.
@@ -43,12 +45,32 @@ def draw_mixes(batches: Sequence[MixedBatch], classes: Sequence[str], count: int
         count: how many samples to show.
     """
     count = min(count, *(len(batch.labels) for batch in batches))
-    rows = 3 * len(batches)
-    figure = Figure(figsize=(1.35 * count + 0.9, 1.45 * rows + 0.25 * len(batches)), layout='constrained')
+    rows = [3 + len(batch.maps) for batch in batches]
+    figure = Figure(figsize=(1.35 * count + 0.9, 1.45 * sum(rows) + 0.25 * len(batches)), layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, count, squeeze=False)
+    axes = figure.subplots(sum(rows), count, squeeze=False)
     for b, batch in enumerate(batches):
-        _draw_one(axes[3 * b : 3 * b + 3], batch, classes)
+        first = sum(rows[:b])
+        _draw_one(axes[first : first + rows[b]], batch, classes)
+    return figure
+
+
+def draw_strip(mixed: Tensor, lams: Sequence[float], titles: Sequence[str]) -> Figure:
+    """A figure with one pair a row, mixed with one share of the sample a column.
+
+    Args:
+        mixed: (N, L, 3, H, W) in [0, 1].
+        lams: L shares.
+        titles: one a pair.
+    """
+    n, count = mixed.shape[:2]
+    figure = Figure(figsize=(1.1 * count + 0.6, 1.25 * n + 0.2), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(n, count, squeeze=False)
+    for i, (row, title, images) in enumerate(zip(axes, titles, mixed, strict=True)):
+        for ax, lam, image in zip(row, lams, images, strict=True):
+            _show(ax, image, '' if i else f'λ = {lam:.1f}')
+        row[0].set_ylabel(title, fontsize=7)
     return figure
 
 
@@ -59,17 +81,30 @@ def _draw_one(axes: np.ndarray, batch: MixedBatch, classes: Sequence[str]) -> No
         _show(axes[0][n], batch.pixels[own[n]], names[own[n]])
         _show(axes[1][n], batch.pixels[partner[n]], names[partner[n]])
         share = ''.join(f'\n{names[s]} {w:.2f}' for s, w in zip(batch.mix.source[n], batch.mix.weight[n].tolist()))
-        _show(axes[2][n], None if batch.mixed is None else batch.mixed[n], f'λ = {lam[n]:.2f}{share}')
-    for row, text in enumerate(('sample', 'partner', batch.title)):
-        axes[row][0].set_ylabel(text, fontsize=8, fontweight='bold' if row == 2 else 'normal')
+        for row, (name, maps) in enumerate(batch.maps.items(), 2):
+            _show_map(axes[row][n], maps[n, 0], shares=name == 'mask')
+        _show(axes[-1][n], None if batch.mixed is None else batch.mixed[n], f'λ = {lam[n]:.2f}{share}')
+    for row, text in enumerate(('sample', 'partner', *batch.maps, batch.title)):
+        axes[row][0].set_ylabel(text, fontsize=8, fontweight='bold' if row == len(axes) - 1 else 'normal')
 
 
-def _show(ax: Axes, image: Tensor | None, title: str) -> None:
+def _show_map(ax: Axes, values: Tensor, shares: bool) -> None:
+    """One map: shares from black, the partner's, to white; else dark to bright over its own range."""
+    _bare(ax, '')
+    low, high = (0.0, 1.0) if shares else (float(values.min()), float(values.max()))
+    ax.imshow(values.cpu().numpy(), cmap='gray' if shares else 'magma', vmin=low, vmax=high, interpolation='nearest')
+
+
+def _bare(ax: Axes, title: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.set_title(title, fontsize=6.5, pad=2)
+
+
+def _show(ax: Axes, image: Tensor | None, title: str) -> None:
+    _bare(ax, title)
     if image is None:
         ax.set_facecolor('0.93')
         ax.text(0.5, 0.5, 'features', ha='center', va='center', fontsize=7, transform=ax.transAxes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from openmix.errors import InputError
+from openmix.errors import check_choice, check_number
 from openmix.losses.labels import at_least_float32, label_shares
 from openmix.mix import Mix
 from openmix.registry import LOSSES
@@ -35,10 +35,10 @@ def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing:
         scalar, summed over classes and averaged over the batch.
 
     Raises:
-        InputError: `labels` is neither.
+        InputError: `labels` is neither, or smoothing is out of range.
     """
-    if labels not in ('one', 'two'):
-        raise InputError(f"mix_bce: labels must be 'one' or 'two', got {labels!r}")
+    check_choice('mix_bce: labels', labels, ('one', 'two'))
+    check_number('mix_bce: smoothing', smoothing, 0.0, 1.0, below=True)
     logits = at_least_float32(logits)
     share = label_shares(logits, y, mix)
     return bce_to_targets(logits, share if labels == 'one' else (share > 0).to(share.dtype), smoothing)

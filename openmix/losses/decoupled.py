@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_choice, check_number
 from openmix.losses.binary_cross_entropy import bce_to_targets
 from openmix.losses.cross_entropy import mix_ce
 from openmix.losses.labels import at_least_float32, label_shares
@@ -52,10 +52,11 @@ def decoupled_ce(
         scalar, averaged over the whole batch.
 
     Raises:
-        InputError: more than two sources, soft labels, or an unknown `sides`.
+        InputError: more than two sources, soft labels, an unknown `sides`, or a number out of range.
     """
-    if sides not in ('both', 'own'):
-        raise InputError(f"decoupled_ce: sides must be 'both' or 'own', got {sides!r}")
+    check_choice('decoupled_ce: sides', sides, ('both', 'own'))
+    check_number('decoupled_ce: eta', eta, 0.0)
+    check_number('decoupled_ce: smoothing', smoothing, 0.0, 1.0, below=True)
     if y.dim() != 1:
         raise InputError('decoupled_ce: needs (M,) class indices; soft labels have no single opponent class')
     mce = mix_ce(logits, y, mix, smoothing)
@@ -105,9 +106,10 @@ def decoupled_bce(
         scalar, summed over classes and averaged over the batch.
 
     Raises:
-        InputError: t or xi is out of range.
+        InputError: t, xi or smoothing is out of range.
     """
-    if t < 0 or not 0 <= xi <= 1:
-        raise InputError(f'decoupled_bce: needs t >= 0 and 0 <= xi <= 1, got t={t}, xi={xi}')
+    check_number('decoupled_bce: t', t, 0.0)
+    check_number('decoupled_bce: xi', xi, 0.0, 1.0)
+    check_number('decoupled_bce: smoothing', smoothing, 0.0, 1.0, below=True)
     logits = at_least_float32(logits)
     return bce_to_targets(logits, rescale(label_shares(logits, y, mix), t, xi), smoothing)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.mix import Mix
+from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
 from openmix.ops.beta import draw_lam
 
 
@@ -34,6 +36,8 @@ class Probe:
         model: nn.Module | None = None,
     ) -> None:
         self.x, self.y, self.mean, self.std, self.model = x, y, mean, std, model
+        # What a policy computed of this batch while it mixed and needs again in `own_losses`.
+        self.kept: dict[Any, Tensor] = {}
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -42,6 +46,27 @@ class Probe:
             return self.x
         return (self.x * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)).clamp(0, 1)
 
+    def saliency(self, training: bool = False, keep_loss: bool = False) -> Tensor:
+        """(N, H, W) float, how much the loss depends on each pixel: the gradient's root mean square over the channels.
+
+        The loss is the cross-entropy, summed over the batch.
+
+        Args:
+            training: run the model as in training, without recording statistics; else in evaluation mode.
+            keep_loss: run it as it is, as an ordinary step would, and leave the mean cross-entropy in
+                `kept['loss']`, to be trained on.
+
+        Raises:
+            InputError: the probe has no model or no labels.
+        """
+        if self.model is None or self.y is None:
+            raise InputError('saliency needs the model and the labels; pass Probe(x, y, model=...)')
+        if keep_loss:
+            gradient, self.kept['loss'] = trained_input_gradient(self.model, self.x, self.y)
+        else:
+            gradient = input_gradient(self.model, self.x, self.y, training)
+        return gradient.float().square().mean(1).sqrt()
+
 
 class MixPolicy(nn.Module):
     """Given the tensor at one site of the backbone, return it mixed and say how.
@@ -49,10 +74,19 @@ class MixPolicy(nn.Module):
     Args:
         sites: where to mix, one drawn a batch: '' is the input image, any other name a module of
             the backbone whose output is mixed (`('', 'layer1', 'layer2')` is manifold mixup).
+
+    Attributes:
+        published: options of the published runs that differ from the defaults, see a table's `variant`.
     """
+
+    published: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, sites: Sequence[str] = ('',)) -> None:
         super().__init__()
+        if isinstance(sites, str) or not sites or not all(isinstance(site, str) for site in sites):
+            raise InputError(
+                f"{type(self).__name__}: sites must be a list of names such as ('', 'layer1'), got {sites!r}"
+            )
         self.sites = tuple(sites)
 
     def pick(self) -> tuple[MixPolicy, str]:
@@ -64,6 +98,11 @@ class MixPolicy(nn.Module):
     def all_sites(self) -> set[str]:
         """Every site that `pick` may return."""
         return set(self.sites)
+
+    @property
+    def leaves_parameters_unused(self) -> bool:
+        """Whether some steps give some trainable parameters no gradient, which DDP has to know."""
+        return False
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix one batch. The only duty of a policy; `z` is left untouched.
@@ -80,43 +119,32 @@ class MixPolicy(nn.Module):
         raise NotImplementedError
 
     def attach(self, model: nn.Module) -> None:
-        """Learned policies: take a copy of the model. Called at construction and before the first step."""
+        """Learned policies: take a copy of the model's `backbone` and `head`.
+
+        Called at construction and before the first step: weights may be loaded in between.
+        """
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Learned policies: set what changes over training. Called before iteration `step` of `steps`."""
 
     def own_losses(self, probe: Probe) -> dict[str, Tensor]:
-        """Learned policies: the losses that train the mixer."""
+        """Learned policies: the losses that train the mixer, and what else they train on."""
         return {}
 
     def after_step(self, model: nn.Module) -> None:
         """Learned policies: move the momentum encoder. Called after every optimiser step."""
 
+    def logits(self, model: Any, x: Tensor) -> Tensor:
+        """(N, C) logits that a run is judged by, of un-mixed (N, 3, H, W); learned policies: the momentum encoder's."""
+        return model.head(model.backbone(x))
 
-class PairPolicy(MixPolicy):
-    """A policy that mixes each sample with one partner and a Beta-distributed share.
+    def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
+        """Learned policies: (N, C) logits of the other networks, by name, to be reported beside those."""
+        return {}
 
-    Args:
-        alpha: lam is drawn from Beta(alpha, alpha); > 0.
-        share: 'sample' draws lam for every sample; 'batch' draws one for the whole batch, as the
-            published runs did.
-        lam_range: bounds that the drawn lam is conditioned to.
-        fold: replace the drawn lam by max(lam, 1 - lam), so that the sample itself dominates.
-        sites: see `MixPolicy`.
-    """
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        share: str = 'sample',
-        lam_range: tuple[float, float] = (0.0, 1.0),
-        fold: bool = False,
-        sites: Sequence[str] = ('',),
-    ) -> None:
-        super().__init__(sites)
-        if alpha <= 0:
-            raise InputError(f'{type(self).__name__}: alpha must be > 0, got {alpha}; use NoMix for no mixing')
-        if share not in ('sample', 'batch'):
-            raise InputError(f"{type(self).__name__}: share must be 'sample' or 'batch', got {share!r}")
-        low, high = lam_range
-        self.alpha, self.share, self.lam_range, self.fold = alpha, share, (low, high), fold
+    def maps(self, probe: Probe, mix: Mix) -> dict[str, Tensor]:
+        """Learned policies: what led to the masks of `mix`, by name, (N, 1, h, w) each, for pictures."""
+        return {}
 
     def draw_pairs(self, z: Tensor, pairs: Tensor | None) -> Tensor:
         """(N,) int64 partners: those given, or a random permutation of the batch."""
@@ -134,6 +162,38 @@ class PairPolicy(MixPolicy):
                 f'choose sites that put out feature maps, not {self.sites}'
             )
         return z.shape[2], z.shape[3]
+
+
+class PairPolicy(MixPolicy):
+    """A policy that mixes each sample with one partner and a Beta-distributed share.
+
+    Args:
+        alpha: lam is drawn from Beta(alpha, alpha); > 0.
+        share: 'sample' draws lam for every sample; 'batch' draws one for the whole batch, as the
+            published runs did.
+        lam_range: bounds that the drawn lam is conditioned to.
+        fold: replace the drawn lam by max(lam, 1 - lam), so that the sample itself dominates.
+        sites: see `MixPolicy`.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        share: str = 'sample',
+        lam_range: tuple[float, float] = (0.0, 1.0),
+        fold: bool = False,
+        sites: Sequence[str] = ('',),
+    ) -> None:
+        super().__init__(sites)
+        name = type(self).__name__
+        check_number(f'{name}: alpha', alpha, 0.0, above=True)
+        check_choice(f'{name}: share', share, ('sample', 'batch'))
+        check_range(f'{name}: lam_range', lam_range, 0.0, 1.0)
+        low, high = lam_range
+        self.alpha, self.share, self.lam_range, self.fold = alpha, share, (low, high), fold
 
     def draw_lam(self, n: int, device: torch.device) -> Tensor:
         """(n,) float32 shares of the samples themselves."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy, Probe
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes, draw_centres
+from openmix.ops.masks import as_shares
 from openmix.registry import MIXUPS
 
 
@@ -27,6 +28,8 @@ class CutMix(PairPolicy):
             before the clipped box corrects it.
         correct_lam: label by the exact share of pixels kept, as published; False keeps the drawn lam.
     """
+
+    published = {'share': 'batch'}
 
     def __init__(
         self,
@@ -48,6 +51,6 @@ class CutMix(PairPolicy):
         boxes = lam[:1] if self.share == 'batch' else lam
         centres = draw_centres(len(boxes), height, width, z.device)
         low, high = box_edges(centres, cut_sizes(boxes, height, width), height, width)
-        mask = (~box_mask(low, high, height, width)).float().expand(n, -1, -1, -1)
+        mask = as_shares(~box_mask(low, high, height, width)).expand(n, -1, -1, -1)
         mix = Mix.pairs(partner, mask.mean((1, 2, 3)) if self.correct_lam else lam, mask)
         return mix.blend(z), mix

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from openmix.errors import InputError, nearest
+from openmix.errors import check_choice, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy, Probe
 from openmix.ops.fourier import low_pass_field, top_share, two_harmonics_field
+from openmix.ops.masks import as_shares
 from openmix.registry import MIXUPS
 
 _FIELDS = {'isotropic': low_pass_field, 'two_harmonics': two_harmonics_field}
@@ -35,6 +36,8 @@ class FMix(PairPolicy):
         InputError: unknown spectrum; in forward, not an (N, C, H, W) tensor.
     """
 
+    published = {'share': 'batch', 'spectrum': 'two_harmonics'}
+
     def __init__(
         self,
         alpha: float = 1.0,
@@ -46,8 +49,8 @@ class FMix(PairPolicy):
         spectrum: str = 'isotropic',
     ) -> None:
         super().__init__(alpha, share, lam_range, fold, sites)
-        if spectrum not in _FIELDS:
-            raise InputError(f"FMix: unknown spectrum '{spectrum}'; {nearest(spectrum, _FIELDS)}")
+        check_choice('FMix: spectrum', spectrum, _FIELDS)
+        check_number('FMix: decay', decay, 0.0, 100.0)
         self.decay, self.spectrum = decay, spectrum
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
@@ -57,6 +60,6 @@ class FMix(PairPolicy):
         lam = self.draw_lam(n, z.device)
         masks = lam[:1] if self.share == 'batch' else lam
         field = _FIELDS[self.spectrum](len(masks), height, width, self.decay, z.device)
-        mask = top_share(field, masks).float().expand(n, -1, -1, -1)
+        mask = as_shares(top_share(field, masks)).expand(n, -1, -1, -1)
         mix = Mix.pairs(partner, mask.mean((1, 2, 3)), mask)
         return mix.blend(z), mix

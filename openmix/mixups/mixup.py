@@ -20,6 +20,8 @@ class Mixup(PairPolicy):
     one lam a batch.
     """
 
+    published = {'share': 'batch'}
+
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         partner = self.draw_pairs(z, pairs)
         mix = Mix.pairs(partner, self.draw_lam(len(partner), z.device))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
 from openmix.registry import MIXUPS, find
@@ -31,15 +31,24 @@ class OneOf(MixPolicy):
     def __init__(self, policies: Sequence[MixPolicy | dict], probs: Sequence[float] | None = None) -> None:
         super().__init__()
         built: list[MixPolicy] = []
+        if isinstance(policies, str) or not isinstance(policies, Sequence):
+            raise InputError(f'OneOf: policies must be a list of policies, got {policies!r}')
         for policy in policies:
             if isinstance(policy, dict):
                 find(MIXUPS, policy.get('type'))
                 policy = MIXUPS.build(policy)
             built.append(policy)
         self.policies = nn.ModuleList(built)
+        for policy in built:
+            if not isinstance(policy, MixPolicy):
+                raise InputError(f'OneOf: policies must be a list of policies, got {policy!r} in it')
+        for prob in () if probs is None else probs:
+            check_number('OneOf: probs', prob, 0.0, 1.0)
         probs = [1 / max(1, len(built))] * len(built) if probs is None else list(probs)
-        if not built or len(probs) != len(built) or min(probs) < 0 or abs(sum(probs) - 1) > 1e-6:
-            raise InputError(f'OneOf: {len(built)} policies need as many probabilities that sum to 1, got {probs}')
+        if not built or len(probs) != len(built) or abs(sum(probs) - 1) > 1e-6:
+            raise InputError(
+                f'OneOf: {len(built)} policies need as many probs, probabilities that sum to 1, got {probs}'
+            )
         self.probs = probs
 
     def choices(self) -> list[MixPolicy]:
@@ -53,6 +62,12 @@ class OneOf(MixPolicy):
     def all_sites(self) -> set[str]:
         return set().union(*(policy.all_sites() for policy in self.choices()))
 
+    @property
+    def leaves_parameters_unused(self) -> bool:
+        """A learned child trains only on the batches that it mixes."""
+        learned = any(parameter.requires_grad for parameter in self.parameters())
+        return (learned and len(self.policies) > 1) or any(p.leaves_parameters_unused for p in self.choices())
+
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix with a drawn child; in a training step the classifier calls the picked child itself."""
         policy, _ = self.pick()
@@ -62,6 +77,19 @@ class OneOf(MixPolicy):
         for policy in self.choices():
             policy.attach(model)
 
+    def before_step(self, step: int, steps: int) -> None:
+        for policy in self.choices():
+            policy.before_step(step, steps)
+
     def after_step(self, model: nn.Module) -> None:
         for policy in self.choices():
             policy.after_step(model)
+
+    def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
+        """Those of every child; the run itself is judged by the model's own."""
+        found: dict[str, Tensor] = {}
+        for policy in self.choices():
+            others = policy.other_logits(model, x)
+            if others:
+                found |= {'momentum': policy.logits(model, x)} | others
+        return {name: logits for name, logits in found.items() if name != 'online'}

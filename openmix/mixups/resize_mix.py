@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from openmix.errors import InputError, nearest
+from openmix.errors import check_choice, check_range
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy, Probe
 from openmix.ops.beta import draw_lam
 from openmix.ops.boxes import box_edges, box_mask, draw_centres, resize_bilinear, resize_nearest, scaled_sizes
+from openmix.ops.masks import as_shares
 from openmix.registry import MIXUPS
 
 _RESIZES = {'nearest': resize_nearest, 'bilinear': resize_bilinear}
@@ -38,6 +39,8 @@ class ResizeMix(PairPolicy):
         InputError: unknown interpolation or bad scope; in forward, not an (N, C, H, W) tensor.
     """
 
+    published = {'share': 'batch'}
+
     def __init__(
         self,
         alpha: float = 1.0,
@@ -47,11 +50,9 @@ class ResizeMix(PairPolicy):
         sites: Sequence[str] = ('',),
     ) -> None:
         super().__init__(alpha, share, sites=sites)
+        check_range('ResizeMix: scope', scope, 0.0, 1.0)
+        check_choice('ResizeMix: interpolation', interpolation, _RESIZES)
         low, high = scope
-        if not 0 <= low < high <= 1:
-            raise InputError(f'ResizeMix: scope must be 0 <= low < high <= 1, got {scope}')
-        if interpolation not in _RESIZES:
-            raise InputError(f"ResizeMix: unknown interpolation '{interpolation}'; {nearest(interpolation, _RESIZES)}")
         self.scope, self.interpolation = (low, high), interpolation
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
@@ -61,7 +62,7 @@ class ResizeMix(PairPolicy):
         k = 1 if self.share == 'batch' else n
         sizes = scaled_sizes(self.draw_tau(k, z.device), height, width)
         low, high = box_edges(draw_centres(k, height, width, z.device), sizes, height, width)
-        mask = (~box_mask(low, high, height, width)).float().expand(n, -1, -1, -1)
+        mask = as_shares(~box_mask(low, high, height, width)).expand(n, -1, -1, -1)
         resized = _RESIZES[self.interpolation](z, partner, low.expand(n, 2), high.expand(n, 2))
         mix = Mix.pairs(partner, mask.mean((1, 2, 3)), mask)
         return mix.blend(z, resized), mix

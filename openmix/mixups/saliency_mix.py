@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_choice
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy, Probe
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes
+from openmix.ops.masks import as_shares
 from openmix.ops.saliency import byte_misread_saliency, fine_grained_saliency
 from openmix.registry import MIXUPS
 
@@ -35,6 +36,8 @@ class SaliencyMix(PairPolicy):
         InputError: unknown option; in forward, no probe or one of another batch.
     """
 
+    published = {'share': 'batch', 'detector_input': 'float'}
+
     def __init__(
         self,
         alpha: float = 1.0,
@@ -45,8 +48,7 @@ class SaliencyMix(PairPolicy):
         correct_lam: bool = True,
     ) -> None:
         super().__init__(alpha, share, lam_range, fold)
-        if detector_input not in ('uint8', 'float'):
-            raise InputError(f"SaliencyMix: detector_input must be 'uint8' or 'float', got {detector_input!r}")
+        check_choice('SaliencyMix: detector_input', detector_input, ('uint8', 'float'))
         self.detector_input, self.correct_lam = detector_input, correct_lam
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
@@ -61,17 +63,25 @@ class SaliencyMix(PairPolicy):
         boxes = slice(0, 1) if self.share == 'batch' else slice(n)
         centres = self.peaks(probe, partner[boxes])
         low, high = box_edges(centres, cut_sizes(lam[boxes], height, width), height, width)
-        mask = (~box_mask(low, high, height, width)).float().expand(n, -1, -1, -1)
+        mask = as_shares(~box_mask(low, high, height, width)).expand(n, -1, -1, -1)
         mix = Mix.pairs(partner, mask.mean((1, 2, 3)) if self.correct_lam else lam, mask)
         return mix.blend(z), mix
 
-    @torch.no_grad()
+    def maps(self, probe: Probe, mix: Mix) -> dict[str, Tensor]:
+        """'partner's saliency' (N, 1, H, W), where the box is centred."""
+        return {"partner's saliency": self.saliency(probe, mix.partner)[:, None].float()}
+
     def peaks(self, probe: Probe, rows: Tensor) -> Tensor:
         """(N, 2) int64 row and column of the most salient pixel of the probe's images `rows` (N,)."""
-        if self.detector_input == 'float':
-            saliency = byte_misread_saliency(probe.x[rows])
-        else:
-            saliency = fine_grained_saliency((probe.pixels[rows].float() * 255).round().clamp(0, 255).to(torch.uint8))
+        saliency = self.saliency(probe, rows)
         width = saliency.shape[2]
         first = saliency.flatten(1).argmax(1)
         return torch.stack([first // width, first % width], 1)
+
+    @torch.no_grad()
+    def saliency(self, probe: Probe, rows: Tensor) -> Tensor:
+        """(N, H, W) saliency of the probe's images `rows` (N,)."""
+        if self.detector_input == 'float':
+            return byte_misread_saliency(probe.x[rows])
+        pixels = probe.pixels.index_select(0, rows).float() * 255
+        return fine_grained_saliency(pixels.round_().clamp_(0, 255).to(torch.uint8))

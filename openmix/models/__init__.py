@@ -1,5 +1,5 @@
 """Models: the classifier, its preprocessor, backbones and heads."""
 
-from openmix.models import backbones, classifier, heads, preprocessor, sites
+from openmix.models import backbones, classifier, heads, preprocessor, sites, teacher
 
-__all__ = ['backbones', 'classifier', 'heads', 'preprocessor', 'sites']
+__all__ = ['backbones', 'classifier', 'heads', 'preprocessor', 'sites', 'teacher']

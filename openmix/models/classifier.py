@@ -55,14 +55,16 @@ class MixClassifier(BaseModel):
             labels: (N,) int64.
             ids: (N,) int64, the place of each sample in its data set.
             mode: 'tensor' for (N, C) logits, 'loss' for a dict of scalar losses, 'predict' for a
-                list with one dict of logits, labels and ids, which metrics read.
+                list with one dict of logits, labels, ids and, of a learned policy, the logits of
+                its other networks by name, which metrics read.
         """
         if mode == 'tensor':
-            return self.head(self.backbone(inputs))
+            return self.policy.logits(self, inputs)
         if mode == 'loss' and labels is not None:
             return self.loss(inputs, labels)
         if mode == 'predict':
-            return [dict(logits=self.head(self.backbone(inputs)), labels=labels, ids=ids)]
+            logits, others = self.policy.logits(self, inputs), self.policy.other_logits(self, inputs)
+            return [dict(logits=logits, others=others, labels=labels, ids=ids)]
         raise InputError(f"MixClassifier: mode must be 'tensor', 'predict' or, with labels, 'loss'; got {mode!r}")
 
     def loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:

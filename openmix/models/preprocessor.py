@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 from openmix.registry import MODELS, TRANSFORMS, find
 
 
@@ -38,7 +39,12 @@ class ImagePreprocessor(BaseDataPreprocessor):
         channels_last: bool = False,
     ) -> None:
         super().__init__(non_blocking=True)
-        if len(mean) != len(std) or not len(mean) or min(std) <= 0:
+        for which, values, low in (('mean', mean, -math.inf), ('std', std, 0.0)):
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise InputError(f'ImagePreprocessor: {which} must be a list of numbers, got {values!r}')
+            for value in values:
+                check_number(f'ImagePreprocessor: every number of {which}', value, low, above=True)
+        if len(mean) != len(std) or len(mean) not in (1, 3):
             raise InputError(f'ImagePreprocessor: needs one mean and one std > 0 a channel, got {mean} and {std}')
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
@@ -54,8 +60,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """The batch on the device with its images ready for the model.
 
         Args:
-            data: `inputs` (N, C, H, W), uint8 or floating in [0, 1]; other entries, such as `labels` and
-                `ids`, are only moved.
+            data: `inputs` (N, C, H, W), or (N, V, C, H, W) with V views of each, uint8 or floating in
+                [0, 1]; other entries, such as `labels` and `ids`, are only moved.
             training: augment.
 
         Returns:
@@ -67,7 +73,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
             x = self.augment(x)
         x = self.normalize(x.float() / 255 if x.dtype == torch.uint8 else x)
         if self.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
+            # Views of a sample have a dimension of their own, which the format does not know.
+            x = x.flatten(0, -4).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])
         return {**data, 'inputs': x}
 
     def normalize(self, pixels: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def test_a_policy_may_run_the_backbone_while_it_mixes():
         (dict(policy=dict(type='CutMx')), "did you mean 'CutMix'"),
         (dict(head=dict(type='LinearHed', num_classes=5)), "did you mean 'LinearHead'"),
         (dict(backbone=dict(type='ThinResnet')), "did you mean 'ThinResNet'"),
-        (dict(head=dict(type='LinearHead', num_classes=1)), 'at least 2'),
+        (dict(head=dict(type='LinearHead', num_classes=1)), 'num_classes must be >= 2, got 1'),
     ],
 )
 def test_unknown_parts_are_one_line(change, line):

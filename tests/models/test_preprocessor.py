@@ -92,7 +92,7 @@ def test_full_precision_under_autocast():
     ('kwargs', 'message'),
     [
         (dict(mean=(0.5,), std=STD), 'one mean and one std'),
-        (dict(mean=MEAN, std=(1, 1, 0)), 'one mean and one std'),
+        (dict(mean=MEAN, std=(1, 1, 0)), 'every number of std must be > 0, got 0'),
         (dict(mean=MEAN, std=STD, augment=[dict(type='BatchRandomCorp')]), "did you mean 'BatchRandomCrop'"),
         (dict(mean=MEAN, std=STD, augment=[dict(type='BatchRandomCrop', pad=4)]), "unexpected keyword argument 'pad'"),
     ],

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 from openmix.registry import MODELS
 
 _STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -47,8 +47,10 @@ class CIFARResNet(ResNet):
 
     def __init__(self, depth: int = 18, groups: int = 1, width_per_group: int = 64) -> None:
         name = type(self).__name__
-        if depth not in _STAGES:
-            raise InputError(f'{name}: no depth {depth}; valid: {", ".join(map(str, _STAGES))}')
+        if not isinstance(depth, int) or depth not in _STAGES:
+            raise InputError(f'{name}: no depth {depth!r}; valid: {", ".join(map(str, _STAGES))}')
+        check_number(f'{name}: groups', groups, 1, 2048)
+        check_number(f'{name}: width_per_group', width_per_group, 1, 4096)
         block, blocks = _STAGES[depth]
         if block is BasicBlock and (groups, width_per_group) != (1, 64):
             raise InputError(f'{name}: depth {depth} has no bottlenecks to group; set depth to 50 or more')
@@ -101,10 +103,10 @@ class ThinResNet(nn.Module):
 
     def __init__(self, depth: int = 20, width: int = 16) -> None:
         super().__init__()
-        if depth < 8 or depth % 6 != 2:
+        check_number('ThinResNet: depth', depth, 8, 2000)
+        if depth % 6 != 2:
             raise InputError(f'ThinResNet: depth must be 6n + 2 (20, 32, 44, 56, 110), got {depth}')
-        if width < 1:
-            raise InputError(f'ThinResNet: width must be >= 1, got {width}')
+        check_number('ThinResNet: width', width, 1, 4096)
         blocks = (depth - 2) // 6
         self.num_features: int = 4 * width
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)

@@ -19,17 +19,20 @@ def on_meta() -> bool:
     return torch.get_default_device().type == 'meta'
 
 
-def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] = ()) -> None:
+def load_weights(
+    model: nn.Module, path: str | Path, classifier: Sequence[str] = (), part: str = 'backbone'
+) -> None:
     """Fill `model` from a local file; nothing in the file is executed.
 
     The file is a .safetensors file or one of `torch.save`: a state dict, or a checkpoint that holds
     one as 'state_dict' or 'model' (averaged weights first, as timm reads it). If it is a whole
-    classifier's, with keys under 'backbone.', those are taken. On the meta device nothing is read.
+    classifier's, with keys under `part`, those are taken. On the meta device nothing is read.
 
     Args:
         model: what to fill.
         path: the file.
         classifier: module names whose keys the file may have on top of the model's.
+        part: what the model is in a whole classifier, 'backbone' or 'head'.
 
     Raises:
         InputError: no such file, not a file of weights, or keys or shapes that differ otherwise.
@@ -42,7 +45,8 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
         state = load_state_dict(str(path), weights_only=True)
     except (RuntimeError, EOFError, AttributeError, pickle.UnpicklingError, SafetensorError) as error:
         raise InputError(f"'{path}' is not a file of plain tensors; save a state_dict() there") from error
-    inner = {key.removeprefix('backbone.'): value for key, value in state.items() if key.startswith('backbone.')}
+    prefix = f'{part}.'
+    inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     state = inner or state
     own = model.state_dict()
     # The step counter of batch norm is younger than many published weights and unused here.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 from openmix.models.backbones.cifar_resnet import he_init
 from openmix.registry import MODELS
 
@@ -58,12 +58,11 @@ class WideResNet(nn.Module):
 
     def __init__(self, depth: int = 28, widen_factor: int = 10, dropout: float = 0.0) -> None:
         super().__init__()
-        if depth < 10 or depth % 6 != 4:
+        check_number('WideResNet: depth', depth, 10, 2000)
+        if depth % 6 != 4:
             raise InputError(f'WideResNet: depth must be 6n + 4 (16, 22, 28, 40), got {depth}')
-        if widen_factor < 1:
-            raise InputError(f'WideResNet: widen_factor must be >= 1, got {widen_factor}')
-        if not 0 <= dropout < 1:
-            raise InputError(f'WideResNet: dropout must be in [0, 1), got {dropout}')
+        check_number('WideResNet: widen_factor', widen_factor, 1, 256)
+        check_number('WideResNet: dropout', dropout, 0.0, 1.0, below=True)
         blocks, width = (depth - 4) // 6, 16 * widen_factor
         self.num_features: int = 4 * width
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import check_number
 from openmix.mix import Mix
 from openmix.registry import LOSSES, MODELS
 
@@ -22,15 +22,18 @@ class LinearHead(nn.Module):
         init_std: standard deviation of the weights; None: torch's default.
 
     Raises:
-        InputError: fewer than two classes.
+        InputError: fewer than two classes, or another argument is out of range.
     """
 
     def __init__(
         self, in_features: int, num_classes: int, loss: dict | None = None, init_std: float | None = 0.01
     ) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise InputError(f'{type(self).__name__}: num_classes must be at least 2, got {num_classes}')
+        name = type(self).__name__
+        check_number(f'{name}: in_features', in_features, 1)
+        check_number(f'{name}: num_classes', num_classes, 2)
+        if init_std is not None:
+            check_number(f'{name}: init_std', init_std, 0.0)
         self.num_classes = num_classes
         self.fc = nn.Linear(in_features, num_classes)
         if init_std is not None:

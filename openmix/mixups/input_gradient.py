@@ -1,0 +1,52 @@
+"""The gradient of a classifier's loss with respect to its input, which leaves the classifier as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+def input_gradient(model: nn.Module, x: Tensor, y: Tensor, training: bool = False) -> Tensor:
+    """(N, ...) gradient of the summed cross-entropy of `model(x)` with respect to `x`.
+
+    No parameter gets a gradient or has one computed; statistics and modes stay as they are.
+
+    Args:
+        model: (N, ...) -> (N, C) logits.
+        x: (N, ...) floating.
+        y: (N,) int64 labels, or (N, C) class probabilities.
+        training: run as in training, with batch statistics, which are not recorded, and dropout.
+    """
+    state = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    if training:
+        state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.enable_grad(), _mode(model, training):
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(functional_call(model, state, (x,)).float(), y, reduction='sum')
+        return torch.autograd.grad(loss, x)[0]
+
+
+def trained_input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The same gradient of an ordinary pass, and the mean cross-entropy of that pass, to be trained on."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(model(x).float(), y)
+        (gradient,) = torch.autograd.grad(loss * len(x), x, retain_graph=True)
+    return gradient, loss
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Every module in training or in evaluation mode, afterwards in its own again."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training

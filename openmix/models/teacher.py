@@ -1,0 +1,96 @@
+"""A trained classifier that others ask and that never learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights, list_models
+
+from openmix.errors import InputError, brief, nearest
+from openmix.models.backbones.local_weights import load_weights, on_meta
+from openmix.registry import MODELS, find
+
+
+@MODELS.register_module()
+class Teacher(nn.Module):
+    """A frozen classifier in evaluation mode: (N, 3, H, W) normalised images to (N, C) logits.
+
+    Either one that was trained here, from backbone, head and the file of the whole classifier, or a
+    published one by name. On the meta device no weights are read.
+
+    Args:
+        backbone, head: registry dicts, as in the recipe that trained it.
+        checkpoint: the file, see `load_weights`; of a run's checkpoint, backbone and head are taken.
+        name: 'torchvision/NAME' or 'timm/NAME' instead, with the library's own weights, downloaded.
+
+    Attributes:
+        num_classes: C.
+
+    Raises:
+        InputError: neither or both ways are given, or a name, file or download is wrong.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | None = None,
+        head: dict | None = None,
+        checkpoint: str | Path | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        if name is not None and backbone is head is checkpoint is None:
+            self.model, self.num_classes = published_classifier(name)
+        elif name is None and backbone is not None and head is not None and checkpoint is not None:
+            self.model, self.num_classes = trained_classifier(backbone, head, checkpoint)
+        else:
+            raise InputError("Teacher: give backbone, head and checkpoint='FILE', or name='torchvision/NAME' alone")
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Evaluation mode whatever is asked."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def trained_classifier(backbone: dict, head: dict, checkpoint: str | Path) -> tuple[nn.Module, int]:
+    """A classifier of that backbone and head with the weights of the file, and its number of classes."""
+    for part in (backbone, head):
+        find(MODELS, part.get('type'))
+    features = MODELS.build(backbone)
+    top = MODELS.build({'in_features': features.num_features, **head})
+    load_weights(features, checkpoint)
+    load_weights(top, checkpoint, part='head')
+    return nn.Sequential(features, top), top.num_classes
+
+
+def published_classifier(name: str) -> tuple[nn.Module, int]:
+    """A classifier of torchvision or timm with the library's weights, and its number of classes.
+
+    Raises:
+        InputError: the library or the model is unknown, or its weights could not be fetched.
+    """
+    library, _, model = name.partition('/') if isinstance(name, str) else ('', '', '')
+    known = {'torchvision': lambda: list_models(module=torchvision.models), 'timm': timm.list_models}
+    if library not in known or not model:
+        raise InputError(f"Teacher: name must be 'torchvision/NAME' or 'timm/NAME', got {brief(name)}")
+    valid = known[library]()
+    if model.split('.')[0] not in valid:
+        raise InputError(f"Teacher: {library} has no classifier '{model}'; {nearest(model, valid)}")
+    fetched = not on_meta()
+    try:
+        if library == 'timm':
+            built = timm.create_model(model, pretrained=fetched)
+            return built, int(built.num_classes)
+        weights = get_model_weights(model)['DEFAULT']
+        return get_model(model, weights=weights if fetched else None), len(weights.meta['categories'])
+    except Exception as error:  # the download clients share no class of errors
+        raise InputError(
+            f"Teacher: '{name}' could not be had ({brief(str(error))}); train one here and give backbone, head "
+            "and checkpoint='FILE'"
+        ) from error

@@ -1,0 +1,416 @@
+"""Bad input of every kind, through the commands: one line on stderr, exit code 2, no traceback.
+
+A row plants one fault and says what the line must contain; add rows freely.
+"""
+
+import runpy
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+from PIL import Image
+
+TOOLS = Path(__file__).parent.parent / 'tools'
+DIGITS = 'classification/digits/resnet20.py'
+CIFAR = 'classification/cifar10/resnet18.py'
+TINY = 'classification/tiny_imagenet/resnet18.py'
+FOLDER = 'classification/image_folder/resnet18.py'
+MEMORY = 'classification/cifar10/resnet20_small.py'
+SMALL = 'model.backbone.depth=8 model.backbone.width=4'
+
+
+def run(capsys, tool, *args):
+    """Run a command in this process; returns its exit code, and stdout and stderr."""
+    argv, sys.argv = sys.argv, [tool, *map(str, args)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            runpy.run_path(str(TOOLS / tool), run_name='__main__')
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code
+    finally:
+        sys.argv = argv
+        for manager in (MMLogger, MessageHub, Visualizer):
+            manager._instance_dict.clear()
+    return code, *capsys.readouterr()
+
+
+def check(capsys, args, *told):
+    code, _, said = run(capsys, *args)
+    assert code == 2, said
+    assert 'Traceback' not in said
+    (line,) = said.strip().splitlines()
+    for text in told:
+        assert text in line, line
+
+
+# What is planted by --cfg-options on the digits recipe, and what the line must contain.
+OPTIONS = [
+    # Names: the nearest, and what set it.
+    (
+        'model.backbone.depht=8',
+        ["ThinResNet has no 'depht'; did you mean 'depth'", '--cfg-options model.backbone.depht'],
+    ),
+    ('model.polcy.type=CutMix', ["option 'model.polcy.type': 'polcy' is not in model; did you mean 'policy'"]),
+    ('model.policy.type=CutMx', ["unknown mixup 'CutMx'; did you mean 'CutMix'", '--cfg-options model.policy.type']),
+    ('model.head.loss.type=mix_ec', ["did you mean 'mix_ce'"]),
+    ('model.head.loss.eta=0.1', ["mix_ce has no 'eta'", '--cfg-options model.head.loss.eta']),
+    ('model.backbone.type=ThinResnt', ["did you mean 'ThinResNet'"]),
+    ('model.policy.sites=(layer9,)', ["ThinResNet has no site 'layer9'; did you mean 'layer3'"]),
+    ('optim_wrapper.optimizer.lrr=1', ["SGD has no 'lrr'; did you mean 'lr'"]),
+    ('param_scheduler.0.etamin=0', ["CosineAnnealingLR has no 'etamin'; did you mean 'eta_min'"]),
+    ('default_hooks.checkpoint.save_bst=x', ["CheckpointHook has no 'save_bst'; did you mean 'save_best'"]),
+    ('visualizer.vis_backends.0.type=LocalBackend', ["did you mean 'LocalVisBackend'"]),
+    ('visualizer.vis_backend=x', ["did you mean 'vis_backends'"]),
+    ('auto_scale_lr.base_batchsize=64', ["did you mean 'base_batch_size'"]),
+    ('randomness.sed=1', ["did you mean 'seed'"]),
+    ('resum=True', ["'resum', which nothing reads; did you mean 'resume'"]),
+    ('model.data_preprocessor.augment.0.pad=1', ["BatchRandomCrop has no 'pad'; did you mean 'padding'"]),
+    (
+        'default_hooks.checkpoint.save_best=accuracy/tp1',
+        ["nothing measures 'accuracy/tp1'; did you mean 'accuracy/top1'"],
+    ),
+    # Values: class, argument, what is allowed, what was given.
+    ('model.backbone.depth=21', ['ThinResNet: depth must be 6n + 2', 'got 21']),
+    ('model.backbone.depth=x', ["ThinResNet: depth must be an integer, got 'x'"]),
+    ('model.backbone.width=0', ['ThinResNet: width must be in [1, 4096], got 0', '--cfg-options model.backbone.width']),
+    ('model.backbone.width=1000000000', ['ThinResNet: width must be in [1, 4096]']),
+    (
+        'model.policy.type=Mixup model.policy.alpha=-1',
+        ['Mixup: alpha must be > 0, got -1', '--cfg-options model.policy.alpha'],
+    ),
+    ('model.policy.type=Mixup model.policy.alpha=nan', ['Mixup: alpha must be finite, got nan']),
+    ('model.policy.type=Mixup model.policy.alpha=None', ['Mixup: alpha must be a number, got None']),
+    (
+        'model.policy.type=Mixup model.policy.share=bach',
+        ["share must be 'sample' or 'batch', got 'bach'; did you mean 'batch'"],
+    ),
+    ('model.policy.type=Mixup model.policy.lam_range=(0.9,0.1)', ['lam_range must be two numbers, lowest first']),
+    ('model.policy.type=Mixup model.policy.sites=layer1', ["Mixup: sites must be a list of strings, got 'layer1'"]),
+    ('model.policy=Mixup', ['MixClassifier: policy must be a dict', "'Mixup'"]),
+    ('model.head.loss.smoothing=1.5', ['mix_ce: smoothing must be in [0, 1), got 1.5']),
+    ('model.head.loss.smoothing=a', ["mix_ce: smoothing must be a number, got 'a'"]),
+    ('model.head.num_classes=1', ['num_classes is 1', 'has 10 classes']),
+    ('model.head.num_classes=7', ['num_classes is 7', 'has 10 classes']),
+    ('model.data_preprocessor.augment.0.padding=16', ['padding 16 must be smaller than the image, 16x16']),
+    ('model.data_preprocessor.augment.0.padding=-1', ['BatchRandomCrop: padding must be >= 0, got -1']),
+    ('model.data_preprocessor.augment.0.mode=mirror', ["mode must be 'reflect' or 'zero', got 'mirror'"]),
+    ('model.data_preprocessor.mean=(0.5,0.5)', ['needs one mean and one std']),
+    ('model.data_preprocessor.std=(0,1,1)', ['every number of std must be > 0']),
+    ('train_dataloader.batch_size=0', ['batch_size must be in [1, ', 'got 0']),
+    ('train_dataloader.batch_size=64.0', ['batch_size must be an integer']),
+    (
+        'train_dataloader.batch_size=2000 train_dataloader.drop_last=True',
+        ['a batch of 2000', '1442 images', 'drop_last'],
+    ),
+    ('train_dataloader.num_workers=-1', ['num_workers must be in [0, 512], got -1']),
+    ('train_dataloader.num_workers=1000000', ['num_workers must be in [0, 512]']),
+    ('train_dataloader.prefetch_factor=2', ['train_dataloader', 'prefetch_factor']),
+    ('train_dataloader.persistent_workers=True', ['persistent_workers', 'num_workers']),
+    ('train_dataloader.sampler.type=InfiniteSampler', ['InfiniteSampler never ends an epoch']),
+    ('train_dataloader.dataset.split=trian', ["Digits has no split 'trian'; did you mean 'train'"]),
+    ('train_dataloader.dataset.subset=0', ['subset must be between 1 and the 1442 images', 'got 0']),
+    ('train_dataloader.dataset.val_fraction=1', ['val_fraction must be in [0, 1), got 1']),
+    ('train_dataloader=None', ['the recipe has train_cfg and optim_wrapper but no train_dataloader']),
+    ('val_dataloader=None', ['val_cfg and val_evaluator but no val_dataloader']),
+    ('val_evaluator.topk=(0,)', ['Accuracy: topk must be >= 1, got 0']),
+    ('train_cfg.max_epochs=0', ['train_cfg: max_epochs must be in [1, ', 'got 0']),
+    ('train_cfg.max_epochs=ten', ["max_epochs must be an integer, got 'ten'"]),
+    ('train_cfg.val_interval=0', ['val_interval must be in [1, ', 'got 0']),
+    ('train_cfg.type=TestLoop', ['train_cfg']),
+    ('optim_wrapper.optimizer.lr=-0.1', ['optim_wrapper', 'SGD', 'Invalid learning rate: -0.1']),
+    ('optim_wrapper.optimizer.lr=fast', ['SGD: lr must be a number', "got 'fast'"]),
+    ('optim_wrapper.optimizer.lr=1e999', ['SGD: lr must be finite, got inf']),
+    ('optim_wrapper.optimizer.momentum=None', ['SGD: momentum must be a number, got None']),
+    ('optim_wrapper.accumulative_counts=0', ['accumulative_counts must be in [1, ']),
+    (
+        'optim_wrapper.type=AutocastOptimWrapper optim_wrapper.dtype=int8',
+        ["dtype must be 'bfloat16' or 'float16', got 'int8'"],
+    ),
+    ('param_scheduler.0.T_max=0', ['param_scheduler.0: T_max must be in [1, 1000000000], got 0']),
+    ('param_scheduler.0.begin=-1', ['param_scheduler.0', 'begin']),
+    ('default_hooks.logger.interval=often', ["LoggerHook: interval must be an integer, got 'often'"]),
+    ('custom_hooks=ResultHook', ['custom_hooks must be a list']),
+    ('auto_scale_lr.base_batch_size=0', ['auto_scale_lr: base_batch_size must be in [1, ']),
+    ('randomness.seed=-1', ['seed must be in [0, 4294967295], got -1']),
+    ('randomness.seed=one', ["seed must be an integer in [0, 4294967295], got 'one'"]),
+    ('log_level=LOUD', ['log_level must be one of', "'LOUD'"]),
+    ('default_scope=mmpretrain', ["default_scope must be 'openmix'"]),
+    ('model.policy._delete_=True', ['a replacement is written in a recipe']),
+    ('model.backbon.depth=8', ["'backbon' is not in model; did you mean 'backbone'"]),
+]
+
+
+@pytest.mark.parametrize(('planted', 'told'), OPTIONS, ids=[planted for planted, _ in OPTIONS])
+def test_option(planted, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check(capsys, ['train.py', DIGITS, '--cfg-options', *shlex.split(planted, posix=False)], *told)
+    assert not list(tmp_path.rglob('result.json'))
+
+
+# What a recipe of one's own says beside `_base_ = DIGITS`, and what the line must contain.
+RECIPES = [
+    ('model = dict(backbone=dict(depht=8))', ["ThinResNet has no 'depht'", '(in mine.py)']),
+    ("model = dict(policy=dict(type='CutMx'))", ["did you mean 'CutMix'", '(in mine.py)']),
+    ('model = dict(policy=dict(_delete_=True, alpha=1.0))', ['model.policy: a type is missing', '(in mine.py)']),
+    ("optim_wraper = dict(type='SGD')", ["did you mean 'optim_wrapper'", '(in mine.py)']),
+    (
+        "model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='resnet81'))",
+        ["timm has no model 'resnet81'"],
+    ),
+    (
+        "model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='resnet18', drop_rat=0.1))",
+        ["TimmBackbone 'resnet18': wrong option", 'drop_rat', '(in mine.py)'],
+    ),
+    ("model = dict(backbone=dict(_delete_=True, type='TimmBackbone'))", ['model.backbone', "needs 'name'"]),
+    (
+        "model = dict(backbone=dict(_delete_=True, type='TorchvisionBackbone', name='resnet18', wdth=1))",
+        ["TorchvisionBackbone 'resnet18': wrong option", 'wdth'],
+    ),
+    (
+        "model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='vit_tiny_patch16_224'))",
+        ['model.backbone', 'on images of 16x16'],
+    ),
+    (
+        "model = dict(policy=dict(_delete_=True, type='OneOf', policies=[dict(type='Mixup')], probs=[0.5]))",
+        ['OneOf: 1 policies need as many probs'],
+    ),
+    (
+        "model = dict(policy=dict(_delete_=True, type='OneOf', policies=[3]))",
+        ['OneOf: policies must be a list', 'got [3]'],
+    ),
+    (
+        "model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='test_resnet'), "
+        "policy=dict(_delete_=True, type='CutMix', sites=('global_pool.flatten',)))",
+        ['model.policy: CutMix needs an (N, C, H, W) tensor', 'choose sites that put out feature maps'],
+    ),
+    (
+        "model = dict(backbone=dict(_delete_=True, type='TorchvisionBackbone', name='swin_t'), "
+        "policy=dict(_delete_=True, type='Mixup', sites=('permute.x',)))",
+        ["has no site 'permute.x'"],
+    ),
+    (
+        "model = dict(policy=dict(_delete_=True, type='SaliencyMix', detector_input='int8'))",
+        ["detector_input must be 'uint8'"],
+    ),
+    (
+        "custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/tpo1')]",
+        ["nothing measures 'accuracy/tpo1'; did you mean 'accuracy/top1'"],
+    ),
+    ("custom_hooks = [dict(typ='ResultHook')]", ['custom_hooks.0: a type is missing', '(in mine.py)']),
+    ("custom_hooks = [dict(type='EMAHook', momentm=0.1)]", ["EMAHook has no 'momentm'; did you mean 'momentum'"]),
+    ("custom_hooks = [dict(type='EMAHook', momentum=2.0)]", ['custom_hooks.0', 'momentum must be', '2.0']),
+    ("custom_hooks = [dict(type='EMAHook', begin_epoch=99)]", ['EMAHook begins after the last epoch']),
+    ("custom_hooks = [dict(type='EMAHook', ema_type='Exponential')]", ["did you mean 'ExponentialMovingAverage'"]),
+    ("custom_hooks = [dict(type='StepSeedHook', priority='HIGHER')]", ['custom_hooks.0', 'HIGHER']),
+    ('optim_wrapper = dict(paramwise_cfg=dict(norm_decay=0))', ["did you mean 'norm_decay_mult'"]),
+    ("optim_wrapper = dict(paramwise_cfg=dict(bias_lr_mult='x'))", ['optim_wrapper', 'SGD']),
+    ('optim_wrapper = dict(clip_grad=dict(maxnorm=1))', ["did you mean 'max_norm'"]),
+    ("optim_wrapper = dict(clip_grad=dict(max_norm='a'))", ['optim_wrapper: SGD: ']),
+    (
+        "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', betas=(0.9, 2.0)))",
+        ['AdamW: Invalid beta parameter'],
+    ),
+    ("optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdmW'))", ["did you mean 'AdamW'"]),
+    ("param_scheduler = [dict(type='MultiStepLR', milestones=3)]", ['MultiStepLR: milestones must be a list of']),
+    ("param_scheduler = [dict(type='StepLR')]", ["StepLR needs 'step_size'"]),
+    ('log_processor = dict(window=10)', ["LogProcessor has no 'window'; did you mean 'window_size'"]),
+    ("log_processor = dict(custom_cfg=[dict(data_src='loss', method='men')])", ['log_processor']),
+    ('model_wrapper_cfg = dict(broadcast_bufers=True)', ["did you mean 'broadcast_buffers'"]),
+    ("env_cfg = dict(mp_cfg=dict(mp_start='fork'))", ["did you mean 'mp_start_method'"]),
+    ("env_cfg = dict(mp_cfg=dict(mp_start_method='thread'))", ["mp_start_method must be 'fork'"]),
+    ("visualizer = dict(vis_backends=[dict(type='LocalVisBackend', save=1)])", ["LocalVisBackend has no 'save'"]),
+    ("val_dataloader = dict(dataset=dict(_delete_=True, split='test'))", ['val_dataloader.dataset: a type is missing']),
+    ("_base_ = 'nothing.py'", ['mine.py', 'nothing.py']),
+    ('model = dict(', ['mine.py', 'SyntaxError']),
+    ('train_cfg = dict(max_epochs=1 / 0)', ['mine.py', 'ZeroDivisionError']),
+]
+
+
+@pytest.mark.parametrize(('planted', 'told'), RECIPES, ids=[planted[:60] for planted, _ in RECIPES])
+def test_recipe(planted, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = '' if '_base_' in planted else f'_base_ = {str(TOOLS.parent / "configs" / DIGITS)!r}\n'
+    Path('mine.py').write_text(f'{base}{planted}\n')
+    check(capsys, ['train.py', 'mine.py'], *told)
+
+
+def image(path, size=(40, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size, (200, 100, 50)).save(path)
+
+
+def folders(root, classes=('cat', 'dog'), count=2):
+    for split in ('train', 'val', 'test'):
+        for name in classes:
+            for i in range(count):
+                image(root / split / name / f'{i}.png')
+
+
+def corrupt(root):
+    folders(root)
+    (root / 'train/dog/1.png').write_bytes(b'not an image')
+
+
+def empty_class(root):
+    folders(root)
+    (root / 'train/emu').mkdir()
+
+
+def unknown_class(root):
+    folders(root)
+    image(root / 'test/dogs/0.png')
+
+
+def nothing(root):
+    """No data at all."""
+
+
+def truncated_cifar(root):
+    for name in (
+        'data_batch_1',
+        'data_batch_2',
+        'data_batch_3',
+        'data_batch_4',
+        'data_batch_5',
+        'test_batch',
+        'batches.meta',
+    ):
+        path = root / 'cifar-10-batches-py' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b'half')
+
+
+def half_cifar(root):
+    truncated_cifar(root)
+    (root / 'cifar-10-batches-py/data_batch_3').unlink()
+
+
+def classless_tiny(root):
+    root.mkdir()
+    (root / 'wnids.txt').write_text('n01\nn02\n')
+
+
+# What lies in the data's folder, the recipe and its options, and what the line must contain.
+DATA = [
+    (nothing, CIFAR, '', ['CIFAR10', 'data_batch_1 is missing', 'cifar-10-python.tar.gz', 'download=True']),
+    (half_cifar, CIFAR, '', ['data_batch_3 is missing']),
+    (truncated_cifar, CIFAR, '', ['CIFAR10', 'is damaged; delete that folder']),
+    (nothing, TINY, '', ['TinyImageNet', 'wnids.txt is missing', 'tiny-imagenet-200.zip']),
+    (classless_tiny, TINY, '', ['no *.JPEG under', 'n01']),
+    (nothing, MEMORY, SMALL, ['ImageFolder: root', 'is missing']),
+    (
+        corrupt,
+        MEMORY,
+        SMALL + ' train_dataloader.dataset.subset=3',
+        ['train/dog/1.png: not a readable image', 'skip_corrupt=True'],
+    ),
+    (empty_class, MEMORY, SMALL, ['no images under', 'emu']),
+    (
+        unknown_class,
+        MEMORY,
+        SMALL + ' train_dataloader.dataset.subset=3 val_dataloader.dataset.subset=2',
+        ["did you mean 'dog'"],
+    ),
+    (folders, MEMORY, SMALL + ' train_dataloader.dataset.split=tran', ["has no split 'tran'; did you mean 'train'"]),
+    (folders, MEMORY, SMALL, ['subset must be between 1 and the 4 images of the split, got 10000']),
+    (
+        corrupt,
+        FOLDER,
+        'train_dataloader.batch_size=4',
+        ['train/dog/1.png is not a readable image', 'skip_corrupt=True'],
+    ),
+    (
+        folders,
+        FOLDER,
+        'train_dataloader.dataset.pipeline.0.type=torchvision/RandomCrop train_dataloader.dataset.pipeline.0.pading=1',
+        ['pipeline.0: RandomCrop has no', 'interpolation'],
+    ),
+    (
+        folders,
+        FOLDER,
+        'train_dataloader.dataset.pipeline.0.type=torchvision/RandomCrop train_dataloader.dataset.pipeline.0.size=64',
+        ["RandomCrop has no 'interpolation'"],
+    ),
+    (
+        folders,
+        FOLDER,
+        'train_dataloader.dataset.pipeline.1.type=torchvision/RandomCrop train_dataloader.dataset.pipeline.1.size=300',
+        ['pipeline: RandomCrop fails on an image of', 'Required crop size (300, 300)'],
+    ),
+    (
+        folders,
+        FOLDER,
+        'train_dataloader.dataset.pipeline.1.type=torchvision/RandomGrayscale '
+        'train_dataloader.dataset.pipeline.0.type=torchvision/RandomHorizontalFlip',
+        ["RandomHorizontalFlip has no 'size'"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ('plant', 'recipe', 'options', 'told'), DATA, ids=[f'{row[0].__name__} {row[1]}' for row in DATA]
+)
+def test_data(plant, recipe, options, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plant(tmp_path / 'data')
+    given = ['work_dir=run']
+    given += [f'{part}_dataloader.dataset.root={tmp_path / "data"}' for part in ('train', 'val', 'test')]
+    if recipe == FOLDER:
+        given += ['model.backbone.name=test_resnet', 'train_cfg.max_epochs=1']
+        given += [
+            f'{part}_dataloader.{key}'
+            for part in ('train', 'val', 'test')
+            for key in ('num_workers=0', 'persistent_workers=False')
+        ]
+    kept = tmp_path / 'run/result.json'
+    kept.parent.mkdir()
+    kept.write_text('{}')
+    check(capsys, ['train.py', recipe, '--cfg-options', *given, *shlex.split(options, posix=False)], *told)
+    if recipe != FOLDER:
+        assert kept.read_text() == '{}', 'what an earlier run left is lost'
+
+
+# Commands that say no without a recipe being wrong.
+COMMANDS = [
+    (['train.py', 'classification/digits/resnet02.py'], ["did you mean 'classification/digits/resnet20.py'"]),
+    (['train.py', DIGITS, '--resume'], ['nothing to resume']),
+    (['train.py', DIGITS, '--dry-run', '0'], ['at least 1']),
+    (['test.py', DIGITS, 'none.pth'], ["no checkpoint 'none.pth'"]),
+    (['show_mix.py', DIGITS, '--policy', 'Mxup'], ["did you mean 'Mixup'"]),
+    (['show_mix.py', DIGITS, '--count', '0'], ['at least 1']),
+    (['show_mix.py', DIGITS, '--policy', 'OneOf'], ['OneOf', "'policies'"]),
+    (
+        ['train.py', DIGITS, '--cfg-options', 'model.backbone.depth'],
+        ['--cfg-options takes KEY=VALUE', "got 'model.backbone.depth'"],
+    ),
+    (['train.py', DIGITS, '--cfg-options', 'model.policy.sites=[a,(b]'], ['--cfg-options takes KEY=VALUE']),
+    (['train.py', DIGITS, '--seed', '-1'], ['Seed must be between']),
+    (['train.py', DIGITS, '--work-dir', '/dev/null/x'], ['/dev/null/x']),
+    (['train.py', str(TOOLS)], ['no config file']),
+    (['train.py', str(TOOLS / 'slurm_train.sh')], ['slurm_train.sh']),
+    (['print_config.py', 'digits'], ['no config file']),
+    (['verify_dataset.py', '--type', 'CIFAR11', '--root', '.'], ["did you mean 'CIFAR10'"]),
+]
+
+
+@pytest.mark.parametrize(('args', 'told'), COMMANDS, ids=[' '.join(args) for args, _ in COMMANDS])
+def test_command(args, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check(capsys, args, *told)
+
+
+def test_what_is_allowed(capsys, tmp_path, monkeypatch):
+    """Fewer classes than the head has, top-5 of two classes, and one batch larger than the data."""
+    monkeypatch.chdir(tmp_path)
+    folders(tmp_path / 'data')
+    given = [f'{part}_dataloader.dataset.root={tmp_path / "data"}' for part in ('train', 'val', 'test')]
+    given += [f'{part}_dataloader.dataset.subset=2' for part in ('train', 'val', 'test')]
+    given += ['model.head.num_classes=9', 'train_cfg.max_epochs=1', *SMALL.split()]
+    code, _, said = run(capsys, 'train.py', MEMORY, '--work-dir', 'run', '--cfg-options', *given)
+    assert code == 0, said
