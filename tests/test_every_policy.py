@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,14 +27,22 @@ class Case:
         options: the policy's arguments.
         label: 'area' where the label share must be the mask's mean, 'drawn' where it need not.
         moves: the policy resizes or moves its images, so a pixel of a partner comes from elsewhere in it.
+        moves_own: a pixel of the sample itself does too.
+        looks: the masks follow the images, so samples that share one lam differ in theirs.
         draws: a seed changes the result.
+        pairs: partners can be given.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
     label: str = 'area'
     moves: bool = False
+    moves_own: bool = False
+    looks: bool = False
     draws: bool = True
+    pairs: bool = True
 
+
+TEACHER = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 5))
 
 POLICIES: dict[str, list[Case]] = {
     'NoMix': [Case(draws=False)],
@@ -51,6 +60,32 @@ POLICIES: dict[str, list[Case]] = {
         Case({'share': 'batch', 'interpolation': 'bilinear'}, moves=True),
         Case({'alpha': 2, 'scope': (0.3, 0.9)}, moves=True),
     ],
+    'PuzzleMix': [
+        Case(moves=True, moves_own=True, looks=True),
+        Case({'share': 'batch', 't_size': -1}, moves=True, moves_own=True, looks=True),
+        Case({'block_nums': (4,), 'n_labels': 2, 'transport': False, 'batch_statistics': True}, looks=True),
+        Case({'clean_lam': 1.0}, moves=True, moves_own=True, looks=True),
+    ],
+    'CoMixup': [
+        Case(pairs=False),
+        Case({'part': 3, 'block_num': 2, 'sweeps': 2, 'clean_lam': 0.0, 'omega': 0.5}, pairs=False),
+    ],
+    'InterIntra': [Case(), Case({'intra': 'cut', 'inter': 'interpolate', 'intra_alpha': 0.2, 'inter_alpha': 2})],
+    'SuperMix': [
+        Case({'teacher': TEACHER, 'iterations': 4}, label='drawn'),
+        Case({'teacher': TEACHER, 'iterations': 4, 'sources': 3, 'sigma': 0.0}, label='drawn', pairs=False),
+    ],
+    'Views': [Case(draws=False)],
+    'AutoMix': [
+        Case(label='drawn', looks=True),
+        Case({'share': 'batch', 'heads': 'split', 'adjust_prob': 0.5}, label='drawn', looks=True),
+    ],
+    'AMix': [
+        Case(label='drawn', looks=True),
+        Case({'adjust_prob': 1.0}, looks=True),
+        Case({'share': 'batch', 'mixer': {'gamma': 0.5}}, label='drawn', looks=True),
+    ],
+    'SAMix': [Case(label='drawn', looks=True), Case({'share': 'batch'}, label='drawn', looks=True)],
     'OneOf': [Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]})],
 }
 
@@ -60,7 +95,18 @@ DEVICES = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
 
 
 def build(name: str, case: Case) -> MixPolicy:
-    return MIXUPS.build({'type': name, **case.options})
+    policy = MIXUPS.build({'type': name, **case.options})
+    policy.attach(small_network())
+    return policy
+
+
+def small_network() -> torch.nn.Module:
+    """What a learned policy copies."""
+    torch.manual_seed(0)
+    network = torch.nn.Module()
+    network.backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4)))
+    network.head = torch.nn.Linear(6, 5)
+    return network
 
 
 def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -70,9 +116,18 @@ def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = t
 def run(
     policy: MixPolicy, z: torch.Tensor, seed: int = 0, pairs: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, Mix]:
+    probe = Probe(z, torch.arange(len(z), device=z.device) % 5, model=classifier(z))
     torch.manual_seed(seed)
-    probe = Probe(z, torch.arange(len(z), device=z.device) % 5)
     return policy(z, probe, pairs)
+
+
+def classifier(z: torch.Tensor) -> torch.nn.Module:
+    """What a policy that asks for the model gets, in the dtype and on the device of the images."""
+    torch.manual_seed(0)
+    pool = torch.nn.AdaptiveAvgPool2d(4)
+    return torch.nn.Sequential(
+        pool, torch.nn.Flatten(), torch.nn.Linear(48, 8), torch.nn.GELU(), torch.nn.Linear(8, 5)
+    ).to(z)
 
 
 def pixel_shares(mix: Mix, z: torch.Tensor) -> torch.Tensor:
@@ -115,7 +170,11 @@ def check_pixels(mixed: torch.Tensor, mix: Mix, z: torch.Tensor, case: Case) -> 
     shares = pixel_shares(mix, z).expand(-1, -1, *z.shape[2:])
     wanted = (shares[:, :, None] * z.double()[mix.source]).sum(1)
     tolerance = 1e-5 if z.dtype in (torch.float32, torch.float64) else 0.02
-    if case.moves:
+    if case.moves_own:
+        # Where it came from is for the policy's own test to tell.
+        assert mixed.amin() >= z.amin() - tolerance
+        assert mixed.amax() <= z.amax() + tolerance
+    elif case.moves:
         still = (shares[:, :1] == 1).expand_as(wanted)
         assert torch.equal(mixed[still], z[: len(mixed)][still])
     else:
@@ -185,7 +244,8 @@ def no_sync(monkeypatch):
 
 def check_no_sync(policy: MixPolicy, monkeypatch) -> None:
     z = draw_batch(6)
-    probe = Probe(z, torch.arange(6) % 3, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25))
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
+    probe = Probe(z, torch.arange(6) % 3, mean=mean, std=std, model=classifier(z))
     child, _ = policy.pick()  # which child and which site is drawn on the host, before
     with no_sync(monkeypatch):
         child(z, probe)
@@ -229,7 +289,9 @@ def test_contract_for_channels_last(name, case):
 
 @every_case
 def test_contract_for_given_pairs_over_a_longer_pool(name, case):
-    check_contract(build(name, case), draw_batch(9), case, pairs=torch.tensor([8, 5, 5, 0]))
+    refused = contextlib.nullcontext() if case.pairs else pytest.raises(InputError, match='pairs')
+    with refused:
+        check_contract(build(name, case), draw_batch(9), case, pairs=torch.tensor([8, 5, 5, 0]))
 
 
 @every_case
@@ -272,6 +334,11 @@ def test_a_batch_share_is_one_for_all_samples_and_a_sample_share_is_not(name, ca
         assert 'share' not in case.options
         return
     _, mix = run(policy, draw_batch(16))
+    if case.looks:
+        assert not bool((mix.mask == mix.mask[:1]).all())
+        lam = policy.draw_lam(16, mix.lam.device)
+        assert bool((lam == lam[0]).all()) == (policy.share == 'batch')
+        return
     one_share = bool((mix.lam == mix.lam[0]).all())
     assert one_share == (policy.share == 'batch')
     if mix.mask is not None:
