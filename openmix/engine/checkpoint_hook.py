@@ -12,7 +12,6 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in
-from openmix.engine.results import lower_is_better
 from openmix.engine.stopping import StopRequest, command_to_resume
 from openmix.errors import InputError, Stopped, nearest
 from openmix.files import remove_partial, write_text

@@ -14,21 +14,15 @@ from mmengine.hooks import Hook
 
 from openmix.engine.environment import commit, environment
 from openmix.files import write_text
+from openmix.metrics import lower_is_better
 from openmix.registry import HOOKS
-
-_LOWER_IS_BETTER = ('loss', 'nll', 'error')
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric, such as 'accuracy/top1' or 'accuracy/nll', counts losses or errors."""
-    return metric.rpartition('/')[2].endswith(_LOWER_IS_BETTER)
 
 
 def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
     """One metric's history read the ways tables ask for.
 
     Args:
-        name: of the metric; the best of a loss, nll or error is the lowest.
+        name: of the metric; the best of a loss, nll, error or time is the lowest.
         values: one an epoch, oldest first, not empty.
 
     Returns:

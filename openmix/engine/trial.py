@@ -68,7 +68,7 @@ def _line(cfg: Config, place: str, text: str) -> str:
     """An error line with its place in front and what set it behind."""
     node: Any = cfg
     for part in place.split('.') if place else ():
-        node = node[int(part)] if part.isdigit() else node.get(part)
+        node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
     named = [key for key in node if f': {key}' in text] if isinstance(node, dict) else []
     source = origin(cfg, '.'.join([place, *named[:1]])) if place else ''
     where = f'{place}: ' if place and not text.startswith(place) else ''
@@ -174,7 +174,9 @@ def _check_measured(cfg: Config, wanted: Sequence[str]) -> None:
         return
     names = [name for metric in metrics for name in metric.names]
     for name in wanted:
-        if name not in (*names, 'auto'):
+        # 'accuracy/<network>/top1' is measured where 'accuracy/top1' is and the model has that network.
+        first, *_, last = name.split('/') if name.count('/') > 1 else (name, '')
+        if name not in (*names, 'auto') and f'{first}/{last}' not in names:
             raise InputError(f"nothing measures '{name}'; {nearest(name, names)}")
 
 
@@ -183,7 +185,7 @@ def _try_logs(cfg: Config) -> None:
         processor = mm.LOG_PROCESSORS.build({'type': 'LogProcessor', **(cfg.get('log_processor') or {})})
         for custom in getattr(processor, 'custom_cfg', []):
             asked = {key: value for key, value in custom.items() if key not in ('data_src', 'log_name', 'window_size')}
-            HistoryBuffer([1.0], [1]).statistics(**asked)
+            HistoryBuffer([1.0], [1]).statistics(asked.pop('method_name', None), **asked)
     visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
     for i, backend in enumerate(visualizer.pop('vis_backends', None) or []):
         with building(cfg, f'visualizer.vis_backends.{i}', backend.get('type')):
@@ -262,7 +264,7 @@ def _try_model(cfg: Config) -> None:
             _line(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
         )
     shape = _served(cfg)
-    if shape is None or not all(hasattr(model, part) for part in ('backbone', 'head', 'policy', 'data_preprocessor')):
+    if shape is None or not all(hasattr(model, part) for part in ('probe', 'sites', 'head')):
         return
     n = min(cfg.train_dataloader.get('batch_size', 1), 2)
     batch = {

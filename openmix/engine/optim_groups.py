@@ -1,0 +1,149 @@
+"""One optimiser whose parts of the model have rates, decay, clipping and schedules of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler import CosineAnnealingLR
+from torch import nn
+from torch.optim import Optimizer
+
+from openmix.errors import InputError, check_number, nearest
+from openmix.registry import CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
+
+# What a part may set beside the optimiser's own options.
+_OF_PART = ('lr_end', 'clip_grad')
+_REST = ''
+
+
+@CONSTRUCTORS.register_module()
+class PartConstructor:
+    """Builds an optimiser with one or two groups for each part of the model, and one or two for the rest.
+
+    A part is a prefix of parameter names, 'policy.mixer'; the longest that fits counts. Its options
+    replace the optimiser's. Frozen parameters are left out. The rest comes first.
+
+    Args:
+        optim_wrapper_cfg: registry dict of the wrapper, with `optimizer`. Its `clip_grad` clips the
+            rest and every part that has none of its own, each by its own norm.
+        paramwise_cfg: `parts`, by prefix: options of the optimiser's groups (`lr`, `weight_decay`,
+            `momentum`, ...), `lr_end` (see `PartCosineAnnealingLR`), `clip_grad` (None: not
+            clipped). `decay_vectors`: False spares biases, norms and all that has fewer than two
+            dimensions from weight decay, and what the backbone's `no_weight_decay()` names.
+
+    Raises:
+        InputError: an unknown option, or a part that no trainable parameter belongs to.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        self.wrapper = dict(optim_wrapper_cfg)
+        self.optimizer = dict(self.wrapper.pop('optimizer'))
+        self.clip_grad = self.wrapper.pop('clip_grad', None)
+        options = dict(paramwise_cfg or {})
+        self.parts: dict[str, dict] = {prefix: dict(part) for prefix, part in options.pop('parts', {}).items()}
+        self.decay_vectors = options.pop('decay_vectors', True)
+        for key in options:
+            raise InputError(f"paramwise_cfg has no '{key}'; {nearest(str(key), ['parts', 'decay_vectors'])}")
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        groups = self.groups(cast(nn.Module, model.module) if is_model_wrapper(model) else model)
+        optimizer = OPTIMIZERS.build({**self.optimizer, 'params': groups})
+        self._check_options(optimizer)
+        if any(group['clip_grad'] for group in optimizer.param_groups):
+            optimizer.register_step_pre_hook(clip_parts)
+        return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.wrapper, 'optimizer': optimizer})
+
+    def groups(self, model: nn.Module) -> list[dict]:
+        """Parameter groups, tagged with their part ('' is the rest).
+
+        Raises:
+            InputError: a part has no trainable parameter.
+        """
+        spared = _spared(model)
+        found: dict[tuple[str, bool], list[nn.Parameter]] = {}
+        names = []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                names.append(name)
+                part = max((p for p in self.parts if f'{name}.'.startswith(f'{p}.')), key=len, default=_REST)
+                decays = self.decay_vectors or (parameter.dim() >= 2 and name not in spared)
+                found.setdefault((part, decays), []).append(parameter)
+        for part in self.parts:
+            if part not in {key for key, _ in found}:
+                known = {name[:i] for name in names for i, letter in enumerate(name) if letter == '.'}
+                level = {prefix for prefix in known if prefix.count('.') == part.count('.')}
+                raise InputError(
+                    f"paramwise_cfg: no trainable parameter is in the part '{part}'; {nearest(part, level)}"
+                )
+        return [self._group(part, decays, found[part, decays]) for part, decays in sorted(found, key=self._order)]
+
+    def _order(self, key: tuple[str, bool]) -> tuple[int, bool]:
+        part, decays = key
+        return (-1 if part == _REST else list(self.parts).index(part)), not decays
+
+    def _group(self, part: str, decays: bool, params: list[nn.Parameter]) -> dict:
+        options = dict(self.parts.get(part, {}))
+        lr = options.get('lr', self.optimizer.get('lr'))
+        clip_grad = options.pop('clip_grad', self.clip_grad)
+        # Plain types: groups are saved in checkpoints.
+        group: dict[str, Any] = {'params': params, 'part': part, 'clip_grad': dict(clip_grad) if clip_grad else None}
+        if 'lr_end' in options:
+            end = options.pop('lr_end')
+            check_number(f"paramwise_cfg: lr_end of '{part}'", end, 0.0)
+            check_number(f"paramwise_cfg: lr of '{part}', which has an lr_end,", lr, 0.0, above=True)
+            # As a share: a learning rate that is scaled to the batch scales its end too.
+            group['end_share'] = end / lr
+        return group | options | ({} if decays else {'weight_decay': 0.0})
+
+    def _check_options(self, optimizer: Optimizer) -> None:
+        for part, options in self.parts.items():
+            known = {*optimizer.defaults, *_OF_PART}
+            for key in options:
+                if key not in known:
+                    name = type(optimizer).__name__
+                    raise InputError(f"paramwise_cfg: {name} has no '{key}' for '{part}'; {nearest(str(key), known)}")
+
+
+def _spared(model: nn.Module) -> set[str]:
+    """Names of the parameters that a backbone wants without weight decay."""
+    backbone = getattr(model, 'backbone', None)
+    ask = getattr(backbone, 'no_weight_decay', None)
+    return {f'backbone.{name}' for name in ask()} if callable(ask) else set()
+
+
+def clip_parts(optimizer: Optimizer, args: Any = None, kwargs: Any = None) -> None:
+    """Clip the gradients of every part by its own norm (or value); a pre-step hook, behind any unscaling."""
+    parts: dict[str, tuple[dict, list[nn.Parameter]]] = {}
+    for group in optimizer.param_groups:
+        if group['clip_grad']:
+            parts.setdefault(group['part'], (group['clip_grad'], []))[1].extend(group['params'])
+    for clip_grad, params in parts.values():
+        options = dict(clip_grad)
+        by_value = options.pop('type', 'norm') == 'value'
+        (nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_)(params, **options)
+
+
+@PARAM_SCHEDULERS.register_module()
+class PartCosineAnnealingLR(CosineAnnealingLR):
+    """`CosineAnnealingLR` that ends at the `lr_end` of a part where there is one, at `eta_min` elsewhere."""
+
+    def _get_value(self) -> list[float]:
+        if self.last_step == 0:
+            return [group[self.param_name] for group in self.optimizer.param_groups]
+        if self.last_step > self.T_max:
+            raise InputError(
+                f'PartCosineAnnealingLR ran past its {self.T_max} steps; set end to the length of training'
+            )
+        before, now = (1 + math.cos(math.pi * step / self.T_max) for step in (self.last_step - 1, self.last_step))
+        pairs = zip(self.base_values, self.optimizer.param_groups)
+        ends = [(self._end(base, group), group[self.param_name]) for base, group in pairs]
+        return [now / before * (value - end) + end for end, value in ends]
+
+    def _end(self, base: float, group: Mapping[str, Any]) -> float:
+        if 'end_share' in group:
+            return base * group['end_share']
+        return self.eta_min if self.eta_min_ratio is None else base * self.eta_min_ratio

@@ -1,0 +1,97 @@
+"""Feature maps from the middle of a backbone, without running the rest of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from openmix.errors import InputError, nearest
+
+
+class _ReachedError(Exception):
+    """Carries a site's output out of the backbone."""
+
+    def __init__(self, output: Tensor) -> None:
+        self.output = output
+
+
+@torch.compiler.disable
+def output_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
+    """What the module `site` puts out for the batch `x`; nothing behind it runs.
+
+    Raises:
+        InputError: the forward pass does not reach the site.
+    """
+
+    def stop(module: nn.Module, args: tuple, output: Tensor) -> None:
+        raise _ReachedError(output)
+
+    handle = backbone.get_submodule(site).register_forward_hook(stop)
+    try:
+        backbone(x)
+    except _ReachedError as reached:
+        return reached.output
+    finally:
+        handle.remove()
+    raise InputError(f"site '{site}' was not reached in the forward pass; choose a module that runs")
+
+
+class FeatureSite:
+    """A module of a backbone whose output is read as feature maps.
+
+    Maps may come as (N, C, h, w), as (N, h, w, C) or as tokens (N, L, C), of which leading class
+    tokens are dropped. Which it is, and C, is found by a forward pass on the meta device.
+
+    Args:
+        backbone: the module whose submodules are named.
+        name: the site.
+
+    Attributes:
+        channels: C.
+
+    Raises:
+        InputError: the backbone has no such module, or its output is none of these.
+    """
+
+    def __init__(self, backbone: nn.Module, name: str) -> None:
+        owner = type(backbone).__name__
+        modules = [module for module, _ in backbone.named_modules() if module]
+        if name not in modules:
+            level = [module for module in modules if module.count('.') == name.count('.')]
+            raise InputError(f"{owner} has no site '{name}' to read features at; {nearest(name, level or modules)}")
+        self.name = name
+        twin = copy.deepcopy(backbone).to('meta').eval()
+        with torch.no_grad():
+            seen = output_at(twin, name, torch.empty(2, 3, *_image_size(backbone), device='meta'))
+        shape = tuple(seen.shape) if isinstance(seen, Tensor) else ()
+        if len(shape) == 4 and shape[2] == shape[3]:
+            self.layout, self.channels = 'channels first', shape[1]
+        elif len(shape) == 4 and shape[1] == shape[2]:
+            self.layout, self.channels = 'channels last', shape[3]
+        elif len(shape) == 3:
+            self.layout, self.channels = 'tokens', shape[2]
+            self.leading = getattr(backbone, 'num_prefix_tokens', shape[1] - math.isqrt(shape[1]) ** 2)
+        else:
+            raise InputError(f"{owner}: site '{name}' puts out {shape or type(seen).__name__}, not feature maps")
+
+    def __call__(self, backbone: nn.Module, x: Tensor) -> Tensor:
+        """(N, C, h, w) features of the images `x` (N, 3, H, W)."""
+        z = output_at(backbone, self.name, x)
+        if self.layout == 'channels first':
+            return z
+        if self.layout == 'channels last':
+            return z.permute(0, 3, 1, 2)
+        z = z[:, self.leading :]
+        height = round(math.sqrt(z.shape[1] * x.shape[2] / x.shape[3]))
+        return z.transpose(1, 2).unflatten(2, (height, -1))
+
+
+def _image_size(backbone: nn.Module) -> tuple[int, int]:
+    """What a backbone of fixed image size says of it; the others take any."""
+    size: Any = getattr(getattr(backbone, 'patch_embed', None), 'img_size', None)
+    size = size or getattr(backbone, 'image_size', 224)
+    return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,0 +1,182 @@
+"""The Mix Block, which draws a mask from the features of two images, and the losses of its masks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openmix.errors import check_choice, check_number
+from openmix.registry import MODELS
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'elu': nn.ELU}
+
+
+@MODELS.register_module()
+class MixBlock(nn.Module):
+    """From the features of two images and lam to the mask of the first (Automatic Mixup, 3.2).
+
+    The content of the sample, one number a place, is averaged with attention weights and squashed:
+    s_i = U(sigmoid(P C(z_i))), P = softmax(q k^T / sqrt(D)). The defaults are the Mix Block of
+    AutoMix; adaptive lam, non-linear content, self-attention and bilinear upsampling make it the
+    Mix Block+ (Eq. 5). From the matrix products on everything is float32, under autocast too.
+
+    Cross-attention asks with the partner's features for places of the sample, whose content is then
+    averaged; self-attention asks with both for both.
+
+    Args:
+        in_channels: C of the features.
+        lam_encoding: 'concat' appends lam (to the partner 1 - lam) as a channel; 'adaptive' scales
+            z by 1 + gamma lam; 'none'.
+        gamma: 'learned', in [0, 1] and 0 at first, or a number to fix it (1 in the released code).
+        lam_rescale: k >= 0 of the released code's curve through 0, 1/2 and 1, which lam follows
+            before it is encoded: (4/3 lam^3 - 2 lam^2 + (k + 1) lam) / (k + 1/3). None: lam as it is.
+        content: 'linear', a 1x1 convolution to one channel, or 'nonlinear', two with batch norm and
+            activation between them and dropout behind.
+        activation: 'relu', or 'elu' as in the released code.
+        dropout: of the non-linear content.
+        attention: 'cross', or 'self' over the concatenated features of both.
+        projection: 'shared' projects queries and keys alike, as in print; 'split' does not.
+        upsampling: 'nearest', 'bilinear', or 'bilinear_logits', which squashes last as the released
+            code does.
+
+    *Differs from the paper*: the print multiplies the content of sample i by a softmax over places of
+    j. Here queries are the partner's and keys are the sample's, so weights and content share places;
+    the released code is this with the roles of the two images exchanged.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        lam_encoding: str = 'concat',
+        gamma: str | float = 'learned',
+        lam_rescale: float | None = None,
+        content: str = 'linear',
+        activation: str = 'relu',
+        dropout: float = 0.1,
+        attention: str = 'cross',
+        projection: str = 'shared',
+        upsampling: str = 'nearest',
+    ) -> None:
+        super().__init__()
+        check_choice('MixBlock: lam_encoding', lam_encoding, ['concat', 'adaptive', 'none'])
+        check_choice('MixBlock: content', content, ['linear', 'nonlinear'])
+        check_choice('MixBlock: activation', activation, _ACTIVATIONS)
+        check_choice('MixBlock: attention', attention, ['cross', 'self'])
+        check_choice('MixBlock: projection', projection, ['shared', 'split'])
+        check_choice('MixBlock: upsampling', upsampling, ['nearest', 'bilinear', 'bilinear_logits'])
+        check_number('MixBlock: dropout', dropout, 0.0, 1.0, below=True)
+        if lam_rescale is not None:
+            check_number('MixBlock: lam_rescale', lam_rescale, 0.0)
+        if gamma != 'learned':
+            check_number("MixBlock: gamma, unless 'learned',", gamma, 0.0, 1.0)
+        self.lam_encoding, self.lam_rescale = lam_encoding, lam_rescale
+        self.attention, self.upsampling = attention, upsampling
+        self.gamma: nn.Parameter | float = 0.0
+        if lam_encoding == 'adaptive':
+            self.gamma = nn.Parameter(torch.zeros(())) if gamma == 'learned' else float(gamma)
+        channels = in_channels + (lam_encoding == 'concat')
+        inner = max(1, in_channels // 2)
+        asked = 2 * channels if attention == 'self' else channels
+        self.key = nn.Conv2d(asked, inner, 1)
+        self.query = nn.Conv2d(asked, inner, 1) if projection == 'split' else None
+        self.content: nn.Module = nn.Conv2d(channels, 1, 1)
+        if content == 'nonlinear':
+            self.content = nn.Sequential(
+                nn.Conv2d(channels, inner, 1, bias=False),
+                nn.BatchNorm2d(inner),
+                _ACTIVATIONS[activation](),
+                nn.Conv2d(inner, 1, 1, bias=False),
+                nn.Dropout(dropout),
+            )
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, std=0.01)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+
+    def forward(self, own: Tensor, other: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, 1, *size) float32 mask in [0, 1], the share of the samples themselves.
+
+        Args:
+            own: (N, C, h, w) features of the samples.
+            other: (N, C, h, w) features of their partners.
+            lam: (N,) share of the samples.
+            size: height and width of the mask.
+        """
+        content, weights = self.parts(own, other, lam)
+        with torch.autocast(own.device.type, enabled=False):
+            logits = (weights @ content.flatten(1)[:, :, None]).view_as(content)
+            if self.upsampling == 'bilinear_logits':
+                return F.interpolate(logits, size, mode='bilinear').sigmoid()
+            return F.interpolate(logits.sigmoid(), size, mode=self.upsampling)
+
+    def parts(self, own: Tensor, other: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        """What a mask is made of, in float32.
+
+        Returns:
+            (N, 1, h, w) content C(z_i), and (N, h w, h w) attention P, whose rows sum to 1.
+        """
+        own, other = self._encode(own, lam), self._encode(other, 1 - lam)
+        content = self.content(own)
+        if self.attention == 'self':
+            own = other = torch.cat([own, other], 1)
+        key = self.key(own).flatten(2)
+        query = (self.key if self.query is None else self.query)(other).flatten(2)
+        with torch.autocast(own.device.type, enabled=False):
+            scores = query.float().transpose(1, 2) @ key.float() / key.shape[1] ** 0.5
+            return content.float(), scores.softmax(2)
+
+    def _encode(self, z: Tensor, lam: Tensor) -> Tensor:
+        if self.lam_encoding == 'none':
+            return z
+        lam = lam.to(z.dtype).view(-1, 1, 1, 1)
+        if self.lam_rescale is not None:
+            k = self.lam_rescale
+            lam = (4 / 3 * lam**3 - 2 * lam**2 + (k + 1) * lam) / (k + 1 / 3)
+        if self.lam_encoding == 'concat':
+            return torch.cat([z, lam.expand(-1, 1, *z.shape[2:])], 1)
+        return z * (1 + self.gamma * lam)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Put gamma back into [0, 1] after a step; a clamp in the graph would stay dead at its bound."""
+        if isinstance(self.gamma, Tensor):
+            self.gamma.clamp_(0, 1)
+
+
+def mask_loss(mask: Tensor, lam: Tensor, margin: float = 0.1, mean: float = 1.0, variance: float = 0.0) -> Tensor:
+    """mean * max(|lam - mu| - margin, 0) - variance * Var, averaged over the batch (Automatic Mixup, 3.2).
+
+    Args:
+        mask: (N, 1, H, W) in [0, 1]; mu and Var are each mask's own.
+        lam: (N,).
+        margin: how far the mean may be from lam for nothing.
+        mean, variance: weights.
+
+    *Differs from the paper*: it prints + Var, which as a loss would flatten the masks that it is
+    meant to sharpen.
+    """
+    distance = ((lam - mask.mean((1, 2, 3))).abs() - margin).clamp_min(0)
+    return (mean * distance - variance * mask.var((1, 2, 3), unbiased=False)).mean()
+
+
+def adjust_mask(mask: Tensor, lam: Tensor) -> Tensor:
+    """Masks whose mean is lam: the side with too much of the image is scaled down (Automatic Mixup, 3.2).
+
+    Args:
+        mask: (N, 1, H, W) in [0, 1].
+        lam: (N,) in [0, 1].
+
+    *Differs from the paper*: the print scales the sample's mask up where its mean is below lam, past
+    1; scaling the partner's down gives the same mean and stays in [0, 1].
+    """
+    lam = lam.view(-1, 1, 1, 1).to(mask.dtype)
+    mean = mask.mean((1, 2, 3), keepdim=True)
+    tiny = torch.finfo(mask.dtype).tiny
+    less = mask * (lam / mean.clamp_min(tiny))
+    more = 1 - (1 - mask) * ((1 - lam) / (1 - mean).clamp_min(tiny))
+    return torch.where(mean > lam, less, more).clamp(0, 1)
