@@ -29,15 +29,15 @@ METRICS = _child('metric', mm.METRICS, 'openmix.evaluation')
 HOOKS = _child('hook', mm.HOOKS, 'openmix.engine')
 LOOPS = _child('loop', mm.LOOPS, 'openmix.engine')
 OPTIM_WRAPPERS = _child('optimizer wrapper', mm.OPTIM_WRAPPERS, 'openmix.engine')
+OPTIMIZERS = _child('optimizer', mm.OPTIMIZERS, 'openmix.engine')
+CONSTRUCTORS = _child('optimizer constructor', mm.OPTIM_WRAPPER_CONSTRUCTORS, 'openmix.engine')
+PARAM_SCHEDULERS = _child('parameter scheduler', mm.PARAM_SCHEDULERS, 'openmix.engine')
 
 # mmengine warns on every build in a scope that has no child registry; these have nothing of ours yet.
 for _root in (
     mm.EVALUATOR,
     mm.LOG_PROCESSORS,
     mm.MODEL_WRAPPERS,
-    mm.OPTIM_WRAPPER_CONSTRUCTORS,
-    mm.OPTIMIZERS,
-    mm.PARAM_SCHEDULERS,
     mm.RUNNERS,
     mm.TASK_UTILS,
     mm.VISBACKENDS,
@@ -64,6 +64,17 @@ def _bind_loss(cfg: dict, registry: Registry) -> Any:
 LOSSES = Registry('loss', scope='openmix', locations=['openmix.losses'], build_func=_bind_loss)
 
 
+def known_to(of: Registry) -> set[str]:
+    """Every name that a registry or its parents hold."""
+    known: set[str] = set()
+    level: Registry | None = of
+    while level is not None:
+        level.import_from_location()
+        known |= level.module_dict.keys()
+        level = level.parent
+    return known
+
+
 def find(registry: Registry, name: Any) -> Any:
     """The registered object of that name; a class or function stands for itself.
 
@@ -72,13 +83,10 @@ def find(registry: Registry, name: Any) -> Any:
     """
     if callable(name):
         return name
-    found = registry.get(name) if isinstance(name, str) else None
+    try:
+        found = registry.get(name) if isinstance(name, str) and name else None
+    except (RuntimeError, ImportError, ValueError):  # a dotted path to code that is not there
+        found = None
     if found is None:
-        known: set[str] = set()
-        level: Registry | None = registry
-        while level is not None:
-            level.import_from_location()
-            known |= level.module_dict.keys()
-            level = level.parent
-        raise InputError(f"unknown {registry.name} '{name}'; {nearest(str(name), known)}")
+        raise InputError(f"unknown {registry.name} '{name}'; {nearest(str(name), known_to(registry))}")
     return found

@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
-from openmix.config import load_config
+from openmix.config import DictAction, load_config
 from openmix.data.image_folder import ImageFolder, list_classes
 from openmix.data.verify import describe, splits_of
 from openmix.errors import InputError
@@ -47,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--type', help='a registered data set instead of a recipe, such as CIFAR10')
     parser.add_argument('--root', help='its folder')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
-    args = parser.parse_args(argv)
-    if (args.config is None) == (args.type is None):
-        parser.error('give either a recipe or --type')
     try:
+        args = parser.parse_args(argv)
+        if (args.config is None) == (args.type is None):
+            parser.error('give either a recipe or --type')
         if args.type:
             splits = named_splits(args.type, args.root)
         else:

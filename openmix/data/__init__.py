@@ -16,6 +16,7 @@ from openmix.data import (
     stanford_cars,
     stl10,
     tiny_imagenet,
+    views,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     'stanford_cars',
     'stl10',
     'tiny_imagenet',
+    'views',
 ]

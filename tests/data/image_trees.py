@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 
 def save_image(path: Path, height: int = 64, width: int = 64, seed: int = 0, mode: str = 'RGB') -> np.ndarray:
@@ -31,3 +32,82 @@ def write_cifar(root: Path, reader, per_file: int = 20) -> np.ndarray:
         images.append(data.reshape(-1, 3, 32, 32))
     (folder / reader.meta['filename']).write_bytes(pickle.dumps({reader.meta['key']: [str(i) for i in range(classes)]}))
     return np.concatenate(images[:-1])
+
+
+def write_imagenet(root: Path, wnids: list[str], train: int = 4, val: int = 2) -> None:
+    """ImageNet's class folders, images of 48 x 64; the first one of all is grey, the second CMYK."""
+    for c, wnid in enumerate(wnids):
+        for i in range(train):
+            mode = ('L', 'CMYK')[i] if c == 0 and i < 2 else 'RGB'
+            save_image(root / 'train' / wnid / f'{wnid}_{i}.JPEG', 48, 64, 10 * c + i, mode)
+        for i in range(val):
+            save_image(
+                root / 'val' / wnid / f'ILSVRC2012_val_{i * len(wnids) + c + 1:08d}.JPEG', 48, 64, 100 + 10 * c + i
+            )
+
+
+def write_cub200(root: Path, classes: int = 3, train: int = 4, test: int = 2) -> None:
+    """The folder CUB_200_2011: images of 40 x 56, training and test images of a class in turns."""
+    folder = root / 'CUB_200_2011'
+    names = [f'{c + 1:03d}.Kind_{c + 1}' for c in range(classes)]
+    images, labels, halves = [], [], []
+    for c, name in enumerate(names):
+        for i in range(train + test):
+            number = len(images) + 1
+            save_image(folder / 'images' / name / f'bird_{i}.jpg', 40, 56, 10 * c + i)
+            images.append(f'{number} {name}/bird_{i}.jpg')
+            labels.append(f'{number} {c + 1}')
+            halves.append(f'{number} {int(not (i % 2 and i // 2 < test))}')
+    lists = {'images': images, 'image_class_labels': labels, 'train_test_split': halves}
+    lists['classes'] = [f'{c + 1} {name}' for c, name in enumerate(names)]
+    for file, lines in lists.items():
+        (folder / f'{file}.txt').write_text('\n'.join(lines) + '\n')
+
+
+def write_aircraft(root: Path, train: int = 2, val: int = 2, test: int = 2) -> None:
+    """The folder fgvc-aircraft-2013b with three variants, not in the order of their names."""
+    folder = root / 'fgvc-aircraft-2013b' / 'data'
+    variants = ['707-320', 'A300B4', '727-200 X']
+    lines: dict[str, list[str]] = {'train': [], 'val': [], 'test': []}
+    number = 1000000
+    for variant in variants:
+        for split, count in (('train', train), ('val', val), ('test', test)):
+            for _ in range(count):
+                number += 1
+                save_image(folder / 'images' / f'{number}.jpg', 60, 70, number)
+                lines[split].append(f'{number} {variant}')
+    lines['trainval'] = lines['train'] + lines['val']
+    for split, text in lines.items():
+        (folder / f'images_variant_{split}.txt').write_text('\n'.join(text) + '\n')
+    (folder / 'variants.txt').write_text('\n'.join(variants) + '\n')
+
+
+def write_cars(root: Path, train: int = 4, test: int = 2) -> None:
+    """The folder stanford_cars with three classes."""
+    folder = root / 'stanford_cars'
+    names = ['AM General Hummer SUV 2000', 'Acura RL Sedan 2012', 'Acura TL Sedan 2012']
+    kind = [('bbox_x1', 'i4'), ('class', 'i4'), ('fname', object)]
+    (folder / 'devkit').mkdir(parents=True)
+    savemat(folder / 'devkit' / 'cars_meta.mat', {'class_names': np.array(names, object)})
+    for split, file, count in (
+        ('cars_train', 'devkit/cars_train_annos.mat', train),
+        ('cars_test', 'cars_test_annos_withlabels.mat', test),
+    ):
+        rows = [(1, 1 + i % 3, f'{i + 1:05d}.jpg') for i in range(3 * count)]
+        for i, (_, _, name) in enumerate(rows):
+            save_image(folder / split / name, 44, 50, i)
+        savemat(folder / file, {'annotations': np.array(rows, kind)})
+
+
+def write_stl10(root: Path, train: int = 20, test: int = 30) -> np.ndarray:
+    """The folder stl10_binary without the unlabelled images; returns all training images (N, 3, 96, 96)."""
+    folder = root / 'stl10_binary'
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    halves = []
+    for split, count in (('train', train), ('test', test)):
+        pixels = rng.integers(0, 256, (count, 3, 96, 96), np.uint8)
+        pixels.transpose(0, 1, 3, 2).tofile(folder / f'{split}_X.bin')  # the files hold columns first
+        (np.arange(count) % 10 + 1).astype(np.uint8).tofile(folder / f'{split}_y.bin')
+        halves.append(pixels)
+    return halves[0]

@@ -12,6 +12,8 @@ from openmix.registry import DATASETS
 FOLDER = configs_dir() / '_base_' / 'datasets'
 # (config, number of classes, size), as the data sets' publishers state them
 KNOWN = [('digits', 10, 16), ('cifar10', 10, 32), ('cifar100', 100, 32), ('tiny_imagenet', 200, 64)]
+KNOWN += [('stl10', 10, 96), ('cub200', 200, 224), ('fgvc_aircraft', 100, 224), ('stanford_cars', 196, 224)]
+KNOWN += [(name, 1000, 224) for name in ('imagenet', 'imagenet_deit', 'imagenet_rsb_a3')]
 
 
 def load(name):
@@ -32,7 +34,7 @@ def test_loaders_are_complete(name):
         cls = DATASETS.get(settings.dataset.type)
         inspect.signature(cls).bind(**{k: v for k, v in settings.dataset.items() if k != 'type'})
         assert settings.dataset.split in split
-        assert settings.sampler.shuffle is shuffle
+        assert settings.sampler.get('shuffle', True) is shuffle
         assert settings.get('persistent_workers', False) == (settings.num_workers > 0)
     assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator == cfg.val_evaluator == dict(type='Accuracy', topk=(1, 5))

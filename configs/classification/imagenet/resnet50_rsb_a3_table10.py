@@ -1,0 +1,32 @@
+"""ResNet-50 on ImageNet-1k with RSB training at 224 px, as Decoupled Mixup prints it in Table 10.
+
+No number of the paper fits it: see `resnet50_rsb_a3.py`.
+Command: python tools/train.py classification/imagenet/resnet50_rsb_a3_table10.py
+"""
+
+_base_ = [
+    '../../_base_/datasets/imagenet_rsb_a3.py',
+    '../../_base_/schedules/lamb_cosine_warmup.py',
+    '../../_base_/runtime.py',
+]
+
+model = dict(
+    type='MixClassifier',
+    backbone=dict(type='TimmBackbone', name='resnet50', drop_path_rate=0.05),
+    head=dict(type='LinearHead', loss=dict(type='mix_bce')),
+    policy=dict(
+        type='OneOf',
+        policies=[dict(type='Mixup', alpha=0.1), dict(type='CutMix', alpha=1.0)],
+        probs=[0.5, 0.5],
+    ),
+)
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='torchvision/RandomResizedCrop', size=224, interpolation='bicubic'),
+            dict(type='torchvision/RandomHorizontalFlip'),
+            dict(type='RandAugment', magnitude=6, std=0.5),
+        ]
+    ),
+    sampler=dict(_delete_=True, type='RepeatedAugSampler', repeats=3),
+)

@@ -1,0 +1,17 @@
+"""ResNet-50 (7x7 stem) on the 5,000 labelled images of STL-10, for Automatic Mixup, Table 1 (supervised columns).
+
+The table has no number for it, and the paper no supervised recipe for this data set: learning rate, decay and epochs
+are those of its other small sets.
+Command: python tools/train.py classification/stl10/resnet50.py
+"""
+
+_base_ = ['../../_base_/datasets/stl10.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+
+model = dict(
+    type='MixClassifier',
+    backbone=dict(type='TorchvisionBackbone', name='resnet50'),
+    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
+    policy=dict(type='NoMix'),
+)
+optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
+train_cfg = dict(max_epochs=400)

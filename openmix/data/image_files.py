@@ -1,0 +1,197 @@
+"""Labelled image files, each read when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from openmix.data.base import ImageDataset
+from openmix.data.decode import as_array, fit, read_image, unreadable
+from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
+from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, seed_generators
+from openmix.data.splits import choose_rows, source_split
+from openmix.errors import InputError
+
+
+def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
+    """Raise an `InputError` unless all files that a data set lists are there.
+
+    Args:
+        name: of the data set.
+        paths: the files.
+        remedy: what to do, the end of the line.
+    """
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+        raise InputError(f'{name}: {missing[0]}{more} of {len(paths)} images missing; {remedy}')
+
+
+class ImageFiles(ImageDataset):
+    """Images that are read in the loader's workers and go through a pipeline there.
+
+    The pipeline's random draws are a function of (seed, epoch, sample), so the number of workers
+    does not matter.
+
+    Args:
+        facts: what the data set is.
+        paths: the files of an official half.
+        labels: (M,) int64.
+        split: 'train' or 'val' to divide the half by `val_fraction`, see `choose_rows`; else all of it.
+        pipeline: transforms of one image that leave it uint8, see `build_pipeline`; None: the shorter
+            side is resized to the data set's size and the centre cut out.
+        val_fraction: share of each class held out of the training images.
+        split_seed: draws the held-out images and the subset.
+        subset: take only that many images, balanced over the classes.
+        skip_corrupt: leave unreadable images out of their batch instead of stopping.
+
+    Raises:
+        InputError: a number is out of range, or the pipeline is wrong.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        paths: Sequence[str | Path],
+        labels: Tensor,
+        split: str = '',
+        pipeline: Sequence[dict] | None = None,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        subset: int | None = None,
+        skip_corrupt: bool = False,
+    ) -> None:
+        self.rows = choose_rows(labels, split, val_fraction, split_seed, subset)
+        super().__init__(facts, labels[self.rows])
+        # One array: a million Python objects would be copied into every worker, page by page.
+        self.files = np.array([os.fsencode(paths[i]) for i in self.rows.tolist()])
+        self.pipeline = build_pipeline(pipeline) if pipeline else []
+        self.skip_corrupt = skip_corrupt
+        # Seed and epoch, shared: workers that outlive an epoch must see the next one.
+        self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    @classmethod
+    def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> tuple[int, int] | None:
+        """What the pipeline leaves of two blank images of different sizes, where it leaves both at one size.
+
+        None also where it makes several views of an image.
+        """
+        if not pipeline:
+            return super().served(**kwargs)
+        steps, shapes = build_pipeline(pipeline), set[tuple[int, ...]]()
+        with kept_generators():
+            for blank in (Image.new('RGB', (1000, 600)), Image.new('RGB', (700, 900))):
+                shapes.add(tuple(run_pipeline(steps, blank).shape))
+        shape = shapes.pop()
+        return None if shapes or len(shape) != 3 else (shape[1], shape[2])
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of this split, in the order of the labels."""
+        return [self.path(index) for index in range(len(self))]
+
+    def path(self, index: int) -> Path:
+        """The file of one sample."""
+        return Path(os.fsdecode(self.files[index]))
+
+    def set_epoch(self, epoch: int, seed: int = 0) -> None:
+        """Renew the pipeline's draws; reaches workers that already run."""
+        self.drawn_by.copy_(torch.tensor([seed, epoch]))
+
+    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        name = type(self).__name__
+        images: list[Tensor] = []
+        readable: list[int] = []
+        with kept_generators():
+            for position, index in enumerate(indices.tolist()):
+                try:
+                    image = read_image(self.path(index % len(self)))
+                except InputError as error:
+                    if not self.skip_corrupt:
+                        raise
+                    warnings.warn(str(error), stacklevel=2)
+                    continue
+                images.append(self._augment(image, index))
+                readable.append(position)
+        if not images:
+            raise InputError(
+                f'{name}: no image of the batch is readable, e.g. {self.path(int(indices[0]) % len(self))}'
+            )
+        shapes = sorted({tuple(image.shape[-2:]) for image in images})
+        if len(shapes) > 1:
+            raise InputError(
+                f'{name}: the pipeline leaves images of {shapes[0]} and {shapes[-1]} in one batch; '
+                "end it with a resize or crop to one size, e.g. dict(type='torchvision/CenterCrop', size=224)"
+            )
+        return torch.stack(images), torch.tensor(readable)
+
+    def unreadable(self) -> list[Path]:
+        """The files of this split that are not readable images."""
+        return unreadable(self.paths)
+
+    def _augment(self, image: Image.Image, draw: int) -> Tensor:
+        """uint8 (3, H, W) of a sample, with the random draws of that number."""
+        if not self.pipeline:
+            return torch.from_numpy(as_array(fit(image, self.known.size)).copy())
+        seed, epoch = self.drawn_by.tolist()
+        seed_generators(seed, epoch, draw)
+        index = draw % len(self)
+        return run_pipeline(self.pipeline, image, int(self.labels[index]), str(self.path(index)))
+
+
+class PublishedImages(ImageFiles):
+    """A published data set of image files: an official training half and a test half.
+
+    Args:
+        root: the folder that holds the unpacked archives.
+        split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
+        size: one side or (H, W) of the images where there is no pipeline.
+        pipeline, val_fraction, split_seed, subset, skip_corrupt: see `ImageFiles`.
+
+    Raises:
+        InputError: something of the layout is missing, or the split does not exist.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: str = 'train',
+        size: int | tuple[int, int] = 224,
+        pipeline: Sequence[dict] | None = None,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        subset: int | None = None,
+        skip_corrupt: bool = False,
+    ) -> None:
+        source = source_split(type(self).__name__, split, val_fraction)
+        paths, labels = self.listing(Path(root), source == 'train')
+        facts, targets = self.facts(root, size), torch.tensor(labels, dtype=torch.int64)
+        super().__init__(facts, paths, targets, split, pipeline, val_fraction, split_seed, subset, skip_corrupt)
+
+    @classmethod
+    def listing(cls, root: Path, train: bool) -> tuple[Sequence[str | Path], Sequence[int]]:
+        """Image files of an official half, all of them there, and their labels.
+
+        Raises:
+            InputError: something of the layout is missing or damaged.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def class_names(cls, root: Path) -> Sequence[str]:
+        """Of all classes, in the order of the labels; their numbers where the files are missing."""
+        raise NotImplementedError
+
+    @classmethod
+    def facts(cls, root: str = '', size: int | tuple[int, int] = 224, **kwargs: Any) -> Facts:
+        name = cls.__name__
+        classes = tuple(cls.class_names(Path(root)))
+        return Facts(name, classes, IMAGENET_MEAN, IMAGENET_STD, as_size(size, f'{name}: size'))

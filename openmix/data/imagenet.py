@@ -1,0 +1,192 @@
+"""ImageNet-1k (ILSVRC 2012) with one folder a class."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from timm.data import ImageNetInfo
+from torchvision.datasets import imagenet as archives
+
+from openmix.data.download import fetching
+from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
+from openmix.data.image_files import ImageFiles
+from openmix.data.splits import source_split
+from openmix.errors import InputError, brief, nearest
+from openmix.registry import DATASETS
+
+PAGE = 'https://image-net.org/challenges/LSVRC/2012/2012-downloads.php'
+DEVKIT = 'ILSVRC2012_devkit_t12'
+_REMEDY = 'run python tools/prepare_dataset.py ImageNet --root {root}'
+
+
+@functools.cache
+def official_classes() -> dict[str, str]:
+    """The 1,000 WordNet ids, sorted, with a readable name each."""
+    info = ImageNetInfo('imagenet-1k')
+    return {wnid: info.label_name_to_description(wnid).partition(',')[0] for wnid in sorted(info.label_names())}
+
+
+def check_classes(wnids: Sequence[str] | None) -> tuple[str, ...]:
+    """The WordNet ids of a data set's classes; None: all 1,000.
+
+    Raises:
+        InputError: not a list of different ids of ImageNet-1k.
+    """
+    known = official_classes()
+    if wnids is None:
+        return tuple(known)
+    if isinstance(wnids, str) or not wnids or len(set(wnids)) != len(wnids):
+        raise InputError(f'ImageNet: classes must be a list of different WordNet ids, got {brief(wnids)}')
+    for wnid in wnids:
+        if wnid not in known:
+            raise InputError(f"ImageNet: '{wnid}' is no class of ImageNet-1k; {nearest(str(wnid), known)}")
+    return tuple(wnids)
+
+
+def list_images(root: Path, folder: str, wnids: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Image files of these classes in `root/folder`, and their labels.
+
+    Raises:
+        InputError: a class folder is missing, empty or foreign, or the images are not in class folders.
+    """
+    half = root / folder
+    layout = f'expected {half}/<wnid>/*.JPEG'
+    if not half.is_dir():
+        raise InputError(f'ImageNet: {half} is missing, {layout}; {_REMEDY.format(root=root)}')
+    with os.scandir(half) as entries:
+        found = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith('.')}
+    folders = {name for name, is_folder in found.items() if is_folder}
+    if not folders and any(name.endswith('.JPEG') for name in found):
+        raise InputError(
+            f'ImageNet: the images of {half} are not in class folders, {layout}; {_REMEDY.format(root=root)}'
+        )
+    if foreign := sorted(folders - official_classes().keys()):
+        more = f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''
+        raise InputError(
+            f'ImageNet: {half / foreign[0]}{more} is no class of ImageNet-1k; '
+            'remove it, or read the images with ImageFolder'
+        )
+    if absent := [wnid for wnid in wnids if wnid not in folders]:
+        raise InputError(
+            f'ImageNet: {half} has {len(folders)} of {len(wnids)} class folders, {absent[0]} is missing; '
+            f'{_REMEDY.format(root=root)}, or name the classes there are in classes=[...]'
+        )
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, wnid in enumerate(wnids):
+        files = sorted(file for file in os.listdir(half / wnid) if file.lower().endswith('.jpeg'))
+        if not files:
+            raise InputError(f'ImageNet: no *.JPEG in {half / wnid}; delete {half} and {_REMEDY.format(root=root)}')
+        paths += [f'{half}/{wnid}/{file}' for file in files]
+        labels += [label] * len(files)
+    return paths, labels
+
+
+def validation_classes(root: Path) -> list[str]:
+    """WordNet ids of the 50,000 validation images in the order of their names, from the development kit.
+
+    Raises:
+        InputError: the kit is missing or damaged.
+    """
+    unpacked = root / DEVKIT / 'data'
+    if not (unpacked / 'meta.mat').is_file():
+        with fetching('ImageNet', root, PAGE, archives.ARCHIVE_META['devkit'][1], archives.ARCHIVE_META['devkit'][0]):
+            archives.parse_devkit_archive(root)
+            return archives.load_meta_file(root)[1]
+    from scipy.io import loadmat  # slow to import, and only this data set needs it
+
+    try:
+        synsets = loadmat(unpacked / 'meta.mat', squeeze_me=True)['synsets']
+        wnid_of = {int(synset[0]): str(synset[1]) for synset in synsets}
+        truth = (unpacked / 'ILSVRC2012_validation_ground_truth.txt').read_text(encoding='ascii')
+        return [wnid_of[int(number)] for number in truth.split()]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f'ImageNet: {unpacked} is damaged; unpack {DEVKIT}.tar.gz there again') from error
+
+
+def sort_validation(root: Path) -> None:
+    """Move the images of a flat `root/val` into class folders.
+
+    Raises:
+        InputError: there are more or fewer images than the development kit knows.
+    """
+    wnids, images = validation_classes(root), sorted((root / 'val').glob('ILSVRC2012_val_*.JPEG'))
+    # Numbered from 1, so that a sorting that was cut off can go on.
+    numbers = [int(image.stem.rpartition('_')[2]) for image in images]
+    if numbers and numbers[-1] > len(wnids):
+        raise InputError(f'ImageNet: {images[-1]} is not among the {len(wnids)} images of the development kit')
+    for image, number in zip(images, numbers):
+        folder = root / 'val' / wnids[number - 1]
+        folder.mkdir(exist_ok=True)
+        shutil.move(image, folder / image.name)
+
+
+@DATASETS.register_module()
+class ImageNet(ImageFiles):
+    """ImageNet-1k: 1,281,167 training images; the 50,000 official validation images are the test.
+
+    Args:
+        root: the folder that holds `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`.
+        split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
+        classes: WordNet ids to take, in the order of the labels; None: all, sorted.
+        size: one side or (H, W) of the images where there is no pipeline.
+        pipeline, val_fraction, split_seed, subset, skip_corrupt: see `ImageFiles`.
+
+    Raises:
+        InputError: something of the layout is missing or too many, or the split does not exist.
+    """
+
+    OFFICIAL: ClassVar[dict[str, int]] = {'train': 1281167, 'test': 50000}
+
+    def __init__(
+        self,
+        root: str,
+        split: str = 'train',
+        classes: Sequence[str] | None = None,
+        size: int | tuple[int, int] = 224,
+        pipeline: Sequence[dict] | None = None,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        subset: int | None = None,
+        skip_corrupt: bool = False,
+    ) -> None:
+        source = source_split('ImageNet', split, val_fraction)
+        facts = self.facts(classes, size)
+        paths, labels = list_images(Path(root), 'train' if source == 'train' else 'val', check_classes(classes))
+        targets = torch.tensor(labels, dtype=torch.int64)
+        super().__init__(facts, paths, targets, split, pipeline, val_fraction, split_seed, subset, skip_corrupt)
+
+    @classmethod
+    def facts(cls, classes: Sequence[str] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any) -> Facts:
+        names = tuple(official_classes()[wnid] for wnid in check_classes(classes))
+        return Facts('ImageNet', names, IMAGENET_MEAN, IMAGENET_STD, as_size(size, 'ImageNet: size'))
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        """Unpack the official archives in `root`, which need an account to download, into class folders."""
+        for folder in ('train', 'val'):
+            if (root / folder).is_dir():
+                continue
+            file, md5 = archives.ARCHIVE_META[folder]
+            if not (root / file).is_file():
+                raise InputError(
+                    f'ImageNet: {root / file} is missing; get it (md5 {md5}) from {PAGE}, which asks for an account, '
+                    'put it there and repeat the command'
+                )
+            wnids = validation_classes(root) if folder == 'val' else []
+            with fetching('ImageNet', root, PAGE, md5, file):
+                if folder == 'train':
+                    archives.parse_train_archive(root)
+                else:
+                    archives.parse_val_archive(root, wnids=wnids)
+        # What an unpacking that was cut off left over.
+        for archive in sorted((root / 'train').glob('*.tar')):
+            archives.extract_archive(str(archive), str(archive.with_suffix('')), remove_finished=True)
+        if any((root / 'val').glob('*.JPEG')):
+            sort_validation(root)

@@ -1,0 +1,60 @@
+"""RandAugment of timm, with its settings as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.transforms import str_to_pil_interp
+from torchvision.transforms import InterpolationMode
+
+from openmix.data.facts import IMAGENET_MEAN
+from openmix.errors import check_number
+from openmix.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class RandAugment:
+    """RandAugment of single images, as timm draws it (Cubuk et al., 2020): Pillow's image to Pillow's image.
+
+    Papers write its settings as magnitude/std: 9/0.5 is timm's `rand-m9-mstd0.5-inc1`.
+
+    Args:
+        magnitude: strength of an operation, an integer in [0, 10].
+        std: deviation of the normal noise on the magnitude.
+        layers: operations an image.
+        p: probability of each of them.
+        size: side of the images; bounds the translations.
+        mean: colour of uncovered pixels, in [0, 1].
+        interpolation: of rotations and shears, by name.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        magnitude: int = 9,
+        std: float = 0.5,
+        layers: int = 2,
+        p: float = 0.5,
+        size: int = 224,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        interpolation: str | InterpolationMode = 'bicubic',
+    ) -> None:
+        check_number('RandAugment: magnitude', magnitude, 0, 10)
+        check_number('RandAugment: std', std, 0.0, 10.0)
+        check_number('RandAugment: layers', layers, 1, 16)
+        check_number('RandAugment: p', p, 0.0, 1.0)
+        check_number('RandAugment: size', size, 1)
+        drawn = dict(
+            translate_const=int(size * 0.45),
+            img_mean=tuple(min(255, round(255 * value)) for value in mean),
+            interpolation=str_to_pil_interp(InterpolationMode(interpolation).value),
+        )
+        name = f'rand-m{magnitude}-n{layers}-p{float(p)}-mstd{float(std)}-inc1'
+        self.transform = rand_augment_transform(name, drawn)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return self.transform(image)
