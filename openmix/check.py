@@ -210,12 +210,12 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
             loader = recipe.get(part)
             if isinstance(loader, Mapping) and not isinstance(loader.get(key), Mapping):
                 yield f'{part}.{key}', f'{part}: {key} must be a dict with a type, got {brief(loader.get(key))}'
+        if isinstance(recipe.get(part), Mapping) and 'batch_size' not in recipe[part]:
+            yield part, f'{part}: batch_size is missing'
     optim = recipe.get('optim_wrapper')
     if isinstance(optim, Mapping) and 'constructor' not in optim and not isinstance(optim.get('optimizer'), Mapping):
-        yield (
-            'optim_wrapper.optimizer',
-            (f'optim_wrapper: optimizer must be a dict with a type, got {brief(optim.get("optimizer"))}'),
-        )
+        given = brief(optim.get('optimizer'))
+        yield 'optim_wrapper.optimizer', f'optim_wrapper: optimizer must be a dict with a type, got {given}'
 
 
 def _walk(path: str, slot: str, node: Any) -> Iterator[Fault]:
@@ -247,7 +247,7 @@ def _typed(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
         elif slot in _DEFAULT_TYPES:
             name = _DEFAULT_TYPES[slot]
         else:
-            yield path, f'{path}: a type is missing; {nearest("", known_to(_SLOTS[slot]))}'
+            yield path, f'{path}: a type is missing; {nearest("", registry.known_to(_SLOTS[slot]))}'
             return
         node = {'type': name, **{key: value for key, value in node.items() if key != 'by_epoch'}}
     try:
@@ -318,17 +318,6 @@ def _numbers(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
     for key in _SWITCHES.get(slot, ()):
         if key in node and not isinstance(node[key], bool):
             yield f'{path}.{key}', f'{path}: {key} must be True or False, got {brief(node[key])}'
-
-
-def known_to(of: Registry) -> set[str]:
-    """Every name that a registry or its parents hold."""
-    known: set[str] = set()
-    level: Registry | None = of
-    while level is not None:
-        level.import_from_location()
-        known |= level.module_dict.keys()
-        level = level.parent
-    return known
 
 
 def arguments(built: Callable) -> dict[str, inspect.Parameter] | None:

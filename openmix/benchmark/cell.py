@@ -14,8 +14,7 @@ from mmengine.config import Config
 from openmix.benchmark.variant import add_published
 from openmix.config import apply_overrides, config_hash, load_config
 from openmix.errors import InputError
-
-LOWER_IS_BETTER = ('loss', 'nll', 'error')  # how the metrics end that count errors
+from openmix.metrics import lower_is_better
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class Cell:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the metric counts errors."""
-        return self.metric.rpartition('/')[2].endswith(LOWER_IS_BETTER)
+        """Whether the metric counts errors or time."""
+        return lower_is_better(self.metric)
 
     def resolve(self) -> Config:
         """The recipe with this cell's overrides, and what the variant adds.

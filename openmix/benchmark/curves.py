@@ -1,29 +1,18 @@
-"""Learning curves as an SVG that takes the page's text colour."""
+"""Learning curves: a panel a column, a line a method."""
 
 from __future__ import annotations
 
-import io
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Literal
+from html import escape
 
+from openmix.benchmark.markup import element
+from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, panel, panels, scale
 from openmix.benchmark.records import Record
+from openmix.benchmark.table import Table
 
-# Told apart by people with colour-vision deficiency, and readable on white and on black.
-_COLOURS = (
-    *('#7f8894', '#0b84d8', '#e0710f', '#1a9e6e', '#c2447f'),
-    *('#9467d9', '#b08d00', '#2ab3c0', '#d34b3e', '#6c8f2f'),
-)
-_STYLES: tuple[Literal['-', '--', ':', '-.'], ...] = ('-', '--', ':', '-.')
-_LEGEND_CHARACTERS = 96  # in one line of the figure's width
-_INK = '#010203'  # stands for the page's text colour until the SVG is finished
-
-
-def colour_of(index: int) -> str:
-    """The colour of the row at `index`."""
-    return _COLOURS[index % len(_COLOURS)]
+_MOST_POINTS = 100  # of a line; as many as a phone can tell apart
 
 
 def mean_curve(record: Record, metric: str) -> tuple[list[int], list[float]]:
@@ -37,54 +26,64 @@ def mean_curve(record: Record, metric: str) -> tuple[list[int], list[float]]:
     return epochs, [statistics.fmean(values[epoch]) for epoch in epochs]
 
 
-def draw_curves(records: Sequence[Record], metric: str) -> str | None:
-    """One panel, a colour a row and a line style a column; None where no run is finished.
+def draw_curves(table: Table, records: Sequence[Record]) -> str:
+    """The panels with their legend; '' where no run has a curve.
 
-    The frame starts a little below the lowest value of the second half of training, so that the
-    end, where methods differ, fills it.
+    A frame starts a little off the worst value of the second half of training, so that the end, where
+    methods differ, fills it.
     """
-    drawn = [(record, *mean_curve(record, metric)) for record in records]
-    drawn = [(record, epochs, values) for record, epochs, values in drawn if epochs]
-    if not drawn:
-        return None
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import MaxNLocator
+    curves = [(record, *mean_curve(record, record.cell.metric)) for record in records]
+    curves = [curve for curve in curves if curve[1]]
+    rows = [row for row in table.rows if any(record.cell.row == row for record, _, _ in curves)]
+    found = [
+        _panel(column, drawn, rows)
+        for column in table.columns
+        if (drawn := [curve for curve in curves if curve[0].cell.column == column])
+    ]
+    return _legend(rows) + panels(found) if found else ''
 
-    rows = list(dict.fromkeys(record.cell.row for record, _, _ in drawn))
-    columns = list(dict.fromkeys(record.cell.column for record, _, _ in drawn))
-    late = [value for _, _, values in drawn for value in values[len(values) // 2 :]]
-    top = max(value for _, _, values in drawn for value in values)
-    margin = max(top - min(late), 1e-3) * 0.12
-    ink: dict[Any, str] = dict.fromkeys(
-        ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), _INK
+
+def _panel(column: str, curves: Sequence[tuple[Record, list[int], list[float]]], rows: Sequence[str]) -> str:
+    cell = curves[0][0].cell
+    late = [value for _, _, values in curves for value in values[len(values) // 2 :]]
+    best = (min if cell.lower_is_better else max)(value for _, _, values in curves for value in values)
+    x = Scale(0, max(epochs[-1] for _, epochs, _ in curves), 44, WIDTH - 8)
+    y = scale([*late, best], 222, 8)
+    # A frame of its own cuts off what lies outside.
+    frame = f'<svg x="{x.start}" y="2" width="{x.end - x.start + 4}" height="220" viewBox="{x.start} 2 '
+    lines = ''.join(_line(record, epochs, values, rows, x, y) for record, epochs, values in curves)
+    body = ''.join(axes(x, y, 'epoch', cell.metric)) + f'{frame}{x.end - x.start + 4} 220">{lines}</svg>'
+    says = '; '.join(f'{record.cell.row} ends at {values[-1]:.2f}' for record, _, values in curves)
+    return panel(column, 262, body, f'{cell.metric} after every epoch. {says}', column)
+
+
+def _line(record: Record, epochs: list[int], values: list[float], rows: Sequence[str], x: Scale, y: Scale) -> str:
+    step = -(-len(epochs) // _MOST_POINTS)
+    kept = range((len(epochs) - 1) % step, len(epochs), step)  # the last one is among them
+    points = ' '.join(f'{x(epochs[i]):.1f},{y(values[i]):.1f}' for i in kept)
+    nth, hint = rows.index(record.cell.row), escape(record.cell.row)
+    if len(kept) == 1:
+        left, high = points.split(',')
+        drawn = mark(0, float(left), float(high), _kind(nth), record.cell.row)
+    else:
+        drawn = f'<polyline points="{points}" class="curve {_kind(nth)}"{_dash(nth)}><title>{hint}</title></polyline>'
+    return element('g', drawn, data_row=record.cell.row)
+
+
+def _kind(nth: int) -> str:
+    return f's{nth % COLOURS}'
+
+
+def _dash(nth: int) -> str:
+    dash = DASHES[nth % len(DASHES)]
+    return f' stroke-dasharray="{dash}"' if dash else ''
+
+
+def _legend(rows: Sequence[str]) -> str:
+    """A short piece of every line with its name."""
+    items = ''.join(
+        f'<li data-row="{escape(row)}"><svg width="28" height="8" aria-hidden="true"><line x1="0" y1="4" x2="28" '
+        f'y2="4" class="curve {_kind(nth)}"{_dash(nth)}/></svg>{escape(row)}</li>'
+        for nth, row in enumerate(rows)
     )
-    with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'openmix', 'font.size': 10, **ink}):
-        figure = Figure(figsize=(8, 4.4), layout='constrained')
-        axes = figure.add_subplot()
-        for record, epochs, values in drawn:
-            style = _STYLES[columns.index(record.cell.column) % len(_STYLES)]
-            marker = 'o' if len(epochs) == 1 else None
-            colour = colour_of(rows.index(record.cell.row))
-            axes.plot(epochs, values, style, color=colour, marker=marker, linewidth=1.6)
-        axes.set(xlabel='epoch', ylabel=metric, ylim=(min(late) - margin, top + margin))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.15, color=_INK)
-        axes.spines[['top', 'right']].set_visible(False)
-        handles = [Line2D([], [], color=colour_of(i), linewidth=3, label=row) for i, row in enumerate(rows)]
-        if len(columns) > 1:
-            handles += [
-                Line2D([], [], color=_INK, linestyle=_STYLES[i % len(_STYLES)], label=column)
-                for i, column in enumerate(columns)
-            ]
-        # Long names take more lines, not more width than the figure has.
-        widest = max(len(name) for name in (*rows, *columns))
-        ncols = max(1, min(len(handles), _LEGEND_CHARACTERS // (widest + 6)))
-        figure.legend(handles=handles, loc='outside lower center', ncols=ncols, frameon=False)
-        text = io.StringIO()
-        figure.savefig(text, format='svg', transparent=True, metadata={'Date': None})
-    svg = text.getvalue()
-    svg = svg[svg.index('<svg') :].replace(_INK, 'currentColor')
-    size = re.compile(r'(<svg[^>]*?) (?:width|height)="[^"]*"')  # the page sets it; viewBox keeps the shape
-    return size.sub(r'\1', size.sub(r'\1', svg, count=1), count=1)
+    return f'<ul class="legend">{items}</ul>\n'

@@ -3,241 +3,200 @@
 from __future__ import annotations
 
 import base64
-import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
+from openmix.benchmark.charts import difference_chart, time_chart
+from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.grid import label
+from openmix.benchmark.leaderboard import leaderboard, toolbar
+from openmix.benchmark.markup import cell, element, href, section, sortable
 from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record
-from openmix.benchmark.render import best_of_columns, by_place, caption, has_published, measured, shown, signed
+from openmix.benchmark.render import by_place, caption, footnote, gained, has_published, known_gains, signed, why
 from openmix.benchmark.run import clock
-from openmix.benchmark.statistics import gains
+from openmix.benchmark.statistics import Gain, difference, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.trials import STATES, choose
 
 # In a trial's folder; the cell's config is above it.
-_FILES = {'config': '../config.py', 'log': 'log.txt', 'result': 'result.json'}
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2128; --soft: #66707c; --line: #dfe3e8; --page: #fcfcfb; --card: #fff;
-  --accent: #0b6fb8; --up: #1a8a5c; --down: #c0432f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #98a2ad; --line: #30363e; --page: #14171b;
-  --card: #1b1f24; --accent: #6cb6f2; --up: #4cc38a; --down: #f08a76; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); line-height: 1.55;
-  font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; -webkit-text-size-adjust: 100%; }
-main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: clamp(1.4rem, 4vw, 1.9rem); line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 0.4rem;
-  text-wrap: balance; }
-h2 { font-size: 1.05rem; margin: 3rem 0 0.6rem; }
-p { margin: 0.3rem 0; max-width: 46rem; }
-.soft, figcaption, .sub { color: var(--soft); font-size: 0.86rem; }
-a { color: var(--accent); text-underline-offset: 0.15em; }
-code { font: 0.85em ui-monospace, SFMono-Regular, Menlo, monospace; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  margin: 0.9rem 0 0.5rem; }
-table { border-collapse: collapse; width: 100%; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.55rem 0.9rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-tbody tr:last-child > * { border-bottom: 0; }
-tbody tr:hover > * { background: color-mix(in srgb, var(--accent) 7%, var(--card)); }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
-th.text, td.text { text-align: left; }
-tbody th { font-weight: 500; }
-thead th { font-weight: 600; font-size: 0.84rem; }
-thead button { all: unset; cursor: pointer; }
-thead button:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; border-radius: 3px; }
-thead button::after { content: '\\2195'; opacity: 0.35; margin-left: 0.3em; font-size: 0.9em; }
-th[aria-sort=ascending] button::after { content: '\\2191'; opacity: 1; }
-th[aria-sort=descending] button::after { content: '\\2193'; opacity: 1; }
-.best { font-weight: 700; }
-.sub { display: block; font-weight: 400; font-size: 0.8rem; }
-.up { color: var(--up); } .down { color: var(--down); }
-.gain { display: flex; align-items: center; gap: 0.6rem; justify-content: flex-end; }
-.figure { min-width: 3.4em; }
-.track { position: relative; width: clamp(5rem, 24vw, 15rem); height: 0.7rem; background: linear-gradient(var(--soft),
-  var(--soft)) center / 1px 100% no-repeat; }
-.track i { position: absolute; top: 0; bottom: 0; border-radius: 2px; background: currentColor; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem;
-  margin-top: 0.9rem; }
-figure { margin: 0; } figure img { width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--line);
-  background: #fff; display: block; }
-figcaption { margin-top: 0.35rem; }
-.curves { padding: 1rem; }
-.curves svg { display: block; width: 100%; min-width: 34rem; height: auto; color: var(--ink); }
-.curves svg text { font-family: inherit !important; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1.2rem; font-size: 0.88rem; margin: 0.7rem 0; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-ul { padding-left: 1.1rem; max-width: 46rem; }
-@media print { body { background: #fff; } .scroll { overflow: visible; } }
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll('table')) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.querySelector('button')?.addEventListener('click', () => {
-    const down = head.getAttribute('aria-sort') !== 'descending';
-    heads.forEach(other => other.removeAttribute('aria-sort'));
-    head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
-    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-    const compare = (a, b) => {
-      if (key(a) === '' || key(b) === '') return (key(a) === '') - (key(b) === '');
-      const order = key(a).localeCompare(key(b), undefined, {numeric: true});
-      const byNumber = Number(key(a)) - Number(key(b));
-      return (down ? -1 : 1) * (Number.isNaN(byNumber) ? order : byNumber);
-    };
-    table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
-  }));
-}
-"""
+_FILES = {'folder': '.', 'config': '../config.py', 'log': 'log.txt', 'result': 'result.json'}
+_OUTCOMES = {'held': ('up', '✓'), 'not held': ('down', '✗'), 'not yet run': ('soft', '○')}
+_MOST_OPEN = 24  # rows of a table that is not folded away
 
 
-def page(
-    table: Table, records: Sequence[Record], curves: str | None, pictures: Sequence[Picture], work_dir: Path
-) -> str:
+def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence[Picture] = ()) -> str:
     """The whole page.
 
     Args:
-        curves: inline SVG; None where no run is finished.
-        work_dir: the folder that the page lies in; links are relative to it.
+        root: the folder that it will lie in; links are relative to it.
     """
-    sections = [_head(table), _leaderboard(table, records), _gains(table, records)]
-    sections += [_curves(curves), _pictures(pictures), _facts(table, records, work_dir), _machines(records)]
+    ours = any(record.values for record in records)
+    spread = 'A line to each side: one standard deviation. Shaded: ±0.2.'
+    print_note = f'{spread} ▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
+    curves_note = 'Validation after every epoch, mean over trials; what is far below the end is cut off.'
+    sections = [
+        _head(table, records),
+        section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
+        section('Ours minus published', difference_chart(table, records), print_note),
+        section('Gains', _gains(table, records), 'Coloured where the 95 % confidence interval leaves out zero.'),
+        section('Claims', _claims(table, records), 'What the source says of its table, held against our numbers.'),
+        section('Result against training time', time_chart(records), 'Means over trials.'),
+        section('Learning curves', draw_curves(table, records), curves_note)
+        if ours
+        else section('Learning curves', '<p class="soft">No run is finished yet.</p>\n'),
+        section('Mixed batches', _pictures(pictures)),
+        section('Notes', _notes(table)),
+        _searches(records),
+        _runs(table, records, root),
+        section('Machines', _machines(records), folded=True),
+    ]
+    style, script = ((files('openmix.benchmark') / name).read_text('utf-8') for name in ('page.css', 'page.js'))
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(table.title)}</title>\n'
-        f'<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{"".join(sections)}</main>\n<script>{_SCRIPT}</script>\n'
+        f'<style>\n{style}</style>\n</head>\n<body>\n<main>\n{"".join(sections)}</main>\n<script>\n{script}</script>\n'
         '</body>\n</html>\n'
     )
 
 
-def _head(table: Table) -> str:
-    notes = ''.join(f'<li>{escape(note)}</li>' for note in table.notes)
-    source = f'<p class="soft">Source: {escape(table.source)}</p>\n' if table.source else ''
-    return f'<h1>{escape(table.title)}</h1>\n{source}' + (f'<ul class="soft">{notes}</ul>\n' if notes else '')
+def _head(table: Table, records: Sequence[Record]) -> str:
+    states = Counter(record.state for record in records)
+    counts = ', '.join(f'{states[state]} {state}' for state in dict.fromkeys(('done', *STATES, *states)) if states[state])
+    facts = {'Source': table.source, 'Table': table.name, 'Variant': table.variant}
+    facts |= {'Cells': f'{len(records)}: {counts}', 'Trials': f'{table.trials} a cell'}
+    facts['Imported'] = '; '.join(dict.fromkeys(numbers.source for record in records for numbers in record.theirs))
+    listed = ''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items() if value)
+    return f'<h1>{escape(table.title)}</h1>\n<dl>{listed}</dl>\n'
 
 
-def _td(html: str, value: object = None, kind: str = '') -> str:
-    attributes = f' class="{kind}"' if kind else ''
-    attributes += '' if value is None else f' data-value="{escape(str(value))}"'
-    return f'<td{attributes}>{html}</td>'
-
-
-def _table(heads: Iterable[str], rows: Iterable[str], text_columns: int = 1) -> str:
-    """A sortable table; the first `text_columns` columns hold words."""
-    cells = ''.join(
-        f'<th scope="col"{" class=text" if i < text_columns else ""}><button>{escape(head)}</button></th>'
-        for i, head in enumerate(heads)
-    )
-    body = '\n'.join(f'<tr>{row}</tr>' for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
-
-
-def _leaderboard(table: Table, records: Sequence[Record]) -> str:
-    rows, columns = shown(table, records)
-    places, best, published = by_place(records), best_of_columns(table, records), has_published(records)
-
-    def cell(row: str, column: str) -> str:
-        record = places.get((row, column))
-        if record is None:
-            return _td('<span class="soft">–</span>', '')
-        html = escape(measured(record)) or f'<span class="soft">{escape(record.status)}</span>'
-        if published:
-            number = record.cell.published
-            html += f'<span class="sub">{"" if number is None else f"published {number:g}"}</span>'
-        mean = '' if record.mean is None else record.mean
-        return _td(html, mean, 'best' if (row, column) in best else '')
-
-    lines = (f'<th scope="row">{escape(row)}</th>' + ''.join(cell(row, column) for column in columns) for row in rows)
-    return (
-        f'<h2>Leaderboard</h2>\n<p class="soft">{escape(caption(table))}; best of each column in bold.</p>\n'
-        + _table(['Method', *columns], lines)
-    )
+def _legend(table: Table, records: Sequence[Record]) -> str:
+    said = [caption(table), 'best of each column in bold']
+    if any(record.trials and record.values for record in records):
+        said.append('a number opens its runs, {} its config')
+    if has_published(records):
+        said.append('below: published')
+    if any(difference(record) is not None for record in records):
+        said.append('and ours − published, coloured beyond max(0.2, 2 standard deviations)')
+    return '; '.join([*said, *([footnote(records)] if footnote(records) else [])]) + '.'
 
 
 def _gains(table: Table, records: Sequence[Record]) -> str:
-    found = [gain for gain in gains(table, records) if gain.ours is not None or gain.published is not None]
+    found = known_gains(table, records)
     if not found:
         return ''
-    published = any(gain.published is not None for gain in found)
-    scale = max(abs(value) for gain in found for value in (gain.ours, gain.published) if value is not None) or 1.0
-
-    def cell(value: float | None) -> str:
-        if value is None:
-            return _td('', '')
-        side = 'left' if value >= 0 else 'right'
-        kind = '' if round(value, 2) == 0 else 'up' if (value < 0) == table.lower_is_better else 'down'
-        bar = f'<span class="track {kind}"><i style="{side}:50%;width:{abs(value) / scale * 50:.1f}%"></i></span>'
-        return _td(f'<span class="gain">{bar}<span class="figure {kind}">{signed(value)}</span></span>', value)
-
-    rows = (
-        f'<th scope="row">{escape(gain.row)}</th>{_td(escape(f"{gain.column} − {gain.over}"), None, "text")}'
-        f'{cell(gain.ours)}{cell(gain.published) if published else ""}'
-        for gain in found
-    )
-    heads = ['Method', 'Columns', 'Ours', *(['Published'] if published else [])]
-    return '<h2>Gains</h2>\n' + _table(heads, rows, text_columns=2)
+    places = by_place(records)
+    ends = [abs(gain.ours) + (gain.half_width or 0.0) for gain in found if gain.ours is not None]
+    scale = max([*ends, *(abs(gain.published) for gain in found if gain.published is not None)]) or 1.0
+    published, ours = any(gain.published is not None for gain in found), bool(ends)
+    rows = []
+    for gain in found:
+        lower = places[gain.row, gain.column].cell.lower_is_better
+        html = f'<th scope="row">{escape(gain.row)}</th>' + cell(escape(f'{gain.column} − {gain.over}'), kind='text')
+        if ours:
+            html += _gain(gain.ours, gain.half_width, gained(gain), _kind(gain, lower), scale)
+        if published:
+            html += _gain(gain.published, None, signed(gain.published), 'soft', scale)
+        rows.append(element('tr', html, data_row=gain.row, data_column=gain.column))
+    heads = ['Method', 'Columns']
+    heads += ['Ours ± 95 % interval (pairs)'] * ours + ['Published'] * published
+    return sortable(heads, rows, 'Gains', text_columns=2)
 
 
-def _curves(curves: str | None) -> str:
-    if curves is None:
-        return '<h2>Learning curves</h2>\n<p class="soft">No run is finished yet.</p>\n'
-    note = 'Validation after every epoch, mean over trials; values far below the end of training are cut off.'
-    return f'<h2>Learning curves</h2>\n<p class="soft">{note}</p>\n<div class="scroll curves">{curves}</div>\n'
+def _kind(gain: Gain, lower_is_better: bool) -> str:
+    """'up' or 'down' for a gain or a loss that its interval, where there is one, does not explain away."""
+    if gain.ours is None or round(gain.ours, 2) == 0 or abs(gain.ours) < (gain.half_width or 0.0):
+        return ''
+    return 'up' if (gain.ours < 0) == lower_is_better else 'down'
+
+
+def _gain(value: float | None, half: float | None, words: str, kind: str, scale: float) -> str:
+    if value is None:
+        return cell('', '')
+    side = 'left' if value >= 0 else 'right'
+    bar = f'<i style="{side}:50%;width:{abs(value) / scale * 50:.1f}%"></i>'
+    if half is not None:
+        start = 50 + (value - half) / scale * 50
+        bar += f'<b style="left:{start:.1f}%;width:{half / scale * 100:.1f}%"></b>'
+    track = f'<span class="track {kind}" aria-hidden="true">{bar}</span>'
+    return cell(f'<span class="gain">{track}<span class="figure {kind}">{words}</span></span>', value)
+
+
+def _claims(table: Table, records: Sequence[Record]) -> str:
+    items = []
+    for found in verdicts(table, records):
+        kind, sign = _OUTCOMES[found.outcome]
+        outcome = element('span', f'{sign} {found.outcome}', class_=f'outcome {kind}')
+        more = [why(found), '' if found.claim.printed else 'the printed numbers do not bear it out', found.claim.note]
+        text = escape('; '.join(part for part in more if part))
+        items.append(f'<li>{outcome}<div>{escape(found.claim.text)}<span class="sub">{text}</span></div></li>')
+    return f'<ul class="claims">{"".join(items)}</ul>\n' if items else ''
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:
-    if not pictures:
-        return ''
-    drawn = ''.join(
-        f'<figure><img alt="A batch mixed by {escape(picture.row)}" loading="lazy" '
-        f'src="data:image/png;base64,{base64.b64encode(picture.png).decode()}">'
-        f'<figcaption>{escape(picture.row)}</figcaption></figure>\n'
-        for picture in pictures
-        if picture.png is not None
-    )
-    missing = ''.join(
-        f'<p class="soft">No picture of {escape(picture.row)}: {escape(picture.why_not)}</p>\n'
-        for picture in pictures
-        if picture.png is None
-    )
-    return f'<h2>Mixed batches</h2>\n<div class="gallery">\n{drawn}</div>\n{missing}'
+    drawn, missing = '', ''
+    for picture in pictures:
+        row = escape(picture.row)
+        if picture.png is None:
+            missing += f'<p class="soft">No picture of {row}: {escape(picture.why_not)}</p>\n'
+            continue
+        data = base64.b64encode(picture.png).decode()
+        image = f'<img alt="A batch mixed by {row}" loading="lazy" src="data:image/png;base64,{data}">'
+        drawn += element('figure', f'{image}<figcaption>{row}</figcaption>', data_row=picture.row) + '\n'
+    return (f'<div class="gallery">\n{drawn}</div>\n' if drawn else '') + missing
 
 
-def _facts(table: Table, records: Sequence[Record], work_dir: Path) -> str:
+def _notes(table: Table) -> str:
+    items = ''.join(f'<li>{escape(note)}</li>' for note in table.notes)
+    return f'<ul>{items}</ul>\n' if items else ''
+
+
+def _searches(records: Sequence[Record]) -> str:
+    rows = []
+    for record in records:
+        chosen = choose(record.searches) if record.searches else None
+        for search in record.searches:
+            value, mark = search.value(), ' (chosen)' if search.point == chosen else ''
+            html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
+            html += cell(escape(label(search.point) + mark), kind='text')
+            html += cell(escape(search.state()) if value is None else f'{value:.2f}', '' if value is None else value)
+            rows.append(element('tr', html, data_row=record.cell.row, data_column=record.cell.column))
+    table = sortable(['Method', 'Column', 'Point', 'Validation'], rows, 'Searches', text_columns=3) if rows else ''
+    return section('Search on held-out images', table, folded=len(rows) > _MOST_OPEN)
+
+
+def _runs(table: Table, records: Sequence[Record], root: Path) -> str:
     rows = []
     for record in records:
         for trial, result, value in zip(record.finished, record.results, record.values, strict=True):
-            folder = escape(os.path.relpath(trial.folder, work_dir))
-            links = ' '.join(f'<a href="{folder}/{path}">{name}</a>' for name, path in _FILES.items())
-            seconds = result.get('duration_s')
-            commit = escape(str(result.get('commit') or ''))
-            rows.append(
-                f'<th scope="row">{escape(record.cell.row)}</th>'
-                + _td(escape(record.cell.column), None, 'text')
-                + _td(str(trial.seed))
-                + _td(f'{value:.2f}', value)
-                + _td('' if seconds is None else clock(seconds), '' if seconds is None else seconds)
-                + _td(f'<code title="{commit}">{commit[:10]}</code>')
-                + _td(f'<code>{trial.config_hash}</code>')
-                + _td(links)
+            links = ' '.join(
+                f'<a href="{href(trial.folder, root)}/{path}">{name}</a>' for name, path in _FILES.items()
             )
-    if not rows:
-        return ''
+            seconds, commit = result.get('duration_s'), escape(str(result.get('commit') or ''))
+            html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
+            html += cell(str(trial.seed)) + cell(f'{value:.2f}', value)
+            html += cell('' if seconds is None else clock(seconds), '' if seconds is None else seconds)
+            html += cell(f'<code title="{commit}">{commit[:10]}</code>') + cell(f'<code>{trial.config_hash}</code>')
+            rows.append(element('tr', html + cell(links), data_row=record.cell.row, data_column=record.cell.column))
     heads = ['Method', 'Column', 'Seed', table.readout, 'Duration', 'Commit', 'Config hash', 'Files']
-    return f'<h2>Runs</h2>\n<p class="soft">{escape(table.metric)}</p>\n' + _table(heads, rows, text_columns=2)
+    found = sortable(heads, rows, 'Runs', text_columns=2) if rows else ''
+    return section('Runs', found, folded=len(rows) > _MOST_OPEN)
 
 
 def _machines(records: Sequence[Record]) -> str:
     """Each distinct environment once, with how many runs it holds for."""
-    counted: dict[tuple[tuple[str, str], ...], int] = {}
-    for result in (result for record in records for result in record.results):
-        facts = tuple((str(key), str(value)) for key, value in (result.get('environment') or {}).items())
-        counted[facts] = counted.get(facts, 0) + 1
-    blocks = [
+    counted = Counter(
+        tuple((str(key), str(value)) for key, value in (result.get('environment') or {}).items())
+        for record in records
+        for result in record.results
+    )
+    return ''.join(
         f'<p class="soft">{count} {"run" if count == 1 else "runs"}</p>\n<dl>'
         + ''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts)
         + '</dl>\n'
         for facts, count in counted.items()
         if facts
-    ]
-    return f'<h2>Machine</h2>\n{"".join(blocks)}' if blocks else ''
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.records import Record
-from openmix.config import config_hash, tools_path
+from openmix.config import config_hash
 
 _TIMEOUT_S = 300
 
@@ -25,16 +25,19 @@ class Picture:
     why_not: str = ''
 
 
-def draw_pictures(records: Sequence[Record], work_dir: Path, script: Path | None = None) -> list[Picture]:
+def draw_pictures(records: Sequence[Record], work_dir: Path, script: Path) -> list[Picture]:
     """One picture a row, of its first column; drawn once for a config and kept in `pictures/`.
 
     Args:
-        script: takes `CONFIG --out FILE`; `tools/show_mix.py` unless given.
+        records: those of cells without code are left out.
+        script: takes `CONFIG --out FILE`, as `tools/show_mix.py` does.
     """
-    first = {record.cell.row: record.cell for record in reversed(records)}
-    cells = [first[row] for row in dict.fromkeys(record.cell.row for record in records)]
+    cells: dict[str, Cell] = {}
+    for record in records:
+        if record.cell.implemented:
+            cells.setdefault(record.cell.row, record.cell)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(lambda cell: _draw(cell, work_dir, script or tools_path('show_mix.py')), cells))
+        return list(pool.map(lambda cell: _draw(cell, work_dir, script), cells.values()))
 
 
 def _draw(cell: Cell, work_dir: Path, script: Path) -> Picture:

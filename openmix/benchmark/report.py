@@ -8,13 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from openmix.benchmark.curves import draw_curves
 from openmix.benchmark.export import as_csv, as_dicts, as_json, report
 from openmix.benchmark.latex import latex
 from openmix.benchmark.markdown import markdown
 from openmix.benchmark.model_index import model_index
 from openmix.benchmark.page import page
-from openmix.benchmark.pictures import draw_pictures
+from openmix.benchmark.pictures import Picture, draw_pictures
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import terminal
 from openmix.benchmark.table import Table
@@ -24,15 +23,23 @@ FORMATS = ('terminal', 'md', 'json', 'csv', 'latex', 'html', 'hf')
 _WIDTH = 200
 
 
-def as_text(table: Table, records: Sequence[Record], form: str, root: Path, full: bool = False) -> str:
-    """The leaderboard in one of `FORMATS`, without pictures.
+def as_text(
+    table: Table,
+    records: Sequence[Record],
+    form: str,
+    root: Path,
+    full: bool = False,
+    pictures: Sequence[Picture] = (),
+) -> str:
+    """The leaderboard in one of `FORMATS`.
 
     Args:
         root: where the text will lie; links are relative to it.
         full: with gains and claims also on the terminal, and as an object of all that is known in JSON.
+        pictures: of mixed batches, for HTML.
     """
     if form == 'html':
-        return page(table, records, draw_curves(records, table.metric), [], root)
+        return page(table, records, root, pictures)
     if form == 'terminal':
         text = StringIO()
         Console(file=text, width=_WIDTH).print(terminal(table, records, full))
@@ -54,12 +61,11 @@ def write_report(
     """Write both files into the table's work folder and return their paths.
 
     Args:
-        picture_script: see `draw_pictures`.
+        picture_script: draws mixed batches, see `draw_pictures`; None: no pictures.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     html, text = work_dir / 'report.html', work_dir / 'report.md'
-    drawn = [record for record in records if record.cell.implemented]
-    curves, pictures = draw_curves(records, table.metric), draw_pictures(drawn, work_dir, picture_script)
-    write_text(html, page(table, records, curves, pictures, work_dir))
+    pictures = draw_pictures(records, work_dir, picture_script) if picture_script else []
+    write_text(html, page(table, records, work_dir, pictures))
     write_text(text, markdown(table, records, work_dir))
     return html, text

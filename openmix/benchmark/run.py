@@ -3,76 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
+import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from openmix.benchmark.lease import Lease, holder_of
+from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trials import Trial, read_out
-from openmix.config import tools_path
-from openmix.errors import InputError
+from openmix.errors import InputError, Stopped
 from openmix.files import write_text
 
 _POLL_S = 0.1
-_GRACE_S = 30
+_GRACE_S = 90  # to save a large model on a slow disk
 _LOG_LINES = 12
+_INPUT = 2  # the exit code of bad input, which another try will not better
 
 
 @dataclass
 class Job:
-    """A running trial."""
+    """A running trial; `asked`: to stop."""
 
     trial: Trial
     process: subprocess.Popen
-    lock: int
+    lease: Lease
     log: IO[bytes]
     task: TaskID
+    asked: bool = False
     started: float = field(default_factory=time.monotonic)
-
-
-def cuda_devices() -> list[str]:
-    """The CUDA devices of this machine that the environment lets us see, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
-    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
-    count = torch.cuda.device_count()
-    return [name.strip() for name in visible.split(',')][:count] if visible else [str(i) for i in range(count)]
-
-
-def slot_environments(jobs: int, devices: Sequence[str]) -> list[dict[str, str]]:
-    """What each of `jobs` parallel trainings finds in its environment: its GPU, or its share of the cores."""
-    if devices:
-        return [{'CUDA_VISIBLE_DEVICES': devices[slot % len(devices)]} for slot in range(jobs)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return [{'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', str(max(1, cores // jobs)))} for _ in range(jobs)]
-
-
-def take_lock(folder: Path) -> int | None:
-    """Lock a trial's folder; None where another process trains in it.
-
-    The training process inherits the descriptor, so the lock lasts as long as either lives, and a
-    killed machine leaves none behind.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / 'lock', os.O_RDWR | os.O_CREAT, 0o644)
-    for _ in range(5):  # `is_locked` of another process holds it for an instant
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        time.sleep(0.05)
-    os.close(lock)
-    return None
 
 
 def set_aside(folder: Path) -> Path:
@@ -93,19 +64,32 @@ def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
 class Queue:
     """Runs trials, a few at a time, and shows how far they are.
 
+    SIGTERM and SIGINT are answered by asking every training to save itself and stop; a second one
+    kills them.
+
     Args:
         console: where progress goes; live bars on a terminal, a line an event elsewhere.
-        train_script: takes `CONFIG --work-dir DIR --seed S [--resume]`; `tools/train.py` unless given.
-        jobs: how many run at a time; None: one a CUDA device, or one on the CPU.
+        train_script: see `training.command`.
+        jobs: how many run at a time; None: one a group of GPUs, or one on the CPU.
+        per_run: GPUs, or processes on the CPU, of one training.
+        retries: how often a trial that failed is tried again, counted over all calls.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
-    def __init__(self, console: Console, train_script: Path | None = None, jobs: int | None = None) -> None:
-        if jobs is not None and jobs < 1:
-            raise InputError(f'jobs must be >= 1, got {jobs}')
-        devices = cuda_devices()
-        self.console = console
-        self.script = train_script or tools_path('train.py')
-        self.slots = slot_environments(jobs or len(devices) or 1, devices)
+    def __init__(
+        self,
+        console: Console,
+        train_script: Path | None = None,
+        jobs: int | None = None,
+        per_run: int = 1,
+        retries: int = 1,
+    ) -> None:
+        if retries < 0:
+            raise InputError(f'retries must be >= 0, got {retries}')
+        self.console, self.script, self.per_run, self.retries = console, train_script, per_run, retries
+        self.slots = slots(jobs, cuda_devices(), per_run)
         self.progress = Progress(
             TextColumn('{task.description}'),
             BarColumn(bar_width=24),
@@ -115,99 +99,174 @@ class Queue:
             console=console,
             disable=not console.is_terminal,
         )
+        self.waiting: deque[Trial] = deque()
+        self.running: dict[int, Job] = {}
         self.failed: list[Trial] = []
+        self.stopped: list[Trial] = []
+        self.signals: list[int] = []
 
     def run(self, trials: Sequence[Trial]) -> list[Trial]:
         """Train every trial that is not done, and report at the end.
 
         Returns:
-            The trials that failed.
+            The trials that failed or were stopped by somebody else.
+
+        Raises:
+            Stopped: after a signal, once the trainings have ended.
         """
-        waiting = deque(trial for trial in trials if trial.state() != 'done')
-        self.total, self.ended, self.began = len(waiting), 0, time.monotonic()
+        self.waiting = deque(trial for trial in trials if trial.state() != 'done')
+        self.total, self.ended, self.began = len(self.waiting), 0, time.monotonic()
         self._say(f'{len(trials) - self.total} trials done before, {self.total} to run, {len(self.slots)} at a time')
-        self.units = sum(trial.epochs or 1 for trial in waiting)
+        self.units = sum(trial.epochs or 1 for trial in self.waiting)
         self.units_ended = 0
-        running: dict[int, Job] = {}
-        with self.progress:
+        with self.progress, self._listening():
             self.overall = self.progress.add_task('all', total=self.units, note='')
             try:
-                while waiting or running:
-                    for slot in sorted(set(range(len(self.slots))) - running.keys()):
-                        job = self._start(waiting.popleft(), slot) if waiting else None
-                        if job is not None:
-                            running[slot] = job
-                    for slot, job in list(running.items()):
-                        if job.process.poll() is not None:
-                            self._end(running.pop(slot))
-                    self._show(running.values())
-                    time.sleep(_POLL_S if running else 0)
+                while (self.waiting or self.running) and not self.signals:
+                    self._turn()
             finally:
-                for job in running.values():
-                    job.process.terminate()
-                for job in running.values():
-                    self._stop(job)
+                self.stop()
         self._report_failures()
-        return self.failed
+        if self.signals:
+            again = shlex.join([sys.executable, *sys.argv])
+            raise Stopped(f'stopped; what is trained so far is kept, go on with: {again}', self.signals[0])
+        return [*self.failed, *self.stopped]
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Note SIGTERM and SIGINT instead of dying from them."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.signals.append(number)
+
+        if threading.current_thread() is not threading.main_thread():  # only there signals can be taken
+            yield
+            return
+        usual = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in usual.items():
+                signal.signal(number, handler)
+
+    def _turn(self) -> None:
+        """Fill the free slots, keep the leases, take in what has ended."""
+        for slot in sorted(set(range(len(self.slots))) - self.running.keys()):
+            job = self._start(self.waiting.popleft(), slot) if self.waiting else None
+            if job is not None:
+                self.running[slot] = job
+        for slot, job in list(self.running.items()):
+            if job.process.poll() is not None:
+                self._end(self.running.pop(slot))
+            elif not job.lease.keep():
+                kill(job.process)  # saving would write into the folder of who has the lease now
+                self._say(f'{job.trial.name}: another process took it over while this one was suspended')
+                self._end(self.running.pop(slot))
+        self._show(self.running.values())
+        time.sleep(_POLL_S if self.running else 0)
+
+    def stop(self) -> None:
+        """Ask every training to save itself and end; kill those that do not, or all after a second signal."""
+        if not self.running:
+            return
+        self._say(f'{len(self.running)} trainings save themselves and stop; Ctrl-C again kills them')
+        before, deadline = len(self.signals), time.monotonic() + _GRACE_S
+        for job in self.running.values():
+            job.asked = True
+            job.process.terminate()
+        while self.running:
+            for slot, job in list(self.running.items()):
+                if len(self.signals) > max(1, before) or time.monotonic() > deadline:
+                    kill(job.process)
+                if job.process.poll() is not None:
+                    self._end(self.running.pop(slot))
+            time.sleep(_POLL_S if self.running else 0)
 
     def _start(self, trial: Trial, slot: int) -> Job | None:
-        lock = take_lock(trial.folder)
-        if lock is None:
+        lease = Lease.take(trial.folder)
+        if lease is None:
+            holder = holder_of(trial.folder)
             self._count(trial)
-            self._say(f'{self._nth()} {trial.name}: left alone, another process is training it')
+            self._say(f'{self._nth()} {trial.name}: left to {holder.name if holder else "another process"}')
+            return None
+        try:
+            return self._start_with(lease, trial, slot)
+        except BaseException:
+            lease.release()
+            raise
+
+    def _start_with(self, lease: Lease, trial: Trial, slot: int) -> Job | None:
+        if trial.state_at_rest() == 'done' or self._is_spent(trial):
+            lease.release()
+            self._count(trial)
+            self._say(f'{self._nth()} {trial.name}: {self._why_not(trial)}')
             return None
         if trial.is_stale():
-            os.close(lock)
-            self._say(f'{trial.name}: its config or seed has changed; the old run is kept in {set_aside(trial.folder)}')
-            return self._start(trial, slot)
+            old = set_aside(trial.folder)
+            self._say(f'{trial.name}: its config, its seed or the version has changed; the old run is kept in {old}')
+        trial.folder.mkdir(parents=True, exist_ok=True)
         resume = trial.resumable()
         # Not in the trial's own folder: mmengine dumps the config it ends up with there, by the same name.
         config = trial.folder.parent / 'config.py'
         write_text(config, trial.cell.config_text())
         write_text(trial.folder / 'cell.json', json.dumps(trial.identity, indent=1) + '\n')
-        (trial.folder / 'exit_code').unlink(missing_ok=True)
         if not resume:
             (trial.folder / 'metrics.jsonl').unlink(missing_ok=True)
-        log = open(trial.folder / 'log.txt', 'ab' if resume else 'wb')  # noqa: SIM115  the job closes it
-        command = [sys.executable, str(self.script), str(config), '--work-dir', str(trial.folder.resolve())]
-        command += ['--seed', str(trial.seed), *(['--resume'] if resume else [])]
-        env = os.environ | {'PYTHONUNBUFFERED': '1'} | self.slots[slot]
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, pass_fds=(lock,))
+        log = open(trial.folder / 'log.txt', 'ab' if resume or trial.failures() else 'wb')  # noqa: SIM115  the job closes it
+        process = start(command(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
         task = self.progress.add_task(escape(trial.name), total=trial.epochs, note='')
         device = self.slots[slot].get('CUDA_VISIBLE_DEVICES')
         where = f' on GPU {device}' if device else ''
         self._say(f'{trial.name}: {"resumed" if resume else "started"}{where}')
-        return Job(trial, process, lock, log, task)
+        return Job(trial, process, lease, log, task)
+
+    def _is_spent(self, trial: Trial) -> bool:
+        """Whether it failed too often; bad input does not count, by the next call it may be put right."""
+        return sum(code != _INPUT for code in trial.failures()) > self.retries and not trial.is_stale()
+
+    def _why_not(self, trial: Trial) -> str:
+        if trial.state_at_rest() == 'done':
+            return 'done by another process'
+        self.failed.append(trial)
+        tries = len(trial.failures())
+        return f'left out, it failed {tries} times; --retries {tries} tries it again'
 
     def _end(self, job: Job) -> None:
-        trial, seconds = job.trial, time.monotonic() - job.started
-        self._release(job)
-        self._count(trial)
+        trial, seconds, code = job.trial, time.monotonic() - job.started, job.process.returncode
+        job.log.close()
+        self.progress.remove_task(job.task)
+        try:
+            self._take_in(job, trial, code, clock(seconds))
+        finally:
+            job.lease.release()
+
+    def _take_in(self, job: Job, trial: Trial, code: int, after: str) -> None:
         result = trial.result()
-        why = f'exit code {job.process.returncode}'
-        if job.process.returncode == 0 and result is not None:
+        why = f'exit code {code}'
+        if code == 0 and result is not None:
             try:
                 value = read_out(result, trial.cell.metric, trial.cell.readout)
-                self._say(f'{self._nth()} {trial.name}: {value:.2f} after {clock(seconds)}{self._left()}')
+                (trial.folder / 'exit_code').unlink(missing_ok=True)
+                self._count(trial)
+                self._say(f'{self._nth()} {trial.name}: {value:.2f} after {after}{self._left()}')
                 return
             except InputError as error:
-                why = str(error)
-        (trial.folder / 'exit_code').write_text(f'{job.process.returncode}\n', encoding='utf-8')
-        self.failed.append(trial)
-        self._say(f'{self._nth()} {trial.name}: FAILED after {clock(seconds)}, {why}')
-
-    def _stop(self, job: Job) -> None:
-        try:
-            job.process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            job.process.kill()
-            job.process.wait()
-        self._release(job)
-
-    def _release(self, job: Job) -> None:
-        job.log.close()
-        os.close(job.lock)
-        self.progress.remove_task(job.task)
+                why, code = str(error), _INPUT
+        if job.asked or code in STOPPED or not job.lease.is_mine():
+            self.stopped.append(trial)
+            self._count(trial)
+            self._say(f'{trial.name}: stopped after {after}, {"can be resumed" if trial.resumable() else "not saved yet"}')
+            return
+        codes = [*trial.failures(), code]
+        write_text(trial.folder / 'exit_code', '\n'.join(map(str, codes)) + '\n')
+        again = code != _INPUT and not self._is_spent(trial)
+        if again:
+            self.waiting.append(trial)
+            self._say(f'{trial.name}: FAILED after {after}, {why}; tried again later')
+        else:
+            self.failed.append(trial)
+            self._count(trial)
+            self._say(f'{self._nth()} {trial.name}: FAILED after {after}, {why}')
 
     def _count(self, trial: Trial) -> None:
         self.ended += 1
@@ -246,7 +305,9 @@ class Queue:
             for line in log_tail(trial.folder):
                 self._say(f'    {line}')
         if self.failed:
-            self._say(f'\n{len(self.failed)} of {self.total} trials failed; the same command runs them again')
+            self._say(f'\n{len(self.failed)} of {self.total} trials failed; what failed on bad input runs again')
+        if self.stopped and not self.signals:
+            self._say(f'\n{len(self.stopped)} of {self.total} trials were stopped; the same command resumes them')
 
 
 def clock(seconds: float) -> str:

@@ -9,7 +9,7 @@ from openmix.benchmark.claims import Verdict, evaluate, pairs_of
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.table import Table
 
-_LEAST_TOLERANCE = 0.2  # points; seeds alone move a small table's numbers by as much
+LEAST_TOLERANCE = 0.2  # points; seeds alone move a small table's numbers by as much
 _CONFIDENCE = 0.95
 
 
@@ -20,7 +20,7 @@ def difference(record: Record) -> float | None:
 
 def tolerance(record: Record) -> float:
     """Within this of the printed number, ours agrees with it: max(0.2, 2 sample standard deviations)."""
-    return max(_LEAST_TOLERANCE, 2 * (record.std or 0.0))
+    return max(LEAST_TOLERANCE, 2 * (record.std or 0.0))
 
 
 def verdict(record: Record) -> str:

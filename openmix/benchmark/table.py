@@ -8,13 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from openmix.benchmark.cell import LOWER_IS_BETTER, Cell, slugs
+from openmix.benchmark.cell import Cell, slugs
 from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.expand import expand, loss_gains
 from openmix.benchmark.schema import read_schema
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import configs_dir, load_yaml
 from openmix.errors import InputError, nearest
+from openmix.metrics import lower_is_better
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Table:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the metric counts errors."""
-        return self.metric.rpartition('/')[2].endswith(LOWER_IS_BETTER)
+        """Whether the metric counts errors or time."""
+        return lower_is_better(self.metric)
 
     def seed(self, trial: int) -> int:
         """The seed of a trial; trials beyond those of the table count on from its largest seed."""

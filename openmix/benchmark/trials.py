@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import statistics
@@ -13,6 +12,7 @@ from typing import Any
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.grid import best, final_cell, points, search_cells
+from openmix.benchmark.lease import holder_of
 from openmix.benchmark.table import Table
 from openmix.config import config_hash
 from openmix.errors import InputError, nearest
@@ -20,6 +20,7 @@ from openmix.errors import InputError, nearest
 # From what wants attention most to what wants it least; a cell is in the first state any trial is in.
 STATES = ('running', 'failed', 'interrupted', 'stale', 'pending', 'done')
 NOT_IMPLEMENTED = 'not implemented'
+_CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'latest.pth')  # what a run can be resumed from
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ class Trial:
         return read_json(self.folder / 'result.json')
 
     def result(self) -> dict[str, Any] | None:
-        """The finished run's `result.json`; None where there is none for this config and seed."""
+        """The finished run's `result.json`; None where there is none for this config and seed, in this form."""
         found = self.found()
         ours = found.get('config_hash') == self.config_hash and found.get('seed') == self.seed
-        return found if ours else None
+        readouts = found.get('readouts')
+        whole = isinstance(readouts, dict) and all(isinstance(values, dict) for values in readouts.values())
+        return found if ours and whole else None
 
     def value(self) -> float | None:
         """The cell's readout of the finished run; None where there is none, or it recorded no such thing."""
@@ -78,25 +81,34 @@ class Trial:
         """The newest line of `metrics.jsonl`; empty where there is none."""
         try:
             lines = (self.folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-            return json.loads(lines[-1]) if lines else {}
+            found = json.loads(lines[-1]) if lines else {}
         except (OSError, ValueError):
             return {}
+        return found if isinstance(found, dict) else {}
 
     def resumable(self) -> bool:
         """Whether a run of this config and seed left a checkpoint."""
-        last = self.folder / 'last_checkpoint'
-        return last.is_file() and Path(last.read_text().strip()).is_file() and not self.is_stale()
+        return any(any(self.folder.glob(kind)) for kind in _CHECKPOINTS) and not self.is_stale()
+
+    def failures(self) -> list[int]:
+        """The exit codes of the runs that failed, oldest first; what was stopped did not fail."""
+        try:
+            return [int(code) for code in (self.folder / 'exit_code').read_text(encoding='utf-8').split()]
+        except (OSError, ValueError):
+            return []
 
     def is_stale(self) -> bool:
-        """Whether the folder holds a run, or a result, of another config or seed."""
+        """Whether the folder holds a run, or a result, of another config or seed, or one that cannot be read."""
         made_for = read_json(self.folder / 'cell.json')
         changed = any(key in made_for and made_for[key] != getattr(self, key) for key in ('seed', 'config_hash'))
-        return changed or bool(self.found() and self.result() is None)
+        return changed or ((self.folder / 'result.json').is_file() and self.result() is None)
 
     def state(self) -> str:
         """One of `STATES`."""
-        if is_locked(self.folder):
-            return 'running'
+        return 'running' if holder_of(self.folder) is not None else self.state_at_rest()
+
+    def state_at_rest(self) -> str:
+        """The state but for whether a process is at it."""
         if self.is_stale():
             return 'stale'
         if self.value() is not None:
@@ -113,18 +125,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process trains in the folder: the runner and its child hold a lock that dies with them."""
-    try:
-        with open(folder / 'lock') as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def default_work_dir(table: Table) -> Path:

@@ -1,0 +1,83 @@
+"""What the parts of column names stand for, so that a reader can choose by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from openmix.benchmark.cell import Cell
+
+SEPARATOR = ' / '  # between the parts of 'CIFAR-100 / R-18 / MCE'
+LOSS = 'Loss'
+
+
+class Facet(NamedTuple):
+    """One part of the column names.
+
+    Attributes:
+        position: which part it is, from 0.
+        title: 'Data set', 'Loss', or 'Setting' for anything else.
+        values: what it can be, in the table's order; two or more.
+    """
+
+    position: int
+    title: str
+    values: tuple[str, ...]
+
+
+def parts(column: str) -> list[str]:
+    """The parts of a column's name."""
+    return column.split(SEPARATOR)
+
+
+def facets(cells: Sequence[Cell]) -> list[Facet]:
+    """The parts in which the columns of the cells differ."""
+    first = {cell.column: cell for cell in reversed(cells)}
+    names = list(dict.fromkeys(cell.column for cell in cells))
+    found = []
+    for position in range(max((len(parts(name)) for name in names), default=0)):
+        values = tuple(dict.fromkeys(parts(name)[position] for name in names if len(parts(name)) > position))
+        if len(values) > 1:
+            found.append(Facet(position, _title(position, first), values))
+    return found
+
+
+def without_loss(column: str, found: Sequence[Facet]) -> str:
+    """The name of a column less the part that says its loss."""
+    lost = {facet.position for facet in found if facet.title == LOSS}
+    return SEPARATOR.join(part for i, part in enumerate(parts(column)) if i not in lost)
+
+
+def loss_of(column: str, found: Sequence[Facet]) -> str:
+    """The part of a column's name that says its loss; '' where none does."""
+    said = {facet.position for facet in found if facet.title == LOSS}
+    return SEPARATOR.join(part for i, part in enumerate(parts(column)) if i in said)
+
+
+def _title(position: int, first: dict[str, Cell]) -> str:
+    """By what differs between cells whose names differ in that part alone."""
+    pairs = [
+        (a, b)
+        for left, a in first.items()
+        for right, b in first.items()
+        if left < right and _others(left, position) == _others(right, position)
+    ]
+    tells: dict[str, Callable[[Cell], Any]] = {'Data set': _data_set, LOSS: _loss}
+    for title, fact in tells.items():
+        if pairs and all(fact(a) != fact(b) for a, b in pairs):
+            return title
+    return 'Setting'
+
+
+def _others(column: str, position: int) -> list[str]:
+    found = parts(column)
+    return [*found[:position], '', *found[position + 1 :]]
+
+
+def _data_set(cell: Cell) -> str:
+    """The second folder of a recipe's name is its data set."""
+    return cell.config.split('/')[1] if cell.config.count('/') == 2 else ''
+
+
+def _loss(cell: Cell) -> dict[str, Any]:
+    return {key: value for key, value in cell.overrides.items() if key.startswith('model.head.loss')}

@@ -1,0 +1,150 @@
+"""The page's leaderboard: a method a row, ours over the printed number, and what to choose rows and columns by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from openmix.benchmark.facets import facets, parts
+from openmix.benchmark.markup import attributes, element, href, scrolled
+from openmix.benchmark.records import Numbers, Record
+from openmix.benchmark.render import (
+    best_of_columns,
+    by_place,
+    measured,
+    printed,
+    printed_digits,
+    shown,
+    signed,
+    spread,
+)
+from openmix.benchmark.statistics import difference, verdict
+from openmix.benchmark.table import Table
+
+_MARKS = {'better': '▲', 'worse': '▼', 'agrees': '', '': ''}
+_SORTED_BY = ('ours', 'published', 'difference')
+
+
+def toolbar(table: Table, records: Sequence[Record]) -> str:
+    """A text box for methods, a group of buttons for each part of the column names; nothing for a single cell."""
+    rows, columns = shown(table, records)
+    if len(rows) < 2 and len(columns) < 2:
+        return ''
+    groups = [
+        _group(
+            facet.title, [f'<button type="button"{_chip(facet.position, v)}>{escape(v)}</button>' for v in facet.values]
+        )
+        for facet in facets([record.cell for record in records])
+    ]
+    if any(difference(record) is not None for record in records):
+        radios = [
+            f'<label><input type="radio" name="sort" value="{name}"{" checked" if name == "ours" else ""}>{name}</label>'
+            for name in _SORTED_BY
+        ]
+        groups.append(_group('Sort by', radios))
+    search = '<input type="search" placeholder="mixup, cut" autocomplete="off" spellcheck="false">'
+    return (
+        '<form class="tools" role="search" aria-label="Choose rows and columns" hidden>\n'
+        f'<label class="group"><span class="name">Method</span>{search}</label>\n{"".join(groups)}'
+        f'<output{attributes(data_rows=len(rows), data_columns=len(columns))}></output>\n</form>\n'
+    )
+
+
+def _chip(position: int, value: str) -> str:
+    return attributes(class_='chip', data_part=position, data_is=value, aria_pressed='false')
+
+
+def _group(title: str, items: Sequence[str]) -> str:
+    name = f'<span class="name">{escape(title)}</span>'
+    return f'<div class="group" role="group"{attributes(aria_label=title)}>{name}{"".join(items)}</div>\n'
+
+
+def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
+    """The table. Links are relative to `root`."""
+    rows, columns = shown(table, records)
+    places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
+    sources = _short({numbers.source for record in records for numbers in record.theirs})
+
+    def cell(row: str, column: str) -> str:
+        record = places.get((row, column))
+        if record is None:
+            return element('td', '<span class="soft" title="no such cell">–</span>', data_column=column)
+        found = {
+            'data_ours': record.mean,
+            'data_published': record.cell.published if record.cell.published is not None else record.cell.other_source,
+            'data_difference': difference(record),
+        }
+        kind = 'best' if (row, column) in best else ''
+        html = _lines(record, digits[column], root, sources)
+        return element('td', html, class_=kind, data_column=column, **found)
+
+    lower = {record.cell.column: record.cell.lower_is_better for record in records}
+    heads = ''.join(
+        element(
+            'th',
+            f'<button type="button">{"<br>".join(map(escape, parts(column)))}</button>',
+            scope='col',
+            data_column=column,
+            data_lower='' if not lower[column] else 1,
+        )
+        for column in columns
+    )
+    heads = f'<th scope="col" class="text"><button type="button">Method</button></th>{heads}'
+    body = '\n'.join(
+        f'<tr{attributes(data_row=row)}><th scope="row">{escape(row)}</th>'
+        + ''.join(cell(row, column) for column in columns)
+        + '</tr>'
+        for row in rows
+    )
+    grid = f'<table id="leaderboard"><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    return scrolled(grid, 'Leaderboard')
+
+
+def _lines(record: Record, digits: int, root: Path, sources: Mapping[str, str]) -> str:
+    """Ours, the printed number with the difference, the status where it is not done, what others measured."""
+    lines = [_ours(record, root)]
+    if (record.values or record.old) and record.status != 'done':
+        lines.append(element('span', escape(record.status), class_='sub state'))
+    number = printed(record.cell, digits)
+    if number:
+        found, off = verdict(record), signed(difference(record))
+        mark = element('span', f'{off}&#8239;{_MARKS[found]}'.removesuffix('&#8239;'), class_=f'mark {found}')
+        lines.append(
+            element('span', escape(number) + (f' {mark}' if off else ''), class_='sub', title=f'published {number}')
+        )
+    lines += [_theirs(record, numbers, root, sources) for numbers in record.theirs]
+    return ''.join(lines)
+
+
+def _ours(record: Record, root: Path) -> str:
+    text = measured(record)
+    if not text:
+        return element('span', escape(record.status), class_='soft')
+    if not record.trials:
+        return escape(text)
+    first = record.trials[0]
+    folder = first.folder.parent
+    config = element(
+        'a',
+        '{}',
+        class_='config',
+        href=href(folder / 'config.py', root),
+        title=f'config, hash {first.config_hash}',
+        aria_label=f'Config of {record.cell.name}',
+    )
+    partial = 0 < len(record.values) < len(record.trials)
+    return element('a', escape(text), href=href(folder, root), class_='partial' if partial else '') + config
+
+
+def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, str]) -> str:
+    link = element('a', escape(spread(numbers.values)), href=href(Path(numbers.source) / record.cell.folder, root))
+    of = f', as of {numbers.as_of}' if numbers.as_of else ''
+    where = f'imported from {sources[numbers.source]}{of}'
+    return element('span', f'{link} {escape(where)}', class_='sub theirs', title=numbers.source)
+
+
+def _short(sources: set[str]) -> dict[str, str]:
+    """Each folder's last name, where that tells it from the others."""
+    names = [Path(source).name for source in sources]
+    return {source: name if names.count(name) == 1 else source for source, name in zip(sources, names, strict=True)}

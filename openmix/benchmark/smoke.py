@@ -1,0 +1,146 @@
+"""A tiny pass of a cell on generated data: does it run at all?"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from openmix.benchmark.cell import Cell
+from openmix.benchmark.trials import read_out
+from openmix.config import apply_overrides
+from openmix.errors import InputError
+
+BATCH, SIDE = 4, 64  # images a batch; pixels a side where a recipe crops to more
+Imitation = Callable[[dict[str, Any], Path], AbstractContextManager[Path]]
+Train = Callable[[Config], Path]
+
+
+class Outcome(NamedTuple):
+    """How a cell fared; `error` is one line, empty where all is well."""
+
+    cell: Cell
+    error: str
+    seconds: float
+
+
+class Smoke:
+    """Trains cells for two epochs of one iteration each, and reads their metric.
+
+    Args:
+        train: takes a recipe with a `work_dir`, trains it, returns its `result.json`.
+        imitation: takes a data set's dict and an empty folder; a context in which a stand-in for it exists.
+    """
+
+    def __init__(self, train: Train, imitation: Imitation) -> None:
+        self.train, self.imitation = train, imitation
+        self.stack, self.roots, self.runs = ExitStack(), dict[str, Path](), 0
+
+    def __enter__(self) -> Smoke:
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory(prefix='openmix-smoke-')))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def all(self, cells: Sequence[Cell]) -> Iterator[Outcome]:
+        """One after the other; cells that are the same run once."""
+        first: dict[str, Cell] = {}
+        for cell in cells:
+            first.setdefault(cell.folder, cell)
+        for cell in first.values():
+            began = monotonic()
+            try:
+                self.one(cell)
+                error = ''
+            except Exception as found:  # whatever a cell raises is what was looked for
+                lines = str(found).strip().splitlines() or ['']
+                error = lines[-1] if isinstance(found, InputError) else f'{type(found).__name__}: {lines[0]}'
+            yield Outcome(cell, error, monotonic() - began)
+
+    def one(self, cell: Cell) -> float:
+        """The cell's metric after the tiny pass.
+
+        Raises:
+            InputError: the cell does not fit its recipe, or did not measure a finite number.
+        """
+        cfg = cell.resolve()
+        self.runs += 1
+        cfg = apply_overrides(cfg, shrink(cfg, self._root_of), 'shrinking')
+        cfg.work_dir = str(self.folder / f'run{self.runs}')
+        cfg.experiment_name = f'{self.folder.name}-{self.runs}'  # mmengine keeps its records by this name
+        result = self.train(cfg)
+        value = read_out(json.loads(result.read_text(encoding='utf-8')), cell.metric, cell.readout)
+        if not math.isfinite(value):
+            raise InputError(f'{cell.metric} is {value}')
+        return value
+
+    def _root_of(self, dataset: Mapping[str, Any]) -> Path:
+        """The stand-in for a data set, made when it is first asked for."""
+        kind = str(dataset['type'])
+        if kind not in self.roots:
+            root = self.folder / f'data{len(self.roots)}'
+            root.mkdir()
+            self.roots[kind] = self.stack.enter_context(self.imitation(dict(dataset), root))
+        return self.roots[kind]
+
+
+def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
+    """Overrides that make a recipe tiny: what it is made of stays, only its sizes and lengths do not."""
+    plain = cfg._cfg_dict.to_dict()
+    found: dict[str, Any] = {'default_hooks.checkpoint': None, 'log_level': 'ERROR', 'env_cfg.cudnn_benchmark': False}
+    found |= {'visualizer.vis_backends': []}
+    for part in ('train', 'val', 'test'):
+        loader = plain.get(f'{part}_dataloader')
+        if loader:
+            found |= {f'{part}_dataloader.{key}': value for key, value in _small_loader(loader, root_of).items()}
+    loop = plain.get('train_cfg') or {}
+    found |= {'train_cfg.val_interval': 1}
+    found |= {'train_cfg.max_iters': 2} if 'max_iters' in loop else {'train_cfg.max_epochs': 2}
+    schedulers = plain.get('param_scheduler') or []
+    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
+    found['param_scheduler'] = [_clipped(scheduler, ('begin', 'end'), 1) for scheduler in schedulers]
+    found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in plain.get('custom_hooks', [])]
+    return found | _small_backbone((plain.get('model') or {}).get('backbone') or {})
+
+
+def _small_loader(loader: Mapping[str, Any], root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
+    dataset = loader['dataset']
+    found: dict[str, Any] = {'batch_size': BATCH, 'num_workers': 0, 'persistent_workers': False, 'pin_memory': False}
+    root = root_of(dataset)
+    found |= {'dataset.root': str(root)} if 'root' in dataset else {}
+    found |= {'dataset.subset': BATCH}
+    if dataset.get('pipeline'):
+        found['dataset.pipeline'] = [_clipped(step, ('size',), SIDE) for step in dataset['pipeline']]
+    return found
+
+
+def _clipped(part: Mapping[str, Any], keys: Sequence[str], most: int) -> dict[str, Any]:
+    """A part of a recipe whose numbers under these keys are at most `most`."""
+    clipped = copy.deepcopy(dict(part))
+    for key in keys:
+        if isinstance(clipped.get(key), int):
+            clipped[key] = min(clipped[key], most)
+    return clipped
+
+
+def _small_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Without weights from elsewhere, and for the smaller images where timm says that a model has one size."""
+    found: dict[str, Any] = {f'model.backbone.{key}': None for key in ('weights', 'checkpoint') if key in backbone}
+    found |= {'model.backbone.pretrained': False} if 'pretrained' in backbone else {}
+    if 'Timm' in str(backbone.get('type')):
+        from timm.models import get_pretrained_cfg
+
+        known = get_pretrained_cfg(backbone['name'])
+        found |= {'model.backbone.img_size': SIDE} if known is not None and known.fixed_input_size else {}
+    return found
+
+

@@ -1,0 +1,101 @@
+"""One training as a process: its devices, its command, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from openmix.benchmark.trials import Trial
+from openmix.config import tools_path
+from openmix.errors import InputError
+
+# How a training ends that was asked to: 128 + the signal's number, or by the signal where it had not begun to listen.
+STOPPED = {128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM, -signal.SIGINT}
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def cuda_devices() -> list[str]:
+    """The CUDA devices of this machine that the environment lets us see, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    count = torch.cuda.device_count()
+    return [name.strip() for name in visible.split(',')][:count] if visible else [str(i) for i in range(count)]
+
+
+def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[dict[str, str]]:
+    """What each parallel training finds in its environment: its GPUs, or its share of the cores.
+
+    Args:
+        jobs: how many at a time; None: as many as there are groups of `per_run` GPUs, or one on the CPU.
+        devices: of the machine; empty: the CPU.
+        per_run: GPUs, or processes, of one training.
+
+    Raises:
+        InputError: a number below 1, or more GPUs a training than there are.
+    """
+    for name, value in (('jobs', jobs), ('gpus-per-run', per_run)):
+        if value is not None and value < 1:
+            raise InputError(f'{name} must be >= 1, got {value}')
+    if devices and per_run > len(devices):
+        raise InputError(f'gpus-per-run is {per_run}, this machine shows {len(devices)} GPUs')
+    groups = [devices[i : i + per_run] for i in range(0, len(devices) - per_run + 1, per_run)]
+    if groups:
+        return [{'CUDA_VISIBLE_DEVICES': ','.join(groups[i % len(groups)])} for i in range(jobs or len(groups))]
+    jobs = jobs or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    threads = os.environ.get('OMP_NUM_THREADS', str(max(1, cores // (jobs * per_run))))
+    return [{'OMP_NUM_THREADS': threads} for _ in range(jobs)]
+
+
+def command(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: Path | None = None) -> list[str]:
+    """The words of a training; several processes share the recipe's batch, so that it stays the same experiment.
+
+    Args:
+        script: takes `CONFIG --work-dir DIR --seed S [--resume]`, and after CONFIG the number of processes
+            where there are several; `tools/train.py` or `tools/dist_train.sh` unless given.
+    """
+    several = per_run > 1
+    script = script or tools_path('dist_train.sh' if several else 'train.py')
+    words = [str(script)] if script.suffix == '.sh' else [sys.executable, str(script)]
+    words += [str(config), *([str(per_run)] if several else [])]
+    words += ['--work-dir', str(trial.folder.resolve()), '--seed', str(trial.seed)]
+    return [*words, *(['--split-batch'] if several else []), *(['--resume'] if resume else [])]
+
+
+def start(words: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen:
+    """Start a training that reports to `log`.
+
+    It has a session of its own, so that Ctrl-C reaches it through us alone, and is asked to stop when
+    this process is killed: another may then go on in its folder.
+    """
+    env = os.environ | {'PYTHONUNBUFFERED': '1', 'PYTHON': sys.executable} | environment
+    libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
+
+    def die_with_parent() -> None:
+        if libc is not None:
+            libc.prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+
+    return subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """End a training and what it started, at once."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
