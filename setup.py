@@ -29,7 +29,11 @@ setup(
     # Recipes and commands travel inside the wheel, so an installed copy trains without the checkout.
     packages=[*find_packages(include=['openmix', 'openmix.*']), 'openmix.configs', 'openmix.tools'],
     package_dir={'openmix.configs': 'configs', 'openmix.tools': 'tools'},
-    package_data={'openmix.configs': ['**/*.py', '**/*.yaml'], 'openmix.tools': ['*.py', '*.sh']},
+    package_data={
+        'openmix.benchmark': ['*.css', '*.js'],
+        'openmix.configs': ['**/*.py', '**/*.yaml'],
+        'openmix.tools': ['*.py', '*.sh'],
+    },
     install_requires=requirements(),
     extras_require={
         'test': ['pytest>=8', 'pytest-xdist>=3', 'setuptools>=77'],

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 from PIL import Image
@@ -384,6 +385,7 @@ COMMANDS = [
     (['test.py', DIGITS, 'none.pth'], ["no checkpoint 'none.pth'"]),
     (['show_mix.py', DIGITS, '--policy', 'Mxup'], ["did you mean 'Mixup'"]),
     (['show_mix.py', DIGITS, '--count', '0'], ['at least 1']),
+    (['show_mix.py', DIGITS, '--policy', 'ResizeMix', '--strip'], ['draws lam', 'ResizeMix']),
     (['show_mix.py', DIGITS, '--policy', 'OneOf'], ['OneOf', "'policies'"]),
     (
         ['train.py', DIGITS, '--cfg-options', 'model.backbone.depth'],
@@ -403,6 +405,29 @@ COMMANDS = [
 def test_command(args, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check(capsys, args, *told)
+
+
+class Exploit:
+    def __reduce__(self):
+        return eval, ('print("executed")',)
+
+
+# What a file holds that is given as a checkpoint, and what the line must contain.
+CHECKPOINTS = [
+    (b'hello', ['is not a checkpoint']),
+    (Exploit(), ['is no safe checkpoint', 'eval']),
+    ([1, 2], ['holds a list']),
+    ({'meta': {}, 'message_hub': {}, 'optimizer': {}, 'state_dict': {'w': 1}}, ["another model: missing 'backbone."]),
+]
+
+
+@pytest.mark.parametrize(('content', 'told'), CHECKPOINTS, ids=['text', 'code', 'list', 'another model'])
+@pytest.mark.parametrize('tool', ['test.py', 'train.py'])
+def test_checkpoint(tool, content, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'given.pth'
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    check(capsys, [tool, DIGITS, *(['--resume'] if tool == 'train.py' else []), str(path)], 'given.pth', *told)
 
 
 def test_what_is_allowed(capsys, tmp_path, monkeypatch):

@@ -20,13 +20,14 @@ MAY_IMPORT = {
     'check': BASE,
     'errors': set(),
     'files': set(),
+    'metrics': set(),
     'losses': {'mix', 'ops', 'registry', 'errors'},
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups'},
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
-    'engine': BASE | {'losses'},
+    'engine': BASE | {'losses', 'metrics'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
-    'benchmark': {'registry', 'config', 'errors', 'files'},
+    'benchmark': {'registry', 'config', 'errors', 'files', 'metrics'},
 }
 
 

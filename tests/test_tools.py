@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 RECIPE = 'classification/digits/resnet20.py'
@@ -82,7 +83,7 @@ def test_resume_goes_on_from_the_newest(run):
     done = tool('train.py', recipe, '--work-dir', 'again', '--resume', '--cfg-options', *SMALL, cwd=cwd)
     history = json.loads((cwd / 'again/result.json').read_text())['history']
     assert [row['epoch'] for row in history] == [1, 2, 3]
-    assert history[0] == first[0]
+    assert {**history[0], 'time_s': None} == {**first[0], 'time_s': None}
     assert 'resumed epoch: 1' in done.stdout + done.stderr
 
 
@@ -119,6 +120,21 @@ def test_show_mix_draws_every_policy(run):
     tool('show_mix.py', recipe, '--policy', 'Mixup', 'FMix', 'SaliencyMix', '--out', out, cwd=cwd)
     assert out.read_bytes()[:4] == b'\x89PNG'
     assert list((cwd / 'picture/show_mix').glob('events.out.tfevents.*'))
+
+
+def test_show_mix_draws_maps_and_strips(run):
+    """Higher for every row of maps; one row a pair for a strip, with trained weights."""
+    cwd, recipe, _ = run
+    heights = []
+    for option in ((), ('--maps',)):
+        out = cwd / f'maps{len(option)}.png'
+        tool('show_mix.py', recipe, '--policy', 'PuzzleMix', '--count', '2', '--out', out, *option, cwd=cwd)
+        heights.append(Image.open(out).height)
+    assert heights[1] > 1.5 * heights[0]
+    weights = next(cwd.rglob('epoch_*.pth'))
+    options = ('--strip', '--checkpoint', weights, '--count', '1', '--out', cwd / 'strip.png', '--cfg-options', *SMALL)
+    tool('show_mix.py', recipe, *options, cwd=cwd)
+    assert Image.open(cwd / 'strip.png').width > 5 * Image.open(cwd / 'strip.png').height
 
 
 def test_collect_env_names_versions(run):

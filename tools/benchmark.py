@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from openmix.benchmark import plan, render
+from openmix.benchmark import plan, progress, render, slurm
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.export import as_csv, as_dicts, as_json
+from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import FORMATS, as_text, write_report
 from openmix.benchmark.run import Queue
+from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names
-from openmix.benchmark.trials import Trial, default_work_dir, stages, trials_of
+from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
+from openmix.config import tools_path
 from openmix.errors import InputError, command
 
 VERBS = {
@@ -52,17 +54,38 @@ def parse_args() -> argparse.Namespace:
         sub.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
     for sub in (config, *subs.values()):
         sub.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
-    subs['run'].add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: one a GPU, else 1)')
+    add_run_options(subs['run'])
+    subs['status'].add_argument('--watch', action='store_true', help='renew it every few seconds, with the time left')
     help_text = 'train N iterations of each distinct recipe to estimate the time'
     subs['plan'].add_argument('--dry-run', type=int, metavar='N', help=help_text)
     help_text = "others' work folder of the table, shown beside ours; may be given more than once"
     subs['report'].add_argument(
         '--import', dest='imports', action='append', default=[], type=Path, metavar='DIR', help=help_text
     )
+    help_text = 'add a batch mixed by each row to the HTML; draws one in seconds'
+    subs['report'].add_argument('--pictures', action='store_true', help=help_text)
     for verb in ('show', 'report'):
         subs[verb].add_argument('--format', choices=FORMATS, default='terminal')
         subs[verb].add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
     return parser.parse_args()
+
+
+def add_run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: as many as there are GPUs for)')
+    help_text = 'GPUs of one training, or processes without a GPU; they share its batch (default: 1)'
+    run.add_argument('--gpus-per-run', type=int, default=1, metavar='K', help=help_text)
+    run.add_argument('--retries', type=int, default=1, metavar='N', help='tries of a trial that failed (default: 1)')
+    run.add_argument('--smoke', action='store_true', help='a tiny pass of each cell on generated data; keeps nothing')
+    run.add_argument('--engine', choices=('local', 'slurm'), default='local', help='where trainings run')
+    defaults = slurm.Resources()
+    run.add_argument('--partition', metavar='NAME', help="slurm: where to (default: the cluster's)")
+    help_text = 'slurm: minutes until a job is saved and queued again (default: a day)'
+    run.add_argument('--time-min', type=int, default=defaults.time_min, metavar='N', help=help_text)
+    run.add_argument('--cpus-per-task', type=int, default=defaults.cpus, metavar='N', help='slurm: cores of a job')
+    run.add_argument(
+        '--array-parallelism', type=int, default=defaults.parallel, metavar='N', help='slurm: jobs at a time'
+    )
+    run.add_argument('--print-sbatch', action='store_true', help='slurm: print the script and submit nothing')
 
 
 def write(text: str, out: Path | None) -> None:
@@ -140,10 +163,52 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     left_out = len(cells) - len(implemented(table, cells))
     if left_out:
         console.print(f'{left_out} cells are not implemented and left out')
+    if args.smoke:
+        return smoke_table(cells, console)
+    if args.engine == 'slurm' or args.print_sbatch:
+        return submit_table(table, cells, work_dir, args, console)
     failed: list[Trial] = []
     for trials in stages(table, cells, work_dir, args.trials):
-        failed += Queue(console, jobs=args.jobs).run(trials)
+        failed += Queue(console, None, args.jobs, args.gpus_per_run, args.retries).run(trials)
     return 1 if failed else 0
+
+
+def smoke_table(cells: Sequence[Cell], console: Console) -> int:
+    """Each cell in this process: a start of Python would take longer than the pass."""
+    from openmix.data.imitation import imitation
+    from openmix.engine import launch
+
+    failed = total = 0
+    with Smoke(lambda cfg: launch.train(launch.prepare(cfg)), imitation) as smoke:
+        for outcome in smoke.all([cell for cell in cells if cell.implemented]):
+            total, failed = total + 1, failed + bool(outcome.error)
+            line = f'{outcome.cell.name}: {outcome.error or "ok"} ({outcome.seconds:.1f} s)'
+            console.print(escape(line), soft_wrap=True)
+    console.print(f'{total - failed} of {total} cells run')
+    return 1 if failed else 0
+
+
+def submit_table(
+    table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console
+) -> int:
+    every = distinct(trials_of(table, cells, work_dir, args.trials))
+    trials = [trial for trial in every if trial.state() not in ('done', 'running')]
+    if not trials:
+        console.print(f'{len(every)} trials are done or running, nothing to submit')
+        return 0
+    resources = slurm.Resources(
+        args.partition, args.time_min, args.gpus_per_run, args.cpus_per_task, args.array_parallelism
+    )
+    folder, name = work_dir / 'slurm', table.name.replace('/', '-')
+    if args.print_sbatch:
+        print(slurm.sbatch_script(len(trials), folder, name, resources), end='')
+        return 0
+    jobs = slurm.submit(trials, folder, name, resources, args.retries)
+    array = jobs[0].job_id.partition('_')[0]
+    console.print(f'{len(jobs)} trials submitted as job {array}; logs: {folder}', soft_wrap=True)
+    if any(cell.implemented and cell.grid for cell in cells):
+        console.print('cells with a grid: the same command submits their final trials once their search is finished')
+    return 0
 
 
 def parameters(cfg: Config) -> int | None:
@@ -196,21 +261,25 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.verb in ('plan', 'status'):
         implemented(table, cells)
         trials = trials_of(table, cells, work_dir, args.trials)
-        if args.verb == 'status':
-            console.print(render.status(table, trials))
+        if args.verb == 'status' and args.watch:
+            progress.watch(table, lambda: trials_of(table, cells, work_dir, args.trials), console)
+        elif args.verb == 'status':
+            console.print(progress.status(table, trials))
         else:
             plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
     full = args.verb == 'report'
     records = records_of(table, cells, work_dir, args.trials, args.imports if full else ())
+    pictures = draw_pictures(records, work_dir, tools_path('show_mix.py')) if full and args.pictures else []
     if full:
-        paths = write_report(table, records, work_dir)
+        paths = write_report(table, records, work_dir, pictures)
     if args.format == 'terminal' and args.out is None:
         console.print(render.terminal(table, records, full))
     else:
         # What is printed links from where the command was called; HTML lies in the table's folder.
         here = work_dir if args.format == 'html' else Path()
-        write(as_text(table, records, args.format, args.out.parent if args.out else here, full), args.out)
+        root = args.out.parent if args.out else here
+        write(as_text(table, records, args.format, root, full, pictures), args.out)
     if full:
         # Not on stdout where that carries JSON or CSV.
         print(*paths, sep='\n', file=sys.stdout if args.format == 'terminal' else sys.stderr)
@@ -221,7 +290,6 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
 def main() -> None:
     args = parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the queue stops its trainings
     if args.verb == 'list':
         list_tables(console)
     elif args.verb == 'config':
@@ -231,7 +299,6 @@ def main() -> None:
         try:
             sys.exit(run_verb(args, console))
         except KeyboardInterrupt:
-            print('interrupted; the same command goes on from here', file=sys.stderr)
             sys.exit(130)
 
 

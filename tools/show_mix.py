@@ -66,7 +66,9 @@ def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_map
     maps = picked.maps(probe, seen[0]) if with_maps else {}
     if with_maps and seen[0].mask is not None:
         maps.setdefault('mask', seen[0].mask[:, :1])
-    return MixedBatch(title + (f'\nat {site}' if site else ''), probe.pixels, mixed, y, seen[0], maps)
+    # Of several views of a sample the first stands for it.
+    pixels = probe.pixels if x.dim() == 4 else probe.pixels[:, 0]
+    return MixedBatch(title + (f'\nat {site}' if site else ''), pixels, mixed, y, seen[0], maps)
 
 
 def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> torch.Tensor:

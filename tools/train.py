@@ -1,11 +1,15 @@
 """Train a recipe: tools/train.py CONFIG [options]."""
 
 import argparse
+import os
 
 from openmix.config import DictAction, apply_overrides, load_config, work_dir_of
 from openmix.engine import launch
-from openmix.engine.global_batch import enable_scaling
+from openmix.engine.global_batch import enable_scaling, split_batch
 from openmix.errors import command
+
+# Where a launcher says how many there are.
+_PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
+    parser.add_argument('--split-batch', action='store_true', help="processes share the recipe's batch size")
     parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
     parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
@@ -35,6 +40,8 @@ def main() -> None:
     if args.amp:
         cfg = apply_overrides(cfg, {'optim_wrapper.type': 'AutocastOptimWrapper'}, '--amp')
     cfg = launch.prepare(cfg, args.launcher)
+    if args.split_batch:
+        split_batch(cfg, int(os.environ.get(_PROCESSES.get(args.launcher, ''), 1)))
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
     if args.seed is not None:
         cfg.randomness.seed = args.seed

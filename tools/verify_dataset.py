@@ -1,7 +1,7 @@
 """Check that data sets are complete and readable; one line a split.
 
     python tools/verify_dataset.py classification/digits/resnet20.py
-    python tools/verify_dataset.py --type CIFAR10 --root data/cifar10
+    python tools/verify_dataset.py --type CUB200 --root data/cub200
 
 Exit code 2 and one line on a fault.
 """

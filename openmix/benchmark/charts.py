@@ -61,7 +61,9 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
         bar = line(axis(off - std), y, axis(off + std), y, f'bar {found}') if std else ''
         number = text(WIDTH - 2, y + 4, signed(off), 'end', found)
         point = mark(_SHAPES[found], axis(off), y, found, hint)
-        drawn.append(element('g', text(0, y + 4, short(record.cell.row)) + bar + point + number, data_row=record.cell.row))
+        drawn.append(
+            element('g', text(0, y + 4, short(record.cell.row)) + bar + point + number, data_row=record.cell.row)
+        )
     says = '; '.join(f'{record.cell.row} {signed(difference(record))} {verdict(record)}' for record in records)
     return panel(column, bottom + 18, ''.join(drawn), f'Ours minus published. {says}', column)
 

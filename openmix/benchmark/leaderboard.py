@@ -38,11 +38,7 @@ def toolbar(table: Table, records: Sequence[Record]) -> str:
         for facet in facets([record.cell for record in records])
     ]
     if any(difference(record) is not None for record in records):
-        radios = [
-            f'<label><input type="radio" name="sort" value="{name}"{" checked" if name == "ours" else ""}>{name}</label>'
-            for name in _SORTED_BY
-        ]
-        groups.append(_group('Sort by', radios))
+        groups.append(_group('Sort by', [_radio(name) for name in _SORTED_BY]))
     search = '<input type="search" placeholder="mixup, cut" autocomplete="off" spellcheck="false">'
     return (
         '<form class="tools" role="search" aria-label="Choose rows and columns" hidden>\n'
@@ -53,6 +49,11 @@ def toolbar(table: Table, records: Sequence[Record]) -> str:
 
 def _chip(position: int, value: str) -> str:
     return attributes(class_='chip', data_part=position, data_is=value, aria_pressed='false')
+
+
+def _radio(name: str) -> str:
+    checked = attributes(checked='checked' if name == 'ours' else '')
+    return f'<label><input type="radio" name="sort" value="{name}"{checked}>{name}</label>'
 
 
 def _group(title: str, items: Sequence[str]) -> str:
@@ -104,15 +105,15 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
 def _lines(record: Record, digits: int, root: Path, sources: Mapping[str, str]) -> str:
     """Ours, the printed number with the difference, the status where it is not done, what others measured."""
     lines = [_ours(record, root)]
-    if (record.values or record.old) and record.status != 'done':
-        lines.append(element('span', escape(record.status), class_='sub state'))
     number = printed(record.cell, digits)
     if number:
         found, off = verdict(record), signed(difference(record))
-        mark = element('span', f'{off}&#8239;{_MARKS[found]}'.removesuffix('&#8239;'), class_=f'mark {found}')
-        lines.append(
-            element('span', escape(number) + (f' {mark}' if off else ''), class_='sub', title=f'published {number}')
-        )
+        glyph = element('span', _MARKS[found], class_='glyph')
+        # Also where there is no difference: printed numbers stay below each other.
+        mark = element('span', off + glyph if off else '', class_=f'mark {found}'.strip())
+        lines.append(element('span', f'{escape(number)} {mark}', class_='sub', title=f'published {number}'))
+    if (record.values or record.old) and record.status != 'done':
+        lines.append(element('span', escape(record.status), class_='sub state'))
     lines += [_theirs(record, numbers, root, sources) for numbers in record.theirs]
     return ''.join(lines)
 

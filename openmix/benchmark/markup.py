@@ -64,4 +64,6 @@ def section(title: str, html: str, note: str = '', folded: bool | None = None) -
     if folded is None:
         return f'<section>\n<h2>{escape(title)}</h2>\n{about}{html}</section>\n'
     state = '' if folded else ' open'
-    return f'<section><details{state}>\n<summary><h2>{escape(title)}</h2></summary>\n{about}{html}</details></section>\n'
+    return (
+        f'<section><details{state}>\n<summary><h2>{escape(title)}</h2></summary>\n{about}{html}</details></section>\n'
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from openmix.benchmark.charts import difference_chart, time_chart
 from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.facets import SEPARATOR, parts
 from openmix.benchmark.grid import label
 from openmix.benchmark.leaderboard import leaderboard, toolbar
 from openmix.benchmark.markup import cell, element, href, section, sortable
@@ -38,11 +39,12 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
     spread = 'A line to each side: one standard deviation. Shaded: ±0.2.'
     print_note = f'{spread} ▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
     curves_note = 'Validation after every epoch, mean over trials; what is far below the end is cut off.'
+    gains_note = 'Coloured where the 95 % confidence interval leaves out zero, or where a single pair has none.'
     sections = [
         _head(table, records),
         section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
         section('Ours minus published', difference_chart(table, records), print_note),
-        section('Gains', _gains(table, records), 'Coloured where the 95 % confidence interval leaves out zero.'),
+        section('Gains', _gains(table, records), gains_note),
         section('Claims', _claims(table, records), 'What the source says of its table, held against our numbers.'),
         section('Result against training time', time_chart(records), 'Means over trials.'),
         section('Learning curves', draw_curves(table, records), curves_note)
@@ -65,7 +67,9 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
 
 def _head(table: Table, records: Sequence[Record]) -> str:
     states = Counter(record.state for record in records)
-    counts = ', '.join(f'{states[state]} {state}' for state in dict.fromkeys(('done', *STATES, *states)) if states[state])
+    counts = ', '.join(
+        f'{states[state]} {state}' for state in dict.fromkeys(('done', *STATES, *states)) if states[state]
+    )
     facts = {'Source': table.source, 'Table': table.name, 'Variant': table.variant}
     facts |= {'Cells': f'{len(records)}: {counts}', 'Trials': f'{table.trials} a cell'}
     facts['Imported'] = '; '.join(dict.fromkeys(numbers.source for record in records for numbers in record.theirs))
@@ -78,9 +82,9 @@ def _legend(table: Table, records: Sequence[Record]) -> str:
     if any(record.trials and record.values for record in records):
         said.append('a number opens its runs, {} its config')
     if has_published(records):
-        said.append('below: published')
-    if any(difference(record) is not None for record in records):
-        said.append('and ours − published, coloured beyond max(0.2, 2 standard deviations)')
+        known = any(difference(record) is not None for record in records)
+        off = ' and ours minus it, coloured beyond max(0.2, 2 standard deviations)' if known else ''
+        said.append(f'below: the published number{off}')
     return '; '.join([*said, *([footnote(records)] if footnote(records) else [])]) + '.'
 
 
@@ -89,21 +93,30 @@ def _gains(table: Table, records: Sequence[Record]) -> str:
     if not found:
         return ''
     places = by_place(records)
-    ends = [abs(gain.ours) + (gain.half_width or 0.0) for gain in found if gain.ours is not None]
-    scale = max([*ends, *(abs(gain.published) for gain in found if gain.published is not None)]) or 1.0
-    published, ours = any(gain.published is not None for gain in found), bool(ends)
+    ours = [abs(gain.ours) for gain in found if gain.ours is not None]
+    published = [abs(gain.published) for gain in found if gain.published is not None]
+    # The interval of two pairs can be so wide that it would leave nothing of the others: it is cut off.
+    scale = max(ours + published) * 1.25 or 1.0
     rows = []
     for gain in found:
         lower = places[gain.row, gain.column].cell.lower_is_better
-        html = f'<th scope="row">{escape(gain.row)}</th>' + cell(escape(f'{gain.column} − {gain.over}'), kind='text')
+        html = f'<th scope="row">{escape(gain.row)}</th>' + cell(escape(_pair(gain)), kind='text')
         if ours:
             html += _gain(gain.ours, gain.half_width, gained(gain), _kind(gain, lower), scale)
         if published:
             html += _gain(gain.published, None, signed(gain.published), 'soft', scale)
         rows.append(element('tr', html, data_row=gain.row, data_column=gain.column))
     heads = ['Method', 'Columns']
-    heads += ['Ours ± 95 % interval (pairs)'] * ours + ['Published'] * published
+    heads += ['Ours ± 95 % interval (pairs)'] * bool(ours) + ['Published'] * bool(published)
     return sortable(heads, rows, 'Gains', text_columns=2)
+
+
+def _pair(gain: Gain) -> str:
+    """'CIFAR-100 / R-18: DM(CE) − MCE': what the two columns share is said once."""
+    new, old = parts(gain.column), parts(gain.over)
+    shared = next((i for i, (a, b) in enumerate(zip(new, old)) if a != b), 0)
+    common = f'{SEPARATOR.join(new[:shared])}: ' if shared else ''
+    return f'{common}{SEPARATOR.join(new[shared:])} − {SEPARATOR.join(old[shared:])}'
 
 
 def _kind(gain: Gain, lower_is_better: bool) -> str:
@@ -172,9 +185,7 @@ def _runs(table: Table, records: Sequence[Record], root: Path) -> str:
     rows = []
     for record in records:
         for trial, result, value in zip(record.finished, record.results, record.values, strict=True):
-            links = ' '.join(
-                f'<a href="{href(trial.folder, root)}/{path}">{name}</a>' for name, path in _FILES.items()
-            )
+            links = ' '.join(f'<a href="{href(trial.folder, root)}/{path}">{name}</a>' for name, path in _FILES.items())
             seconds, commit = result.get('duration_s'), escape(str(result.get('commit') or ''))
             html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
             html += cell(str(trial.seed)) + cell(f'{value:.2f}', value)

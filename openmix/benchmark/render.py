@@ -14,10 +14,8 @@ from openmix.benchmark.claims import Verdict
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
-from openmix.benchmark.trials import Trial
 
 OTHER_SOURCE = '†'
-_COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}
 _VERDICTS = {'better': 'green', 'worse': 'red', 'agrees': 'dim', '': 'dim'}
 _OUTCOMES = {'held': 'green', 'not held': 'red', 'not yet run': 'dim'}
 
@@ -187,18 +185,3 @@ def why(found: Verdict, most: int = 3) -> str:
     kind, names = ('', found.failing) if found.failing else ('missing: ', found.missing)
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return f'{kind}{"; ".join(names[:most])}{more}' if names else ''
-
-
-def status(table: Table, trials: Sequence[Trial]) -> Grid:
-    """Where every trial stands."""
-    grid = Grid(title=escape(table.title), title_justify='left')
-    for head in ('row', 'column', 'trial', 'seed', 'state', 'epoch', 'folder'):
-        grid.add_column(head)
-    for trial in trials:
-        state, epoch = trial.state(), trial.last_epoch().get('epoch')
-        colour = _COLOURS.get(state, 'dim')
-        at = f'{epoch}/{trial.epochs or "?"}' if epoch else ''
-        name = f'{trial.kind} {trial.folder.parent.name}' if trial.kind == 'search' else str(trial.index)
-        place = (escape(trial.cell.row), escape(trial.cell.column), name, str(trial.seed))
-        grid.add_row(*place, f'[{colour}]{state}[/{colour}]', at, escape(str(trial.folder)))
-    return grid

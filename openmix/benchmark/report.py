@@ -13,7 +13,7 @@ from openmix.benchmark.latex import latex
 from openmix.benchmark.markdown import markdown
 from openmix.benchmark.model_index import model_index
 from openmix.benchmark.page import page
-from openmix.benchmark.pictures import Picture, draw_pictures
+from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import terminal
 from openmix.benchmark.table import Table
@@ -56,16 +56,15 @@ def as_text(
 
 
 def write_report(
-    table: Table, records: Sequence[Record], work_dir: Path, picture_script: Path | None = None
+    table: Table, records: Sequence[Record], work_dir: Path, pictures: Sequence[Picture] = ()
 ) -> tuple[Path, Path]:
     """Write both files into the table's work folder and return their paths.
 
     Args:
-        picture_script: draws mixed batches, see `draw_pictures`; None: no pictures.
+        pictures: of mixed batches, see `draw_pictures`.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     html, text = work_dir / 'report.html', work_dir / 'report.md'
-    pictures = draw_pictures(records, work_dir, picture_script) if picture_script else []
     write_text(html, page(table, records, work_dir, pictures))
     write_text(text, markdown(table, records, work_dir))
     return html, text

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from openmix.data.download import fetch
-from openmix.data.image_files import PublishedImages, check_present
+from openmix.data.image_files import PublishedImages, check_folder, check_present
 from openmix.errors import InputError
 from openmix.registry import DATASETS
 
@@ -40,6 +40,7 @@ def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
     Raises:
         InputError: a list is missing or cut short, or a class or an image is not there.
     """
+    check_folder('CUB200', root, FOLDER, _REMEDY.format(root=root))
     folder = root / FOLDER
     label_of = {number: label for label, number in enumerate(read_table(folder / 'classes.txt'))}
     images = read_table(folder / 'images.txt')

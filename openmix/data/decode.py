@@ -28,7 +28,9 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            return image.convert('RGB')
+            image.load()
+            # Pillow copies what is RGB already.
+            return image if image.mode == 'RGB' else image.convert('RGB')
     # Pillow's decoders raise all of these on damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
         raise InputError(

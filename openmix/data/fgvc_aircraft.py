@@ -9,7 +9,7 @@ from typing import ClassVar
 from torchvision.datasets import FGVCAircraft as Reader
 
 from openmix.data.download import fetch
-from openmix.data.image_files import PublishedImages, check_present
+from openmix.data.image_files import PublishedImages, check_folder, check_present
 from openmix.errors import InputError
 from openmix.registry import DATASETS
 
@@ -25,9 +25,8 @@ def list_images(root: Path, train: bool) -> tuple[list[str], list[int]]:
     Raises:
         InputError: a list is missing or damaged, or an image is not there.
     """
+    check_folder('FGVCAircraft', root, FOLDER, _REMEDY.format(root=root))
     folder = root / FOLDER
-    if not folder.is_dir():
-        raise InputError(f'FGVCAircraft: {folder} is missing; {_REMEDY.format(root=root)}')
     again = f'delete {folder} and {_REMEDY.format(root=root)}'
     try:
         half = Reader(str(root), 'trainval' if train else 'test', 'variant')

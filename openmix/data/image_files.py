@@ -21,6 +21,27 @@ from openmix.data.splits import choose_rows, source_split
 from openmix.errors import InputError
 
 
+def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
+    """Raise an `InputError` unless a data set's folder is below `root`; the line says what is there instead.
+
+    Args:
+        name: of the data set.
+        root: what a recipe names.
+        folder: what the official archive unpacks to.
+        remedy: what to do, the end of the line.
+    """
+    if (root / folder).is_dir():
+        return
+    if not root.is_dir():
+        raise InputError(f'{name}: root {root} is missing; {remedy}')
+    found = sorted(path.name for path in root.iterdir() if not path.name.startswith('.'))
+    some = ', '.join(found[:5]) + (f' and {len(found) - 5} more' if len(found) > 5 else '')
+    raise InputError(
+        f'{name}: {root} should hold {folder}, found {some or "nothing"}; {remedy}, or set root to the folder that '
+        f'holds {folder}'
+    )
+
+
 def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
     """Raise an `InputError` unless all files that a data set lists are there.
 

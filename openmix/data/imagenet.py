@@ -15,7 +15,7 @@ from torchvision.datasets import imagenet as archives
 
 from openmix.data.download import fetching
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
-from openmix.data.image_files import ImageFiles
+from openmix.data.image_files import ImageFiles, check_folder
 from openmix.data.splits import source_split
 from openmix.errors import InputError, brief, nearest
 from openmix.registry import DATASETS
@@ -55,10 +55,9 @@ def list_images(root: Path, folder: str, wnids: Sequence[str]) -> tuple[list[str
     Raises:
         InputError: a class folder is missing, empty or foreign, or the images are not in class folders.
     """
+    check_folder('ImageNet', root, folder, _REMEDY.format(root=root))
     half = root / folder
     layout = f'expected {half}/<wnid>/*.JPEG'
-    if not half.is_dir():
-        raise InputError(f'ImageNet: {half} is missing, {layout}; {_REMEDY.format(root=root)}')
     with os.scandir(half) as entries:
         found = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith('.')}
     folders = {name for name, is_folder in found.items() if is_folder}

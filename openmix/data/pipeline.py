@@ -102,7 +102,7 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1,
 def _to_tensor(image: Any) -> Tensor:
     """uint8 (3, H, W), of views (V, 3, H, W), of an image in any form that a transform may return."""
     if isinstance(image, Image.Image):
-        return torch.from_numpy(as_array(image.convert('RGB')).copy())
+        return torch.from_numpy(as_array(image if image.mode == 'RGB' else image.convert('RGB')).copy())
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim in (3, 4) and image.shape[-3] == 3:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
@@ -14,11 +15,18 @@ from openmix.errors import check_number
 from openmix.registry import TRANSFORMS
 
 
+def _at_least_one(bits: Callable, level: float, hparams: dict) -> tuple[int]:
+    """What timm's `bits` keeps, but one where it keeps none: older Pillow blackens the image, newer raises an error."""
+    return (max(1, bits(level, hparams)[0]),)
+
+
 @TRANSFORMS.register_module()
 class RandAugment:
     """RandAugment of single images, as timm draws it (Cubuk et al., 2020): Pillow's image to Pillow's image.
 
     Papers write its settings as magnitude/std: 9/0.5 is timm's `rand-m9-mstd0.5-inc1`.
+
+    *Differs from timm*: posterizing keeps at least one bit.
 
     Args:
         magnitude: strength of an operation, an integer in [0, 10].
@@ -55,6 +63,9 @@ class RandAugment:
         )
         name = f'rand-m{magnitude}-n{layers}-p{float(p)}-mstd{float(std)}-inc1'
         self.transform = rand_augment_transform(name, drawn)
+        for operation in self.transform.ops:
+            if operation.name == 'PosterizeIncreasing':
+                operation.level_fn = functools.partial(_at_least_one, operation.level_fn)
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return self.transform(image)

@@ -11,7 +11,7 @@ from torchvision.datasets import StanfordCars as Reader
 from torchvision.datasets.utils import check_integrity, extract_archive
 
 from openmix.data.download import fetching
-from openmix.data.image_files import PublishedImages, check_present
+from openmix.data.image_files import PublishedImages, check_folder, check_present
 from openmix.errors import InputError, from_library
 from openmix.registry import DATASETS
 
@@ -47,6 +47,7 @@ def list_images(root: Path, train: bool) -> tuple[list[str], list[int]]:
     Raises:
         InputError: a list is missing or damaged, or an image is not there.
     """
+    check_folder('StanfordCars', root, FOLDER, _REMEDY.format(root=root))
     folder = root / FOLDER
     annotations, images = 'devkit/cars_train_annos.mat', 'cars_train'
     if not train:

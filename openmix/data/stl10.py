@@ -12,6 +12,7 @@ from torchvision.datasets import STL10 as Reader
 from openmix.data.base import ArrayDataset
 from openmix.data.download import fetching
 from openmix.data.facts import Facts
+from openmix.data.image_files import check_folder
 from openmix.data.splits import source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
@@ -33,6 +34,7 @@ def read_stl10(root: Path, train: bool) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: files are missing or damaged.
     """
+    check_folder('STL10', root, Reader.base_folder, _REMEDY.format(root=root))
     folder = root / Reader.base_folder
     for file, _ in (*_Labelled.train_list, *_Labelled.test_list):
         if not (folder / file).is_file():

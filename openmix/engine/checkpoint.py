@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,10 @@ def read_checkpoint(path: str | Path) -> dict:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # an unpickler raises whatever the bytes lead it to
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"'{path}' is not a checkpoint that can be loaded safely: {reason}") from error
+        asked = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if asked:
+            raise InputError(f"'{path}' is no safe checkpoint: loading it would run {asked[1]}") from error
+        raise InputError(f"'{path}' is not a checkpoint: the file is cut short, damaged or of another kind") from error
     if not isinstance(content, dict):
         raise InputError(f"'{path}' holds a {type(content).__name__}, not a checkpoint")
     return content

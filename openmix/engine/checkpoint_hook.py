@@ -15,6 +15,7 @@ from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in
 from openmix.engine.stopping import StopRequest, command_to_resume
 from openmix.errors import InputError, Stopped, nearest
 from openmix.files import remove_partial, write_text
+from openmix.metrics import lower_is_better
 from openmix.registry import HOOKS
 
 

@@ -44,6 +44,20 @@ def enable_scaling(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def split_batch(cfg: Config, processes: int) -> None:
+    """Divide the training batch of a prepared recipe among the processes, so that the global batch is the recipe's.
+
+    After `prepare`: on how many devices an experiment runs is no part of its hash.
+
+    Raises:
+        InputError: the batch size is no multiple of their number.
+    """
+    loader = cfg.train_dataloader
+    if loader.batch_size % processes:
+        raise InputError(f'train_dataloader.batch_size {loader.batch_size} is no multiple of {processes} processes')
+    loader.batch_size //= processes
+
+
 def match_learning_rate(runner: Any, optim_wrapper: OptimWrapper, auto_scale_lr: Mapping[str, Any] | None) -> None:
     """Scale the learning rate to the global batch, or say that it is not.
 

@@ -8,7 +8,6 @@ weights, loaders serve blanks. Nothing is read or written.
 from __future__ import annotations
 
 import copy
-import logging
 import multiprocessing
 import os
 import warnings
@@ -21,7 +20,7 @@ import mmengine.registry as mm
 import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.priority import get_priority
@@ -84,13 +83,14 @@ def try_parts(cfg: Config) -> None:
     cfg = copy.deepcopy(cfg)
     generator = torch.get_rng_state()
     # Whatever there is to remark is said again when the run builds its parts.
-    logging.disable(logging.WARNING)
+    logger = MMLogger.get_current_instance()
+    spoke, logger.disabled = logger.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             _try_all(cfg)
     finally:
-        logging.disable(logging.NOTSET)
+        logger.disabled = spoke
         torch.set_rng_state(generator)
 
 
@@ -205,8 +205,16 @@ def _try_optimizer(cfg: Config) -> None:
     module = nn.Sequential(
         nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2)
     )
+    whole = nn.ModuleDict({'module': module})
+    # The parts that have groups of their own are named after the real model's.
+    for part in (cfg.optim_wrapper.get('paramwise_cfg') or {}).get('parts') or {}:
+        owner: nn.Module = whole
+        for name in str(part).split('.'):
+            if name not in dict(owner.named_children()):
+                owner.add_module(name, nn.ParameterDict({'of_part': torch.ones(1)}))
+            owner = owner.get_submodule(name)
     with building(cfg, 'optim_wrapper', cfg.optim_wrapper.get('optimizer', {}).get('type')):
-        optim = build_optim_wrapper(module, copy.deepcopy(cfg.optim_wrapper))
+        optim = build_optim_wrapper(whole, copy.deepcopy(cfg.optim_wrapper))
     schedulers = []
     planned = cfg.get('param_scheduler') or []
     epochs, iterations = _length(cfg)

@@ -7,13 +7,6 @@ from typing import Any
 from openmix.mixups.learned_mix import LearnedMix
 from openmix.registry import MIXUPS
 
-MIX_BLOCK_PLUS = {
-    'lam_encoding': 'adaptive',
-    'content': 'nonlinear',
-    'attention': 'self',
-    'upsampling': 'bilinear',
-}
-
 
 @MIXUPS.register_module()
 class AMix(LearnedMix):
@@ -31,6 +24,7 @@ class AMix(LearnedMix):
     """
 
     published = {'share': 'batch'}
+    block = {'lam_encoding': 'adaptive', 'content': 'nonlinear', 'attention': 'self', 'upsampling': 'bilinear'}
 
     def __init__(self, mixer: dict | None = None, variance_weight: float = 1.0, **kwargs: Any) -> None:
-        super().__init__({**MIX_BLOCK_PLUS, **(mixer or {})}, variance_weight=variance_weight, **kwargs)
+        super().__init__(mixer, variance_weight=variance_weight, **kwargs)

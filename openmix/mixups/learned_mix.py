@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from openmix.errors import InputError, check_choice, check_number, nearest
+from openmix.errors import InputError, brief, check_choice, check_number, nearest
 from openmix.losses.cross_entropy import mix_ce
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy, Probe
@@ -56,10 +57,15 @@ class LearnedMix(PairPolicy):
         train_prob: probability that a step trains the block.
         heads: 'shared', or 'split': the un-mixed images have a head of their own, as in the released code.
 
+    Attributes:
+        block: what a policy's block has for defaults; `mixer` goes over it.
+
     Raises:
         InputError: an argument is out of range; when built with a model, the backbone lacks the site;
             in forward, no model was attached.
     """
+
+    block: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -95,7 +101,11 @@ class LearnedMix(PairPolicy):
             check_number(f'{name}: {key}', value, 0.0)
         check_choice(f'{name}: mask_schedule', mask_schedule, ['constant', 'cosine', 'compounded'])
         check_choice(f'{name}: heads', heads, ['shared', 'split'])
-        self.mixer_cfg = {'type': 'MixBlock', **(mixer or {})}
+        if not isinstance(mixer, Mapping | None):
+            raise InputError(f"{name}: mixer must be a dict of the block's options, got {brief(mixer)}")
+        if not isinstance(site, str):
+            raise InputError(f'{name}: site must be the name of a module of the backbone, got {brief(site)}')
+        self.mixer_cfg = {'type': 'MixBlock', **self.block, **(mixer or {})}
         known = set(inspect.signature(find(MODELS, self.mixer_cfg['type'])).parameters) - {'in_channels'}
         for key in self.mixer_cfg.keys() - known - {'type'}:
             raise InputError(f"{name}: the mixer has no option '{key}'; {nearest(str(key), known)}")

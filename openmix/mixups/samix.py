@@ -7,17 +7,6 @@ from typing import Any
 from openmix.mixups.learned_mix import LearnedMix
 from openmix.registry import MIXUPS
 
-RELEASED_BLOCK = {
-    'lam_encoding': 'adaptive',
-    'gamma': 1.0,
-    'content': 'nonlinear',
-    'activation': 'elu',
-    'dropout': 0.0,
-    'attention': 'self',
-    'projection': 'split',
-    'upsampling': 'bilinear_logits',
-}
-
 
 @MIXUPS.register_module()
 class SAMix(LearnedMix):
@@ -37,6 +26,16 @@ class SAMix(LearnedMix):
     """
 
     published = {'share': 'batch'}
+    block = {
+        'lam_encoding': 'adaptive',
+        'gamma': 1.0,
+        'content': 'nonlinear',
+        'activation': 'elu',
+        'dropout': 0.0,
+        'attention': 'self',
+        'projection': 'split',
+        'upsampling': 'bilinear_logits',
+    }
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class SAMix(LearnedMix):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            {**RELEASED_BLOCK, **(mixer or {})},
+            mixer,
             variance_weight=variance_weight,
             lam_margin=lam_margin,
             momentum_end=momentum_end,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torchvision
@@ -75,6 +76,7 @@ def published_classifier(name: str) -> tuple[nn.Module, int]:
     Raises:
         InputError: the library or the model is unknown, or its weights could not be fetched.
     """
+    built: Any
     library, _, model = name.partition('/') if isinstance(name, str) else ('', '', '')
     known = {'torchvision': lambda: list_models(module=torchvision.models), 'timm': timm.list_models}
     if library not in known or not model:
@@ -86,7 +88,7 @@ def published_classifier(name: str) -> tuple[nn.Module, int]:
     try:
         if library == 'timm':
             built = timm.create_model(model, pretrained=fetched)
-            return built, int(built.num_classes)
+            return built, built.num_classes
         weights = get_model_weights(model)['DEFAULT']
         return get_model(model, weights=weights if fetched else None), len(weights.meta['categories'])
     except Exception as error:  # the download clients share no class of errors

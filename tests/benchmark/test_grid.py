@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openmix.benchmark import render
+from openmix.benchmark import progress
 from openmix.benchmark.grid import best, label, points, search_cells
 from openmix.benchmark.report import as_text
 from openmix.benchmark.trials import stages
@@ -81,7 +81,7 @@ def test_search_is_reported(searched):
     text = as_text(searched.table, searched.records('Mixup', 'MCE'), 'md', searched.work_dir)
     assert '| Mixup / MCE | alpha=0.5 (chosen) | 80.00 |' in text
     assert '| Mixup / MCE | alpha=1.0 | 75.00 |' in text
-    grid = render.status(searched.table, searched.trials('Mixup', 'MCE'))
+    grid, _ = progress.status(searched.table, searched.trials('Mixup', 'MCE')).renderables
     assert grid.row_count == 5
 
 

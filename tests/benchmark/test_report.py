@@ -11,7 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from openmix.benchmark import export, render
+from openmix.benchmark import export, progress, render
+from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.statistics import gains
 from openmix.benchmark.trials import read_out
@@ -122,7 +123,8 @@ def test_terminal_and_markdown(bench):
 def test_report_files(bench):
     bench.run(rows='Mixup', columns='MCE')
     bench.run(rows='Vanilla', columns='MCE', trials=1)
-    html, text = write_report(bench.table, bench.records(), bench.work_dir, bench.picture_script)
+    pictures = draw_pictures(bench.records(), bench.work_dir, bench.picture_script)
+    html, text = write_report(bench.table, bench.records(), bench.work_dir, pictures)
     assert (html, text) == (bench.work_dir / 'report.html', bench.work_dir / 'report.md')
     page = html.read_text()
     assert all(piece in page for piece in ('89.50 ± 0.71 (2)', 'published 79.12', '<svg', 'currentColor', '12 s'))
@@ -145,14 +147,14 @@ def test_gains_on_the_page(bench, second, shown):
 
 
 def test_report_before_any_run(bench):
-    html, _ = write_report(bench.table, bench.records(), bench.work_dir, bench.picture_script)
+    html, _ = write_report(bench.table, bench.records(), bench.work_dir)
     assert 'No run is finished yet' in html.read_text()
 
 
 def test_status(bench):
     bench.run(rows='Mixup', columns='MCE', trials=1)
     said = io.StringIO()
-    Console(file=said, width=200).print(render.status(bench.table, bench.trials(trials=1)))
+    Console(file=said, width=200).print(progress.status(bench.table, bench.trials(trials=1)))
     (line,) = (line for line in said.getvalue().splitlines() if 'Mixup' in line and 'MCE' in line)
     assert 'done' in line
     assert '4/4' in line
@@ -181,7 +183,7 @@ def test_cells_without_code_are_shown(bench):
     ]
     for form in ('terminal', 'md', 'html'):
         assert 'not implemented' in as_text(bench.table, bench.records(), form, bench.work_dir)
-    write_report(bench.table, bench.records(), bench.work_dir, bench.picture_script)
+    write_report(bench.table, bench.records(), bench.work_dir)
 
 
 def test_old_results_stay_and_say_of_which_config(bench):

@@ -1,12 +1,19 @@
 """The queue: what runs, what is skipped, resumed, set aside or left alone."""
 
+import errno
 import json
 import os
+import signal
+import threading
+import time
 
 import pytest
 
-from openmix.benchmark.run import Queue, clock, set_aside, slot_environments, take_lock
-from openmix.errors import InputError
+from openmix.benchmark import run
+from openmix.benchmark.lease import Lease
+from openmix.benchmark.run import Queue, clock, set_aside
+from openmix.benchmark.training import command, slots
+from openmix.errors import InputError, Stopped
 
 
 def states(bench, **chosen):
@@ -36,12 +43,12 @@ def test_more_trials_run_only_the_new_ones(bench):
     assert [bench.result(f'mixup/mce/trial{k}')['seed'] for k in range(3)] == [0, 1, 2]
 
 
-def test_interrupted_trial_is_resumed(bench):
+@pytest.mark.parametrize('checkpoint', ['epoch_2.pth', 'iter_100.pth', 'latest.pth'])
+def test_interrupted_trial_is_resumed(bench, checkpoint):
     (trial,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
     bench.run(rows='Mixup', columns='MCE', trials=1)
     (trial.folder / 'result.json').unlink()
-    (trial.folder / 'epoch_2.pth').write_text('')
-    (trial.folder / 'last_checkpoint').write_text(f'{trial.folder / "epoch_2.pth"}')
+    (trial.folder / checkpoint).write_text('')
     assert states(bench, rows='Mixup', columns='MCE', trials=1) == ['interrupted']
     bench.run(rows='Mixup', columns='MCE', trials=1)
     assert bench.log('mixup/mce/trial0') == 'start\nresume\n'
@@ -56,18 +63,48 @@ def test_lost_checkpoint_starts_over(bench):
     assert bench.log('mixup/mce/trial0') == 'start\n'
 
 
-def test_failures_are_reported_and_the_others_go_on(bench):
+def test_failures_are_tried_again_and_the_others_go_on(bench):
     (bench.root / 'fail').touch()
     failed, said = bench.run(trials=1)
     assert [trial.name for trial in failed] == ['CutMix / MCE, trial 0', 'CutMix / DM(CE), trial 0']
-    assert 'FAILED' in said
-    assert 'exit code 3' in said
+    assert said.count('exit code 3; tried again later') == 2
     assert '    the last words' in said.split('[5/5]')[1]
     assert states(bench, trials=1) == ['done', 'done', 'done', 'failed', 'failed']
+    assert bench.log('cutmix/mce/trial0').count('the last words') == 2
     (bench.root / 'fail').unlink()
     failed, said = bench.run(trials=1)
+    assert len(failed) == 2
+    assert 'left out, it failed 2 times; --retries 2 tries it again' in said
+    failed, said = bench.run(trials=1, retries=2)
     assert not failed
     assert '3 trials done before, 2 to run' in said
+    assert not (bench.work_dir / 'cutmix/mce/trial0/exit_code').exists()
+
+
+def test_no_retries(bench):
+    (bench.root / 'fail').touch()
+    bench.run(rows='CutMix', columns='MCE', trials=1, retries=0)
+    assert bench.log('cutmix/mce/trial0').count('the last words') == 1
+
+
+def test_bad_input_is_tried_once_a_call(bench):
+    (bench.root / 'fail').write_text('2')
+    chosen = dict(rows='CutMix', columns='MCE', trials=1)
+    for calls in (1, 2, 3):
+        failed, said = bench.run(**chosen)
+        assert len(failed) == 1
+        assert 'tried again' not in said
+        assert bench.log('cutmix/mce/trial0').count('the last words') == calls
+    (bench.root / 'fail').unlink()
+    assert not bench.run(**chosen)[0]
+
+
+def test_what_was_stopped_from_outside_has_not_failed(bench):
+    (bench.root / 'fail').write_text('143')
+    stopped, said = bench.run(rows='CutMix', columns='MCE', trials=1)
+    assert len(stopped) == 1
+    assert '1 of 1 trials were stopped; the same command resumes them' in said
+    assert states(bench, rows='CutMix', columns='MCE', trials=1) == ['interrupted']
 
 
 def test_a_run_without_result_is_a_failure(bench):
@@ -112,44 +149,142 @@ def test_set_aside_never_overwrites(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['trial0.old1', 'trial0.old2']
 
 
+@pytest.mark.parametrize('text', ['{"readouts": [1]}', '[]', 'no json'])
+def test_a_result_of_another_form_is_set_aside(bench, text):
+    chosen = dict(rows='CutMix', columns='MCE', trials=1)
+    bench.run(**chosen)
+    place = bench.work_dir / 'cutmix/mce/trial0/result.json'
+    known = {key: bench.result('cutmix/mce/trial0')[key] for key in ('config_hash', 'seed')}
+    place.write_text(json.dumps({**known, **json.loads(text)}) if text.startswith('{') else text)
+    (place.parent / 'metrics.jsonl').write_text('[1]\n')
+    before = place.read_text()
+    assert states(bench, **chosen) == ['stale']
+    bench.run(**chosen)
+    assert states(bench, **chosen) == ['done']
+    assert (bench.work_dir / 'cutmix/mce/trial0.old1/result.json').read_text() == before
+
+
 def test_a_trial_in_training_elsewhere_is_left_alone(bench):
     chosen = dict(rows='Mixup', columns='MCE', trials=1)
     (trial,) = bench.trials(**chosen)
-    lock = take_lock(trial.folder)
-    assert lock is not None
+    lease = Lease.take(trial.folder)
+    assert lease is not None
     assert states(bench, **chosen) == ['running']
     failed, said = bench.run(**chosen)
-    os.close(lock)
+    lease.release()
     assert not failed
-    assert 'left alone' in said
+    assert f'left to process {os.getpid()} on ' in said
     assert states(bench, **chosen) == ['pending']
     bench.run(**chosen)
     assert states(bench, **chosen) == ['done']
 
 
-def test_interrupting_the_queue_stops_its_trainings(bench, monkeypatch):
+def test_a_lost_lease_ends_the_training(bench, monkeypatch):
     bench.script.write_text('import time\ntime.sleep(60)')
+    monkeypatch.setattr(Lease, 'keep', lambda self: False)
+    (trial,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
+    stopped, said = bench.run(rows='Mixup', columns='MCE', trials=1, retries=0)
+    assert 'took it over' in said
+    assert [lost.name for lost in stopped] == [trial.name]
 
-    def interrupt(queue, running):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Queue, '_show', interrupt)
-    with pytest.raises(KeyboardInterrupt):
+SAVES = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[sys.argv.index('--work-dir') + 1])
+def save(number, frame):
+    time.sleep(0.2)
+    (folder / 'latest.pth').write_text('saved')
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+(folder / 'ready').touch()
+time.sleep(60)
+"""
+
+
+def signal_when_ready(trial, *numbers):
+    """Send signals to this process, one after the other, once the training listens."""
+
+    def send():
+        while not (trial.folder / 'ready').exists():
+            time.sleep(0.02)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            time.sleep(0.5)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_trainings_save_themselves(bench, number):
+    bench.script.write_text(SAVES)
+    chosen = dict(rows='Mixup', columns='MCE', trials=1)
+    (trial,) = bench.trials(**chosen)
+    signal_when_ready(trial, number)
+    with pytest.raises(Stopped, match='what is trained so far is kept, go on with: ') as stopped:
+        bench.run(**chosen)
+    assert stopped.value.code == 128 + number
+    assert 'stopped after 0 s, can be resumed' in bench.said.read_text()
+    assert states(bench, **chosen) == ['interrupted']
+    assert trial.resumable()
+    assert signal.getsignal(number) not in (None, signal.SIG_IGN)
+
+
+def test_a_second_signal_kills(bench):
+    bench.script.write_text(SAVES.replace('time.sleep(0.2)', 'time.sleep(60)'))
+    (trial,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
+    signal_when_ready(trial, signal.SIGINT, signal.SIGINT)
+    began = time.monotonic()
+    with pytest.raises(Stopped):
         bench.run(rows='Mixup', columns='MCE', trials=1)
-    assert states(bench, rows='Mixup', columns='MCE', trials=1) == ['interrupted']
+    assert time.monotonic() - began < 20
+    assert not trial.resumable()
+
+
+def test_a_full_disk_stops_the_others_and_loses_nothing(bench, monkeypatch):
+    bench.run(rows='Mixup', columns='MCE', trials=1)
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(run, 'write_text', full)
+    with pytest.raises(OSError, match='No space left'):
+        bench.run(rows='Mixup', trials=1)
+    assert states(bench, rows='Mixup', trials=1) == ['done', 'pending']
 
 
 def test_slots_share_devices_or_cores(monkeypatch):
-    assert [slot['CUDA_VISIBLE_DEVICES'] for slot in slot_environments(3, ['2', '5'])] == ['2', '5', '2']
+    def shown(jobs, per_run=1):
+        return [slot['CUDA_VISIBLE_DEVICES'] for slot in slots(jobs, ['2', '5', '6', '7', '9'], per_run)]
+
+    assert shown(None) == ['2', '5', '6', '7', '9']
+    assert shown(7)[5:] == ['2', '5']
+    assert shown(None, 2) == ['2,5', '6,7']
+    assert shown(3, 2) == ['2,5', '6,7', '2,5']
+    assert shown(None, 5) == ['2,5,6,7,9']
+    with pytest.raises(InputError, match='gpus-per-run is 6, this machine shows 5 GPUs'):
+        shown(None, 6)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(8), raising=False)
-    assert slot_environments(3, []) == [{'OMP_NUM_THREADS': '2'}] * 3
-    assert slot_environments(9, [])[0] == {'OMP_NUM_THREADS': '1'}
+    assert slots(3, []) == [{'OMP_NUM_THREADS': '2'}] * 3
+    assert slots(2, [], 2) == [{'OMP_NUM_THREADS': '2'}] * 2
+    assert slots(9, [])[0] == {'OMP_NUM_THREADS': '1'}
+
+
+def test_several_processes_share_the_batch(bench):
+    (trial,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
+    words = command(trial, bench.root / 'config.py', resume=True, per_run=4)
+    assert words[0].endswith('tools/dist_train.sh')
+    assert words[1:3] == [str(bench.root / 'config.py'), '4']
+    assert words[-2:] == ['--split-batch', '--resume']
 
 
 def test_wrong_numbers_are_refused(bench):
     with pytest.raises(InputError, match='jobs must be >= 1'):
         bench.run(jobs=0)
+    with pytest.raises(InputError, match='gpus-per-run must be >= 1'):
+        bench.run(per_run=0)
+    with pytest.raises(InputError, match='retries must be >= 0'):
+        bench.run(retries=-1)
     with pytest.raises(InputError, match='trials must be >= 1'):
         bench.trials(trials=0)
 

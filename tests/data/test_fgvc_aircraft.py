@@ -51,6 +51,8 @@ def test_what_is_missing_or_damaged_is_one_line(tree, file, text, message):
     assert '\n' not in str(error.value)
 
 
-def test_an_absent_root_says_how_to_get_it(tmp_path):
-    with pytest.raises(InputError, match=r'2013b is missing; run python tools/prepare_dataset.py FGVCAircraft --root'):
-        FGVCAircraft(str(tmp_path))
+def test_another_root_says_what_was_expected_and_found(tree):
+    with pytest.raises(InputError, match=r'none is missing; run python tools/prepare_dataset.py FGVCAircraft --root'):
+        FGVCAircraft(str(tree / 'none'))
+    with pytest.raises(InputError, match=r'2013b should hold fgvc-aircraft-2013b, found data; run .* or set root to'):
+        FGVCAircraft(str(tree / 'fgvc-aircraft-2013b'))

@@ -77,7 +77,8 @@ def test_what_is_wrong_with_a_layout_is_one_line(tree, tmp_path_factory):
             ImageNet(str(root), **{'classes': WNIDS, **kwargs})
         one_line(error)
 
-    fails(r'train is missing, expected .*/train/<wnid>/\*.JPEG; run python tools/prepare_dataset.py', tree / 'none')
+    fails('none is missing; run python tools/prepare_dataset.py ImageNet --root', tree / 'none')
+    fails('val should hold train, found n01440764, n01443537, n01484850; run', tree / 'val')
     fails("'n0144353' is no class of ImageNet-1k; did you mean 'n01443537'", classes=['n0144353'])
     fails('classes must be a list of different WordNet ids', classes=[WNIDS[0]] * 2)
     (tree / 'train' / 'n99999999').mkdir()

@@ -70,6 +70,16 @@ def test_without_a_network_one_line_says_what_to_get(main, tmp_path, capsys, mon
         assert word in line
 
 
+def test_a_truncated_image_is_found_by_the_check(tmp_path, capsys):
+    write_cub200(tmp_path)
+    image = tmp_path / 'CUB_200_2011/images/001.Kind_1/bird_0.jpg'
+    image.write_bytes(image.read_bytes()[:300])
+    assert command('verify_dataset').main(['--type', 'CUB200', '--root', str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f'{image}: not a readable image; replace or remove\n'
+    assert command('verify_dataset').main(['--type', 'CUB200', '--root', str(image.parent)]) == 2
+    assert 'should hold CUB_200_2011, found bird_0.jpg' in capsys.readouterr().err
+
+
 def test_tiny_imagenet_is_unpacked_under_the_name_of_the_root(tiny_tree, tmp_path, monkeypatch):
     def unpack(url, root, md5):
         assert (url, md5) == (tiny_imagenet.URL, tiny_imagenet.MD5)

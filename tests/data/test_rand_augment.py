@@ -31,6 +31,16 @@ def test_is_the_transform_that_timms_train_script_builds(magnitude, name):
     assert len({output.tobytes() for output in outputs}) > 6
 
 
+def test_the_strongest_magnitude_keeps_something_of_every_image():
+    strongest = RandAugment(magnitude=10, std=0.5, p=1.0)
+    names = {operation.name for operation in strongest.transform.ops}
+    for seed in range(120):
+        assert seeded(strongest, seed).shape == (224, 224, 3)
+    (posterize,) = [operation for operation in strongest.transform.ops if operation.name == 'PosterizeIncreasing']
+    assert len(np.unique(np.asarray(posterize(image())))) == 2
+    assert len(names) == 15
+
+
 def test_runs_in_a_pipeline_by_name(folder_tree):
     steps = [
         dict(type='torchvision/Resize', size=(32, 32)),

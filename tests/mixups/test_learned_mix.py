@@ -453,6 +453,8 @@ def test_bfloat16_autocast_trains():
         (dict(heads='two'), "'shared' or 'split'"),
         (dict(mask_schedule='linear'), "'constant' or 'cosine'"),
         (dict(lam_margin=0.7), 'lam_margin'),
+        (dict(mixer='MixBlock'), 'mixer must be a dict'),
+        (dict(site=3), 'site must be the name'),
         (dict(mixer=dict(contnt='linear')), "did you mean 'content'"),
         (dict(mixer=dict(type='MixBlok')), "did you mean 'MixBlock'"),
     ],

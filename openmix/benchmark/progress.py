@@ -1,0 +1,88 @@
+"""Where the trials of a table stand, how fast they are and how long they will take; once or live."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table as Grid
+from rich.text import Text
+
+from openmix.benchmark.lease import holder_of
+from openmix.benchmark.run import clock
+from openmix.benchmark.table import Table
+from openmix.benchmark.trials import STATES, Trial, distinct
+
+REFRESH_S = 3.0
+_COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}
+
+
+def seconds_an_epoch(trial: Trial) -> float | None:
+    """Of the epochs that the trial has behind it; None where there are none."""
+    row = trial.last_epoch()
+    epoch, seconds = row.get('epoch'), row.get('time_s')
+    return seconds / epoch if epoch and seconds else None
+
+
+def seconds_left(trials: Sequence[Trial], states: Sequence[str]) -> float | None:
+    """Until all trials are done, at the pace of what has run and with as many at a time as now.
+
+    None where nothing has run yet.
+    """
+    paces = [pace for trial in trials if (pace := seconds_an_epoch(trial)) is not None]
+    if not paces:
+        return None
+    mean, work = sum(paces) / len(paces), 0.0
+    for trial, state in zip(trials, states, strict=True):
+        if state != 'done':
+            at = 0 if state == 'stale' else trial.last_epoch().get('epoch', 0)
+            work += max(0, (trial.epochs or 0) - at) * (seconds_an_epoch(trial) or mean)
+    return work / max(1, states.count('running'))
+
+
+def summary(trials: Sequence[Trial], states: Sequence[str]) -> str:
+    """'3 done, 2 running, 5 pending; about 2 h 05 min left with 2 at a time'."""
+    counts = Counter(states)
+    text = ', '.join(f'{counts[state]} {state}' for state in reversed(STATES) if counts[state])
+    left, running = seconds_left(trials, states), counts['running']
+    if not left:
+        return text
+    return f'{text}; about {clock(left)} left with {running or 1} at a time'
+
+
+def status(table: Table, trials: Sequence[Trial]) -> Group:
+    """Every trial with its state, its epoch and its pace, and what is left of the whole."""
+    grid = Grid(title=escape(table.title), title_justify='left')
+    for head in ('row', 'column', 'trial', 'seed', 'state', 'epoch', 's/epoch', 'left', 'folder'):
+        grid.add_column(head)
+    for trial in trials:
+        state, epoch, pace = trial.state(), trial.last_epoch().get('epoch'), seconds_an_epoch(trial)
+        colour = _COLOURS.get(state, 'dim')
+        holder = holder_of(trial.folder) if state == 'running' else None
+        words = f'[{colour}]{state}[/{colour}]' + (f' on {escape(holder.host)}' if holder else '')
+        at = f'{epoch}/{trial.epochs or "?"}' if epoch else ''
+        left = clock((trial.epochs - epoch) * pace) if pace and epoch and trial.epochs and state == 'running' else ''
+        name = f'{trial.kind} {trial.folder.parent.name}' if trial.kind == 'search' else str(trial.index)
+        place = (escape(trial.cell.row), escape(trial.cell.column), name, str(trial.seed))
+        grid.add_row(*place, words, at, '' if pace is None else f'{pace:.1f}', left, escape(str(trial.folder)))
+    runs = distinct(trials)
+    return Group(grid, Text(summary(runs, [run.state() for run in runs])))
+
+
+def watch(table: Table, trials: Callable[[], Sequence[Trial]], console: Console, every: float = REFRESH_S) -> None:
+    """The status, renewed until every trial is done.
+
+    Args:
+        trials: asked anew each time: a finished search adds those of its choice.
+    """
+    with Live(console=console, auto_refresh=False, vertical_overflow='visible') as live:
+        while True:
+            now = trials()
+            live.update(status(table, now), refresh=True)
+            if all(trial.state() == 'done' for trial in now):
+                return
+            time.sleep(every)

@@ -1,0 +1,168 @@
+"""Run trials as one array of Slurm jobs, through submitit."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from openmix.benchmark.lease import EXPIRES_S, HEARTBEAT_S, holder_of
+from openmix.benchmark.run import Queue
+from openmix.benchmark.trials import Trial
+from openmix.errors import InputError, Stopped
+
+_SIGNAL_DELAY_S = 120  # from the signal that time is up to the end: trainings are saved in between
+_REQUEUES = 1000  # a training longer than the partition allows goes on as often as it takes
+_LOOK_AGAIN_S = 5
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job of the array gets.
+
+    Attributes:
+        partition: None: the cluster's default.
+        time_min: minutes until it is saved and queued again.
+        gpus: of its training; 0: the CPU.
+        cpus: cores.
+        parallel: jobs at a time.
+    """
+
+    partition: str | None = None
+    time_min: int = 24 * 60
+    gpus: int = 1
+    cpus: int = 8
+    parallel: int = 256
+
+    def __post_init__(self) -> None:
+        least = {'time_min': 1, 'gpus': 0, 'cpus': 1, 'parallel': 1}
+        options = {'time_min': 'time-min', 'gpus': 'gpus-per-run', 'cpus': 'cpus-per-task'}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                option = options.get(name, 'array-parallelism')
+                raise InputError(f'{option} must be >= {low}, got {getattr(self, name)}')
+
+    def slurm(self, name: str) -> dict[str, Any]:
+        """As submitit's executor for Slurm takes it."""
+        found = {'job_name': name, 'partition': self.partition, 'time': self.time_min, 'nodes': 1}
+        found |= {'ntasks_per_node': 1, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus or None}
+        found |= {'array_parallelism': self.parallel, 'signal_delay_s': _SIGNAL_DELAY_S}
+        found |= {'additional_parameters': {'requeue': True}}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass
+class TrialJob:
+    """One trial on a node of the cluster: trained, or gone on with when the job was queued again.
+
+    Attributes:
+        trial: with an absolute folder.
+        gpus, retries, train_script: as of `Queue`; no GPU: one process on the CPU.
+        queue: while it runs.
+    """
+
+    trial: Trial
+    gpus: int = 1
+    retries: int = 1
+    train_script: Path | None = None
+    queue: Queue | None = None
+
+    def __call__(self) -> str:
+        """Train; returns the state that the trial is left in."""
+        self._wait_for_a_dead_holder()
+        self.queue = queue = Queue(Console(width=200), self.train_script, 1, max(1, self.gpus), self.retries)
+        try:
+            queue.run([self.trial])
+        except Stopped:
+            _requeue()
+        if queue.stopped:
+            _requeue()
+        return self.trial.state()
+
+    def checkpoint(self) -> Any:
+        """What submitit calls before it queues the job again: save the training, then start from this."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.queue is not None:
+            self.queue.stop()
+        return DelayedSubmission(replace(self, queue=None))
+
+    def _wait_for_a_dead_holder(self) -> None:
+        """A node that crashed leaves a lease that looks alive until it expires."""
+        deadline = time.monotonic() + EXPIRES_S + 2 * HEARTBEAT_S
+        while holder_of(self.trial.folder) is not None and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _requeue() -> None:
+    """Do what submitit does on its own signal; Slurm's SIGTERM, which comes first, it leaves to the job."""
+    from submitit.core.job_environment import JobEnvironment
+
+    number = signal.Signals[f'SIG{JobEnvironment.USR_SIG}']
+    if callable(signal.getsignal(number)):
+        signal.raise_signal(number)
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise InputError('the Slurm engine needs submitit: pip install openmix[slurm]') from error
+    return submitit
+
+
+def submit(
+    trials: Sequence[Trial],
+    folder: Path,
+    name: str,
+    resources: Resources,
+    retries: int = 1,
+    cluster: str = 'slurm',
+    train_script: Path | None = None,
+) -> list[Any]:
+    """Submit trials as one array; returns submitit's jobs.
+
+    Args:
+        folder: of the scripts and logs, on a disk that the nodes share.
+        name: of the array.
+        cluster: 'slurm', or submitit's 'local' or 'debug' in its place.
+
+    Raises:
+        InputError: submitit is not installed, or there is no Slurm here.
+    """
+    submitit = _submitit()
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=_REQUEUES)
+    except RuntimeError as error:  # it found no srun
+        raise InputError(f'no Slurm here ({error}); --print-sbatch prints the script') from error
+    if cluster == 'slurm':
+        executor.update_parameters(**{f'slurm_{key}': value for key, value in resources.slurm(name).items()})
+    else:
+        executor.update_parameters(timeout_min=resources.time_min, gpus_per_node=resources.gpus)
+    jobs = [replace(trial, folder=trial.folder.resolve()) for trial in trials]
+    with executor.batch():
+        return [executor.submit(TrialJob(trial, resources.gpus, retries, train_script)) for trial in jobs]
+
+
+def sbatch_script(count: int, folder: Path, name: str, resources: Resources) -> str:
+    """The script that `submit` would hand to sbatch for that many trials; needs no Slurm here."""
+    slurm = _submitit().SlurmExecutor
+
+    class OnPaper(slurm):  # type: ignore[misc,valid-type]
+        """Submits nothing, so it may be made without srun."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 1
+
+    executor = OnPaper(folder=folder.resolve(), max_num_timeout=_REQUEUES)
+    executor.update_parameters(**resources.slurm(name))
+    if count > 1:
+        executor.parameters['map_count'] = count  # as submitit sets it for an array
+    # submitit has no public way to the text that it writes.
+    return executor._make_submission_file_text(executor._submitit_command_str, name)

@@ -1,0 +1,200 @@
+"""Leases: one holder at a time, whoever dies, and two runners on one disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from openmix.benchmark import lease
+from openmix.benchmark.lease import EXPIRES_S, Lease, file_of, holder_of
+
+
+def age(path, seconds=EXPIRES_S + 1):
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def rewrite(path, **changed):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+def test_one_holder_at_a_time(tmp_path):
+    held = Lease.take(tmp_path / 'a')
+    assert held is not None
+    assert held.is_mine()
+    assert Lease.take(tmp_path / 'a') is None
+    assert holder_of(tmp_path / 'a').pid == os.getpid()
+    held.release()
+    assert holder_of(tmp_path / 'a') is None
+    assert Lease.take(tmp_path / 'a') is not None
+    assert [path.name for path in tmp_path.iterdir()] == ['a.lease']
+
+
+def test_a_lease_expires_without_heartbeats(tmp_path):
+    held = Lease.take(tmp_path / 'a')
+    rewrite(file_of(tmp_path / 'a'), machine='another')
+    age(file_of(tmp_path / 'a'), EXPIRES_S - 30)
+    assert Lease.take(tmp_path / 'a') is None
+    age(file_of(tmp_path / 'a'))
+    assert holder_of(tmp_path / 'a') is None
+    taken = Lease.take(tmp_path / 'a')
+    assert taken is not None
+    assert taken.is_mine()
+    assert not held.is_mine()
+    held.release()  # it is no longer its own to give back
+    assert taken.is_mine()
+    assert [path.name for path in tmp_path.iterdir()] == ['a.lease']
+
+
+def test_heartbeats_keep_it(tmp_path, monkeypatch):
+    held = Lease.take(tmp_path / 'a')
+    age(file_of(tmp_path / 'a'))
+    assert held.keep()  # too early to do anything
+    assert time.time() - file_of(tmp_path / 'a').stat().st_mtime > EXPIRES_S
+    monkeypatch.setattr(lease, 'HEARTBEAT_S', 0)
+    assert held.keep()
+    assert time.time() - file_of(tmp_path / 'a').stat().st_mtime < 60
+    rewrite(file_of(tmp_path / 'a'), token='theirs')
+    assert not held.keep()
+
+
+def dead_pid():
+    process = subprocess.Popen([sys.executable, '-c', ''])
+    process.wait()
+    return process.pid
+
+
+def test_who_is_gone_from_this_machine_holds_nothing(tmp_path):
+    Lease.take(tmp_path / 'a')
+    rewrite(file_of(tmp_path / 'a'), pid=dead_pid())
+    assert holder_of(tmp_path / 'a') is None
+    assert Lease.take(tmp_path / 'a') is not None
+
+
+def test_the_same_number_on_another_machine_is_another_process(tmp_path):
+    Lease.take(tmp_path / 'a')
+    rewrite(file_of(tmp_path / 'a'), pid=dead_pid(), machine='another')
+    assert holder_of(tmp_path / 'a') is not None
+    assert Lease.take(tmp_path / 'a') is None
+
+
+def test_a_half_written_lease_is_respected_until_it_expires(tmp_path):
+    file_of(tmp_path / 'a').write_text('')
+    assert Lease.take(tmp_path / 'a') is None
+    age(file_of(tmp_path / 'a'))
+    assert Lease.take(tmp_path / 'a') is not None
+
+
+def test_only_one_succeeds_an_expired_lease(tmp_path):
+    """Another process stands between finding the lease expired and replacing it."""
+    Lease.take(tmp_path / 'a')
+    path = file_of(tmp_path / 'a')
+    rewrite(path, machine='another', token='old')
+    age(path)
+    successor = path.with_name(f'{path.name}.old')
+    successor.write_text('')
+    assert Lease.take(tmp_path / 'a') is None
+    age(successor)  # it died there
+    assert Lease.take(tmp_path / 'a') is None
+    assert Lease.take(tmp_path / 'a') is not None
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from openmix.benchmark.lease import Lease
+root, go = Path(sys.argv[1]), Path(sys.argv[1]) / 'go'
+print('ready', flush=True)
+while not go.exists():
+    pass
+for i in range(200):
+    if Lease.take(root / f'{i}') is not None:
+        print(i, flush=True)
+time.sleep(1)  # who takes over must not find the other gone
+"""
+
+
+@pytest.mark.parametrize('expired', [False, True])
+def test_two_processes_race(tmp_path, expired):
+    for i in range(200 if expired else 0):
+        held = Lease.take(tmp_path / f'{i}')
+        rewrite(held.path, machine='another')
+        age(held.path)
+    racers = [
+        subprocess.Popen([sys.executable, '-c', RACER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdout.readline() == 'ready\n'
+    (tmp_path / 'go').touch()
+    won = Counter(line for racer in racers for line in racer.communicate(timeout=60)[0].split())
+    assert len(won) == 200
+    assert set(won.values()) == {1}
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from openmix.benchmark import run
+from openmix.benchmark.table import load_table
+from openmix.benchmark.trials import trials_of
+run.cuda_devices = list
+table, script, work_dir = load_table(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+trials = trials_of(table, table.cells, work_dir)
+if sys.argv[4] == 'backwards':
+    trials.reverse()
+run.Queue(Console(width=200), script, jobs=2).run(trials)
+"""
+
+
+def runner(bench, order='forwards'):
+    words = [sys.executable, '-c', RUNNER, bench.path, bench.script, bench.work_dir, order]
+    return subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_runners_train_every_trial_once(bench):
+    bench.edit('trials: 2', 'trials: 4')
+    counting = "with (args.work_dir / 'starts').open('a') as file:\n    file.write('x')\n"
+    bench.script.write_text(bench.script.read_text().replace("print('resume'", f"{counting}print('resume'"))
+    runners = [runner(bench, order) for order in ('forwards', 'forwards', 'backwards')]
+    for one in runners:
+        one.communicate(timeout=200)
+    assert [one.returncode for one in runners] == [0, 0, 0]
+    trials = bench.trials()
+    assert len(trials) == 20
+    assert [(trial.folder / 'starts').read_text() for trial in trials] == ['x'] * 20
+    assert [trial.state() for trial in trials] == ['done'] * 20
+    assert not list(bench.work_dir.rglob('*.lease*'))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='only there a training is told that its runner was killed')
+def test_a_killed_runner_takes_its_trainings_along_and_is_succeeded(bench):
+    script = bench.script.read_text()
+    bench.script.write_text('import pathlib, sys, time\npathlib.Path(sys.argv[3], "ready").touch()\ntime.sleep(120)')
+    killed = runner(bench)
+    first, second = bench.trials()[:2]
+    deadline = time.monotonic() + 60
+    while not all((trial.folder / 'ready').exists() for trial in (first, second)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = subprocess.run(['ps', '-o', 'pid=', '--ppid', str(killed.pid)], capture_output=True, text=True)
+    assert first.state() == 'running'
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    while any(os.path.exists(f'/proc/{pid}') for pid in children.stdout.split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert first.state() == 'interrupted'
+    bench.script.write_text(script)
+    failed, said = bench.run()
+    assert not failed
+    assert 'left to' not in said
+    assert [trial.state() for trial in bench.trials()] == ['done'] * 10

@@ -1,0 +1,106 @@
+"""`run --smoke`: cells on generated data, shrunk by overrides alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from openmix.benchmark.smoke import BATCH, SIDE, Smoke, shrink
+from openmix.benchmark.table import load_table
+from openmix.config import apply_overrides, load_config, tools_path
+from openmix.data.imitation import imitation
+from openmix.engine import launch
+from openmix.registry import DATASETS
+
+
+def train(cfg):
+    return launch.train(launch.prepare(cfg))
+
+
+def test_only_sizes_and_lengths_change():
+    cfg = load_config('classification/imagenet/deit_small.py')
+    small = apply_overrides(cfg, shrink(cfg, lambda dataset: Path('/data')), 'shrinking')
+    assert small.model.policy == cfg.model.policy
+    assert small.model.head == cfg.model.head
+    assert small.model.backbone == {**cfg.model.backbone, 'img_size': SIDE}
+    assert small.optim_wrapper == cfg.optim_wrapper
+    assert [hook.type for hook in small.custom_hooks] == [hook.type for hook in cfg.custom_hooks]
+    assert [step.type for step in small.train_dataloader.dataset.pipeline] == [
+        step.type for step in cfg.train_dataloader.dataset.pipeline
+    ]
+    assert small.train_dataloader.batch_size == BATCH
+    assert small.train_cfg.max_epochs == 2
+    assert [(scheduler.begin, scheduler.get('end')) for scheduler in small.param_scheduler] == [(0, 1), (1, None)]
+
+
+def test_weights_from_elsewhere_are_left_out():
+    cfg = load_config('classification/cub200/resnet18.py')
+    assert shrink(cfg, lambda dataset: Path('/data'))['model.backbone.weights'] is None
+
+
+NAMES = ['CIFAR10', 'CIFAR100', 'STL10', 'TinyImageNet', 'ImageNet', 'CUB200', 'FGVCAircraft', 'StanfordCars']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_stand_ins_have_the_official_layout(name, tmp_path):
+    """The data set reads them as if they were its own, with every class; afterwards its checksums are its own again."""
+    cls = DATASETS.get(name)
+    official = cls.facts(root='')
+    with imitation({'type': name}, tmp_path) as root:
+        for split in ('train', 'test'):
+            data = cls(root=str(root), split=split, subset=4)
+            assert len(data.metainfo['classes']) == len(official.classes)
+            batch = data.__getitems__(torch.arange(4))
+            assert batch['inputs'].dtype == torch.uint8
+            assert batch['inputs'].shape[:2] == (4, 3)
+            assert len(set(batch['labels'].tolist())) == 4
+    if name in ('CIFAR10', 'CIFAR100', 'STL10'):
+        with pytest.raises(Exception, match='is damaged'):
+            cls(root=str(root))
+
+
+def test_folders_of_images_have_one(tmp_path):
+    with imitation({'type': 'ImageFolder'}, tmp_path) as root:
+        data = DATASETS.build({'type': 'ImageFolder', 'root': str(root), 'split': 'train', 'size': 32})
+        assert data.__getitems__([0, 1])['inputs'].shape == (2, 3, 32, 32)
+
+
+def test_cells_run_and_faults_are_lines():
+    """The quickstart table, and two ways to go wrong; nothing is left behind."""
+    table = load_table('quickstart')
+    cells = table.select('Mixup')
+
+    def broken(cfg):
+        if cfg.model.head.loss.type == 'decoupled_ce':
+            raise RuntimeError('two\nlines')
+        return train(cfg)
+
+    with Smoke(broken, imitation) as smoke:
+        folder = smoke.folder
+        first, second = smoke.all(cells)
+    assert (first.error, second.error) == ('', 'RuntimeError: two')
+    assert not folder.exists()
+
+
+def test_a_metric_that_nothing_measures_is_a_fault(bench):
+    recipe = Path(bench.root / 'recipe.py')
+    digits = load_config('classification/digits/resnet20.py')
+    recipe.write_text(digits.pretty_text)
+    bench.edit('metric: accuracy/top1', 'metric: accuracy/top2')
+    with Smoke(train, imitation) as smoke:
+        (outcome,) = smoke.all(bench.table.select('CutMix', 'MCE'))
+    assert "no metric 'accuracy/top2'" in outcome.error
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
+    words = ['run', 'quickstart', '--rows', 'CutMix', '--columns', 'MCE', '--smoke', '--work-dir', tmp_path / 'work']
+    command = [sys.executable, str(tools_path('benchmark.py')), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'CutMix / MCE: ok' in done.stdout
+    assert '1 of 1 cells run' in done.stdout
+    assert not list(tmp_path.iterdir())
