@@ -33,7 +33,7 @@ help:
 
 demo: .venv/installed
 	$(BIN)/python tools/benchmark.py run quickstart --jobs $(JOBS)
-	$(BIN)/python tools/benchmark.py report quickstart
+	$(BIN)/python tools/benchmark.py report quickstart --pictures
 
 test: .venv/installed
 	$(PYTEST)

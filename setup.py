@@ -36,8 +36,9 @@ setup(
     },
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=8', 'pytest-xdist>=3', 'setuptools>=77'],
+        'test': ['pytest>=8', 'pytest-xdist>=3', 'setuptools>=77', 'submitit>=1.5'],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
+        'slurm': ['submitit>=1.5'],
         'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],
     },
 )

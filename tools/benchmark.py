@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: as many as there are GPUs for)')
+    run.add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: all that the GPUs take)')
     help_text = 'GPUs of one training, or processes without a GPU; they share its batch (default: 1)'
     run.add_argument('--gpus-per-run', type=int, default=1, metavar='K', help=help_text)
     run.add_argument('--retries', type=int, default=1, metavar='N', help='tries of a trial that failed (default: 1)')
@@ -162,7 +162,8 @@ def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
 def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console) -> int:
     left_out = len(cells) - len(implemented(table, cells))
     if left_out:
-        console.print(f'{left_out} cells are not implemented and left out')
+        out = sys.stderr if args.print_sbatch else sys.stdout  # where only the script belongs
+        print(f'{left_out} cells are not implemented and left out', file=out)
     if args.smoke:
         return smoke_table(cells, console)
     if args.engine == 'slurm' or args.print_sbatch:

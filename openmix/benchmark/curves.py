@@ -6,13 +6,21 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
+from openmix.benchmark.facets import facets, without_loss
 from openmix.benchmark.markup import element
 from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, panel, panels, scale
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 
 _MOST_POINTS = 100  # of a line; as many as a phone can tell apart
+
+
+class Curve(NamedTuple):
+    record: Record
+    epochs: list[int]
+    values: list[float]
 
 
 def mean_curve(record: Record, metric: str) -> tuple[list[int], list[float]]:
@@ -30,31 +38,41 @@ def draw_curves(table: Table, records: Sequence[Record]) -> str:
     """The panels with their legend; '' where no run has a curve.
 
     A frame starts a little off the worst value of the second half of training, so that the end, where
-    methods differ, fills it.
+    methods differ, fills it. Columns that differ in the loss alone have the same frame.
     """
-    curves = [(record, *mean_curve(record, record.cell.metric)) for record in records]
-    curves = [curve for curve in curves if curve[1]]
-    rows = [row for row in table.rows if any(record.cell.row == row for record, _, _ in curves)]
-    found = [
-        _panel(column, drawn, rows)
-        for column in table.columns
-        if (drawn := [curve for curve in curves if curve[0].cell.column == column])
-    ]
-    return _legend(rows) + panels(found) if found else ''
+    curves = [Curve(record, *mean_curve(record, record.cell.metric)) for record in records]
+    curves = [curve for curve in curves if curve.epochs]
+    if not curves:
+        return ''
+    parts = facets([record.cell for record in records])
+    groups: dict[tuple[str, str], list[Curve]] = defaultdict(list)
+    by_column: dict[str, list[Curve]] = defaultdict(list)
+    for curve in curves:
+        cell = curve.record.cell
+        groups[without_loss(cell.column, parts), cell.metric].append(curve)
+        by_column[cell.column].append(curve)
+    frames = {id(curve): _frame(group) for group in groups.values() for curve in group}
+    rows = [row for row in table.rows if any(curve.record.cell.row == row for curve in curves)]
+    columns = [by_column[column] for column in table.columns if column in by_column]
+    return _legend(rows) + panels([_panel(drawn, rows, *frames[id(drawn[0])]) for drawn in columns])
 
 
-def _panel(column: str, curves: Sequence[tuple[Record, list[int], list[float]]], rows: Sequence[str]) -> str:
-    cell = curves[0][0].cell
-    late = [value for _, _, values in curves for value in values[len(values) // 2 :]]
-    best = (min if cell.lower_is_better else max)(value for _, _, values in curves for value in values)
-    x = Scale(0, max(epochs[-1] for _, epochs, _ in curves), 44, WIDTH - 8)
-    y = scale([*late, best], 222, 8)
+def _frame(curves: Sequence[Curve]) -> tuple[Scale, Scale]:
+    late = [value for curve in curves for value in curve.values[len(curve.values) // 2 :]]
+    best = min if curves[0].record.cell.lower_is_better else max
+    ends = [*late, best(value for curve in curves for value in curve.values)]
+    return Scale(0, max(curve.epochs[-1] for curve in curves), 44, WIDTH - 8), scale(ends, 222, 8)
+
+
+def _panel(curves: Sequence[Curve], rows: Sequence[str], x: Scale, y: Scale) -> str:
+    cell = curves[0].record.cell
     # A frame of its own cuts off what lies outside.
-    frame = f'<svg x="{x.start}" y="2" width="{x.end - x.start + 4}" height="220" viewBox="{x.start} 2 '
-    lines = ''.join(_line(record, epochs, values, rows, x, y) for record, epochs, values in curves)
-    body = ''.join(axes(x, y, 'epoch', cell.metric)) + f'{frame}{x.end - x.start + 4} 220">{lines}</svg>'
-    says = '; '.join(f'{record.cell.row} ends at {values[-1]:.2f}' for record, _, values in curves)
-    return panel(column, 262, body, f'{cell.metric} after every epoch. {says}', column)
+    place = f'{x.start} 2 {x.end - x.start + 4} 220'
+    at = dict(zip(('x', 'y', 'width', 'height'), place.split()), viewBox=place)
+    lines = ''.join(_line(*curve, rows, x, y) for curve in curves)
+    body = ''.join(axes(x, y, 'epoch', cell.metric)) + element('svg', lines, **at)
+    says = '; '.join(f'{curve.record.cell.row} ends at {curve.values[-1]:.2f}' for curve in curves)
+    return panel(cell.column, 262, body, f'{cell.metric} after every epoch. {says}', cell.column)
 
 
 def _line(record: Record, epochs: list[int], values: list[float], rows: Sequence[str], x: Scale, y: Scale) -> str:

@@ -55,18 +55,21 @@ def loss_of(column: str, found: Sequence[Facet]) -> str:
 
 
 def _title(position: int, first: dict[str, Cell]) -> str:
-    """By what differs between cells whose names differ in that part alone."""
-    pairs = [
-        (a, b)
-        for left, a in first.items()
-        for right, b in first.items()
-        if left < right and _others(left, position) == _others(right, position)
+    """By what differs between cells whose names differ in that part alone; data sets may differ in more."""
+    different = [(left, right) for left in first for right in first if left < right and _differ(left, right, position)]
+    alone = [(left, right) for left, right in different if _others(left, position) == _others(right, position)]
+    tells: list[tuple[str, Callable[[Cell], Any], list]] = [
+        ('Data set', _data_set, alone or different),
+        (LOSS, _loss, alone),
     ]
-    tells: dict[str, Callable[[Cell], Any]] = {'Data set': _data_set, LOSS: _loss}
-    for title, fact in tells.items():
-        if pairs and all(fact(a) != fact(b) for a, b in pairs):
+    for title, fact, pairs in tells:
+        if pairs and all(fact(first[left]) != fact(first[right]) for left, right in pairs):
             return title
     return 'Setting'
+
+
+def _differ(left: str, right: str, position: int) -> bool:
+    return parts(left)[position : position + 1] != parts(right)[position : position + 1]
 
 
 def _others(column: str, position: int) -> list[str]:

@@ -65,6 +65,7 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
     """The table. Links are relative to `root`."""
     rows, columns = shown(table, records)
     places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
+    compared = {record.cell.column for record in records if difference(record) is not None}
     sources = _short({numbers.source for record in records for numbers in record.theirs})
 
     def cell(row: str, column: str) -> str:
@@ -77,7 +78,7 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
             'data_difference': difference(record),
         }
         kind = 'best' if (row, column) in best else ''
-        html = _lines(record, digits[column], root, sources)
+        html = _lines(record, digits[column], column in compared, root, sources)
         return element('td', html, class_=kind, data_column=column, **found)
 
     lower = {record.cell.column: record.cell.lower_is_better for record in records}
@@ -102,16 +103,16 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
     return scrolled(grid, 'Leaderboard')
 
 
-def _lines(record: Record, digits: int, root: Path, sources: Mapping[str, str]) -> str:
+def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Mapping[str, str]) -> str:
     """Ours, the printed number with the difference, the status where it is not done, what others measured."""
     lines = [_ours(record, root)]
     number = printed(record.cell, digits)
     if number:
         found, off = verdict(record), signed(difference(record))
         glyph = element('span', _MARKS[found], class_='glyph')
-        # Also where there is no difference: printed numbers stay below each other.
-        mark = element('span', off + glyph if off else '', class_=f'mark {found}'.strip())
-        lines.append(element('span', f'{escape(number)} {mark}', class_='sub', title=f'published {number}'))
+        # Its room stays where there is no difference: printed numbers lie below each other.
+        mark = ' ' + element('span', off + glyph if off else '', class_=f'mark {found}'.strip()) if compared else ''
+        lines.append(element('span', escape(number) + mark, class_='sub', title=f'published {number}'))
     if (record.values or record.old) and record.status != 'done':
         lines.append(element('span', escape(record.status), class_='sub state'))
     lines += [_theirs(record, numbers, root, sources) for numbers in record.theirs]
@@ -140,9 +141,9 @@ def _ours(record: Record, root: Path) -> str:
 
 def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, str]) -> str:
     link = element('a', escape(spread(numbers.values)), href=href(Path(numbers.source) / record.cell.folder, root))
+    where = f'imported from {sources[numbers.source]}' if len(sources) > 1 else 'imported'
     of = f', as of {numbers.as_of}' if numbers.as_of else ''
-    where = f'imported from {sources[numbers.source]}{of}'
-    return element('span', f'{link} {escape(where)}', class_='sub theirs', title=numbers.source)
+    return element('span', f'{escape(where)} {link}{escape(of)}', class_='sub theirs', title=f'from {numbers.source}')
 
 
 def _short(sources: set[str]) -> dict[str, str]:

@@ -52,6 +52,10 @@ function choose() {
     const {row, column} = element.dataset;
     element.classList.toggle('off', !((row === undefined || takesRow(row)) && (column === undefined || takesColumn(column))));
   }
+  // A chart of several columns goes when nothing is left in it.
+  for (const panel of document.querySelectorAll('.panel:not([data-column])')) {
+    panel.classList.toggle('off', panel.querySelector('g:not(.off)') === null);
+  }
   const shown = selector => [...board.querySelectorAll(selector)].filter(e => !e.classList.contains('off')).length;
   const output = tools.querySelector('output');
   const [rows, columns] = [shown('tbody tr'), shown('thead th') - 1];

@@ -30,7 +30,7 @@ class Scale(NamedTuple):
 def scale(values: Sequence[float], start: float, end: float, margin: float = 0.08) -> Scale:
     """One that shows all values with some room around them."""
     low, high = min(values), max(values)
-    room = max(high - low, abs(high) * 1e-3, 1e-6) * margin
+    room = max(high - low, abs(high) * 1e-2, 1e-6) * margin
     return Scale(low - room, high + room, start, end)
 
 

@@ -169,7 +169,7 @@ class Queue:
         """Ask every training to save itself and end; kill those that do not, or all after a second signal."""
         if not self.running:
             return
-        self._say(f'{len(self.running)} trainings save themselves and stop; Ctrl-C again kills them')
+        self._say(f'stopping; trainings that save themselves now: {len(self.running)}; a second Ctrl-C kills them')
         before, deadline = len(self.signals), time.monotonic() + _GRACE_S
         for job in self.running.values():
             job.asked = True
@@ -243,7 +243,8 @@ class Queue:
     def _take_in(self, job: Job, trial: Trial, code: int, after: str) -> None:
         result = trial.result()
         why = f'exit code {code}'
-        if code == 0 and result is not None:
+        # Asked to stop at its very end it may have a result all the same; torchrun then exits with 1.
+        if result is not None and (code == 0 or job.asked):
             try:
                 value = read_out(result, trial.cell.metric, trial.cell.readout)
                 (trial.folder / 'exit_code').unlink(missing_ok=True)
@@ -255,7 +256,8 @@ class Queue:
         if job.asked or code in STOPPED or not job.lease.is_mine():
             self.stopped.append(trial)
             self._count(trial)
-            self._say(f'{trial.name}: stopped after {after}, {"can be resumed" if trial.resumable() else "not saved yet"}')
+            kept = 'can be resumed' if trial.resumable() else 'nothing was saved yet'
+            self._say(f'{trial.name}: stopped after {after}, {kept}')
             return
         codes = [*trial.failures(), code]
         write_text(trial.folder / 'exit_code', '\n'.join(map(str, codes)) + '\n')

@@ -49,7 +49,7 @@ class Resources:
 
     def slurm(self, name: str) -> dict[str, Any]:
         """As submitit's executor for Slurm takes it."""
-        found = {'job_name': name, 'partition': self.partition, 'time': self.time_min, 'nodes': 1}
+        found: dict[str, Any] = {'job_name': name, 'partition': self.partition, 'time': self.time_min, 'nodes': 1}
         found |= {'ntasks_per_node': 1, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus or None}
         found |= {'array_parallelism': self.parallel, 'signal_delay_s': _SIGNAL_DELAY_S}
         found |= {'additional_parameters': {'requeue': True}}

@@ -142,5 +142,3 @@ def _small_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
         known = get_pretrained_cfg(backbone['name'])
         found |= {'model.backbone.img_size': SIDE} if known is not None and known.fixed_input_size else {}
     return found
-
-

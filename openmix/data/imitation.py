@@ -89,7 +89,8 @@ def _cifar(cls: Any, root: Path) -> list[Any]:
 def _stl10(cls: Any, root: Path) -> list[Any]:
     reader, rng = stl10._Labelled, np.random.default_rng(0)
     for half in ('train', 'test'):
-        _write(root / reader.base_folder / f'{half}_X.bin', rng.integers(0, 256, IMAGES * 3 * 96 * 96, np.uint8).tobytes())
+        pixels = rng.integers(0, 256, IMAGES * 3 * 96 * 96, np.uint8)
+        _write(root / reader.base_folder / f'{half}_X.bin', pixels.tobytes())
         _write(root / reader.base_folder / f'{half}_y.bin', np.arange(1, IMAGES + 1, dtype=np.uint8).tobytes())
     return [reader]
 

@@ -103,9 +103,11 @@ def optimise(
         with torch.no_grad():
             # The first step is always taken: equal shares need not be the wanted ones.
             moving = moving & ~agrees(logits, classes) if step else moving
-            way = smooth(gradient, sigma)
+            # In half precision the teacher may overflow: such a sample stays where it is.
+            moving = moving & loss.isfinite() & gradient.isfinite().flatten(1).all(1)
+            way = smooth(gradient.nan_to_num(0, 0, 0), sigma)
             length = loss.abs() / ((gradient * way).sum((1, 2, 3)) + 1e-10)
-            length = torch.where(moving, length.clamp(_LEAST_STEP, _LARGEST_STEP), 0)
+            length = torch.where(moving, length.clamp(_LEAST_STEP, _LARGEST_STEP), 0.0)
             masks = masks.detach() - length[:, None, None, None] * way
     return settle(masks.detach(), height, width)
 

@@ -128,19 +128,22 @@ def test_filters_choose_rows_and_columns(html, tmp_path):
         const rows = [...document.querySelectorAll('tr[data-column]')].filter(visible);
         seen.push([...new Set(rows.map(row => row.dataset.row + ' ' + row.dataset.column))]);
         seen.push([...document.querySelectorAll('.panel[data-column]')].filter(visible).map(e => e.dataset.column));
+        const charts = () => [...document.querySelectorAll('.panel:not([data-column])')].filter(visible).length;
+        seen.push([charts()]); type('no such method'); seen[seen.length - 1].push(charts(), said());
         chip.click(); type('');
         seen.push([names(), heads(), said()]);
         return seen;
         """,
     )
     everything = [['Vanilla', 'Mixup', 'CutMix'], ['Method', 'MCE', 'DM(CE)'], '3 of 3 methods, 2 of 2 columns']
-    first, mix, two, loss, rows, panels, last = found
+    first, mix, two, loss, rows, panels, charts, last = found
     assert first == last == everything
     assert mix == [['Mixup', 'CutMix'], '2 of 3 methods, 2 of 2 columns']
     assert two == [['Vanilla', 'CutMix'], '2 of 3 methods, 2 of 2 columns']
     assert loss == [['Method', 'DM(CE)'], '2 of 3 methods, 1 of 2 columns', 'true']
     assert set(rows) == {'Vanilla DM(CE)', 'CutMix DM(CE)'}
     assert set(panels) == {'DM(CE)'}
+    assert charts == [1, 0, '0 of 3 methods, 1 of 2 columns']
 
 
 def test_the_keyboard_reaches_everything(html, tmp_path):

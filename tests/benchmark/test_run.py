@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,9 +13,13 @@ import pytest
 
 from openmix.benchmark import run
 from openmix.benchmark.lease import Lease
-from openmix.benchmark.run import Queue, clock, set_aside
+from openmix.benchmark.run import clock, set_aside
 from openmix.benchmark.training import command, slots
+from openmix.config import load_config, tools_path
+from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
+
+SMALL = {'model.backbone.depth': 8, 'model.backbone.width': 8, 'train_cfg.max_epochs': 2}
 
 
 def states(bench, **chosen):
@@ -291,3 +297,61 @@ def test_wrong_numbers_are_refused(bench):
 
 def test_clock():
     assert [clock(s) for s in (8.4, 200, 7500)] == ['8 s', '3 min 20 s', '2 h 05 min']
+
+
+@pytest.mark.slow
+def test_a_cell_on_two_processes(bench, tmp_path, monkeypatch):
+    """Through tools/dist_train.sh: another number of devices is the same cell, with the batch of its recipe."""
+    digits = load_config('classification/digits/resnet20.py', SMALL)
+    (bench.root / 'recipe.py').write_text(digits.pretty_text)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    bench.script = None
+    failed, said = bench.run(jobs=1, rows='CutMix', columns='MCE', trials=1, per_run=2)
+    assert not failed, said + bench.log('cutmix/mce/trial0')
+    assert bench.result('cutmix/mce/trial0')['world_size'] == 2
+    assert len(bench.result('cutmix/mce/trial0')['history']) == 2
+    assert 'The global batch is' not in bench.log('cutmix/mce/trial0')
+    assert states(bench, rows='CutMix', columns='MCE', trials=1) == ['done']
+
+
+def test_the_batch_divides_among_the_processes():
+    cfg = load_config('classification/digits/resnet20.py')
+    with pytest.raises(InputError, match='batch_size 64 is no multiple of 3 processes'):
+        split_batch(cfg, 3)
+    split_batch(cfg, 4)
+    assert cfg.train_dataloader.batch_size == 16
+
+
+def test_asked_to_stop_at_its_end_a_training_may_be_done(bench, monkeypatch):
+    """It writes its result, is asked to stop, and exits with 1."""
+    script = bench.script.read_text()
+    tail = """(args.work_dir / 'ready').touch()
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+time.sleep(60)
+"""
+    bench.script.write_text(f'{script}\n{tail}')
+    chosen = dict(rows='Mixup', columns='MCE', trials=1)
+    (trial,) = bench.trials(**chosen)
+    signal_when_ready(trial, signal.SIGTERM)
+    with pytest.raises(Stopped):
+        bench.run(**chosen)
+    assert states(bench, **chosen) == ['done']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('options', 'line'),
+    [
+        (['--rows', 'CutMax'], "no row matches 'CutMax'; did you mean 'CutMix'?"),
+        (['--gpus-per-run', '0'], 'gpus-per-run must be >= 1, got 0'),
+        (['--engine', 'slurm', '--time-min', '0', '--print-sbatch'], 'time-min must be >= 1, got 0'),
+    ],
+)
+def test_bad_input_of_the_command_is_one_line(bench, options, line):
+    words = ['run', bench.path, '--work-dir', bench.work_dir, *options]
+    command = [sys.executable, str(tools_path('benchmark.py')), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert line in done.stderr
+    assert not bench.work_dir.exists()

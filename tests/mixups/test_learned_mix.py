@@ -380,6 +380,16 @@ def test_some_masks_are_adjusted_and_extreme_shares_interpolated():
     assert torch.equal(MIXUPS.build(dict(type='AMix')).settle(mask, lam), mask)
 
 
+def test_the_classifier_gets_settled_masks_and_the_block_its_own():
+    model = classifier(dict(type='AMix', adjust_prob=1.0))
+    x, y = batch()
+    mixed, mix = model.policy(x, model.probe(x, y))
+    torch.testing.assert_close(mix.mask.mean((1, 2, 3)), mix.lam, rtol=0, atol=1e-6)
+    torch.testing.assert_close(mixed, mix.mask * x + (1 - mix.mask) * x[mix.partner])
+    # Masks that were adjusted would leave nothing for the mask loss to teach.
+    assert model.policy.generation_losses(x, y)['mask_loss'] > 0
+
+
 def test_the_block_may_skip_steps():
     model = classifier(dict(type='AutoMix', train_prob=0.5))
     assert model.policy.leaves_parameters_unused

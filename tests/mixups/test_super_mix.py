@@ -192,6 +192,17 @@ def test_any_batch_under_autocast(n, dtype):
     torch.testing.assert_close(mixed, mix.blend(z))
 
 
+def test_a_teacher_that_overflows_leaves_the_masks_finite():
+    class Overflowing(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.mean((1, 2, 3)) * 1e30, -x.mean((1, 2, 3)) * 1e30], 1) ** 2
+
+    z = torch.rand(4, 3, 8, 8)
+    mixed, mix = SuperMix(Overflowing(), iterations=3)(z)
+    assert mixed.isfinite().all()
+    torch.testing.assert_close(mix.mask, torch.full_like(mix.mask, 0.5))
+
+
 @pytest.fixture
 def trained(tmp_path):
     """The file of a classifier, and its logits of some images."""

@@ -76,6 +76,43 @@ def test_cut_is_within_a_percent_of_brute_force(beta, size, shared):
     torch.testing.assert_close(shares.sum(2), torch.ones(number, sites))
 
 
+def least_energy(unary, height, width, beta):
+    """(B,) of whole labels, exact: site by site, for every labelling of the last `width` sites."""
+    number, n = len(unary), unary.shape[2]
+    differ = beta * (1 - torch.eye(n))
+    least = torch.zeros(number, *[1] * width)
+    for row in range(height):
+        for column in range(width):
+            above = least.movedim(1 + column, -1)
+            above = torch.minimum(above, above.amin(-1, keepdim=True) + beta) if row else above
+            own = unary[:, row * width + column].view(number, *[1] * (width - 1), n)
+            least = (above + own).movedim(-1, 1 + column)
+            if column:
+                shape = [n if axis in (column, column + 1) else 1 for axis in range(width + 1)]
+                least = least + differ.view(shape)
+    return least.flatten(1).amin(1)
+
+
+def test_least_energy_equals_brute_force():
+    unary = torch.randn(30, 6, 3)
+    near = neighbours(2, 3)
+    wanted = share_energy(unary, brute_force(unary, near, labels_of(3), 0.5, 0.0), near, 0.5)
+    torch.testing.assert_close(least_energy(unary, 2, 3, 0.5), wanted)
+
+
+def test_cut_of_saliency_is_within_a_fifth_of_a_percent():
+    torch.manual_seed(0)
+    number, n = 200, 8
+    salient = torch.nn.functional.interpolate(torch.rand(number * n, 1, 8, 8) ** 4, scale_factor=2, mode='bilinear')
+    salient = torch.nn.functional.avg_pool2d(salient, 4).view(number, n, 16)
+    unary = -16 * (salient / salient.sum(2, keepdim=True)).mT
+    shares = cut_shares(unary, neighbours(4, 4), checkerboard(4, 4), 0.32)
+    least = least_energy(unary, 4, 4, 0.32)
+    gap = share_energy(unary, shares, neighbours(4, 4), 0.32) - least
+    assert gap.min() > -1e-3
+    assert gap.mean() < 0.002 * least.abs().mean()
+
+
 def test_a_pair_that_is_not_allowed_shares_no_site():
     torch.manual_seed(0)
     unary, pairs = torch.zeros(50, 4, 3), torch.tensor([[0, 1], [1, 2]]).expand(50, -1, -1)

@@ -1,0 +1,93 @@
+"""Every cell that has code: merged, built at full size, and every combination of parts through one tiny run.
+
+Cells are told apart while the tests run, not while they are collected: resolving all takes seconds.
+"""
+
+import functools
+import importlib
+import json
+import re
+from collections import defaultdict
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from openmix.benchmark.smoke import Smoke
+from openmix.benchmark.table import load_table, table_names
+from openmix.data.imitation import imitation
+from openmix.engine import launch
+from openmix.registry import MODELS
+
+pytestmark = pytest.mark.slow
+every_table = pytest.mark.parametrize('name', table_names())
+PARAMETERS = importlib.import_module('test_every_recipe').PARAMETERS
+
+
+@functools.cache
+def resolved(name):
+    """(cell, prepared recipe) of every different run of a table."""
+    init_default_scope('openmix')
+    cells = {cell.folder: cell for cell in load_table(name).cells if cell.implemented}
+    return [(cell, launch.fill_from_data(cell.resolve())) for cell in cells.values()]
+
+
+def as_text(part):
+    return json.dumps(part.to_dict(), sort_keys=True, default=str)
+
+
+@functools.cache
+def build(model):
+    """A model on the meta device, from its recipe as text; returns how many parameters its network has."""
+    with torch.device('meta'):
+        built = MODELS.build(json.loads(model))
+    policy = {id(parameter) for parameter in built.policy.parameters()}
+    return sum(parameter.numel() for parameter in built.parameters() if id(parameter) not in policy)
+
+
+def combination(cfg):
+    """What decides which code runs: task, policies, loss, family of backbones, data set."""
+    backbone, policy = cfg.model.backbone, cfg.model.policy
+    family = re.match('[a-z]*', backbone.get('name', '')).group()
+    policies = [policy.type, *(part.type for part in policy.get('policies', []))]
+    loss = cfg.model.head.loss.type if 'head' in cfg.model else ''
+    return cfg.model.type, *policies, loss, backbone.type, family
+
+
+@functools.cache
+def chosen():
+    """Table -> the cells that stand for a combination, each the one with the fewest parameters of all tables."""
+    smallest = {}
+    for name in table_names():
+        for cell, cfg in resolved(name):
+            size, key = build(as_text(cfg.model)), combination(cfg)
+            if key not in smallest or size < smallest[key][0]:
+                smallest[key] = size, name, cell
+    found = defaultdict(list)
+    for _, name, cell in smallest.values():
+        found[name].append(cell)
+    return found
+
+
+@every_table
+def test_builds_at_full_size(name):
+    for cell, cfg in resolved(name):
+        size = build(as_text(cfg.model))
+        assert size == PARAMETERS.get(cell.config, size), cell.name
+
+
+@every_table
+def test_every_combination_of_parts_runs(name, capsys):
+    with Smoke(lambda cfg: launch.train(launch.prepare(cfg)), imitation) as smoke:
+        faults = [f'{outcome.cell.name}: {outcome.error}' for outcome in smoke.all(chosen()[name]) if outcome.error]
+    assert not faults
+
+
+def test_all_combinations_are_chosen():
+    every = {combination(cfg) for name in table_names() for _, cfg in resolved(name)}
+    assert sum(map(len, chosen().values())) == len(every) > 100
+
+
+def test_counts_are_compared():
+    recipes = {cell.config for name in table_names() for cell, _ in resolved(name)}
+    assert len(recipes & PARAMETERS.keys()) >= 15
