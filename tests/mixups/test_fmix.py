@@ -70,7 +70,7 @@ def test_one_mask_a_batch_and_hidden_sizes():
 
 
 def test_bad_input_is_an_input_error():
-    with pytest.raises(InputError, match="spectrum must be .* got 'two_harmonic'; did you mean 'two_harmonics'"):
+    with pytest.raises(InputError, match=r"spectrum must be .* got 'two_harmonic'; did you mean 'two_harmonics'"):
         FMix(spectrum='two_harmonic')
     with pytest.raises(InputError, match='FMix needs an'):
         FMix()(torch.rand(4, 10, 5))

@@ -79,7 +79,10 @@ def test_one_box_a_batch():
 @pytest.mark.parametrize(
     ('options', 'line'),
     [
-        ({'interpolation': 'linear'}, "interpolation must be 'nearest' or 'bilinear', got 'linear'; did you mean 'bilinear'"),
+        (
+            {'interpolation': 'linear'},
+            "interpolation must be 'nearest' or 'bilinear', got 'linear'; did you mean 'bilinear'",
+        ),
         ({'scope': (0.8, 0.1)}, 'scope must be'),
     ],
 )
