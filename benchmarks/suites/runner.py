@@ -28,7 +28,7 @@ from openmix.registry import DATASETS
 RECIPE = 'classification/cifar10/resnet18.py'
 FACTS = Facts('Noise', tuple('0123456789'), (0.5,) * 3, (0.25,) * 3, (32, 32))
 # Width, batch size and iterations an epoch of a small net that takes about as long a step on one core.
-STEPS = {'about 10 ms': (4, 16, 300), 'about 100 ms': (8, 100, 60)}
+STEPS = {'about 10 ms': (4, 32, 300), 'about 100 ms': (16, 110, 60)}
 QUICK = {'tiny': (4, 2, 8)}
 SEGMENT = 10
 

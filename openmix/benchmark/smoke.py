@@ -109,7 +109,10 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     found['param_scheduler'] = [_clipped(scheduler, ('begin', 'end'), 1) for scheduler in schedulers]
     found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in plain.get('custom_hooks', [])]
-    return found | _small_backbone((plain.get('model') or {}).get('backbone') or {})
+    model = plain.get('model') or {}
+    if 'name' in ((model.get('policy') or {}).get('teacher') or {}):
+        found['model.policy.teacher.pretrained'] = False
+    return found | _small_backbone(model.get('backbone') or {})
 
 
 def _small_loader(loader: Mapping[str, Any], root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:

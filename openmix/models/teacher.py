@@ -25,7 +25,8 @@ class Teacher(nn.Module):
     Args:
         backbone, head: registry dicts, as in the recipe that trained it.
         checkpoint: the file, see `load_weights`; of a run's checkpoint, backbone and head are taken.
-        name: 'torchvision/NAME' or 'timm/NAME' instead, with the library's own weights, downloaded.
+        name: 'torchvision/NAME' or 'timm/NAME' instead.
+        pretrained: with the library's own weights, downloaded; else initial ones, to try a recipe.
 
     Attributes:
         num_classes: C.
@@ -40,10 +41,11 @@ class Teacher(nn.Module):
         head: dict | None = None,
         checkpoint: str | Path | None = None,
         name: str | None = None,
+        pretrained: bool = True,
     ) -> None:
         super().__init__()
         if name is not None and backbone is head is checkpoint is None:
-            self.model, self.num_classes = published_classifier(name)
+            self.model, self.num_classes = published_classifier(name, pretrained)
         elif name is None and backbone is not None and head is not None and checkpoint is not None:
             self.model, self.num_classes = trained_classifier(backbone, head, checkpoint)
         else:
@@ -70,8 +72,8 @@ def trained_classifier(backbone: dict, head: dict, checkpoint: str | Path) -> tu
     return nn.Sequential(features, top), top.num_classes
 
 
-def published_classifier(name: str) -> tuple[nn.Module, int]:
-    """A classifier of torchvision or timm with the library's weights, and its number of classes.
+def published_classifier(name: str, pretrained: bool = True) -> tuple[nn.Module, int]:
+    """A classifier of torchvision or timm, with the library's weights unless told not to, and its number of classes.
 
     Raises:
         InputError: the library or the model is unknown, or its weights could not be fetched.
@@ -84,7 +86,7 @@ def published_classifier(name: str) -> tuple[nn.Module, int]:
     valid = known[library]()
     if model.split('.')[0] not in valid:
         raise InputError(f"Teacher: {library} has no classifier '{model}'; {nearest(model, valid)}")
-    fetched = not on_meta()
+    fetched = pretrained and not on_meta()
     try:
         if library == 'timm':
             built = timm.create_model(model, pretrained=fetched)
