@@ -198,7 +198,7 @@ def kill(recipe: Path, work_dir: Path, kills: int, training_s: float, seed: int,
     fell = {'before the first checkpoint': 0, 'inside a write': 0, 'elsewhere': 0}
     while sum(fell.values()) < kills:
         children = start(recipe, work_dir, processes, resume_options(work_dir))
-        wait_for_log('after_run:', work_dir, children)
+        wait_for_log('Checkpoints go to', work_dir, children)
         # On average the kills use up half of the training; a run that ends first shows a fault of this script.
         codes = wait(children, rng.uniform(0, training_s / kills))
         if rng.random() < 0.3:
@@ -224,7 +224,7 @@ def _wait_for_write(work_dir: Path, children: list[int]) -> list[int | None]:
 
 
 def wait_for_log(text: str, work_dir: Path, children: list[int]) -> None:
-    """Until rank 0 has printed `text`."""
+    """Until rank 0 has printed `text`; the loop's first word is 'Checkpoints go to'."""
     log = work_dir.with_suffix('.rank0.log')
     end = time.monotonic() + 60
     while not (log.is_file() and text in log.read_text()) and time.monotonic() < end:
