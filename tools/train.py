@@ -57,7 +57,9 @@ def main() -> None:
         return
     if args.resume:
         launch.resume_from(cfg, args.resume, args.seed)
-    print(launch.train(cfg))
+    result = launch.train(cfg)
+    if int(os.environ.get('RANK', 0)) == 0:
+        print(result)
 
 
 if __name__ == '__main__':

@@ -49,8 +49,9 @@ class AutocastOptimWrapper(OptimWrapper):
         super().backward(self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
+        # Ahead of what clips, hooks included: a fused optimiser would unscale inside its step.
+        self.scaler.unscale_(self.optimizer)
         if self.clip_grad_kwargs:
-            self.scaler.unscale_(self.optimizer)
             self._clip_grad()
         self.scaler.step(self.optimizer, **kwargs)
         self.scaler.update()
@@ -60,5 +61,6 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def load_state_dict(self, state_dict: dict) -> None:
         state_dict = dict(state_dict)
-        self.scaler.load_state_dict(state_dict.pop('scaler', {}))
+        if scaler := state_dict.pop('scaler', None):
+            self.scaler.load_state_dict(scaler)
         super().load_state_dict(state_dict)

@@ -37,6 +37,12 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(found, key=found.__getitem__, reverse=True)
 
 
+def last_good(folder: Path) -> str:
+    """What there is to go back to, for the end of an error line."""
+    newest = next(iter(checkpoints_in(folder)), None)
+    return f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
+
+
 def newest_intact(folder: Path) -> tuple[Path, dict]:
     """The last written checkpoint of a run that can be read; one line on stderr names each that cannot.
 

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in
+from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in, last_good
 from openmix.engine.stopping import StopRequest, command_to_resume
 from openmix.errors import InputError, Stopped, nearest
 from openmix.files import remove_partial, write_text
@@ -109,7 +109,7 @@ class CheckpointHook(Hook):
     def save(self, runner: Any, name: str) -> None:
         """Write the state after the current iteration, then name it the newest, then drop older ones."""
         folder = Path(runner.work_dir)
-        check_finite(runner, newest=next(iter(checkpoints_in(folder)), None))
+        check_finite(runner)
         meta = dict(epoch=runner.epoch, iter=runner.iter + 1, batches_per_epoch=len(runner.train_dataloader))
         runner.save_checkpoint(str(folder), name, meta=meta)
         self._saved_at = time.monotonic()
@@ -144,7 +144,7 @@ def accumulation(runner: Any) -> int:
     return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
 
-def check_finite(runner: Any, newest: Path | None) -> None:
+def check_finite(runner: Any) -> None:
     """Refuse to save weights that are not numbers: they would replace a state to go back to.
 
     Raises:
@@ -153,5 +153,5 @@ def check_finite(runner: Any, newest: Path | None) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            kept = f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
+            kept = last_good(Path(runner.work_dir))
             raise InputError(f"'{name}' is not finite after iteration {runner.iter + 1}, nothing is saved; {kept}")

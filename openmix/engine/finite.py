@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from openmix.engine.checkpoint import checkpoints_in
+from openmix.engine.checkpoint import last_good
 from openmix.errors import InputError
 from openmix.registry import HOOKS
 
@@ -30,9 +30,8 @@ class FiniteLossHook(Hook):
             # Read back from the log: the number is on the host already.
             value = runner.message_hub.get_scalar(f'train/{name}').current()
             if not math.isfinite(value):
-                newest = next(iter(checkpoints_in(Path(runner.work_dir))), None)
-                kept = f"the last good checkpoint is '{newest}'" if newest else 'no checkpoint was written before'
                 raise InputError(
-                    f'{name} became {value} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}); {kept}; '
+                    f'{name} became {value} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}); '
+                    f'{last_good(Path(runner.work_dir))}; '
                     'a lower learning rate, gradient clipping or float32 usually helps'
                 )

@@ -102,7 +102,7 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg[key] = None
     cfg.default_hooks.checkpoint = None
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'ResultHook']
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'ResultHook']
     cfg.resume, cfg.load_from = False, None
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder

@@ -21,7 +21,7 @@ def check_loader(loader: DataLoader) -> None:
     """Hold a training loader against what the loops need.
 
     Raises:
-        InputError: it has no batch to give, or its sampler cannot seek.
+        InputError: it has no batch to give, its sampler cannot seek, or its data set knows no epochs.
     """
     if len(loader) == 0:
         raise InputError(
@@ -33,6 +33,11 @@ def check_loader(loader: DataLoader) -> None:
         raise InputError(
             f'train_dataloader.sampler: {type(sampler).__name__} has no seek(samples), which a resumed run needs; '
             "take 'DefaultSampler', which every training loop restarts without end"
+        )
+    if not hasattr(loader.dataset, 'set_epoch'):
+        raise InputError(
+            f'train_dataloader.dataset: {type(loader.dataset).__name__} has no set_epoch(epoch, seed), '
+            'which renews the draws of its augmentation; give it one'
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.model import is_model_wrapper
@@ -33,6 +35,12 @@ class Runner(MMRunner):
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
+        if deterministic:
+            # cuBLAS refuses every matrix product without it.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(seed, diff_rank_seed, deterministic)
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
@@ -69,7 +77,7 @@ class Runner(MMRunner):
         if not is_main_process():
             return
         path = Path(out_dir) / filename
-        meta = {**(kwargs.pop('meta', None) or {}), 'recipe': config_hash(self.cfg)}
+        meta = {**(kwargs.pop('meta', None) or {}), 'recipe': _recipe_hash(self.cfg)}
         try:
             with appearing(path) as partial_path:
                 super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)
@@ -88,7 +96,9 @@ class Runner(MMRunner):
         checkpoint = read_checkpoint(filename)
         if self._resume:
             _check_resumable(checkpoint, filename, len(self.train_dataloader))
-            if checkpoint['meta'].get('recipe', '') != config_hash(self.cfg):
+            # A program in old checkpoints: mmengine would run it.
+            checkpoint['meta'].pop('config', None)
+            if checkpoint['meta'].get('recipe', '') != _recipe_hash(self.cfg):
                 self.logger.warning('The recipe differs from the one of the checkpoint: the run is no longer the same.')
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model: Any = self.model.module if is_model_wrapper(self.model) else self.model
@@ -98,6 +108,11 @@ class Runner(MMRunner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+
+def _recipe_hash(cfg: Config) -> str:
+    """`config_hash`, whichever checkpoint the run goes on from."""
+    return config_hash(Config({**cfg.to_dict(), 'load_from': None}))
 
 
 def _start_worker(init_fn: Any, worker: int) -> None:

@@ -27,6 +27,7 @@ class StopRequest:
         self.signal: int | None = None
         self._usual: dict[int, Any] = {}
         self._group: Any = None
+        self._agreed: int | None = None
 
     def listen(self) -> None:
         """Take over the signals; every rank calls it at the same point."""
@@ -50,11 +51,12 @@ class StopRequest:
         """The signal to stop for after this many iterations, alike on all ranks; None to go on."""
         if self._group is None:
             return self.signal
-        if iterations % _ITERATIONS_BETWEEN_VOTES:
-            return None
+        if self._agreed is not None or iterations % _ITERATIONS_BETWEEN_VOTES:
+            return self._agreed
         vote = torch.tensor(self.signal or 0)
         torch.distributed.all_reduce(vote, torch.distributed.ReduceOp.MAX, self._group)
-        return int(vote) or None
+        self._agreed = int(vote) or None
+        return self._agreed
 
 
 def ignore_in_worker() -> None:

@@ -80,7 +80,7 @@ def _draw_one(axes: np.ndarray, batch: MixedBatch, classes: Sequence[str]) -> No
     for n in range(len(axes[0])):
         _show(axes[0][n], batch.pixels[own[n]], names[own[n]])
         _show(axes[1][n], batch.pixels[partner[n]], names[partner[n]])
-        share = ''.join(f'\n{names[s]} {w:.2f}' for s, w in zip(batch.mix.source[n], batch.mix.weight[n].tolist()))
+        share = ''.join(f'\n{names[s]} {w:.2f}' for s, w in zip(batch.mix.source[n], batch.mix.weight[n].tolist()) if w)
         for row, (name, maps) in enumerate(batch.maps.items(), 2):
             _show_map(axes[row][n], maps[n, 0], shares=name == 'mask')
         _show(axes[-1][n], None if batch.mixed is None else batch.mixed[n], f'λ = {lam[n]:.2f}{share}')

@@ -10,9 +10,11 @@ from torch import nn
 
 from openmix.engine.amp import AutocastOptimWrapper
 from openmix.engine.checkpoint import load_weights, read_checkpoint
+from openmix.engine.optim_groups import clip_parts
 from openmix.engine.policy_hook import MixPolicyHook
 from openmix.engine.results import ResultHook, readouts
 from openmix.engine.seeding import StepSeedHook, step_seed
+from openmix.engine.stopping import StopRequest
 from openmix.errors import InputError
 
 
@@ -181,6 +183,25 @@ def test_autocast_clips_like_the_stock_wrapper():
 def test_wrong_dtype_is_one_line(dtype, line):
     with pytest.raises(InputError, match=line):
         AutocastOptimWrapper(dtype=dtype, optimizer=torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
+
+
+def test_a_fused_step_is_clipped_behind_the_unscaling():
+    weight = nn.Parameter(torch.zeros(2))
+    group = {'params': [weight], 'part': '', 'clip_grad': dict(max_norm=1.0)}
+    optimizer = torch.optim.SGD([group], lr=1.0, fused=True)
+    optimizer.register_step_pre_hook(clip_parts)
+    wrapper = AutocastOptimWrapper(optimizer=optimizer)
+    wrapper.scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+    wrapper.update_params((weight * torch.tensor([3.0, 4.0])).sum())
+    torch.testing.assert_close(weight.detach(), torch.tensor([-0.6, -0.8]))
+
+
+def test_ranks_that_agreed_to_stop_do_not_vote_again(monkeypatch):
+    """With accumulation they leave at the next step of the optimiser, which may fall between two votes."""
+    monkeypatch.setattr(torch.distributed, 'all_reduce', lambda *args: None)
+    request = StopRequest()
+    request._group, request.signal = object(), 15
+    assert [request.agreed(iterations) for iterations in (9, 10, 11, 12)] == [None, 15, 15, 15]
 
 
 def test_policy_hook_attaches_once_and_follows_real_steps():
