@@ -19,9 +19,7 @@ def on_meta() -> bool:
     return torch.get_default_device().type == 'meta'
 
 
-def load_weights(
-    model: nn.Module, path: str | Path, classifier: Sequence[str] = (), part: str = 'backbone'
-) -> None:
+def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] = (), part: str = 'backbone') -> None:
     """Fill `model` from a local file; nothing in the file is executed.
 
     The file is a .safetensors file or one of `torch.save`: a state dict, or a checkpoint that holds
