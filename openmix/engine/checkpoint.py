@@ -37,6 +37,13 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(found, key=found.__getitem__, reverse=True)
 
 
+def set_aside(folder: Path) -> list[Path]:
+    """Rename the checkpoints of an earlier run, which `--resume` would take for this one's; returns the new names."""
+    renamed = [path.replace(path.with_name(f'{path.name}.old')) for path in checkpoints_in(folder)]
+    (folder / POINTER).unlink(missing_ok=True)
+    return renamed
+
+
 def last_good(folder: Path) -> str:
     """What there is to go back to, for the end of an error line."""
     newest = next(iter(checkpoints_in(folder)), None)
@@ -68,6 +75,8 @@ def read_checkpoint(path: str | Path) -> dict:
         raise InputError(f"no checkpoint '{path}'")
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
+    except (PermissionError, MemoryError) as error:
+        raise InputError(f"cannot read '{path}': {error or 'out of memory'}") from error
     except Exception as error:  # an unpickler raises whatever the bytes lead it to
         asked = re.search(r'GLOBAL ([\w.]+)', str(error))
         if asked:

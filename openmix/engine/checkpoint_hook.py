@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in, last_good
+from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in, last_good, set_aside
 from openmix.engine.stopping import StopRequest, command_to_resume
 from openmix.errors import InputError, Stopped, nearest
 from openmix.files import remove_partial, write_text
@@ -71,6 +71,8 @@ class CheckpointHook(Hook):
     def before_train(self, runner: Any) -> None:
         if is_main_process():
             remove_partial(Path(runner.work_dir))
+            for path in set_aside(Path(runner.work_dir)) if runner.iter == 0 else ():
+                runner.logger.warning(f'This run starts anew; a checkpoint of an earlier one is now {path}')
         self._saved_at = time.monotonic()
         self.stop.listen()
         runner.logger.info(f'Checkpoints go to {runner.work_dir}')

@@ -12,6 +12,7 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
 from openmix.ops.beta import draw_lam
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes, draw_centres
+from openmix.ops.masks import as_shares
 from openmix.registry import MIXUPS
 
 
@@ -29,7 +30,7 @@ def draw_mask(kind: str, alpha: float, n: int, size: tuple[int, int], device: to
     if kind == 'interpolate':
         return lam[:, None, None, None].expand(n, 1, *size)
     low, high = box_edges(draw_centres(n, *size, device), cut_sizes(lam, *size), *size)
-    return (~box_mask(low, high, *size)).float()
+    return as_shares(~box_mask(low, high, *size))
 
 
 @MIXUPS.register_module()

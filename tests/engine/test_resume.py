@@ -138,6 +138,19 @@ def test_the_newest_intact_checkpoint_is_taken(recipe, alone, tmp_path, capsys):
         newest_intact(tmp_path / 'run')
 
 
+def test_a_fresh_start_sets_old_checkpoints_aside(recipe, alone, tmp_path):
+    """Killed before its first checkpoint, it must not go on from an earlier run's."""
+    shutil.copytree(alone, tmp_path / 'run')
+    (old,) = (tmp_path / 'run').glob('epoch_*.pth')
+    before = old.read_bytes()
+    (child,) = harness.start(recipe, tmp_path / 'run')
+    harness.wait_for_log('Checkpoints go to', tmp_path / 'run', [child])
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert old.with_name(f'{old.name}.old').read_bytes() == before
+    assert old not in checkpoints_in(tmp_path / 'run')
+
+
 def test_the_seed_comes_from_the_checkpoint(recipe, alone, tmp_path):
     shutil.copytree(alone, tmp_path / 'run')
     assert 'seed 7' in run(recipe, tmp_path / 'run', '--resume', '--seed', '8', code=2)
