@@ -29,7 +29,14 @@ def resolved(name):
     """(cell, prepared recipe) of every different run of a table."""
     init_default_scope('openmix')
     cells = {cell.folder: cell for cell in load_table(name).cells if cell.implemented}
-    return [(cell, launch.fill_from_data(cell.resolve())) for cell in cells.values()]
+    return [(cell, launch.fill_from_data(with_classes(cell.resolve()))) for cell in cells.values()]
+
+
+def with_classes(cfg):
+    """A folder of images counts its own classes, and here is none."""
+    if cfg.train_dataloader.dataset.type == 'ImageFolder':
+        cfg.train_dataloader.dataset.setdefault('classes', [str(label) for label in range(10)])
+    return cfg
 
 
 def as_text(part):
