@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 help:
 	@echo 'make demo    train the quickstart table on real digits and print a leaderboard'
 	@echo 'make test    the whole test suite'
-	@echo 'make quick   the part of it that takes under a minute'
+	@echo 'make quick   the part of it that trains next to nothing'
 	@echo 'make check   lint, format and types'
 	@echo 'make format  reformat the code'
 	@echo 'make bench   speed, as ratios from one run'
