@@ -359,9 +359,16 @@ def test_one_of_draws_its_children_as_often_as_it_says(probs):
     assert policy.all_sites() == {'', 'layer1'}
 
 
-@pytest.mark.parametrize('probs', [[0.5], [0.7, 0.7], [-0.5, 1.5]])
-def test_one_of_refuses_probabilities_that_do_not_fit(probs):
-    with pytest.raises(InputError, match='prob'):
+@pytest.mark.parametrize(
+    ('probs', 'line'),
+    [
+        ([0.5], '2 policies need as many probs, probabilities that sum to 1'),
+        ([0.7, 0.7], '2 policies need as many probs, probabilities that sum to 1'),
+        ([-0.5, 1.5], r'probs must be in \[0, 1\], got -0.5'),
+    ],
+)
+def test_one_of_refuses_probabilities_that_do_not_fit(probs, line):
+    with pytest.raises(InputError, match=line):
         MIXUPS.build({'type': 'OneOf', 'policies': [{'type': 'Mixup'}, {'type': 'CutMix'}], 'probs': probs})
 
 

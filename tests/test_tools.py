@@ -84,7 +84,8 @@ def test_resume_goes_on_from_the_newest(run):
     history = json.loads((cwd / 'again/result.json').read_text())['history']
     assert [row['epoch'] for row in history] == [1, 2, 3]
     assert {**history[0], 'time_s': None} == {**first[0], 'time_s': None}
-    assert 'resumed epoch' in done.stdout + done.stderr
+    # The state after the epoch's last iteration, before its end and its validation, which are done again.
+    assert f'resumed epoch: 0, iter: {first[0]["iter"]}' in done.stdout + done.stderr
 
 
 def test_amp_and_dry_run_keep_nothing(run):

@@ -78,8 +78,9 @@ def holder_of(folder: Path) -> Holder | None:
 def _read(path: Path, now: float) -> tuple[Holder, bool] | None:
     """What a lease says, and whether it has expired; None where there is none."""
     try:
-        age = now - path.stat().st_mtime
-        text = path.read_text(encoding='utf-8')
+        with path.open(encoding='utf-8') as file:  # one file, whatever is renamed over it meanwhile
+            age = now - os.fstat(file.fileno()).st_mtime
+            text = file.read()
     except OSError:
         return None
     try:
@@ -143,10 +144,12 @@ class Lease:
             return None
         found = _read(path, now)
         if found is None or found[0].token != expired.token:  # another successor was done before
-            successor.unlink()
+            successor.unlink(missing_ok=True)
             return None
-        os.replace(successor, path)
-        return cls(path, mine)
+        with contextlib.suppress(FileNotFoundError):  # suspended so long that others took it for dead
+            os.replace(successor, path)
+        taken = cls(path, mine)
+        return taken if taken.is_mine() else None
 
     def is_mine(self) -> bool:
         """Whether the file still says so: a process that was suspended for long may have lost it."""

@@ -150,6 +150,22 @@ class MixPolicy(nn.Module):
         """(N,) int64 partners: those given, or a random permutation of the batch."""
         return torch.randperm(len(z), device=z.device) if pairs is None else pairs
 
+    def asked(self, probe: Probe | None, z: Tensor) -> Probe:
+        """The probe, for policies that look at the un-mixed images.
+
+        Args:
+            z: (M, C, H, W) what is mixed: the probe's own images.
+
+        Raises:
+            InputError: there is none, or it is of another batch.
+        """
+        name = type(self).__name__
+        if probe is None:
+            raise InputError(f'{name} needs a probe of the batch; pass Probe(x, y, mean=..., std=..., model=...)')
+        if probe.x.shape != z.shape:
+            raise InputError(f'{name}: the probe holds {tuple(probe.x.shape)}, not the mixed {tuple(z.shape)}')
+        return probe
+
     def grid(self, z: Tensor) -> tuple[int, int]:
         """Height and width of `z`, for policies that cut images or feature maps.
 

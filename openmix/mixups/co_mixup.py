@@ -121,10 +121,7 @@ class CoMixup(MixPolicy):
                 f'CoMixup: an image of {height} x {width} does not divide into {self.block_num} x {self.block_num} '
                 'blocks; set block_num to a number that divides both sides'
             )
-        if probe is None:
-            raise InputError('CoMixup needs a probe to see the loss; pass Probe(x, y, model=...)')
-        if probe.x.shape != z.shape:
-            raise InputError(f'CoMixup: the probe holds {tuple(probe.x.shape)}, not the mixed {tuple(z.shape)}')
+        probe = self.asked(probe, z)
         saliency = probe.saliency(keep_loss=self.clean_lam > 0)
         source, blocks = self.choose(saliency)
         weight = blocks.mean((2, 3))

@@ -178,10 +178,7 @@ class PuzzleMix(PairPolicy):
         height, width = self.grid(z)
         block_nums = self.fitting_block_nums(height, width)
         block_num = block_nums[int(self._drawn * len(block_nums))]
-        if probe is None:
-            raise InputError('PuzzleMix needs a probe to see the loss; pass Probe(x, y, model=...)')
-        if probe.x.shape != z.shape:
-            raise InputError(f'PuzzleMix: the probe holds {tuple(probe.x.shape)}, not the mixed {tuple(z.shape)}')
+        probe = self.asked(probe, z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         lam = self.draw_lam(n, z.device)

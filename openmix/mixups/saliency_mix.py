@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openmix.errors import InputError, check_choice
+from openmix.errors import check_choice
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy, Probe
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes
@@ -53,10 +53,7 @@ class SaliencyMix(PairPolicy):
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
-        if probe is None:
-            raise InputError('SaliencyMix needs a probe to see the images; pass Probe(x, mean=..., std=...)')
-        if probe.x.shape != z.shape:
-            raise InputError(f'SaliencyMix: the probe holds {tuple(probe.x.shape)}, not the mixed {tuple(z.shape)}')
+        probe = self.asked(probe, z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         lam = self.draw_lam(n, z.device)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -102,6 +103,31 @@ def test_only_one_succeeds_an_expired_lease(tmp_path):
     age(successor)  # it died there
     assert Lease.take(tmp_path / 'a') is None
     assert Lease.take(tmp_path / 'a') is not None
+
+
+def test_age_and_holder_are_of_one_file(tmp_path):
+    """An expired lease that is replaced while it is read is not the successor's."""
+    Lease.take(tmp_path / 'a')
+    path = file_of(tmp_path / 'a')
+    rewrite(path, token='old')
+    age(path)
+    said = json.loads(path.read_text())
+    done = threading.Event()
+
+    def succeed():
+        while not done.is_set():
+            for name, seconds in (('old', EXPIRES_S + 1), ('new', 0)):
+                beside = tmp_path / 'beside'
+                beside.write_text(json.dumps({**said, 'token': name}))
+                age(beside, seconds)
+                os.replace(beside, path)
+
+    successor = threading.Thread(target=succeed)
+    successor.start()
+    read = {(found[0].token, found[1]) for found in (lease._read(path, time.time()) for _ in range(5000))}
+    done.set()
+    successor.join()
+    assert read == {('old', True), ('new', False)}
 
 
 RACER = """
