@@ -21,13 +21,14 @@ MAY_IMPORT = {
     'errors': set(),
     'files': set(),
     'metrics': set(),
+    'provenance': {'config', 'registry'},
     'losses': {'mix', 'ops', 'registry', 'errors'},
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups'},
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
-    'engine': BASE | {'losses', 'metrics'},
+    'engine': BASE | {'losses', 'metrics', 'provenance'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
-    'benchmark': {'registry', 'config', 'errors', 'files', 'metrics'},
+    'benchmark': {'registry', 'config', 'errors', 'files', 'metrics', 'provenance'},
 }
 
 

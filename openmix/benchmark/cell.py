@@ -12,9 +12,10 @@ from typing import Any
 from mmengine.config import Config
 
 from openmix.benchmark.variant import add_published
-from openmix.config import apply_overrides, config_hash, load_config
+from openmix.config import apply_overrides, load_config
 from openmix.errors import InputError
 from openmix.metrics import lower_is_better
+from openmix.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Cell:
         """The resolved recipe as a file that `tools/train.py` runs; the docstring says what it is."""
         cfg = self.resolve()
         lines = [f'Table: {self.table}', f'Row: {self.row}', f'Column: {self.column}', f'Recipe: {self.config}']
-        lines += [f'Variant: {self.variant}', f'Hash: {config_hash(cfg)}']
+        lines += [f'Variant: {self.variant}', f'Hash: {provenance(cfg).digest}']
         text = '\n'.join(lines).replace('\\', '\\\\').replace('"', '\\"')
         return f'"""One cell of a table, resolved.\n\n{text}\n"""\n\n{cfg.pretty_text}'
 

@@ -21,6 +21,7 @@ from openmix.benchmark.table import Table
 from openmix.benchmark.trials import Trial, distinct
 from openmix.config import tools_path
 from openmix.errors import InputError
+from openmix.provenance import datasets_in
 from openmix.registry import DATASETS
 
 _ACTIONS = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
@@ -134,23 +135,11 @@ def missing_data(recipes: Sequence[Config]) -> list[str]:
     """One line a data set that has no files where the recipes look: the data set's own word on how to get it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for cfg in recipes:
-        for dataset in _datasets(cfg._cfg_dict.to_dict()):
+        for dataset in datasets_in(cfg._cfg_dict.to_dict()):
             found.setdefault((str(dataset['type']), str(dataset['root'])), dataset)
     return [
         line for (_, root), dataset in found.items() if not _has_files(Path(root)) if (line := _how_to_get(dataset))
     ]
-
-
-def _datasets(node: Any) -> Iterator[dict[str, Any]]:
-    """Every typed dict with a root."""
-    if isinstance(node, Mapping):
-        if 'type' in node and isinstance(node.get('root'), str):
-            yield dict(node)
-        for value in node.values():
-            yield from _datasets(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _datasets(value)
 
 
 def _has_files(root: Path) -> bool:

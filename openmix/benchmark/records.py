@@ -20,7 +20,7 @@ class Numbers(NamedTuple):
 
     Attributes:
         source: '' for our own folder, else the folder of the others.
-        as_of: the config hash they were made with, where it is not the cell's; None where it is.
+        as_of: the hash they were made with, where it is not the cell's; None where it is.
         values: the cell's readout of each run.
     """
 
@@ -39,7 +39,7 @@ class Record:
         results: of the finished ones, beside `finished`.
         values: the cell's readout of each finished trial.
         searches: the runs that choose among the cell's grid.
-        old: results of another config that lie in the cell's folder, in place or set aside.
+        old: results of another config, version or data that lie in the cell's folder, in place or set aside.
         theirs: results that were taken in from other folders.
     """
 
@@ -112,13 +112,9 @@ def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[Path]) -> Rec
     finals = [(trial, state) for trial, state in zip(trials, states, strict=True) if trial.kind == 'final']
     done = [(trial, trial.result(), trial.value()) for trial, state in finals if state == 'done']
     finished = [(trial, result, value) for trial, result, value in done if result is not None and value is not None]
-    digest = finals[0][0].config_hash if finals else None
-    old = (
-        [numbers for numbers in _lying(cell, finals[0][0].folder.parent, '') if numbers.as_of != digest]
-        if finals
-        else []
-    )
-    theirs = [numbers for folder in imports for numbers in _theirs(cell, folder, digest)]
+    ours = finals[0][0] if finals else None
+    old = [numbers for numbers in _lying(cell, ours.folder.parent, '', ours) if numbers.as_of] if ours else []
+    theirs = [numbers for folder in imports for numbers in _theirs(cell, folder, ours)]
     return Record(
         cell=cell,
         trials=tuple(trial for trial, _ in finals),
@@ -128,21 +124,22 @@ def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[Path]) -> Rec
         state=min(states, key=STATES.index) if states else 'pending' if cell.implemented else NOT_IMPLEMENTED,
         searches=tuple(trial for trial in trials if trial.kind == 'search'),
         old=old[0] if old else None,
-        theirs=tuple(numbers._replace(as_of=None if numbers.as_of == digest else numbers.as_of) for numbers in theirs),
+        theirs=tuple(theirs),
     )
 
 
-def _lying(cell: Cell, folder: Path, source: str) -> list[Numbers]:
-    """The readable results below a cell's folder by config, those set aside included; the largest group first."""
-    groups: dict[str, list[float]] = defaultdict(list)
+def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None) -> list[Numbers]:
+    """The readable results below a cell's folder by hash, those set aside included; the largest group first."""
+    groups: dict[str | None, list[float]] = defaultdict(list)
     for result in (read_json(path) for path in sorted(folder.glob('trial*/result.json'))):
         with contextlib.suppress(InputError):  # an older version may not have recorded the metric
             value = read_out(result, cell.metric, cell.readout)
-            groups[str(result.get('config_hash') or 'unknown')].append(value)
+            current = ours is not None and ours.provenance.made(result)
+            groups[None if current else str(result.get('config_hash') or 'unknown')].append(value)
     found = [Numbers(source, digest, tuple(values)) for digest, values in groups.items()]
     return sorted(found, key=lambda numbers: -len(numbers.values))
 
 
-def _theirs(cell: Cell, folder: Path, digest: str | None) -> list[Numbers]:
-    found = _lying(cell, folder / cell.folder, str(folder))
-    return [numbers for numbers in found if numbers.as_of == digest] or found
+def _theirs(cell: Cell, folder: Path, ours: Trial | None) -> list[Numbers]:
+    found = _lying(cell, folder / cell.folder, str(folder), ours)
+    return [numbers for numbers in found if numbers.as_of is None] or found

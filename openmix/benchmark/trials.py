@@ -14,8 +14,8 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.grid import best, final_cell, points, search_cells
 from openmix.benchmark.lease import holder_of
 from openmix.benchmark.table import Table
-from openmix.config import config_hash
 from openmix.errors import InputError, nearest
+from openmix.provenance import Provenance, provenance
 
 # From what wants attention most to what wants it least; a cell is in the first state any trial is in.
 STATES = ('running', 'failed', 'interrupted', 'stale', 'pending', 'done')
@@ -29,7 +29,7 @@ class Trial:
 
     Attributes:
         cell: with the values of `point` among its overrides.
-        config_hash: of the cell as the table declares it now.
+        provenance: of the cell as the table declares it now.
         epochs: how many the recipe trains; None where it counts iterations.
         kind: 'final', or 'search' for one point of the cell's grid on held-out images.
         point: the values that the search tries or has chosen; empty without a grid.
@@ -39,7 +39,7 @@ class Trial:
     index: int
     seed: int
     folder: Path
-    config_hash: str
+    provenance: Provenance
     epochs: int | None
     kind: str = 'final'
     point: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -51,11 +51,16 @@ class Trial:
         return f'{self.cell.name}{at}, trial {self.index}'
 
     @property
+    def config_hash(self) -> str:
+        """What its result is expected to say."""
+        return self.provenance.digest
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What `cell.json` says the folder was made for; mmengine dumps its own `config.py` beside it."""
         place = {'table': self.cell.table, 'row': self.cell.row, 'column': self.cell.column}
-        run = {'trial': self.index, 'seed': self.seed, 'config_hash': self.config_hash, 'kind': self.kind}
-        return place | run | {'variant': self.cell.variant}
+        run = {'trial': self.index, 'seed': self.seed, 'kind': self.kind, 'variant': self.cell.variant}
+        return place | run | self.provenance.as_dict()
 
     def found(self) -> dict[str, Any]:
         """Whatever `result.json` the folder holds, also of another config or seed; empty where there is none."""
@@ -64,7 +69,7 @@ class Trial:
     def result(self) -> dict[str, Any] | None:
         """The finished run's `result.json`; None where there is none for this config and seed, in this form."""
         found = self.found()
-        ours = found.get('config_hash') == self.config_hash and found.get('seed') == self.seed
+        ours = self.provenance.made(found) and found.get('seed') == self.seed
         readouts = found.get('readouts')
         whole = isinstance(readouts, dict) and all(isinstance(values, dict) for values in readouts.values())
         return found if ours and whole else None
@@ -98,9 +103,10 @@ class Trial:
             return []
 
     def is_stale(self) -> bool:
-        """Whether the folder holds a run, or a result, of another config or seed, or one that cannot be read."""
+        """Whether the folder holds a run, or a result, of another provenance or seed, or one that cannot be read."""
         made_for = read_json(self.folder / 'cell.json')
-        changed = any(key in made_for and made_for[key] != getattr(self, key) for key in ('seed', 'config_hash'))
+        another = 'config_hash' in made_for and not self.provenance.made(made_for)
+        changed = another or made_for.get('seed', self.seed) != self.seed
         return changed or ((self.folder / 'result.json').is_file() and self.result() is None)
 
     def state(self) -> str:
@@ -168,9 +174,9 @@ def _searches(table: Table, cell: Cell, work_dir: Path) -> list[Trial]:
 
 def _trials(cell: Cell, seeds: Sequence[int], work_dir: Path, kind: str, point: dict[str, Any]) -> list[Trial]:
     cfg = cell.resolve()
-    digest, epochs = config_hash(cfg), (cfg.get('train_cfg') or {}).get('max_epochs')
+    made_by, epochs = provenance(cfg), (cfg.get('train_cfg') or {}).get('max_epochs')
     return [
-        Trial(cell, index, seed, work_dir / cell.folder / f'trial{index}', digest, epochs, kind, point)
+        Trial(cell, index, seed, work_dir / cell.folder / f'trial{index}', made_by, epochs, kind, point)
         for index, seed in enumerate(seeds)
     ]
 

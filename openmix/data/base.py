@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,12 @@ class ImageDataset(Dataset):
     Args:
         facts: what the data set is.
         labels: (N,) int64 of the images of this split.
+
+    Attributes:
+        folder: what the official archive unpacks to, below `root`.
     """
+
+    folder: ClassVar[str] = ''
 
     def __init__(self, facts: Facts, labels: Tensor) -> None:
         self.known, self.labels = facts, labels

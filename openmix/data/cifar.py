@@ -118,6 +118,7 @@ class _Cifar(ArrayDataset):
 class CIFAR10(_Cifar):
     """CIFAR-10: 50,000 and 10,000 images of 32 x 32, 10 classes. Arguments: see `_Cifar`."""
 
+    folder = 'cifar-10-batches-py'
     FACTS = Facts('CIFAR10', CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (32, 32))
 
 
@@ -125,4 +126,5 @@ class CIFAR10(_Cifar):
 class CIFAR100(_Cifar):
     """CIFAR-100: 50,000 and 10,000 images of 32 x 32, 100 classes. Arguments: see `_Cifar`."""
 
+    folder = 'cifar-100-python'
     FACTS = Facts('CIFAR100', CIFAR100_CLASSES, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), (32, 32))

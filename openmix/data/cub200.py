@@ -68,6 +68,7 @@ class CUB200(PublishedImages):
     `root` is the folder that holds `CUB_200_2011`; arguments: see `PublishedImages`.
     """
 
+    folder = FOLDER
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 5994, 'test': 5794}
 
     @classmethod

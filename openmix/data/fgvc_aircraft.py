@@ -49,6 +49,7 @@ class FGVCAircraft(PublishedImages):
     `root` is the folder that holds `fgvc-aircraft-2013b`; arguments: see `PublishedImages`.
     """
 
+    folder = FOLDER
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 6667, 'test': 3333}
 
     @classmethod

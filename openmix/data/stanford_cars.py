@@ -69,6 +69,7 @@ class StanfordCars(PublishedImages):
     `root` is the folder that holds `stanford_cars`; arguments: see `PublishedImages`.
     """
 
+    folder = FOLDER
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 8144, 'test': 8041}
 
     @classmethod

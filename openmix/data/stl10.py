@@ -64,6 +64,7 @@ class STL10(ArrayDataset):
         InputError: the files are missing or damaged, or the split does not exist.
     """
 
+    folder = Reader.base_folder
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 5000, 'test': 8000}
 
     def __init__(

@@ -52,7 +52,7 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
     for hook in cfg.get('custom_hooks') or []:
         if hook.get('type') == 'ResultHook':
-            hook['config_hash'] = digest
+            hook['recipe'] = digest
     cfg.launcher = launcher
     return cfg
 

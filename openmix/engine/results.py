@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from openmix.engine.environment import commit, environment
 from openmix.files import write_text
 from openmix.metrics import lower_is_better
+from openmix.provenance import Provenance, data_fingerprint
 from openmix.registry import HOOKS
 
 
@@ -40,13 +41,13 @@ class ResultHook(Hook):
     A resumed run keeps the lines of the epochs it builds on, and their time.
 
     Args:
-        config_hash: identifies the recipe, see `openmix.config.config_hash`.
+        recipe: identifies it, see `openmix.config.config_hash`.
     """
 
     priority = 'LOW'
 
-    def __init__(self, config_hash: str | None = None) -> None:
-        self.config_hash = config_hash
+    def __init__(self, recipe: str = '') -> None:
+        self.provenance = Provenance(recipe, None)
         self.rows: dict[int, dict[str, float]] = {}
         self._time_before = 0.0
         self._started = time.perf_counter()
@@ -54,6 +55,8 @@ class ResultHook(Hook):
     def before_train(self, runner: Any) -> None:
         folder = Path(runner.work_dir)
         self.rows = {}
+        if is_main_process():
+            self.provenance = self.provenance._replace(data=data_fingerprint(runner.cfg))
         if runner.iter == 0 and is_main_process():
             (folder / 'result.json').unlink(missing_ok=True)
         if runner.iter > 0 and (folder / 'metrics.jsonl').is_file():
@@ -101,7 +104,7 @@ class ResultHook(Hook):
             'readouts': {name: readouts(name, series) for name, series in values.items()},
             'history': history,
             'seed': runner.seed,
-            'config_hash': self.config_hash,
+            **self.provenance.as_dict(),
             'commit': commit(),
             'environment': environment(),
             'world_size': runner.world_size,

@@ -1,5 +1,5 @@
 """Metrics and readouts."""
 
-from openmix.evaluation import accuracy
+from openmix.evaluation import accuracy, mixed_accuracy
 
-__all__ = ['accuracy']
+__all__ = ['accuracy', 'mixed_accuracy']

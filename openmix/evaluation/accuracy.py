@@ -28,6 +28,18 @@ def rank_of_label(logits: Tensor, y: Tensor) -> Tensor:
     return (~(logits <= own) | ((logits == own) & lower)).sum(1)
 
 
+def one_row_an_id(rows: Tensor) -> Tensor:
+    """The first row of every id, by id: a distributed sampler repeats samples, to give all processes as many.
+
+    Args:
+        rows: (N, 1 + K), ids in column 0.
+    """
+    rows = rows[rows[:, 0].argsort(stable=True)]
+    first = torch.ones(len(rows), dtype=torch.bool)
+    first[1:] = rows[1:, 0] != rows[:-1, 0]
+    return rows[first]
+
+
 @METRICS.register_module()
 class Accuracy(BaseMetric):
     """Top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).
@@ -74,12 +86,7 @@ class Accuracy(BaseMetric):
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
         """Metrics over rows of id and, for each network, rank and cross-entropy; rows of one id count once."""
-        rows = torch.cat(results)
-        order = rows[:, 0].argsort(stable=True)
-        rows = rows[order]
-        first = torch.ones(len(rows), dtype=torch.bool)
-        first[1:] = rows[1:, 0] != rows[:-1, 0]
-        _, *columns = rows[first].unbind(1)
+        _, *columns = one_row_an_id(torch.cat(results)).unbind(1)
         found: dict[str, float] = {}
         for network, rank, nll in zip(self.networks, columns[::2], columns[1::2]):
             for k in self.topk:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from openmix.errors import InputError
 from openmix.mix import Mix
-from openmix.mixups.base import Probe
+from openmix.mixups.base import MixPolicy, Probe
 from openmix.models.sites import Sites
 from openmix.registry import MIXUPS, MODELS, find
 
@@ -75,6 +75,15 @@ class MixClassifier(BaseModel):
             y: (N,) int64 labels.
         """
         probe = self.probe(x, y)
+        logits, mix, policy = self.mixed(probe)
+        return {'loss': self.head.loss(logits, y, mix), **policy.own_losses(probe)}
+
+    def mixed(self, probe: Probe) -> tuple[Tensor, Mix, MixPolicy]:
+        """Mix a batch where the policy wants it and classify it.
+
+        Returns:
+            (N, C) logits, how the batch was mixed, and the policy that did it: of several, the one drawn.
+        """
         policy, site = self.policy.pick()
         mixes: list[Mix] = []
 
@@ -84,13 +93,12 @@ class MixClassifier(BaseModel):
             return z
 
         if site == '':
-            features = self.backbone(mix_here(x))
+            features = self.backbone(mix_here(probe.x))
         else:
             with self.sites.armed(site, mix_here):
-                features = self.backbone(x)
+                features = self.backbone(probe.x)
         (mix,) = mixes
-        logits = self.head(features)
-        return {'loss': self.head.loss(logits, y, mix), **policy.own_losses(probe)}
+        return self.head(features), mix, policy
 
     def probe(self, x: Tensor, y: Tensor | None) -> Probe:
         """What a policy may ask about this batch."""

@@ -5,6 +5,7 @@ import types
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
@@ -16,6 +17,7 @@ from openmix.engine.results import ResultHook, readouts
 from openmix.engine.seeding import StepSeedHook, step_seed
 from openmix.engine.stopping import StopRequest
 from openmix.errors import InputError
+from openmix.provenance import Provenance
 
 
 def test_step_seeds_do_not_collide():
@@ -51,6 +53,7 @@ def fake_runner(tmp_path, iteration=0):
     scalars = {'train/loss': HistoryBuffer([4.0, 2.0], [1, 1])}
     return types.SimpleNamespace(
         work_dir=str(tmp_path),
+        cfg=Config({}),
         iter=iteration,
         epoch=0,
         seed=3,
@@ -86,7 +89,7 @@ def test_result_keeps_every_epoch_and_forgets_those_after_a_resume(tmp_path):
     assert result['history'][0]['loss'] == 3.0
     assert result['metrics']['accuracy/top1'] == 33
     assert result['readouts']['accuracy/top1']['median_last3'] == 20
-    assert result['config_hash'] == 'abc'
+    assert result['config_hash'] == Provenance('abc', None).digest
     assert result['seed'] == 3
     lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['iter'] for line in lines] == [2, 4, 6]

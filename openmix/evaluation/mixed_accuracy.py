@@ -1,0 +1,70 @@
+"""How well mixed samples of the validation images are recognised (Decoupled Mixup, Figures 2 and 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from openmix.evaluation.accuracy import one_row_an_id
+from openmix.mix import Mix
+from openmix.registry import HOOKS
+
+
+def mixed_hits(logits: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+    """Whether the first prediction, and the first two, are what a mixed sample was made of (Figure 2, caption).
+
+    Args:
+        logits: (N, C) of the mixed samples.
+        y: (M,) int64 labels of the un-mixed ones.
+        mix: how they were mixed; a source without a share does not count.
+
+    Returns:
+        (N,) float64: 1 where the likeliest class is that of a source, else 0; and 1 where the two likeliest
+        are the two classes of the sources, nan where these are not two.
+    """
+    labels, present = y[mix.source], (mix.weight > 0).long()
+    among = torch.zeros(logits.shape, dtype=torch.int64, device=logits.device).scatter_add_(1, labels, present) > 0
+    hits = among.gather(1, logits.topk(min(2, logits.shape[1]), dim=1).indices)
+    nan = torch.full((), float('nan'), dtype=torch.float64, device=logits.device)
+    return hits[:, 0].double(), torch.where(among.sum(1) == 2, hits.all(1).double(), nan)
+
+
+@HOOKS.register_module()
+class MixedAccuracyHook(Hook):
+    """Adds `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to a validation.
+
+    The policy of the run mixes the validation images, and the network that is trained, in evaluation mode,
+    classifies them. The draws are those of the same seed in every validation and leave training's alone. A
+    policy that mixes nothing adds nothing.
+    """
+
+    # Before the metrics are logged.
+    priority = 'HIGHEST'
+
+    def __init__(self) -> None:
+        self.rows: list[Tensor] = []
+
+    def before_val_epoch(self, runner: Any) -> None:
+        self.rows.clear()
+
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        batch = model.data_preprocessor(data_batch, training=False)
+        x, y = batch['inputs'], batch['labels']
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
+            torch.manual_seed(batch_idx)
+            logits, mix, _ = model.mixed(model.probe(x, y))
+        if mix.source.shape[1] > 1:
+            self.rows.append(torch.stack([batch['ids'].double(), *mixed_hits(logits, y, mix)], 1).cpu())
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        rows = [row for rows in all_gather_object(self.rows) for row in rows]
+        if metrics is not None and rows:
+            _, *hits = one_row_an_id(torch.cat(rows)).unbind(1)
+            for k, hit in enumerate(hits, 1):
+                metrics[f'mixed_accuracy/top{k}'] = hit.nanmean().item() * 100

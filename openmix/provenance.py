@@ -1,0 +1,123 @@
+"""What decides a run's numbers, as one hash: its recipe, openmix's version and its data."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from openmix import __version__
+from openmix.config import config_hash
+from openmix.registry import DATASETS
+
+_IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
+_ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
+
+
+class Provenance(NamedTuple):
+    """Where a run's numbers come from; the seed is left out.
+
+    Attributes:
+        recipe: see `openmix.config.config_hash`.
+        data: see `data_fingerprint`.
+    """
+
+    recipe: str
+    data: str | None
+    version: str = __version__
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits; results call them `config_hash`."""
+        return _digest((self.recipe, self.version, self.data or ''))
+
+    def made(self, found: Mapping[str, Any]) -> bool:
+        """Whether a result, or what a folder says of its run, has this provenance.
+
+        Where the data are not at hand, those that it was made with are taken for the same.
+        """
+        data = self.data if self.data is not None else found.get('data')
+        return found.get('config_hash') == self._replace(data=data).digest
+
+    def as_dict(self) -> dict[str, str | None]:
+        """How results and folders say it."""
+        return {'config_hash': self.digest, 'version': self.version, 'data': self.data}
+
+
+def provenance(cfg: Config) -> Provenance:
+    """Of a run of this recipe, here and now."""
+    return Provenance(config_hash(cfg), data_fingerprint(cfg))
+
+
+def data_fingerprint(cfg: Config) -> str | None:
+    """12 hex digits over the files of the data sets that a recipe trains on and is judged by.
+
+    None where any of them are missing, or where it needs no files.
+    """
+    loaders = cfg._cfg_dict.to_dict()
+    named = {folder: None for key in ('train', 'val', 'test') for folder in _folders(loaders.get(f'{key}_dataloader'))}
+    found = [_fingerprint(folder) for folder in named]
+    return None if not found or None in found else _digest(found)
+
+
+def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
+    """Every typed dict with a root, however deep."""
+    if isinstance(node, Mapping):
+        if 'type' in node and isinstance(node.get('root'), str):
+            yield dict(node)
+        for value in node.values():
+            yield from datasets_in(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from datasets_in(value)
+
+
+def _folders(loader: Any) -> Iterator[Path]:
+    for dataset in datasets_in(loader):
+        yield Path(dataset['root']) / getattr(DATASETS.get(dataset['type']), 'folder', '')
+
+
+def _fingerprint(folder: Path) -> str | None:
+    lines = _listing(folder)
+    return _digest(lines) if lines else None
+
+
+@functools.lru_cache(maxsize=64)
+def _listing_once(folder: Path, _dated: int) -> tuple[str, ...]:
+    return tuple(sorted(_files(str(folder), '')))
+
+
+def _listing(folder: Path) -> tuple[str, ...]:
+    """The files of a data set, listed once a process unless the folder itself changes."""
+    try:
+        return _listing_once(folder.absolute(), folder.stat().st_mtime_ns)
+    except OSError:
+        return ()
+
+
+def _files(folder: str, name: str) -> Iterator[str]:
+    """The names of all files below a folder, with the sizes of those that are not images.
+
+    Asking a million images for their size takes minutes on a shared disk. Hidden files are openmix's own,
+    archives what was unpacked.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            place, lower = f'{name}/{entry.name}', entry.name.lower()
+            if entry.name.startswith('.') or lower.endswith(_ARCHIVES):
+                continue
+            if lower.endswith(_IMAGES):
+                yield place
+            elif entry.is_dir():
+                yield from _files(entry.path, place)
+            else:
+                yield f'{place} {entry.stat().st_size}'
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
