@@ -1,0 +1,120 @@
+"""Accuracy on mixed samples: by hand, and beside a training that it leaves alone."""
+
+import copy
+import types
+
+import pytest
+import torch
+
+from openmix.evaluation.mixed_accuracy import MixedAccuracyHook, mixed_hits
+from openmix.mix import Mix
+from openmix.registry import MODELS
+
+
+def hits(logits, y, source, weight):
+    return [hit.tolist() for hit in mixed_hits(torch.tensor(logits), torch.tensor(y), Mix(source, weight))]
+
+
+def test_hits_are_those_of_the_caption():
+    y = [0, 1, 2, 2]
+    source = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 0]])
+    weight = torch.full((4, 2), 0.5)
+    logits = [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 3.0], [1.0, 2.0, 3.0]]
+    first, both = hits(logits, y, source, weight)
+    assert first == [1, 0, 1, 1]
+    assert both[:2] == [1, 0]
+    assert both[2] != both[2]  # two images of one class
+    assert both[3] == 0
+
+
+def test_sources_without_a_share_do_not_count():
+    source, weight = torch.tensor([[0, 1]]), torch.tensor([[1.0, 0.0]])
+    first, both = hits([[1.0, 3.0, 2.0]], [0, 1], source, weight)
+    assert first == [0]
+    assert both[0] != both[0]
+
+
+def test_more_than_two_sources():
+    source, weight = torch.tensor([[0, 1, 2]] * 2), torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]])
+    first, both = hits([[0.0, 1.0, 5.0, 6.0], [4.0, 5.0, 1.0, 2.0]], [0, 1, 2], source, weight)
+    assert first == [0, 1]
+    assert both[0] != both[0]
+    assert both[1] == 1
+
+
+def classifier(policy):
+    torch.manual_seed(0)
+    backbone, head = dict(type='ThinResNet', depth=8, width=8), dict(type='LinearHead', num_classes=5)
+    preprocessor = MODELS.build(dict(type='ImagePreprocessor', mean=[0.5], std=[0.5]))
+    cfg = dict(type='MixClassifier', backbone=backbone, head=head, policy=policy, data_preprocessor=preprocessor)
+    return MODELS.build(cfg).eval()
+
+
+def validate(hook, model, ids=range(8)):
+    """One validation, in batches of 4."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.rand(8, 3, 16, 16, generator=g), torch.randint(5, (8,), generator=g)
+    runner, metrics = types.SimpleNamespace(model=model), {}
+    hook.before_val_epoch(runner)
+    with torch.no_grad():
+        for i, start in enumerate((0, 4)):
+            part = slice(start, start + 4)
+            hook.after_val_iter(runner, i, dict(inputs=x[part], labels=y[part], ids=torch.tensor(ids)[part]))
+    hook.after_val_epoch(runner, metrics)
+    return metrics
+
+
+POLICIES = [
+    dict(type='Mixup', alpha=1.0),
+    dict(type='Mixup', alpha=1.0, sites=('layer1',)),
+    dict(type='PuzzleMix', alpha=1.0),
+    dict(type='CoMixup', block_num=4),
+    dict(type='AMix', alpha=2.0, site='layer2'),
+]
+
+
+@pytest.mark.parametrize('policy', POLICIES, ids=lambda policy: policy['type'] + '+'.join(policy.get('sites', '')))
+def test_a_validation_repeats_and_leaves_no_trace(policy):
+    model = classifier(policy)
+    before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    first, second = (validate(MixedAccuracyHook(), model) for _ in range(2))
+    assert set(first) == {'mixed_accuracy/top1', 'mixed_accuracy/top2'}
+    assert first == pytest.approx(second, nan_ok=True)
+    assert 0 <= first['mixed_accuracy/top1'] <= 100
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_perfect_classifier_recognises_what_is_mixed():
+    model = classifier(dict(type='Mixup', alpha=1.0))
+    model.mixed = lambda probe: (torch.eye(5)[probe.y] * 2 + torch.eye(5)[probe.y.flip(0)], pairs(len(probe.y)), None)
+    found = validate(MixedAccuracyHook(), model)
+    assert found['mixed_accuracy/top1'] == 100
+    assert found['mixed_accuracy/top2'] == 100
+
+
+def pairs(n):
+    source = torch.stack([torch.arange(n), torch.arange(n).flip(0)], 1)
+    return Mix(source, torch.full((n, 2), 0.5))
+
+
+def test_what_a_sampler_repeats_counts_once():
+    model, batches = classifier(dict(type='Mixup', alpha=1.0)), iter(['right', 'wrong', 'right', 'wrong'])
+
+    def mixed(probe):
+        own = torch.eye(5)[probe.y] if next(batches) == 'right' else torch.zeros(len(probe.y), 5)
+        others = 1 - torch.eye(5)[probe.y]
+        return (
+            own * 2 + others,
+            Mix(torch.arange(len(probe.y))[:, None].repeat(1, 2), torch.full((len(probe.y), 2), 0.5)),
+            None,
+        )
+
+    model.mixed = mixed
+    assert validate(MixedAccuracyHook(), model)['mixed_accuracy/top1'] == 50
+    assert validate(MixedAccuracyHook(), model, ids=[0, 1, 2, 3] * 2)['mixed_accuracy/top1'] == 100
+
+
+def test_nothing_mixed_adds_nothing():
+    assert validate(MixedAccuracyHook(), classifier(dict(type='NoMix'))) == {}

@@ -1,0 +1,86 @@
+"""The hash of a result: recipe, version and data, each of which changes it."""
+
+import pytest
+from mmengine.config import Config
+
+from openmix.provenance import Provenance, data_fingerprint, provenance
+
+
+def recipe(*roots, kind='ImageFolder'):
+    loaders = {
+        f'{name}_dataloader': {'dataset': {'type': kind, 'root': str(root)}}
+        for name, root in zip(('train', 'val'), roots)
+    }
+    return Config({'model': {'type': 'MixClassifier'}, **loaders})
+
+
+@pytest.fixture
+def root(tmp_path):
+    for place in ('train/a/1.jpg', 'train/b/1.jpg', 'val/a/2.jpg', 'list.txt', '.openmix/cache.npy', 'all.tar.gz'):
+        (tmp_path / 'images' / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'images' / place).write_bytes(b'1')
+    return tmp_path / 'images'
+
+
+def touched(root):
+    """The folder says that it was changed, so that it is listed again."""
+    (root / 'a moment').mkdir()
+    (root / 'a moment').rmdir()
+
+
+def test_each_part_changes_the_hash():
+    ours = Provenance('r', 'd', '1')
+    others = [ours._replace(recipe='s'), ours._replace(data='e'), ours._replace(version='2')]
+    assert len({ours.digest, *(other.digest for other in others)}) == 4
+    assert ours.made(ours.as_dict())
+    assert not any(ours.made(other.as_dict()) for other in others)
+    assert not ours.made({})
+
+
+def test_absent_data_are_taken_for_the_same():
+    made = Provenance('r', 'd', '1').as_dict()
+    assert Provenance('r', None, '1').made(made)
+    assert not Provenance('s', None, '1').made(made)
+    assert not Provenance('r', None, '2').made(made)
+
+
+@pytest.mark.parametrize(
+    ('place', 'content', 'changes'),
+    [
+        ('train/a/2.jpg', b'1', True),
+        ('list.txt', b'12', True),
+        ('train/a/1.jpg', b'12', False),  # images are told by name
+        ('.openmix/another.npy', b'1', False),
+        ('more.zip', b'1', False),
+    ],
+)
+def test_the_fingerprint_is_of_the_files(root, place, content, changes):
+    before = data_fingerprint(recipe(root, root))
+    (root / place).write_bytes(content)
+    touched(root)
+    after = data_fingerprint(recipe(root, root))
+    assert None not in (before, after)
+    assert (before != after) == changes
+    assert (provenance(recipe(root)).digest != provenance(recipe(root, root)).digest) or changes
+
+
+def test_the_fingerprint_follows_the_tree_not_its_place(root):
+    before = data_fingerprint(recipe(root))
+    moved = root.rename(root.with_name('moved'))
+    assert data_fingerprint(recipe(moved)) == before
+
+
+def test_no_fingerprint_without_the_files(root, tmp_path):
+    assert data_fingerprint(recipe(tmp_path / 'nowhere')) is None
+    assert data_fingerprint(recipe(root, tmp_path / 'nowhere')) is None
+    assert data_fingerprint(Config({'train_dataloader': {'dataset': {'type': 'Digits', 'split': 'train'}}})) is None
+
+
+def test_only_the_folder_of_the_data_set_counts(tmp_path):
+    (tmp_path / 'cifar-10-batches-py').mkdir()
+    (tmp_path / 'cifar-10-batches-py/data_batch_1').write_bytes(b'1')
+    before = data_fingerprint(recipe(tmp_path, kind='CIFAR10'))
+    (tmp_path / 'another').write_bytes(b'1')
+    touched(tmp_path)
+    assert before is not None
+    assert data_fingerprint(recipe(tmp_path, kind='CIFAR10')) == before
