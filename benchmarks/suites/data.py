@@ -1,10 +1,14 @@
-"""CIFAR-shaped images: batches augmented in memory, against pipelines that take one image at a time in workers."""
+"""CIFAR-shaped images from memory, and 224 px JPEG files, against loaders that take one image at a time."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import timm.data
 import torch
 from PIL import Image
@@ -14,12 +18,17 @@ from torchvision.transforms import v2
 
 from benchmarks.setting import Setting
 from benchmarks.timing import Candidate, Comparison, alternating
-from openmix.registry import MODELS
+from openmix.data.collate import identity_collate
+from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD
+from openmix.data.rand_augment import RandAugment
+from openmix.registry import DATASETS, MODELS
 
 BATCH, PADDING, WORKERS = 100, 4, (0, 1, 2)
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.2, 0.2)
 # Batches that workers have ready at the start of a turn were made in another candidate's time.
 SETTLE = 2 * max(WORKERS) + 1
+# DeiT's RandAugment by our name and by timm's.
+RAND_AUGMENT = (dict(type='RandAugment', magnitude=9, std=0.5), 'rand-m9-mstd0.5-inc1')
 
 
 class PerImage(Dataset):
@@ -97,6 +106,86 @@ def _draw(loader: DataLoader, device: str) -> Candidate:
     return lambda: next(batches)[0].to(device)
 
 
+def photo(rng: np.random.Generator, height: int, width: int) -> Image.Image:
+    """Noise whose strength falls with its frequency, as in photographs; about as many bytes of JPEG."""
+    pixels = np.zeros((height, width, 3), np.float32)
+    for scale, strength in ((128, 45), (32, 30), (8, 16), (3, 12), (1, 9)):
+        coarse = rng.standard_normal((height // scale + 2, width // scale + 2, 3), np.float32)
+        grey = coarse.mean(2, keepdims=True) * 3**0.5
+        for channel, plane in enumerate(np.moveaxis(0.8 * grey + 0.4 * coarse, 2, 0)):
+            large = Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BICUBIC)
+            pixels[..., channel] += strength * np.asarray(large)
+    return Image.fromarray((pixels + 120).clip(0, 255).astype(np.uint8))
+
+
+def write_jpegs(root: Path, different: int, names: int) -> None:
+    """`root/train/photo/*.jpg`: as many files, of two ImageNet-like sizes, under more names for a long epoch."""
+    folder = root / 'train' / 'photo'
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(names):
+        if i < different:
+            photo(rng, *((375, 500) if i % 3 else (500, 375))).save(folder / f'{i}.jpg', quality=90)
+        else:
+            os.link(folder / f'{i % different}.jpg', folder / f'{i}.jpg')
+
+
+def _our_files(root: Path, batch: int, workers: int, device: str, augment: list[dict]) -> Candidate:
+    """A recipe's data set, loader and preprocessor."""
+    crop = dict(type='torchvision/RandomResizedCrop', size=224, interpolation='bicubic')
+    pipeline = [crop, dict(type='torchvision/RandomHorizontalFlip'), *augment]
+    data = DATASETS.build(dict(type='ImageFolder', root=str(root), pipeline=pipeline))
+    preprocessor = MODELS.build(dict(type='ImagePreprocessor', mean=IMAGENET_MEAN, std=IMAGENET_STD)).to(device)
+    loader = DataLoader(
+        data,
+        batch,
+        shuffle=True,
+        num_workers=workers,
+        collate_fn=identity_collate,
+        drop_last=True,
+        persistent_workers=workers > 0,
+    )
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    return lambda: preprocessor(next(batches), training=True)
+
+
+def _timms_files(root: Path, batch: int, workers: int, device: str, augment: str | None, prefetch: bool) -> Candidate:
+    """timm's data set and loader, without its colour jitter; its prefetcher normalises whole batches."""
+    loader = timm.data.create_loader(
+        timm.data.ImageDataset(str(root / 'train')),
+        input_size=224,
+        batch_size=batch,
+        is_training=True,
+        color_jitter=None,
+        auto_augment=augment,
+        interpolation='bicubic',
+        num_workers=workers,
+        use_prefetcher=prefetch,
+        device=torch.device(device),
+    )
+    # timm's own fails with Pillow 13 where it would keep no bit of an image; ours is the same but for that.
+    steps = loader.dataset.transform.transforms
+    steps[:] = [
+        RandAugment().transform if isinstance(step, timm.data.auto_augment.RandAugment) else step for step in steps
+    ]
+    return _draw(loader, device)
+
+
+def _from_files(root: Path, setting: Setting, batch: int) -> Iterator[Comparison]:
+    for recipe, ours, timms in (('', [], None), (' and RandAugment', RAND_AUGMENT[:1], RAND_AUGMENT[1])):
+        runs, against = {}, {}
+        for workers in WORKERS[:1] if setting.quick else WORKERS:
+            mine = f'ours, {workers} workers'
+            runs[mine], against[mine] = _our_files(root, batch, workers, setting.device, [*ours]), list[str]()
+            for kind, prefetch in (('', False), (' and prefetcher', True)):
+                theirs = f'timm, {workers} workers{kind}'
+                runs[theirs] = _timms_files(root, batch, workers, setting.device, timms, prefetch)
+                against[theirs] = [mine]
+        title = f'data: a batch of {batch} 224 px JPEGs, RandomResizedCrop, flip{recipe}'
+        yield Comparison(title, alternating(runs, SETTLE), against)
+        runs.clear()  # ends the workers, which would go on to read files that are gone
+
+
 def comparisons(setting: Setting) -> Iterator[Comparison]:
     images = torch.randint(256, (300 if setting.quick else 50_000, 3, 32, 32), dtype=torch.uint8)
     runs = {
@@ -107,3 +196,6 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         for workers in WORKERS[:1] if setting.quick else WORKERS:
             runs[f'{whose}, image by image, {workers} workers'] = _draw(make(images, workers), setting.device)
     yield Comparison(f'data: one batch of {BATCH} CIFAR-shaped images', alternating(runs, SETTLE))
+    with tempfile.TemporaryDirectory() as folder:
+        write_jpegs(Path(folder), *((4, 16) if setting.quick else (64, 4096)))
+        yield from _from_files(Path(folder), setting, 4 if setting.quick else 32)

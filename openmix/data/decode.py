@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -18,6 +21,8 @@ from openmix.errors import InputError
 from openmix.files import appearing
 
 CACHE_FOLDER = '.openmix'
+_END_OF_JPEG = b'\xff\xd9'
+_RGB_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_image(path: Path) -> Image.Image:
@@ -26,13 +31,42 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         InputError: the file is not a readable image.
     """
+    with _readable(path), Image.open(path) as image:
+        return _in_rgb(image)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """The pixels of `read_image`, uint8 (H, W, 3), writable; those of a JPEG file in less time.
+
+    Of a JPEG file that is damaged inside but not cut, OpenCV makes out what it can where Pillow may refuse.
+
+    Raises:
+        InputError: the file is not a readable image.
+    """
+    with _readable(path):
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            # OpenCV takes a file that was cut for a whole one, and converts CMYK in its own way.
+            if image.format == 'JPEG' and image.mode == 'RGB' and data.endswith(_END_OF_JPEG):
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB_AS_STORED)
+                if pixels is not None:
+                    return pixels
+            return np.array(_in_rgb(image))
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    # Pillow copies what is RGB already.
+    return image if image.mode == 'RGB' else image.convert('RGB')
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what is raised on damaged files into an `InputError`."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            # Pillow copies what is RGB already.
-            return image if image.mode == 'RGB' else image.convert('RGB')
+        yield
     # Pillow's decoders raise all of these on damaged files.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError, cv2.error) as error:
         raise InputError(
             f'{path} is not a readable image; replace or remove it, or set skip_corrupt=True in the data set'
         ) from error
@@ -52,8 +86,9 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def as_array(image: Image.Image) -> np.ndarray:
-    """uint8 (3, H, W) of an RGB image."""
-    return np.asarray(image).transpose(2, 0, 1)
+    """uint8 (3, H, W) of an RGB image, writable."""
+    # Pillow takes a large image's channels apart in half the time of NumPy.
+    return np.stack([np.asarray(channel) for channel in image.split()])
 
 
 def unreadable(paths: Sequence[Path]) -> list[Path]:

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from openmix.data.base import ImageDataset
-from openmix.data.decode import as_array, fit, read_image, unreadable
+from openmix.data.decode import as_array, fit, read_image, read_pixels, unreadable
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, seed_generators
+from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import choose_rows, source_split
 from openmix.errors import InputError
 
@@ -95,6 +97,7 @@ class ImageFiles(ImageDataset):
         # One array: a million Python objects would be copied into every worker, page by page.
         self.files = np.array([os.fsencode(paths[i]) for i in self.rows.tolist()])
         self.pipeline = build_pipeline(pipeline) if pipeline else []
+        self.on_pixels = steps_on_pixels(self.pipeline)
         self.skip_corrupt = skip_corrupt
         # Seed and epoch, shared: workers that outlive an epoch must see the next one.
         self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
@@ -134,7 +137,7 @@ class ImageFiles(ImageDataset):
         with kept_generators():
             for position, index in enumerate(indices.tolist()):
                 try:
-                    image = read_image(self.path(index % len(self)))
+                    image = self._read(self.path(index % len(self)))
                 except InputError as error:
                     if not self.skip_corrupt:
                         raise
@@ -152,20 +155,31 @@ class ImageFiles(ImageDataset):
                 f'{name}: the pipeline leaves images of {shapes[0]} and {shapes[-1]} in one batch; '
                 "end it with a resize or crop to one size, e.g. dict(type='torchvision/CenterCrop', size=224)"
             )
-        return torch.stack(images), torch.tensor(readable)
+        # In a worker it stacks right into memory that the loader's process shares.
+        return default_collate(images), torch.tensor(readable)
 
     def unreadable(self) -> list[Path]:
         """The files of this split that are not readable images."""
         return unreadable(self.paths)
 
-    def _augment(self, image: Image.Image, draw: int) -> Tensor:
+    def _read(self, path: Path) -> Image.Image | Tensor:
+        """An image as the pipeline's first transform takes it."""
+        return torch.from_numpy(read_pixels(path)).permute(2, 0, 1) if self.on_pixels else read_image(path)
+
+    def _augment(self, image: Image.Image | Tensor, draw: int) -> Tensor:
         """uint8 (3, H, W) of a sample, with the random draws of that number."""
-        if not self.pipeline:
-            return torch.from_numpy(as_array(fit(image, self.known.size)).copy())
+        if isinstance(image, Image.Image) and not self.pipeline:
+            return torch.from_numpy(as_array(fit(image, self.known.size)))
         seed, epoch = self.drawn_by.tolist()
         seed_generators(seed, epoch, draw)
         index = draw % len(self)
-        return run_pipeline(self.pipeline, image, int(self.labels[index]), str(self.path(index)))
+        sample = int(self.labels[index]), str(self.path(index))
+        if self.on_pixels:
+            image = run_pipeline(self.pipeline[: self.on_pixels], image, *sample)
+            if self.on_pixels == len(self.pipeline):
+                return image.contiguous()
+            image = Image.fromarray(image.permute(1, 2, 0).numpy())
+        return run_pipeline(self.pipeline[self.on_pixels :], image, *sample)
 
 
 class PublishedImages(ImageFiles):

@@ -24,7 +24,8 @@ _LENGTHS = ('size', 'crop_size', 'scale', 'padding')
 _LOADERS = ('LoadImageFromFile', 'LoadAnnotations')
 
 for _name, _cls in inspect.getmembers(v2, inspect.isclass):
-    if issubclass(_cls, v2.Transform):
+    # Ours is in `resized_crop`.
+    if issubclass(_cls, v2.Transform) and _cls is not v2.RandomResizedCrop:
         TRANSFORMS.register_module(name=f'torchvision/{_name}', module=_cls)
 
 
@@ -63,11 +64,11 @@ def _build(step: dict) -> Callable:
         raise InputError(f'{name}: {" ".join(str(error).split()) or type(error).__name__}') from error
 
 
-def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1, path: str = '') -> Tensor:
+def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: int = -1, path: str = '') -> Tensor:
     """One image through all transforms.
 
     mmcv's transforms get a dict with the image under 'img' as RGB (H, W, 3); all others get the
-    image itself, as Pillow's or as a tensor.
+    image itself, as Pillow's or as a tensor, uint8 (3, H, W).
 
     Returns:
         uint8 (3, H, W), or (V, 3, H, W) where the last transform stacks views.
@@ -92,7 +93,7 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1,
         except Exception as error:
             if not from_library(error):
                 raise
-            size = f'an image of {image.height}x{image.width}' + (f' ({path})' if path else '')
+            size = 'an image of {}x{}'.format(*v2.functional.get_size(image)) + (f' ({path})' if path else '')
             raise InputError(
                 f'pipeline: {type(step).__name__} fails on {size}: {" ".join(str(error).split())[:200]}'
             ) from error
@@ -102,7 +103,7 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image, label: int = -1,
 def _to_tensor(image: Any) -> Tensor:
     """uint8 (3, H, W), of views (V, 3, H, W), of an image in any form that a transform may return."""
     if isinstance(image, Image.Image):
-        return torch.from_numpy(as_array(image if image.mode == 'RGB' else image.convert('RGB')).copy())
+        return torch.from_numpy(as_array(image if image.mode == 'RGB' else image.convert('RGB')))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim in (3, 4) and image.shape[-3] == 3:

@@ -71,7 +71,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
         x = data['inputs']
         if training:
             x = self.augment(x)
-        x = self.normalize(x.float() / 255 if x.dtype == torch.uint8 else x)
+        scaled = x.float().div_(255) if x.dtype == torch.uint8 else x
+        # As `normalize`, but in place where the tensor is ours: a large batch on the CPU takes half the time.
+        x = self.normalize(x) if scaled is x else scaled.sub_(self.mean).div_(self.std)
         if self.channels_last:
             # Views of a sample have a dimension of their own, which the format does not know.
             x = x.flatten(0, -4).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])

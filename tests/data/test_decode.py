@@ -7,7 +7,7 @@ from image_trees import save_image
 from PIL import Image
 
 from openmix.data import decode as module
-from openmix.data.decode import decode_once, fit, read_image
+from openmix.data.decode import as_array, decode_once, fit, read_image, read_pixels
 from openmix.errors import InputError
 
 
@@ -97,10 +97,54 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
     assert read_image(tmp_path / f'x.{suffix}').mode == 'RGB'
 
 
-@pytest.mark.parametrize('damage', ['empty', 'text', 'cut'])
-def test_damaged_files_are_named(tmp_path, damage):
+@pytest.mark.parametrize('read', [read_image, read_pixels])
+@pytest.mark.parametrize('damage', ['empty', 'text', 'cut', 'cut late', 'missing', 'only ends'])
+def test_damaged_files_are_named(tmp_path, damage, read):
     path = tmp_path / 'x.jpg'
     save_image(path, 64, 64)
-    path.write_bytes({'empty': b'', 'text': b'hello', 'cut': path.read_bytes()[:300]}[damage])
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != 'missing':
+        cut = {'cut': whole[:300], 'cut late': whole[:-40]}
+        path.write_bytes({'empty': b'', 'text': b'hello', 'only ends': b'\xff\xd8\xff\xd9', **cut}[damage])
     with pytest.raises(InputError, match=r'x\.jpg is not a readable image'):
-        read_image(path)
+        read(path)
+
+
+def test_what_only_one_decoder_refuses_is_left_to_pillow(tmp_path, monkeypatch):
+    save_image(tmp_path / 'x.jpg', 20, 30)
+    expected = read_pixels(tmp_path / 'x.jpg')
+    monkeypatch.setattr(module.cv2, 'imdecode', lambda *args: None)
+    assert np.array_equal(read_pixels(tmp_path / 'x.jpg'), expected)
+
+
+PHOTO = Image.fromarray(np.random.default_rng(3).integers(0, 256, (9, 13, 3), np.uint8)).resize((67, 45))
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # shown on its side
+
+
+@pytest.mark.parametrize(
+    ('mode', 'options'),
+    [
+        ('RGB', dict()),
+        ('RGB', dict(quality=95, subsampling='4:4:4')),
+        ('RGB', dict(subsampling='4:2:2', progressive=True)),
+        ('RGB', dict(keep_rgb=True)),
+        ('RGB', dict(restart_marker_blocks=2, exif=TURNED)),
+        ('L', dict()),
+        ('CMYK', dict()),
+        ('RGB', dict(format='png')),
+        ('P', dict(format='png')),
+        ('RGBA', dict(format='png')),
+    ],
+)
+def test_pixels_are_the_images(tmp_path, mode, options):
+    path = tmp_path / 'x'
+    PHOTO.convert(mode).save(path, **dict(format='jpeg') | options)
+    for tail in (b'', b'and more'):
+        path.write_bytes(path.read_bytes() + tail)
+        image, pixels = read_image(path), read_pixels(path)
+        assert np.array_equal(pixels, np.asarray(image))
+        assert np.array_equal(pixels.transpose(2, 0, 1), as_array(image))
+        assert pixels.flags.writeable
+        assert as_array(image).flags.writeable
