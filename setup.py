@@ -4,6 +4,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+EXPORT = ['onnx>=1.17', 'onnxscript>=0.5', 'onnxruntime>=1.20']
 
 
 def requirements() -> list[str]:
@@ -36,8 +37,9 @@ setup(
     },
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=8', 'pytest-xdist>=3', 'setuptools>=77', 'submitit>=1.5'],
+        'test': ['pytest>=8', 'pytest-xdist>=3', 'setuptools>=77', 'submitit>=1.5', *EXPORT],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
+        'export': EXPORT,
         'slurm': ['submitit>=1.5'],
         'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],
     },

@@ -99,6 +99,7 @@ _UNTYPED = {
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'auto_scale_lr': {'enable', 'base_batch_size'},
+    'compile': {'backend', 'mode', 'dynamic'},
     'paramwise_cfg': _PARAMWISE,
     'clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
     **dict.fromkeys(_LOADERS, _LOADER_KEYS),
@@ -139,13 +140,14 @@ _SWITCHES: dict[str, tuple[str, ...]] = {
     'randomness': ('diff_rank_seed', 'deterministic'),
     'env_cfg': ('cudnn_benchmark',),
     'auto_scale_lr': ('enable',),
+    'compile': ('dynamic',),
     'param_scheduler': ('convert_to_iter_based',),
 }
 _RUNNER = {name: p for name, p in inspect.signature(Runner.__init__).parameters.items() if name not in ('self', 'cfg')}
 # What the runner reads of a recipe beside its own arguments.
 _ALSO_READ: dict[str, Any] = {
     **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
-    **dict.fromkeys(('activation_checkpointing', 'efficient_conv_bn_eval'), str | list | None),
+    'efficient_conv_bn_eval': str | list | None,
     'compile': bool | dict,
     'sync_bn': str | None,
     'find_unused_parameters': bool,
@@ -197,6 +199,10 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         yield 'default_scope', f"the recipe: default_scope must be 'openmix', got {brief(scope)}"
     if (level := recipe.get('log_level', 'INFO')) not in _LEVELS:
         yield 'log_level', f'the recipe: log_level must be one of {", ".join(_LEVELS)}, got {brief(level)}'
+    # The first is mmengine's: it counts batch statistics twice and copies of the model run the original's blocks.
+    for key in ('activation_checkpointing', 'grad_checkpointing'):
+        if recipe.get(key) is not None:
+            yield key, f'the recipe: {key} belongs elsewhere; give model=dict(grad_checkpointing=True)'
     for keys in _TOGETHER:
         absent = [key for key in keys if recipe.get(key) is None]
         if 0 < len(absent) < len(keys):

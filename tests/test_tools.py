@@ -70,9 +70,11 @@ def test_test_reads_raw_and_averaged_weights(run):
     raw = tool('test.py', recipe, checkpoint, '--work-dir', cwd / 'test', *options, cwd=cwd)
     ema = json.loads((cwd / 'ema.json').read_text())['metrics']
     raw_metrics = json.loads(raw.stdout.splitlines()[-1])
-    # The hook validates the average, so training reported that.
-    reported = json.loads((folder / 'result.json').read_text())['metrics']['accuracy/top1']
-    assert ema['accuracy/top1'] == pytest.approx(reported)
+    # The hook validates the average, and the raw weights beside it.
+    reported = json.loads((folder / 'result.json').read_text())['metrics']
+    for name in ('top1', 'nll'):
+        assert ema[f'accuracy/{name}'] == pytest.approx(reported[f'accuracy/{name}'])
+        assert raw_metrics[f'accuracy/{name}'] == pytest.approx(reported[f'accuracy/raw/{name}'])
     assert raw_metrics['accuracy/nll'] != pytest.approx(ema['accuracy/nll'], rel=1e-3)
 
 

@@ -3,10 +3,12 @@
 import argparse
 import json
 import os
+from functools import partial
 
 from openmix.config import DictAction, load_config, work_dir_of
 from openmix.engine import launch
-from openmix.errors import command
+from openmix.errors import InputError, command
+from openmix.evaluation.ten_crop import TenCrop, before_crop
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,6 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', '--work_dir', help='where the log goes')
     parser.add_argument('--out', help='write the metrics to this JSON file')
     parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    help_text = 'average the softmax of ten crops: corners, centre, and their mirror images'
+    parser.add_argument('--ten-crop', action='store_true', help=help_text)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
@@ -27,7 +31,13 @@ def main() -> None:
     args = parse_args()
     cfg = launch.prepare(load_config(args.config, args.cfg_options), args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out)
+    wrap = None
+    if args.ten_crop:
+        if cfg.get('test_dataloader') is None:
+            raise InputError('the recipe has no test_dataloader')
+        cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
+        wrap = partial(TenCrop, size=size)
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap)
     if int(os.environ.get('RANK', 0)) == 0:
         print(json.dumps(metrics))
 

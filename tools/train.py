@@ -2,10 +2,12 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from openmix.config import DictAction, apply_overrides, load_config, work_dir_of
 from openmix.engine import launch
 from openmix.engine.global_batch import enable_scaling, split_batch
+from openmix.engine.restart import checkpoint_of_launch
 from openmix.errors import command
 
 # Where a launcher says how many there are.
@@ -20,6 +22,9 @@ def parse_args() -> argparse.Namespace:
         '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint (default: the newest)'
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
+    parser.add_argument(
+        '--compile', nargs='?', const='', metavar='BACKEND', help='compile the backbone (default: by inductor)'
+    )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
     parser.add_argument('--split-batch', action='store_true', help="processes share the recipe's batch size")
     parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
@@ -39,6 +44,9 @@ def main() -> None:
         enable_scaling(cfg)
     if args.amp:
         cfg = apply_overrides(cfg, {'optim_wrapper.type': 'AutocastOptimWrapper'}, '--amp')
+    if args.compile is not None:
+        asked = {'backend': args.compile} if args.compile else cfg.get('compile') or True
+        cfg = apply_overrides(cfg, {'compile': asked}, '--compile')
     cfg = launch.prepare(cfg, args.launcher)
     if args.split_batch:
         split_batch(cfg, int(os.environ.get(_PROCESSES.get(args.launcher, ''), 1)))
@@ -55,8 +63,9 @@ def main() -> None:
             f'whole schedule, peak GPU memory {cost["gpu_mib"]:.0f} MiB'
         )
         return
-    if args.resume:
-        launch.resume_from(cfg, args.resume, args.seed)
+    # Started again by the launcher, it goes on from where it was, not from where it was first told to.
+    if resume := checkpoint_of_launch(Path(cfg.work_dir)) or args.resume:
+        launch.resume_from(cfg, str(resume), args.seed)
     result = launch.train(cfg)
     if int(os.environ.get('RANK', 0)) == 0:
         print(result)

@@ -109,10 +109,16 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     found['param_scheduler'] = [_clipped(scheduler, ('begin', 'end'), 1) for scheduler in schedulers]
     found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in plain.get('custom_hooks', [])]
-    model = plain.get('model') or {}
-    if 'name' in ((model.get('policy') or {}).get('teacher') or {}):
-        found['model.policy.teacher.pretrained'] = False
-    return found | _small_backbone(model.get('backbone') or {})
+    return found | without_weights(cfg) | _small_backbone(cfg)
+
+
+def without_weights(cfg: Config) -> dict[str, Any]:
+    """Overrides by which a recipe's networks start without weights from elsewhere."""
+    model = cfg._cfg_dict.to_dict().get('model') or {}
+    backbone, teacher = model.get('backbone') or {}, (model.get('policy') or {}).get('teacher') or {}
+    found: dict[str, Any] = {f'model.backbone.{key}': None for key in ('weights', 'checkpoint') if key in backbone}
+    found |= {'model.backbone.pretrained': False} if 'pretrained' in backbone else {}
+    return found | ({'model.policy.teacher.pretrained': False} if 'name' in teacher else {})
 
 
 def _small_loader(loader: Mapping[str, Any], root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
@@ -135,13 +141,12 @@ def _clipped(part: Mapping[str, Any], keys: Sequence[str], most: int) -> dict[st
     return clipped
 
 
-def _small_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Without weights from elsewhere, and for the smaller images where timm says that a model has one size."""
-    found: dict[str, Any] = {f'model.backbone.{key}': None for key in ('weights', 'checkpoint') if key in backbone}
-    found |= {'model.backbone.pretrained': False} if 'pretrained' in backbone else {}
-    if 'Timm' in str(backbone.get('type')):
-        from timm.models import get_pretrained_cfg
+def _small_backbone(cfg: Config) -> dict[str, Any]:
+    """For the smaller images, where timm says that a model has one size."""
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    if 'Timm' not in str(backbone.get('type')):
+        return {}
+    from timm.models import get_pretrained_cfg
 
-        known = get_pretrained_cfg(backbone['name'])
-        found |= {'model.backbone.img_size': SIDE} if known is not None and known.fixed_input_size else {}
-    return found
+    known = get_pretrained_cfg(backbone['name'])
+    return {'model.backbone.img_size': SIDE} if known is not None and known.fixed_input_size else {}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.hooks import Hook
-
 from openmix.engine.checkpoint import last_good
+from openmix.engine.read_back import ReadBackHook
 from openmix.errors import InputError
 from openmix.registry import HOOKS
 
 
 @HOOKS.register_module()
-class FiniteLossHook(Hook):
-    """Ends training at the first iteration whose loss is nan or infinite, before anything is saved.
+class FiniteLossHook(ReadBackHook):
+    """Ends training after the first iteration whose loss is nan or infinite, before anything is saved.
+
+    On a GPU it is found when losses are next read back, see `ReadBackHook`.
 
     Raises:
         InputError: naming the iteration and the last good checkpoint.
@@ -23,15 +25,12 @@ class FiniteLossHook(Hook):
 
     priority = 'LOW'
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
-    ) -> None:
-        for name in outputs or {}:
-            # Read back from the log: the number is on the host already.
-            value = runner.message_hub.get_scalar(f'train/{name}').current()
+    def take(self, runner: Any, iteration: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
             if not math.isfinite(value):
+                epoch = iteration // len(runner.train_dataloader)
                 raise InputError(
-                    f'{name} became {value} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}); '
+                    f'{name} became {value} at iteration {iteration + 1} (epoch {epoch + 1}); '
                     f'{last_good(Path(runner.work_dir))}; '
                     'a lower learning rate, gradient clipping or float32 usually helps'
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_distributed, is_main_process
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from openmix.check import check_recipe
 from openmix.config import config_hash
 from openmix.engine.checkpoint import load_weights, newest_intact, read_checkpoint
+from openmix.engine.restart import check_agreement
 from openmix.engine.runner import Runner
 from openmix.engine.trial import building, try_parts
 from openmix.errors import InputError, Stopped
@@ -67,6 +70,7 @@ def train(cfg: Config) -> Path:
     try:
         with building(cfg, ''):
             runner = Runner.from_cfg(cfg)
+        check_agreement(cfg.get('load_from') if cfg.get('resume') else None)
         runner.train()
     except Stopped:
         leave_group()
@@ -116,7 +120,13 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
     return {'seconds_per_iteration': seconds, 'hours': seconds * total / 3600, 'gpu_mib': memory}
 
 
-def evaluate(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = None) -> dict[str, float]:
+def evaluate(
+    cfg: Config,
+    checkpoint: str,
+    ema: bool = False,
+    out: str | None = None,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
+) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
     Args:
@@ -124,6 +134,7 @@ def evaluate(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = 
         checkpoint: file written by training.
         ema: evaluate the moving average of the weights.
         out: where to write the metrics as JSON.
+        wrap: puts what predicts otherwise, as from several crops, around the model.
     """
     cfg.load_from, cfg.resume = None, False
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
@@ -134,10 +145,14 @@ def evaluate(cfg: Config, checkpoint: str, ema: bool = False, out: str | None = 
         runner = Runner.from_cfg(cfg)
     model: Any = getattr(runner.model, 'module', runner.model)
     load_weights(model, checkpoint, ema)
+    if wrap is not None:
+        # Nothing is trained: the processes' copies need no wrapper that keeps them alike.
+        runner.model = wrap(model)
     metrics = {name: float(value) for name, value in runner.test().items()}
     if out and is_main_process():
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({'checkpoint': str(checkpoint), 'ema': ema, 'metrics': metrics}, indent=1)
+        crops = getattr(runner.model, 'crops', 1)
+        text = json.dumps({'checkpoint': str(checkpoint), 'ema': ema, 'crops': crops, 'metrics': metrics}, indent=1)
         write_text(Path(out), text + '\n')
     leave_group()
     return metrics

@@ -20,8 +20,10 @@ from torch.utils.data import DataLoader
 
 from openmix.config import config_hash
 from openmix.engine.checkpoint import check_weights, read_checkpoint
+from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.global_batch import match_learning_rate
+from openmix.engine.restart import launch_id
 from openmix.engine.stopping import ignore_in_worker
 from openmix.errors import InputError
 from openmix.files import appearing
@@ -65,6 +67,13 @@ class Runner(MMRunner):
             return super().wrap_model(model_wrapper_cfg, model)
         return data_parallel(model.to(get_device()), self.cfg)
 
+    def _maybe_compile(self, target: str) -> None:
+        # mmengine would compile the whole step, with the hooks and policies in it.
+        if (options := compile_options(self.cfg)) is not None:
+            model: Any = self.model.module if is_model_wrapper(self.model) else self.model
+            compile_backbone(model, options)
+            self.logger.info('The backbone is compiled; the first iterations take long')
+
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         match_learning_rate(self, optim_wrapper, auto_scale_lr)
 
@@ -76,8 +85,9 @@ class Runner(MMRunner):
         """
         if not is_main_process():
             return
+        self.call_hook('read_back')
         path = Path(out_dir) / filename
-        meta = {**(kwargs.pop('meta', None) or {}), 'recipe': _recipe_hash(self.cfg)}
+        meta = {**(kwargs.pop('meta', None) or {}), 'recipe': _recipe_hash(self.cfg), 'launch': launch_id()}
         try:
             with appearing(path) as partial_path:
                 super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)

@@ -27,6 +27,7 @@ from mmengine.runner.priority import get_priority
 from torch import Tensor, nn
 
 from openmix.config import origin
+from openmix.engine.compiling import compile_options
 from openmix.errors import InputError, check_choice, from_library, nearest
 from openmix.mix import Mix
 from openmix.registry import DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
@@ -104,6 +105,8 @@ def _try_all(cfg: Config) -> None:
     if cfg.get('optim_wrapper') is not None:
         _try_optimizer(cfg)
     _check_classes(cfg)
+    with building(cfg, 'compile'):
+        compile_options(cfg)
     _try_model(cfg)
 
 
@@ -271,7 +274,7 @@ def _try_model(cfg: Config) -> None:
         raise InputError(
             _line(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
         )
-    shape = _served(cfg)
+    shape = served(cfg)
     if shape is None or not all(hasattr(model, part) for part in ('probe', 'sites', 'head')):
         return
     n = min(cfg.train_dataloader.get('batch_size', 1), 2)
@@ -332,8 +335,8 @@ def _what(output: Any) -> str:
     return f'a tensor of {tuple(output.shape)}' if isinstance(output, Tensor) else f'a {type(output).__name__}'
 
 
-def _served(cfg: Config) -> tuple[int, int] | None:
-    """(H, W) of the images that the training data serves; None where only reading them would tell."""
-    dataset = dict((cfg.get('train_dataloader') or {}).get('dataset') or {})
-    served = getattr(find(DATASETS, dataset.pop('type')), 'served', None) if dataset else None
-    return served(**dataset) if served is not None else None
+def served(cfg: Config, part: str = 'train') -> tuple[int, int] | None:
+    """(H, W) of the images that the data of 'train', 'val' or 'test' serves; None where only reading would tell."""
+    dataset = dict((cfg.get(f'{part}_dataloader') or {}).get('dataset') or {})
+    of_dataset = getattr(find(DATASETS, dataset.pop('type')), 'served', None) if dataset else None
+    return of_dataset(**dataset) if of_dataset is not None else None

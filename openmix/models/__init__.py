@@ -1,5 +1,5 @@
 """Models: the classifier, its preprocessor, backbones and heads."""
 
-from openmix.models import backbones, classifier, heads, preprocessor, sites, teacher
+from openmix.models import backbones, classifier, grad_checkpointing, heads, preprocessor, sites, teacher
 
-__all__ = ['backbones', 'classifier', 'heads', 'preprocessor', 'sites', 'teacher']
+__all__ = ['backbones', 'classifier', 'grad_checkpointing', 'heads', 'preprocessor', 'sites', 'teacher']

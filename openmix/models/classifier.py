@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from openmix.errors import InputError
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
+from openmix.models.grad_checkpointing import checkpoint_blocks
 from openmix.models.sites import Sites
 from openmix.registry import MIXUPS, MODELS, find
 
@@ -22,22 +25,38 @@ class MixClassifier(BaseModel):
         backbone: registry dict of a module (N, 3, H, W) -> (N, D) with an attribute `num_features`.
         head: registry dict of a head; `in_features` defaults to the backbone's.
         policy: registry dict of a mixing policy; `NoMix` is vanilla training.
-        data_preprocessor: registry dict of the preprocessor.
+        data_preprocessor: registry dict of the preprocessor; with its `channels_last` the weights take that
+            memory format too.
+        grad_checkpointing: names of the backbone's modules that keep their input alone and run again in the
+            backward pass; True for all its repeated blocks, see `checkpoint_blocks`.
 
     Raises:
-        InputError: an unknown backbone, head, policy or site.
+        InputError: an unknown backbone, head, policy, site or block.
     """
 
-    def __init__(self, backbone: dict, head: dict, policy: dict, data_preprocessor: dict | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        policy: dict,
+        data_preprocessor: dict | None = None,
+        grad_checkpointing: bool | Sequence[str] = False,
+    ) -> None:
         for part, registry in ((backbone, MODELS), (head, MODELS), (policy, MIXUPS)):
             find(registry, part.get('type'))
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build({'in_features': self.backbone.num_features, **head})
         policy_module = MIXUPS.build(policy)
+        sites = policy_module.all_sites()
+        # Before policies copy the backbone: their copies save memory too.
+        if grad_checkpointing:
+            checkpoint_blocks(self.backbone, grad_checkpointing, sites)
         policy_module.attach(self)
         self.policy = policy_module
-        self.sites = Sites(self.backbone, self.policy.all_sites())
+        self.sites = Sites(self.backbone, sites)
+        if getattr(self.data_preprocessor, 'channels_last', False):
+            self.to(memory_format=torch.channels_last)
 
     def init_weights(self) -> None:
         """Nothing: every part is initialised, or loads its weights, where it is built.

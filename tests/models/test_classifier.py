@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from torch import nn
 
 from openmix.errors import InputError
@@ -205,6 +206,29 @@ def test_loss_is_float32_under_autocast():
     with torch.autocast('cpu', torch.bfloat16):
         loss = model(*batch(), mode='loss')['loss']
     assert loss.dtype == torch.float32
+
+
+def test_channels_last_is_the_format_of_images_and_weights():
+    """Copies that policies keep included; a value changes by rounding alone."""
+    init_default_scope('openmix')
+    parts = dict(
+        backbone=BACKBONE, head=dict(type='LinearHead', num_classes=5), policy=dict(type='AutoMix', site='layer2')
+    )
+    losses = {}
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        preprocessor = dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.2,) * 3, channels_last=channels_last)
+        model = MODELS.build(dict(type='MixClassifier', data_preprocessor=preprocessor, **parts))
+        torch.manual_seed(1)
+        data = dict(inputs=torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8), labels=torch.arange(6) % 5)
+        losses[channels_last] = model(**model.data_preprocessor(data), mode='loss')
+        kernels = [p for p in model.parameters() if p.dim() == 4 and p.shape[2] > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) == channels_last for p in kernels)
+        seen = []
+        model.policy.momentum_backbone.layer3.register_forward_hook(lambda *args, seen=seen: seen.append(args[-1]))
+        model(model.data_preprocessor(data)['inputs'])
+        assert seen[0].is_contiguous(memory_format=torch.channels_last) == channels_last
+    torch.testing.assert_close(losses[True], losses[False])
 
 
 def test_compiled_backbone_is_still_mixed():

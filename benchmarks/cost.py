@@ -1,0 +1,171 @@
+"""What tables cost: benchmarks/cost.py [TABLE ...] [--tflops RATE ...] [--gpus N ...] [--least-batch M].
+
+Arithmetic of every training step is counted, not timed: the passes of each policy on two images of the recipe's size.
+"""
+
+import argparse
+import heapq
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.progress import track
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from openmix.benchmark.smoke import without_weights
+from openmix.benchmark.table import Table, load_table, table_names
+from openmix.config import apply_overrides
+from openmix.engine.image_shape import image_shape
+from openmix.engine.launch import fill_from_data
+from openmix.errors import InputError, check_number, command
+from openmix.registry import DATASETS, MODELS
+
+IMAGES, GPUS_A_NODE = 2, 8
+
+
+class Training(NamedTuple):
+    """One kind of training of a table.
+
+    Attributes:
+        recipe, policy: what decides its cost.
+        flops: of the whole training.
+        batch: images of a step.
+        runs: how many the table has.
+    """
+
+    recipe: str
+    policy: str
+    flops: float
+    batch: int
+    runs: int
+
+
+class Flops(TorchDispatchMode):
+    """Adds up what runs; torch's own counter also follows the modules, which `autograd.grad` does not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def step_flops(cfg: Config) -> float:
+    """FLOPs of training on one image: every pass forward and backward, two a multiply-add.
+
+    Args:
+        cfg: a recipe; its model is filled in from its data.
+    """
+    cfg = fill_from_data(apply_overrides(cfg, without_weights(cfg)))
+    model = MODELS.build(cfg.model)
+    height, width = image_shape(cfg, None)
+    x, y = torch.rand(IMAGES, 3, height, width), torch.arange(IMAGES)
+    with Flops() as counter:
+        losses = model.loss(x, y)
+        torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()
+    return counter.total / IMAGES
+
+
+def images_trained(cfg: Config) -> int | None:
+    """How many images a training sees; None where it counts iterations or nobody says how large its data are."""
+    dataset = dict(cfg.train_dataloader.dataset)
+    official = getattr(DATASETS.get(dataset['type']), 'OFFICIAL', {}).get(dataset.get('split', 'train'))
+    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    return official * epochs if official and epochs else None
+
+
+def batch_of(cfg: Config) -> int:
+    """Images of a step, over all processes."""
+    return (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or cfg.train_dataloader.batch_size
+
+
+def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Training]:
+    """The trainings of a table, those that share a folder once; `known` keeps what was counted."""
+    found: Counter[tuple[str, str, int, int]] = Counter()
+    for cell in {cell.folder: cell for cell in table.cells if cell.implemented}.values():
+        cfg = cell.resolve()
+        images, key = images_trained(cfg), (cell.config, str(cfg.model.policy.type))
+        if images is None:
+            continue
+        if key not in known:
+            known[key] = step_flops(cfg)
+        found[(*key, images, batch_of(cfg))] += table.trials
+    return [Training(r, p, known[r, p] * n, batch, runs) for (r, p, n, batch), runs in found.items()]
+
+
+def makespan(found: Sequence[Training], gpus: int, rate: float, least_batch: int) -> float:
+    """Hours until the last run ends: the longest first, each on as many GPUs of one node as its batch fills.
+
+    Args:
+        rate: FLOPs a second of one GPU; those of a run are taken to share it without loss.
+        least_batch: images that a GPU should have of a step.
+    """
+    ends = [0.0] * gpus
+    per_gpu = [
+        (t.flops / rate / 3600 / (own := gpus_of(t, gpus, least_batch)), own) for t in found for _ in range(t.runs)
+    ]
+    for hours, own in sorted(per_gpu, reverse=True):
+        taken = [heapq.heappop(ends) for _ in range(own)]
+        for _ in taken:
+            heapq.heappush(ends, taken[-1] + hours)
+    return max(ends)
+
+
+def gpus_of(training: Training, gpus: int, least_batch: int) -> int:
+    """GPUs of one run: at most the eight of a node."""
+    return max(1, min(training.batch // least_batch, GPUS_A_NODE, gpus))
+
+
+def lines_of(name: str, found: Sequence[Training], args: Any) -> str:
+    """One row of the Markdown table."""
+    total = sum(training.flops * training.runs for training in found)
+    cells = [name, str(sum(training.runs for training in found)), f'{total / 1e18:,.1f}']
+    cells += [f'{total / rate / 3.6e15:,.0f}' for rate in args.tflops]
+    rate = args.tflops[-1] * 1e12
+    cells += [f'{makespan(found, gpus, rate, args.least_batch):,.1f}' for gpus in args.gpus]
+    return '| ' + ' | '.join(cells) + ' |'
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Count what the trainings of tables cost.')
+    parser.add_argument('tables', nargs='*', help='all with an official data set unless named')
+    parser.add_argument('--tflops', type=float, nargs='+', default=[795.0, 80.0], help='sustained by one GPU')
+    parser.add_argument('--gpus', type=int, nargs='+', default=[8, 64, 512], help='at the last rate')
+    parser.add_argument('--least-batch', type=int, default=64, help='images of a step that a GPU should have')
+    args = parser.parse_args()
+    for key, values in (('--tflops', args.tflops), ('--gpus', args.gpus), ('--least-batch', [args.least_batch])):
+        for value in values:
+            check_number(key, value, 0.0 if key == '--tflops' else 1, above=key == '--tflops')
+    init_default_scope('openmix')
+    known: dict[tuple[str, str], float] = {}
+    rows = []
+    for name in track(args.tables or table_names(), description='counting'):
+        found = trainings(load_table(name), known)
+        if found:
+            rows.append(lines_of(name, found, args))
+        elif args.tables:
+            raise InputError(f"table '{name}' has no training whose data set has an official size")
+    heads = ['table', 'trainings', 'EFLOPs', *(f'GPU-hours at {rate:g} TFLOP/s' for rate in args.tflops)]
+    heads += [f'hours on {gpus}' for gpus in args.gpus]
+    print('| ' + ' | '.join(heads) + ' |\n|' + '|'.join(['---'] + ['---:'] * (len(heads) - 1)) + '|')
+    print('\n'.join(rows))
+    print('\n| recipe | policy | GFLOPs an image |\n|---|---|---:|')
+    for (recipe, policy), flops in sorted(known.items()):
+        print(f'| {recipe} | {policy} | {flops / 1e9:,.2f} |')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,219 @@
+"""The reported network of a checkpoint in the formats of other programs, held against the original.
+
+What is written takes pixels, float32 RGB (N, 3, H, W) in [0, 1], and normalises them itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from openmix import __version__
+from openmix.config import DictAction, load_config
+from openmix.engine.checkpoint import load_weights
+from openmix.engine.image_shape import add_shape_option, image_shape
+from openmix.engine.launch import prepare
+from openmix.engine.trial import building
+from openmix.errors import InputError
+from openmix.files import appearing
+from openmix.registry import DATASETS, MODELS, find
+
+INPUT, OUTPUT = 'pixels', 'logits'
+# Of the largest logit: other kernels round otherwise, another network is off by more than this.
+TOLERANCE = 1e-4
+_EXTRA = ('onnx', 'onnxscript', 'onnxruntime')
+_CHECKED = (1, 3)
+
+Run = Callable[[Tensor], Tensor]
+Writer = Callable[[nn.Module, Tensor, dict[str, str], Path], Run]
+
+
+class Reported(nn.Module):
+    """(N, 3, H, W) pixels in [0, 1] to the (N, C) logits that a run is judged by.
+
+    Of a learned policy those are its momentum encoder's.
+
+    Args:
+        model: a classifier with its preprocessor.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model(self.model.data_preprocessor.normalize(pixels), mode='tensor')
+
+
+def add_options(parser: ArgumentParser, suffix: str) -> None:
+    """What every command that exports takes; read by `export_as_asked`."""
+    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
+    parser.add_argument('checkpoint', help='a file written by tools/train.py')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the {suffix} file')
+    add_shape_option(parser)
+    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+
+
+def export_as_asked(args: Namespace, write: Writer) -> None:
+    """Export by the options of `add_options`, see `export`, and say how well the file agrees."""
+    cfg = prepare(load_config(args.config, args.cfg_options))
+    difference = export(cfg, args.checkpoint, args.out, write, image_shape(cfg, args.shape), args.ema)
+    print(f'{args.out}: largest difference of a logit {difference:.2g}')
+
+
+def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[int, int], ema: bool = False) -> float:
+    """Write a checkpoint's reported network and hold what was written against it.
+
+    Both get the same random pixels, in batches of 1 and 3.
+
+    Args:
+        cfg: prepared recipe.
+        checkpoint: file written by training.
+        out: the file; it appears only when the two agree.
+        write: writes a network, given an example of its input and what to say of it, to a file, and
+            returns what runs the file.
+        shape: (H, W) of the images.
+        ema: take the moving average of the weights.
+
+    Returns:
+        the largest difference of a logit.
+
+    Raises:
+        InputError: the checkpoint does not fit, the network cannot be written in this format, the
+            place is not writable, or the two disagree by more than `TOLERANCE` of the largest logit.
+    """
+    with building(cfg, 'model', cfg.model.get('type')):
+        model = MODELS.build(cfg.model)
+    load_weights(model, checkpoint, ema)
+    network = Reported(model).eval().requires_grad_(False)
+    pixels = [torch.rand(n, 3, *shape, generator=torch.Generator().manual_seed(n)) for n in _CHECKED]
+    with torch.no_grad(), building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
+        wanted = [network(x) for x in pixels]
+    about = _about(cfg, checkpoint, shape, ema)
+    with _new_file(out) as unchecked, torch.no_grad():
+        with building(cfg, 'model.backbone', 'it cannot be exported'), _quietly():
+            run = write(network, pixels[-1], about, unchecked)
+            found = [run(x) for x in pixels]
+        difference = max(float((a - b).abs().max()) for a, b in zip(found, wanted))
+        largest = max(float(logits.abs().max()) for logits in wanted)
+        # Not the other way round: nan compares false.
+        if not difference <= TOLERANCE * max(1.0, largest):
+            raise InputError(
+                f"'{out}' is not written: its logits differ from the network's by {difference:.2g}, of {largest:.2g}"
+            )
+    return difference
+
+
+def to_onnx(dynamic: bool = False) -> Writer:
+    """What writes ONNX, see `export`.
+
+    Args:
+        dynamic: the file takes batches of any size; else of one image.
+
+    Raises:
+        InputError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    try:
+        *_, onnxruntime = map(import_module, _EXTRA)
+    except ImportError as error:
+        raise InputError(f'ONNX needs {", ".join(_EXTRA)}: pip install openmix[export]') from error
+    return partial(_write_onnx, dynamic, onnxruntime.InferenceSession)
+
+
+def _write_onnx(
+    dynamic: bool, session_of: Any, network: nn.Module, example: Tensor, about: dict[str, str], path: Path
+) -> Run:
+    batch = {0: torch.export.Dim('batch')} if dynamic else None
+    try:
+        program: Any = torch.onnx.export(
+            network,
+            (example if dynamic else example[:1],),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=(batch,) if dynamic else None,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        # Its own text is advice on torch; the reason is what led to it.
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(f'the network cannot be exported to ONNX: {reason}') from error
+    program.model.metadata_props.update(about)
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # where on this machine the code lies
+    # One file: protobuf holds up to 2 GiB.
+    program.save(str(path), external_data=False)
+    session = session_of(str(path), providers=['CPUExecutionProvider'])
+
+    def run(pixels: Tensor) -> Tensor:
+        parts = [pixels] if dynamic else pixels.split(1)
+        return torch.cat([torch.from_numpy(session.run([OUTPUT], {INPUT: part.numpy()})[0]) for part in parts])
+
+    return run
+
+
+def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], path: Path) -> Run:
+    """Write TorchScript, traced and frozen, for any batch; see `export`."""
+    traced = torch.jit.freeze(torch.jit.trace(network, example))
+    torch.jit.save(traced, str(path), _extra_files={'openmix.json': json.dumps(about)})
+    return torch.jit.load(str(path))
+
+
+def _about(cfg: Config, checkpoint: str, shape: tuple[int, int], ema: bool) -> dict[str, str]:
+    """What a user of the file has to know, as texts by key."""
+    dataset = dict(cfg.test_dataloader.dataset)
+    facts = find(DATASETS, dataset.pop('type')).facts(**dataset)
+    return {
+        'openmix': __version__,
+        'checkpoint': Path(checkpoint).name,
+        'weights': 'moving average' if ema else 'raw',
+        'input': f'{INPUT}: float32 RGB (N, 3, {shape[0]}, {shape[1]}) in [0, 1]; normalised inside',
+        'output': f'{OUTPUT}: float32 (N, {cfg.model.head.num_classes}), before the softmax',
+        'classes': json.dumps(list(facts.classes)),
+    }
+
+
+@contextmanager
+def _new_file(out: Path) -> Iterator[Path]:
+    """`appearing`, tried before there is anything to write.
+
+    Raises:
+        InputError: the place is not writable.
+    """
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(0, 'it is a folder')
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(out) as path:
+            path.touch()
+            yield path
+    except OSError as error:
+        where = f' ({error.filename})' if error.filename else ''
+        raise InputError(f"cannot write '{out}': {error.strerror or error}{where}; choose another --out") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporters' remarks on their own inside, some of them printed."""
+    before, nowhere = logging.root.manager.disable, StringIO()
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(before)

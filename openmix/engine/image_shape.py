@@ -1,0 +1,38 @@
+"""The size of the images that a trained network is looked at with."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from openmix.engine.trial import served
+from openmix.errors import InputError, check_number
+
+
+def add_shape_option(parser: ArgumentParser) -> None:
+    """Let a command take `--shape`, to be read by `image_shape`."""
+    help_text = "images' height and width, or one side of a square (default: what the recipe's test data serves)"
+    parser.add_argument('--shape', type=int, nargs='+', metavar='H', help=help_text)
+
+
+def image_shape(cfg: Config, given: Sequence[int] | None = None) -> tuple[int, int]:
+    """(H, W) of the images: as given, else as the test data serves them.
+
+    Args:
+        cfg: prepared recipe.
+        given: height and width, or one side.
+
+    Raises:
+        InputError: neither says, or it is no size.
+    """
+    if given is None:
+        if (shape := served(cfg, 'test')) is None:
+            raise InputError('only reading the test images would tell their size; give --shape H W')
+        return shape
+    if len(given) > 2:
+        raise InputError(f'--shape takes height and width, or one side; got {len(given)} numbers')
+    for side in given:
+        check_number('--shape: each side', side, 1, 2**14)
+    return given[0], given[-1]

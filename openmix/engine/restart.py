@@ -1,0 +1,68 @@
+"""A run that its launcher starts again, by torchrun after a failure or by Slurm after a requeue."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_world_size
+
+from openmix.engine.checkpoint import checkpoints_in, newest_intact
+from openmix.errors import InputError
+
+# The id that torchrun gives where it was given none.
+_NO_ID = 'none'
+
+
+def launch_id() -> str | None:
+    """What all starts of one launch share, on every machine and in every process; None without a launcher."""
+    if run := os.environ.get('TORCHELASTIC_RUN_ID'):
+        return f'torchrun {run}'
+    if job := os.environ.get('SLURM_JOB_ID'):
+        return f'slurm {job}'
+    return None
+
+
+def may_be_restart() -> bool:
+    """Whether this launch may have been started before.
+
+    Torchrun's counter is that of one machine: those that did not fail start again at 0. So an id that
+    is this launch's alone counts for more.
+    """
+    if os.environ.get('TORCHELASTIC_RUN_ID', _NO_ID) != _NO_ID:
+        return True
+    count = os.environ.get('TORCHELASTIC_RESTART_COUNT') or os.environ.get('SLURM_RESTART_COUNT') or '0'
+    return int(count) > 0
+
+
+def checkpoint_of_launch(folder: Path) -> Path | None:
+    """The newest intact checkpoint of a run's folder if an earlier start of this very launch wrote it.
+
+    Nothing is taken up from another launch: that is asked for by `--resume`.
+    """
+    launch = launch_id()
+    if launch is None or not may_be_restart() or not checkpoints_in(folder):
+        return None
+    try:
+        path, content = newest_intact(folder)
+    except InputError:
+        return None
+    return path if content.get('meta', {}).get('launch') == launch else None
+
+
+def check_agreement(checkpoint: str | None) -> None:
+    """Hold against each other what the processes go on from; each of them calls it.
+
+    Raises:
+        InputError: they differ, as they do where machines do not share the run's folder.
+    """
+    if get_world_size() == 1:
+        return
+    found: list[str | None] = [None] * get_world_size()
+    torch.distributed.all_gather_object(found, checkpoint)
+    if len(set(found)) > 1:
+        raise InputError(
+            f'the processes would go on from different checkpoints ({", ".join(sorted(map(str, set(found))))}); '
+            'give a --work-dir that all machines share'
+        )

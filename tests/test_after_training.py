@@ -1,0 +1,189 @@
+"""The commands for what is trained: counted, exported, evaluated on ten crops; run as a user runs them."""
+
+import json
+import runpy
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from openmix.config import load_config
+from openmix.engine.launch import prepare
+from openmix.registry import MODELS
+
+ROOT = Path(__file__).parent.parent
+RECIPE = 'classification/digits/resnet20.py'
+SMALL = ['--cfg-options', 'model.backbone.depth=8', 'model.backbone.width=8']
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a command in this process; returns its exit code and what it said."""
+
+    def run(name, *args):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+        monkeypatch.setattr(sys, 'path', list(sys.path))
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+        except SystemExit as stopped:
+            code = stopped.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def save(folder, recipe, options=None):
+    """A checkpoint of a recipe's model as drawn; returns the model and the file."""
+    torch.manual_seed(0)
+    model = MODELS.build(prepare(load_config(recipe, options)).model).eval()
+    torch.nn.init.normal_(model.head.fc.weight)
+    torch.save({'state_dict': model.state_dict()}, folder / 'epoch_1.pth')
+    return model, folder / 'epoch_1.pth'
+
+
+def test_flops_as_text_and_json(call):
+    code, text, _ = call('get_flops.py', 'classification/imagenet/resnet50_rsb_a3.py')
+    assert code == 0
+    assert 'image: 3 x 224 x 224\nparameters: 25.56 M\nFLOPs: 4.09 G (multiply-adds' in text
+    assert 'backbone.layer4' in text
+    found = json.loads(call('get_flops.py', RECIPE, '--shape', 32, '--format', 'json')[1])
+    # He et al., Table 6 and text: 0.27 M parameters; 41 million multiply-adds at 32 px.
+    assert found['parameters'] == 269_722
+    assert found['multiply_adds'] / 1e6 == pytest.approx(41, abs=0.6)
+    assert found['shape'] == [3, 32, 32]
+    deeper = json.loads(call('get_flops.py', RECIPE, '--shape', 32, 32, '--depth', 2, '--format', 'json')[1])
+    assert 'backbone.layer1.0' in [stage['name'] for stage in deeper['stages']]
+    assert deeper['multiply_adds'] == found['multiply_adds']
+
+
+@pytest.mark.parametrize(
+    ('name', 'suffix', 'options'),
+    [('export_torchscript.py', 'pt', []), ('export_onnx.py', 'onnx', ['--dynamic-batch'])],
+)
+def test_exports(call, tmp_path, name, suffix, options):
+    if suffix == 'onnx':
+        pytest.importorskip('onnxruntime', reason='needs onnxruntime: pip install openmix[export]')
+    _, checkpoint = save(tmp_path, RECIPE, {'model.backbone.depth': 8, 'model.backbone.width': 8})
+    out = tmp_path / f'model.{suffix}'
+    hidden = ['model.policy.type=Mixup', "model.policy.sites=('',layer1)"]
+    code, said, _ = call(name, RECIPE, checkpoint, '--out', out, *options, *SMALL, *hidden)
+    assert code == 0
+    assert said.startswith(f'{out}: largest difference of a logit ')
+    assert out.stat().st_size > 10_000
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An image folder of lying and standing images, its recipe, and what its model and files are."""
+    rng = np.random.default_rng(0)
+    for i in range(15):
+        height, width = [(30, 44), (41, 26), (33, 33)][i % 3]
+        split, name = ('train' if i < 6 else 'val'), 'abc'[i % 3]
+        path = tmp_path / 'images' / split / name / f'{i:02d}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+    recipe = tmp_path / 'mine.py'
+    recipe.write_text(
+        f"_base_ = '{ROOT}/configs/classification/image_folder/resnet18.py'\n"
+        f"images = dict(root='{tmp_path}/images', size=16, pipeline=[\n"
+        "    dict(type='torchvision/Resize', size=19), dict(type='torchvision/CenterCrop', size=16)])\n"
+        "model = dict(backbone=dict(_delete_=True, type='ThinResNet', depth=8, width=8))\n"
+        'train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=images)\n'
+        'val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=images)\n'
+        "test_evaluator = dict(type='Accuracy', topk=(1,))\n"
+        'test_dataloader = val_dataloader\n'
+    )
+    return recipe, *save(tmp_path, recipe)
+
+
+def slow_ten_crops(model, root):
+    """Top-1 in percent and mean cross-entropy, image by image and crop by crop."""
+    right, nll, paths = 0, 0.0, sorted(root.glob('*/*.png'))
+    for path in paths:
+        image, label = Image.open(path), 'abc'.index(path.parent.name)
+        scale = 19 / min(image.size)
+        image = image.resize(tuple(int(side * scale + 1e-9) for side in image.size), Image.Resampling.BILINEAR)
+        left, top = round((image.width - 19) / 2), round((image.height - 19) / 2)
+        square = np.asarray(image.crop((left, top, left + 19, top + 19)))
+        shares = 0
+        for y, x in ((0, 0), (0, 3), (3, 0), (3, 3), (2, 2)):
+            for crop in (square[y : y + 16, x : x + 16], square[y : y + 16, x : x + 16][:, ::-1]):
+                pixels = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255
+                normalised = (pixels - model.data_preprocessor.mean) / model.data_preprocessor.std
+                with torch.no_grad():
+                    shares = shares + model(normalised).double().softmax(1)[0] / 10
+        right += int(shares.argmax()) == label
+        nll -= float(shares[label].log())
+    return 100 * right / len(paths), nll / len(paths)
+
+
+def test_ten_crops_are_those_of_a_slow_loop(call, folder, tmp_path):
+    recipe, model, checkpoint = folder
+    top1, nll = slow_ten_crops(model, tmp_path / 'images' / 'val')
+    found = {}
+    average = tmp_path / 'average.pth'
+    raw = {f'module.{key}': torch.zeros_like(value) for key, value in model.state_dict().items()}
+    torch.save({'state_dict': model.state_dict(), 'ema_state_dict': raw}, average)
+    for options in ([], ['--ten-crop'], ['--ten-crop', '--ema']):
+        out = tmp_path / f'out{len(options)}.json'
+        path = average if '--ema' in options else checkpoint
+        code, _, err = call('test.py', recipe, path, '--work-dir', tmp_path / 'log', '--out', out, *options)
+        assert code == 0, err
+        found[len(options)] = json.loads(out.read_text())
+    assert [found[i]['crops'] for i in (0, 1)] == [1, 10]
+    assert found[1]['metrics'] == pytest.approx({'accuracy/top1': top1, 'accuracy/nll': nll}, rel=1e-5)
+    assert found[2]['metrics'] == found[1]['metrics']
+    assert found[2]['ema'] is True
+    assert abs(found[0]['metrics']['accuracy/nll'] - nll) > 1e-3
+
+
+def test_ten_crops_in_a_process_group(call, folder, tmp_path, monkeypatch):
+    """Of one process: the copy that DDP wraps is tested, not what wraps it."""
+    recipe, model, checkpoint = folder
+    top1, nll = slow_ten_crops(model, tmp_path / 'images' / 'val')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    group = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    for key, value in group.items():
+        monkeypatch.setenv(key, str(value))
+    options = ['--work-dir', tmp_path / 'log', '--launcher', 'pytorch', '--ten-crop']
+    code, said, err = call('test.py', recipe, checkpoint, *options)
+    assert code == 0, err
+    metrics = json.loads(said.splitlines()[-1])
+    assert metrics == pytest.approx({'accuracy/top1': top1, 'accuracy/nll': nll}, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('args', 'line'),
+    [
+        (['get_flops.py', 'classification/digits/resnet02.py'], "did you mean 'classification/digits/resnet20.py'"),
+        (['get_flops.py', RECIPE, '--shape', 0], '--shape: each side must be in'),
+        (['get_flops.py', RECIPE, '--depth', 0], '--depth must be >= 1'),
+        (['get_flops.py', 'classification/imagenet/deit_small.py', '--shape', 100], "doesn't match model (224)"),
+        (['export_torchscript.py', RECIPE, 'none.pth', '--out', 'x.pt'], "no checkpoint 'none.pth'"),
+        (['export_torchscript.py', 'digits', 'none.pth', '--out', 'x.pt'], 'no config file'),
+        (['export_onnx.py', RECIPE, 'none.pth', '--out', 'x.onnx', '--shape', 1, 2, 3], 'got 3 numbers'),
+        (['test.py', RECIPE, 'none.pth', '--ten-crop'], 'Digits serves them whole; end test_dataloader'),
+    ],
+    ids=lambda value: ' '.join(map(str, value)) if isinstance(value, list) else '',
+)
+def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, monkeypatch, args, line):
+    monkeypatch.chdir(tmp_path)
+    if args[0] == 'export_onnx.py':
+        pytest.importorskip('onnxruntime', reason='needs onnxruntime: pip install openmix[export]')
+    code, out, err = call(*args)
+    assert code == 2
+    (said,) = err.splitlines()
+    assert said.startswith('error: ')
+    assert line in said
+    assert not out
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,70 @@
+"""What a table costs: arithmetic counted by hand, runs placed on GPUs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from benchmarks.cost import Training, images_trained, makespan, step_flops
+
+ROOT = Path(__file__).parent.parent
+DATA = dict(dataset=dict(type='CIFAR10', root='nowhere', split='train'), batch_size=100)
+
+
+def recipe(policy):
+    head = dict(type='LinearHead', num_classes=10, loss=dict(type='mix_ce'))
+    backbone = dict(type='ThinResNet', depth=8, width=4)
+    model = dict(type='MixClassifier', backbone=backbone, head=head, policy=policy)
+    loaders = dict(train_dataloader=DATA, val_dataloader=DATA, test_dataloader=DATA)
+    return Config(dict(model=model, train_cfg=dict(max_epochs=3), **loaders))
+
+
+def test_a_step_is_a_forward_and_two_backward_passes():
+    # 3x3 convolutions of 3 stages with 4, 8 and 16 channels at 32, 16 and 8 px, 1x1 shortcuts, the linear head.
+    stem = 3 * 4 * 9 * 32 * 32
+    stages = [
+        (4 * 4 * 9 * 2) * 32 * 32,
+        (4 * 8 * 9 + 8 * 8 * 9) * 16 * 16,
+        (8 * 16 * 9 + 16 * 16 * 9) * 8 * 8,
+    ]
+    least = 2 * (3 * (stem + sum(stages) + 16 * 10) - stem)  # nobody asks for the gradient of the images
+    found = step_flops(recipe(dict(type='NoMix')))
+    shortcuts = 2 * 3 * (4 * 8 * 16 * 16 + 8 * 16 * 8 * 8)
+    assert found - least in (0, shortcuts)
+
+
+def test_policies_cost_their_passes():
+    vanilla = step_flops(recipe(dict(type='NoMix')))
+    assert step_flops(recipe(dict(type='Mixup'))) == vanilla
+    # A forward pass more, and a backward pass to the images alone.
+    assert 1.6 < step_flops(recipe(dict(type='PuzzleMix'))) / vanilla < 1.72
+
+
+def test_images_trained():
+    assert images_trained(recipe(dict(type='NoMix'))) == 150_000
+    own = recipe(dict(type='NoMix'))
+    own.train_dataloader.dataset = dict(type='Digits', split='train')
+    assert images_trained(own) is None
+
+
+@pytest.mark.parametrize(('gpus', 'hours'), [(1, 4 + 3 + 3), (2, 3 + 4 / 2), (4, 3.0), (8, 3.0)])
+def test_runs_on_gpus(gpus, hours):
+    """One run of 4 hours that two GPUs can share, and two of 3 hours that cannot be shared; the longest first."""
+    wide, narrow = Training('wide', '', 4 * 3600e12, 128, 1), Training('narrow', '', 3 * 3600e12, 100, 2)
+    assert makespan([wide, narrow], gpus, 1e12, 64) == pytest.approx(hours)
+
+
+def test_the_command(tmp_path):
+    def run(*args):
+        command = [sys.executable, str(ROOT / 'benchmarks/cost.py'), *args]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    done = run('cifar10_nothing')
+    assert done.returncode == 2
+    assert "no table 'cifar10_nothing'" in done.stderr
+    done = run('quickstart')
+    assert done.returncode == 2
+    assert 'has no training whose data set has an official size' in done.stderr
+    assert run('quickstart', '--tflops', '0').returncode == 2

@@ -1,0 +1,57 @@
+"""Count a recipe's parameters and FLOPs: tools/get_flops.py CONFIG [--shape H W] [options]."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+import torch
+from rich.console import Console
+from rich.table import Table as Grid
+
+from openmix.config import DictAction, load_config
+from openmix.engine import launch
+from openmix.engine.image_shape import add_shape_option, image_shape
+from openmix.engine.trial import building
+from openmix.errors import check_number, command
+from openmix.evaluation.complexity import Complexity, classifier_parts, count
+from openmix.registry import MODELS
+
+
+def show(found: Complexity) -> None:
+    """Print the table and the sums."""
+    grid = Grid('stage', 'output')
+    for column in ('parameters', 'multiply-adds (M)'):
+        grid.add_column(column, justify='right')
+    for stage in found.stages:
+        output = ' x '.join(map(str, stage.output or ()))
+        grid.add_row(stage.name, output, f'{stage.parameters:,}', f'{stage.multiply_adds / 1e6:,.2f}')
+    Console().print(grid)
+    print(f'image: {" x ".join(map(str, found.shape))}')
+    print(f'parameters: {found.parameters / 1e6:.2f} M')
+    print(f'FLOPs: {found.multiply_adds / 1e9:#.3g} G (multiply-adds, as papers print them)')
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Count the parameters and FLOPs of backbone and head for one image.')
+    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
+    add_shape_option(parser)
+    parser.add_argument('--depth', type=int, default=1, help='of the rows: 2 shows the children of each stage')
+    parser.add_argument('--format', choices=('text', 'json'), default='text')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    args = parser.parse_args()
+    check_number('--depth', args.depth, 1)
+    cfg = launch.prepare(load_config(args.config, args.cfg_options))
+    shape = image_shape(cfg, args.shape)
+    with torch.device('meta'):
+        backbone, head = classifier_parts(MODELS.build(cfg.model))
+    with building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
+        found = count(backbone, head, shape, args.depth)
+    if args.format == 'text':
+        show(found)
+    else:
+        print(json.dumps({'config': args.config, **asdict(found)}))
+
+
+if __name__ == '__main__':
+    main()
