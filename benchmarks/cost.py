@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from openmix.benchmark.smoke import without_weights
 from openmix.benchmark.table import Table, load_table, table_names
 from openmix.config import apply_overrides
-from openmix.engine.image_shape import image_shape
 from openmix.engine.launch import fill_from_data
+from openmix.engine.trial import served
 from openmix.errors import InputError, check_number, command
 from openmix.registry import DATASETS, MODELS
 
@@ -70,8 +70,10 @@ def step_flops(cfg: Config) -> float:
     """
     cfg = fill_from_data(apply_overrides(cfg, without_weights(cfg)))
     model = MODELS.build(cfg.model)
-    height, width = image_shape(cfg, None)
-    x, y = torch.rand(IMAGES, 3, height, width), torch.arange(IMAGES)
+    if (size := served(cfg)) is None:
+        raise InputError('only reading the training images would tell their size')
+    torch.manual_seed(0)  # some policies draw how much they compute
+    x, y = torch.rand(IMAGES, 3, *size), torch.arange(IMAGES)
     with Flops() as counter:
         losses = model.loss(x, y)
         torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()
@@ -106,26 +108,27 @@ def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Trainin
 
 
 def makespan(found: Sequence[Training], gpus: int, rate: float, least_batch: int) -> float:
-    """Hours until the last run ends: the longest first, each on as many GPUs of one node as its batch fills.
+    """Hours until the last run ends: the widest first, then the longest, each on as many GPUs as its batch fills.
 
     Args:
         rate: FLOPs a second of one GPU; those of a run are taken to share it without loss.
         least_batch: images that a GPU should have of a step.
     """
     ends = [0.0] * gpus
-    per_gpu = [
-        (t.flops / rate / 3600 / (own := gpus_of(t, gpus, least_batch)), own) for t in found for _ in range(t.runs)
+    runs = [
+        (width := gpus_of(t, gpus, least_batch), t.flops / rate / 3600 / width) for t in found for _ in range(t.runs)
     ]
-    for hours, own in sorted(per_gpu, reverse=True):
-        taken = [heapq.heappop(ends) for _ in range(own)]
+    for width, hours in sorted(runs, reverse=True):
+        taken = [heapq.heappop(ends) for _ in range(width)]
         for _ in taken:
             heapq.heappush(ends, taken[-1] + hours)
     return max(ends)
 
 
 def gpus_of(training: Training, gpus: int, least_batch: int) -> int:
-    """GPUs of one run: at most the eight of a node."""
-    return max(1, min(training.batch // least_batch, GPUS_A_NODE, gpus))
+    """GPUs of one run: a power of two, at most the eight of a node."""
+    most = max(1, min(training.batch // least_batch, GPUS_A_NODE, gpus))
+    return 1 << (most.bit_length() - 1)
 
 
 def lines_of(name: str, found: Sequence[Training], args: Any) -> str:

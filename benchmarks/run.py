@@ -23,15 +23,17 @@ from openmix.errors import InputError, command
 
 SUITES = sorted(found.name for found in pkgutil.iter_modules(suites.__path__))
 FEWEST_ROUNDS = 3
+SHOWN = {'s': ('ms', 1e3), 'MB': ('MB', 1)}
 
 
 def render(rows: Sequence[Timing]) -> str:
     """A comparison as a Markdown table, columns aligned."""
-    cells = [('', 'median ms', 'low..high', 'faults', 'ratio (low..high)')]
+    unit, scale = SHOWN[rows[0].unit]
+    cells = [('', f'median {unit}', 'low..high', 'faults', 'ratio (low..high)')]
     for row in rows:
-        spread = f'{row.low_s * 1e3:.4g}..{row.high_s * 1e3:.4g}'
+        spread = f'{row.low * scale:.4g}..{row.high * scale:.4g}'
         ratios = '; '.join(f'{r.median:.3g} ({r.low:.3g}..{r.high:.3g}) of {r.to}' for r in row.ratios)
-        cells.append((row.name, f'{row.median_s * 1e3:.4g}', spread, f'{row.faults:.0f}', ratios or '1'))
+        cells.append((row.name, f'{row.median * scale:.4g}', spread, f'{row.faults:.0f}', ratios or '1'))
     widths = [max(len(row[i]) for row in cells) for i in range(5)]
     lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) + ' |' for row in cells]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
@@ -43,6 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--suite', nargs='+', choices=SUITES, default=SUITES)
     parser.add_argument('--rounds', type=int, default=5, help='turns every candidate takes, at least 3')
     parser.add_argument('--seconds', type=float, default=0.3, help='the least a turn lasts')
+    parser.add_argument('--minutes', type=float, default=1.0, help="how long the suite 'memory' trains")
     parser.add_argument('--json', metavar='FILE', help='append one JSON object a candidate')
     parser.add_argument('--peer', metavar='PATH', help='a checkout of OpenMixup to time beside ours')
     parser.add_argument('--quick', action='store_true', help='smallest sizes, any number of rounds: only to see it run')
@@ -51,6 +54,8 @@ def parse() -> argparse.Namespace:
     fewest = 1 if args.quick else FEWEST_ROUNDS
     if args.rounds < fewest:
         raise InputError(f'--rounds must be at least {fewest}, got {args.rounds}: fewer have no spread')
+    if args.minutes <= 0:
+        raise InputError(f'--minutes must be above 0, got {args.minutes}')
     if args.peer and 'policies' not in args.suite:
         raise InputError("--peer is timed in the suite 'policies'; name it in --suite or leave --suite out")
     return args
@@ -61,7 +66,7 @@ def main() -> None:
     args = parse()
     init_default_scope('openmix')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    setting = Setting(device, args.quick, import_peer(args.peer) if args.peer else None)
+    setting = Setting(device, args.quick, import_peer(args.peer) if args.peer else None, args.minutes)
     kept = not args.return_memory and keep_memory()
     machine = {**environment(), 'commit': commit(), 'device': device, 'memory_kept': kept, 'quick': args.quick}
     keys = ('cpu', 'cores', 'threads', 'torch', 'device', 'commit', 'memory_kept')

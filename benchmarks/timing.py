@@ -1,4 +1,4 @@
-"""Fair timing: candidates take turns inside one run, and ratios are taken turn by turn."""
+"""Fair timing: candidates take turns inside one run, and ratios are taken turn by turn. Memory is compared likewise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 class Turn(NamedTuple):
     """One candidate's part of a round."""
 
-    seconds: float  # a call
+    value: float  # seconds a call, or the comparison's other unit
     faults: float = 0.0  # page faults a call: memory that the allocator had to ask the system for
 
 
@@ -35,16 +35,18 @@ class Comparison:
         title: printed above the table.
         measure: (rounds, seconds a turn) to every candidate's turns, equally many; see `alternating`.
         against: candidate to the references of its ratios; those left out are read against the first candidate.
+        unit: of the turns' values, 's' or 'MB'.
     """
 
     title: str
     measure: Callable[[int, float], Turns]
     against: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unit: str = 's'
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long as a reference a candidate takes: median, lowest and highest round."""
+    """How many times as much as a reference a candidate takes: median, lowest and highest round."""
 
     to: str
     median: float
@@ -54,13 +56,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Timing:
-    """One row: seconds a call of one candidate over the rounds of one run."""
+    """One row: what a call of one candidate takes, in `unit`, over the rounds of one run."""
 
     suite: str
     name: str
-    median_s: float
-    low_s: float
-    high_s: float
+    median: float
+    low: float
+    high: float
+    unit: str
     rounds: int
     faults: float
     ratios: tuple[Ratio, ...]
@@ -114,16 +117,19 @@ def summarise(comparison: Comparison, rounds: int, seconds: float) -> list[Timin
     first = next(iter(turns))
     rows = []
     for name, taken in turns.items():
-        times = [turn.seconds for turn in taken]
-        ratios = [_ratio(times, to, turns[to]) for to in comparison.against.get(name, [first] if name != first else [])]
+        values = [turn.value for turn in taken]
+        ratios = [
+            _ratio(values, to, turns[to]) for to in comparison.against.get(name, [first] if name != first else [])
+        ]
         rows.append(
             Timing(
                 comparison.title,
                 name,
-                statistics.median(times),
-                min(times),
-                max(times),
-                len(times),
+                statistics.median(values),
+                min(values),
+                max(values),
+                comparison.unit,
+                len(values),
                 statistics.median(turn.faults for turn in taken),
                 tuple(ratios),
             )
@@ -131,8 +137,8 @@ def summarise(comparison: Comparison, rounds: int, seconds: float) -> list[Timin
     return rows
 
 
-def _ratio(times: Sequence[float], to: str, reference: Sequence[Turn]) -> Ratio:
-    rounds = [mine / other.seconds for mine, other in zip(times, reference, strict=True)]
+def _ratio(values: Sequence[float], to: str, reference: Sequence[Turn]) -> Ratio:
+    rounds = [mine / other.value for mine, other in zip(values, reference, strict=True)]
     return Ratio(to, statistics.median(rounds), min(rounds), max(rounds))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import peer
-from benchmarks.run import SUITES, parse
+from benchmarks import memory, peer
+from benchmarks.run import SUITES, parse, render
 from benchmarks.timing import Comparison, Turn, alternating, summarise
 from openmix.errors import InputError
 
@@ -55,8 +56,8 @@ def test_candidates_alternate_and_settling_calls_are_not_timed():
     turns = alternating(time.candidates, settle=1)(rounds=2, seconds=3.0, clock=lambda: time.now)
     # Warm-up of a third of the length, then in turns; every turn has one call before its clock starts.
     assert time.calls == 'aabb' + ('aaaa' + 'bbb') * 2
-    assert [turn.seconds for turn in turns['a']] == [1.0, 1.0]
-    assert [turn.seconds for turn in turns['b']] == [2.0, 2.0]
+    assert [turn.value for turn in turns['a']] == [1.0, 1.0]
+    assert [turn.value for turn in turns['b']] == [2.0, 2.0]
 
 
 def test_a_turn_is_the_mean_over_its_calls():
@@ -64,7 +65,7 @@ def test_a_turn_is_the_mean_over_its_calls():
     time = FakeTime()
     time.candidates = {'a': lambda: time.spend('a', next(costs))}
     turns = alternating(time.candidates)(rounds=1, seconds=5.5, clock=lambda: time.now)
-    assert [turn.seconds for turn in turns['a']] == [2.0]
+    assert [turn.value for turn in turns['a']] == [2.0]
 
 
 def measured(**seconds: list[float]):
@@ -74,7 +75,7 @@ def measured(**seconds: list[float]):
 def test_ratios_are_medians_of_the_rounds_own_ratios():
     rows = summarise(Comparison('t', measured(a=[1.0, 10.0, 4.0], b=[3.0, 20.0, 4.0])), 3, 1.0)
     a, b = rows
-    assert (a.median_s, a.low_s, a.high_s, a.rounds, a.faults) == (4.0, 1.0, 10.0, 3, 2.0)
+    assert (a.median, a.low, a.high, a.rounds, a.faults) == (4.0, 1.0, 10.0, 3, 2.0)
     assert a.ratios == ()
     (ratio,) = b.ratios
     # The rounds' own are 3, 2 and 1; that of the two medians would be 1.
@@ -90,6 +91,24 @@ def test_a_candidate_is_read_against_what_it_names():
         [('b', 4.0), ('a', 8.0)],
         [('a', 3.0)],
     ]
+
+
+def test_memory_is_shown_in_its_own_unit():
+    table = render(summarise(Comparison('t', measured(a=[1200.0], b=[1500.0]), unit='MB'), 1, 1.0))
+    assert 'median MB' in table
+    assert re.search(r'b +\| 1500 +\|.* 1.25 \(1.25..1.25\) of a', table)
+
+
+def allocate(megabytes: int) -> None:
+    torch.ones(megabytes, 250_000)
+
+
+@pytest.mark.slow
+def test_the_peak_of_a_process_is_its_own():
+    here = torch.ones(600, 250_000)
+    small, large = memory.peak(allocate, 1), memory.peak(allocate, 300)
+    assert 250 < large - small < 350
+    assert memory.resident() > here.nbytes / memory.MEGA
 
 
 @pytest.fixture(scope='module')
@@ -111,14 +130,14 @@ def test_every_suite_writes_its_rows(rows, suite):
     assert len(mine) >= 2
     names = {row['name'] for row in mine}
     for row in mine:
-        assert 0 < row['low_s'] <= row['median_s'] <= row['high_s']
+        assert 0 < row['low'] <= row['median'] <= row['high']
         assert row['rounds'] == 1
         assert row['machine']['torch'] == metadata.version('torch')
         assert row['machine']['quick'] is True
         for ratio in row['ratios']:
             assert ratio['to'] in names - {row['name']}
             (reference,) = (other for other in mine if other['name'] == ratio['to'])
-            assert ratio['median'] == pytest.approx(row['median_s'] / reference['median_s'])
+            assert ratio['median'] == pytest.approx(row['median'] / reference['median'])
 
 
 @pytest.mark.slow
@@ -162,6 +181,7 @@ def test_a_peer_that_does_not_run_is_one_line(tmp_path, monkeypatch, text, line)
     [
         (['--rounds', '2'], '--rounds must be at least 3'),
         (['--quick', '--rounds', '0'], '--rounds must be at least 1'),
+        (['--minutes', '0'], '--minutes must be above 0'),
         (['--suite', 'loss', '--peer', '.'], "--peer is timed in the suite 'policies'"),
     ],
 )

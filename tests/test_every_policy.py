@@ -237,8 +237,8 @@ def no_sync(monkeypatch):
         raise AssertionError('a tensor was copied to the host')
 
     with monkeypatch.context() as patch, NoSync():
-        # NumPy sorts what is on the host anyway; elsewhere torch does.
-        patch.setattr('openmix.ops.fourier._sorted', lambda field: field.sort(1).values)
+        # What is on the host anyway NumPy may sort and compare: go the way of every other device.
+        patch.setattr(torch.Tensor, 'is_cpu', property(lambda self: False))
         for name in ('item', 'tolist', 'numpy', 'cpu', '__bool__', '__int__', '__float__', '__index__', '__array__'):
             patch.setattr(torch.Tensor, name, refuse)
         yield

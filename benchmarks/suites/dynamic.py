@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
+from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from benchmarks.memory import peak
 from benchmarks.setting import Setting
-from benchmarks.timing import Candidate, Comparison, alternating
+from benchmarks.timing import Candidate, Comparison, Turn, Turns, alternating
 from openmix.errors import InputError
 from openmix.mixups import MixPolicy, Mixup, PairPolicy, Probe, PuzzleMix
 from openmix.registry import MIXUPS, MODELS
@@ -61,6 +64,19 @@ def _step(policy: dict, x: Tensor, y: Tensor, classes: int) -> Candidate:
     return step
 
 
+def _train(policy: dict, n: int, classes: int, device: str) -> None:
+    """Two steps: the second finds the optimiser's state."""
+    init_default_scope('openmix')
+    step = _step(policy, torch.rand(n, 3, 32, 32, device=device), torch.randint(classes, (n,), device=device), classes)
+    for _ in range(2):
+        step()
+
+
+def _peaks(policies: dict[str, dict], n: int, classes: int, device: str, rounds: int, seconds: float) -> Turns:
+    """A `Comparison`'s measure; one process a policy, as memory hardly varies."""
+    return {name: [Turn(peak(_train, policy, n, classes, device))] for name, policy in policies.items()}
+
+
 def _mix(policy: MixPolicy, x: Tensor, saliency: Tensor) -> Candidate:
     return lambda: policy(x, GivenSaliency(x, saliency))
 
@@ -72,6 +88,12 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     policies = {'vanilla': dict(type='NoMix')} | {name: dict(type=name, share='batch') for name in sorted(_dynamic())}
     steps = {name: _step(policy, x, y, classes) for name, policy in policies.items()}
     yield Comparison(f'dynamic: training step of ResNet-18 (CIFAR stem), batch {n}', alternating(steps))
+    del steps
+    yield Comparison(
+        f'dynamic: peak memory of a process that trains so, batch {n}',
+        partial(_peaks, dict(list(policies.items())[: 2 if setting.quick else None]), n, classes, setting.device),
+        unit='MB',
+    )
     # A few bright spots an image, as a gradient has them.
     saliency = torch.rand(n, 32, 32, device=setting.device) ** 4
     runs = {'Mixup': _mix(Mixup(share='batch'), x, saliency)}

@@ -143,18 +143,23 @@ def recipe(width: int, batch: int, iterations: int, epochs: int, folder: str) ->
 def alternate(width: int, batch: int, iterations: int, rounds: int, seconds: float) -> Turns:
     """A `Comparison`'s measure; a round's length is the epoch's, so `seconds` is not used."""
     hook = Alternate(min(SEGMENT, iterations))
+    # The first epoch warms up.
+    run_quietly(width, batch, iterations, rounds + 1, hook)
+    turns = {'bare PyTorch loop': hook.bare, 'Runner': hook.steps, 'Runner, with the end of the epoch': hook.whole}
+    return {name: taken[1:] for name, taken in turns.items()}
+
+
+def run_quietly(width: int, batch: int, iterations: int, epochs: int, hook: Hook) -> None:
+    """Train the recipe in a folder of its own that is then removed; its log is not shown."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         # What the Runner logs is written as ever, only not shown.
         nowhere = stack.enter_context(Path(os.devnull).open('w'))
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         stack.enter_context(contextlib.redirect_stderr(nowhere))
-        # The first epoch warms up.
-        runner = Runner.from_cfg(prepare(recipe(width, batch, iterations, rounds + 1, folder)))
+        runner = Runner.from_cfg(prepare(recipe(width, batch, iterations, epochs, folder)))
         runner.register_hook(hook)
         runner.train()
-    turns = {'bare PyTorch loop': hook.bare, 'Runner': hook.steps, 'Runner, with the end of the epoch': hook.whole}
-    return {name: taken[1:] for name, taken in turns.items()}
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:

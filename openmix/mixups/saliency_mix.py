@@ -72,7 +72,9 @@ class SaliencyMix(PairPolicy):
         """(N, 2) int64 row and column of the most salient pixel of the probe's images `rows` (N,)."""
         saliency = self.saliency(probe, rows)
         width = saliency.shape[2]
-        first = saliency.flatten(1).argmax(1)
+        flat = saliency.flatten(1)
+        # On the CPU torch compares bytes one at a time, NumPy with vector instructions.
+        first = torch.from_numpy(flat.numpy().argmax(1)) if flat.is_cpu else flat.argmax(1)
         return torch.stack([first // width, first % width], 1)
 
     @torch.no_grad()
@@ -80,5 +82,5 @@ class SaliencyMix(PairPolicy):
         """(N, H, W) saliency of the probe's images `rows` (N,)."""
         if self.detector_input == 'float':
             return byte_misread_saliency(probe.x[rows])
-        pixels = probe.pixels.index_select(0, rows).float() * 255
+        pixels = probe.pixels.index_select(0, rows).float().mul_(255)
         return fine_grained_saliency(pixels.round_().clamp_(0, 255).to(torch.uint8))

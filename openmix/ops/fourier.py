@@ -6,6 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openmix.ops.masks import as_shares
+
+# Up to so many values a row, sorting them all costs less than one call a row.
+_SORTED = 2048
+
 
 def frequencies(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """(height, width // 2 + 1) float32 |f| of the bins of a real 2-D FFT, in cycles a pixel."""
@@ -26,8 +31,8 @@ def low_pass_field(n: int, height: int, width: int, decay: float, device: torch.
     scale[:, 0] *= 2**0.5
     if width % 2 == 0:
         scale[:, -1] *= 2**0.5
-    noise = torch.randn(n, *scale.shape, 2, device=device)
-    return to_pixels(torch.view_as_complex(noise * scale[..., None]), height, width)
+    noise = torch.view_as_complex(torch.randn(n, *scale.shape, 2, device=device))
+    return to_pixels(noise * scale, height, width)
 
 
 def two_harmonics_field(
@@ -53,14 +58,15 @@ def two_harmonics_field(
 
 def to_pixels(spectrum: Tensor, height: int, width: int) -> Tensor:
     """(N, height, width) real fields of (N, height, width // 2 + 1) complex half spectra, of any symmetry."""
-    columns = torch.fft.ifft(spectrum, dim=1)
-    parts = torch.view_as_real(columns).clone()
+    # As new memory, row by row: the second transform is slower where it has to gather its rows.
+    columns = torch.fft.ifft(spectrum, dim=1).clone(memory_format=torch.contiguous_format)
+    parts = torch.view_as_real(columns)
     # A half spectrum's constant and, at even width, its last wave must be real; libraries differ in
     # what they do with what is not.
     parts[:, :, 0, 1].zero_()
     if width % 2 == 0:
         parts[:, :, -1, 1].zero_()
-    return torch.fft.irfft(torch.view_as_complex(parts), n=width, dim=2)
+    return torch.fft.irfft(columns, n=width, dim=2)
 
 
 def top_share(field: Tensor, share: Tensor) -> Tensor:
@@ -76,22 +82,31 @@ def top_share(field: Tensor, share: Tensor) -> Tensor:
     exact = share * (height * width)
     up = torch.rand(n, device=field.device) < 0.5
     count = torch.where(up, exact.ceil(), exact.floor())
-    field = field.flatten(1)
+    field = field.detach().flatten(1)
     at = (height * width - count).long().clamp_max(height * width - 1)
-    least = _sorted(field).gather(1, at[:, None])
+    least = _at_place(field, at)
+    if field.is_cpu:
+        # As a rule no pixel is level with another, and one comparison is all: NumPy's is the faster.
+        chosen = torch.from_numpy(field.numpy() >= least.masked_fill(count[:, None] == 0, torch.inf).numpy())
+        if (as_shares(chosen).sum(1) == count).all():
+            return chosen.view(n, 1, height, width)
     above, level = field > least, field == least
-    # Of pixels that are level with the last one taken, the first; as a rule there is one.
+    # Of pixels that are level with the last one taken, the first.
     spare = count[:, None] - above.sum(1, keepdim=True)
     chosen = above | (level & (level.cumsum(1, dtype=torch.int32) <= spare))
     return chosen.view(n, 1, height, width)
 
 
-def _sorted(field: Tensor) -> Tensor:
-    """(N, M) float, every row in ascending order."""
-    # On the CPU NumPy sorts with vector instructions, an order of magnitude faster than torch.
-    if field.is_cpu:
-        return torch.from_numpy(np.sort(field.detach().numpy(), axis=1))
-    return field.sort(1).values
+def _at_place(field: Tensor, at: Tensor) -> Tensor:
+    """(N, 1) the value at place at[n] (N,) of row n of `field` (N, M) in ascending order."""
+    if not field.is_cpu:
+        return field.sort(1).values.gather(1, at[:, None])
+    # NumPy sorts and selects with vector instructions, an order of magnitude faster than torch.
+    rows = field.numpy()
+    if field.shape[1] <= _SORTED:
+        return torch.from_numpy(np.sort(rows, axis=1)).gather(1, at[:, None])
+    found = [np.partition(row, place)[place] for row, place in zip(rows, at.tolist())]
+    return torch.from_numpy(np.array(found, rows.dtype))[:, None]
 
 
 def _decayed(height: int, width: int, decay: float, device: torch.device | str | None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from openmix.errors import InputError
 
+_EXACT = 2**24
 _REACHES = (12, 24, 48, 28, 56, 112)
 _RGB_15_BIT = (9798, 19235, 3735)
 _BGR = [float(np.float32(share)) for share in (0.114, 0.587, 0.299)]
@@ -42,9 +43,13 @@ def fine_grained_saliency(images: Tensor) -> Tensor:
         gray = gray * _RGB_15_BIT[0] + (1 << 14)
         gray.add_(images[:, 1], alpha=_RGB_15_BIT[1]).add_(images[:, 2], alpha=_RGB_15_BIT[2])
         gray.bitwise_right_shift_(15)
+    # Narrow integers move fewer bytes, which is most of what all this costs; 16 * 255 fits.
+    gray = gray.to(torch.int16)
     for _ in range(2):
         gray = _smooth(gray).add_(8).bitwise_right_shift_(4)
-    return _contrast(_integral(gray, torch.int32), gray, 1.0)
+    sums = _integral(gray, torch.int32)
+    # Whole numbers up to here are exact in float32, which the means need anyway.
+    return _contrast(sums.float() if 255 * gray[0].numel() <= _EXACT else sums, gray, 1.0)
 
 
 def byte_misread_saliency(images: Tensor) -> Tensor:
@@ -77,8 +82,7 @@ def byte_misread_saliency(images: Tensor) -> Tensor:
         gray = _smooth(gray) / 16
     # 2 ** 20: a fixed-point sum is exact and, unlike a float cumsum on a GPU, the same every time.
     sums = _integral((gray * 2**20).round().long(), torch.int64)
-    misread = gray.contiguous().view(torch.uint8)[..., : gray.shape[-1]].int()
-    return _contrast(sums, misread, 2.0**-20)
+    return _contrast(sums, gray.contiguous().view(torch.uint8)[..., : gray.shape[-1]], 2.0**-20)
 
 
 def _check_channels(images: Tensor) -> None:
@@ -90,9 +94,13 @@ def _smooth(gray: Tensor) -> Tensor:
     """16 times the 3 x 3 binomial average of (N, H, W), mirrored at the borders without repeating the edge."""
     for dim in (2, 1):
         length = gray.shape[dim]
-        first, last = gray.narrow(dim, min(1, length - 1), 1), gray.narrow(dim, max(0, length - 2), 1)
-        wide = torch.cat([first, gray, last], dim)
-        gray = (wide.narrow(dim, 0, length) + wide.narrow(dim, 2, length)).add_(gray, alpha=2)
+        out = torch.empty_like(gray)
+        if length > 2:
+            inside = out.narrow(dim, 1, length - 2)
+            torch.add(gray.narrow(dim, 0, length - 2), gray.narrow(dim, 2, length - 2), out=inside)
+        for edge, beside in ((0, min(1, length - 1)), (length - 1, max(0, length - 2))):
+            torch.mul(gray.select(dim, beside), 2, out=out.select(dim, edge))
+        gray = out.add_(gray, alpha=2)
     return gray
 
 
@@ -105,20 +113,23 @@ def _integral(gray: Tensor, dtype: torch.dtype) -> Tensor:
 def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
     """(N, H, W) uint8 from the integral image, in multiples of `unit`, and the pixels' own values in [0, 255]."""
     height, width = centre.shape[1:]
-    both, net = torch.zeros(2, *centre.shape, dtype=torch.int32, device=centre.device)
+    both, net = torch.zeros(2, *centre.shape, dtype=torch.int16, device=centre.device)
     if height * width == 1:
         # No neighbours to differ from.
         return both.to(torch.uint8)
+    centre = centre.float()
+    rows = torch.arange(height, dtype=torch.float32, device=centre.device)
+    columns = torch.arange(width, dtype=torch.float32, device=centre.device)
     # Neighbourhoods that reach past the image are the whole image: count them together.
     for reach, times in Counter(min(r, max(height, width)) for r in _REACHES).items():
         total = _around(_around(sums, 1, reach), 2, reach)
-        others = _sizes(height, reach, centre.device)[:, None] * _sizes(width, reach, centre.device) - 1
-        mean = (total.sub_(centre) if unit == 1 else total * unit - centre).float().div_(others)
-        difference = torch.sub(centre, mean, out=mean)
+        others = (_sizes(rows, reach)[:, None] * _sizes(columns, reach)).sub_(1)
+        rest = (total - centre.to(total.dtype)).float() if unit == 1 else (total * unit).sub_(centre)
+        difference = torch.addcdiv(centre, rest, others, value=-1, out=rest)
         if unit != 1:
             # Means of floats may lie outside [0, 255], and a byte wraps.
             difference.fmod_(256)
-        whole = difference.int()
+        whole = difference.to(torch.int16)
         net.add_(whole, alpha=times)
         both.add_(whole.abs_(), alpha=times)
     on, off = (both + net) >> 1, (both - net) >> 1
@@ -128,21 +139,29 @@ def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
 def _around(sums: Tensor, dim: int, reach: int) -> Tensor:
     """Sums over the neighbourhood of every index, from running sums (0 first, then length along `dim`)."""
     length = sums.shape[dim] - 1
-    inside = max(0, length - reach)
-    ends = sums.narrow(dim, length, 1).expand_as(sums.narrow(dim, 0, length - inside))
-    out = torch.cat([sums.narrow(dim, length + 1 - inside, inside), ends], dim)
-    out.narrow(dim, length - inside, inside).sub_(sums.narrow(dim, 1, inside))
+    end = sums.narrow(dim, length, 1)
+    out = torch.empty_like(sums.narrow(dim, 0, length))
+    if reach >= length:
+        return end.expand_as(out)
+    # Neighbourhoods cut off at the front; whole ones, or all of the length; those cut off at the end.
+    first, last = sorted((reach, length - reach))
+    out.narrow(dim, 0, first).copy_(sums.narrow(dim, reach + 1, first))
+    middle, count = out.narrow(dim, first, last - first), last - first
+    if reach < length - reach:
+        torch.sub(sums.narrow(dim, 2 * reach + 1, count), sums.narrow(dim, 1, count), out=middle)
+    else:
+        middle.copy_(end.expand_as(middle))
+    torch.sub(end, sums.narrow(dim, last - reach + 1, length - last), out=out.narrow(dim, last, length - last))
     return out
 
 
-def _sizes(length: int, reach: int, device: torch.device) -> Tensor:
-    """(length,) float32 number of indices in each neighbourhood: from `reach` - 1 before to `reach` after."""
-    at = torch.arange(length, device=device)
-    return ((at + reach + 1).clamp_max(length) - (at - reach + 1).clamp_min(0)).float()
+def _sizes(at: Tensor, reach: int) -> Tensor:
+    """(length,) sizes of the neighbourhoods of `at`, all indices as floats: `reach` - 1 before to `reach` after."""
+    return (at + (reach + 1)).clamp_max_(len(at)).sub_((at - (reach - 1)).clamp_min_(0))
 
 
 def _stretch(sums: Tensor) -> Tensor:
-    """(N, H, W) int32 of whole numbers, scaled so that each image's largest is 255; all zeros stay zeros."""
+    """(N, H, W) int32 from int16 whole numbers, scaled so that each image's largest is 255; all zeros stay zeros."""
     # In this order and precision: 255 times a rounded quotient is truncated.
-    share = sums / sums.amax((1, 2), keepdim=True).clamp_min(1)
+    share = sums.float().div_(sums.amax((1, 2), keepdim=True).clamp_min(1))
     return share.double().mul_(255).int()

@@ -71,7 +71,8 @@ def test_a_spectrum_without_symmetry_gives_the_real_part_as_numpy_does():
     assert to_pixels(spectrum, 6, 8).numpy() == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize(('height', 'width'), SIZES)
+# The last has so many pixels that the level is selected, not found by sorting.
+@pytest.mark.parametrize(('height', 'width'), [*SIZES, (40, 64)])
 def test_top_share_takes_the_largest_pixels(height, width):
     torch.manual_seed(0)
     field, share = torch.rand(40, height, width), torch.rand(40)

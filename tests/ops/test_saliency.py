@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from openmix.errors import InputError
+from openmix.ops import saliency
 from openmix.ops.saliency import byte_misread_saliency, fine_grained_saliency
 
 STORED = np.load(Path(__file__).parents[1] / 'data' / 'saliency_opencv.npz')
@@ -109,6 +110,13 @@ def test_equals_the_stored_opencv_maps(name):
 def test_bytes_equal_the_loop_over_pixels(height, width):
     image = draw_image(height, width, seed=height)
     assert np.array_equal(fine_grained_saliency(batch_first(image))[0], slow_bytes(image))
+
+
+def test_sums_of_large_images_stay_whole_numbers(monkeypatch):
+    image = batch_first(draw_image(31, 60, seed=0))
+    small = fine_grained_saliency(image)
+    monkeypatch.setattr(saliency, '_EXACT', 0)
+    assert torch.equal(fine_grained_saliency(image), small)
 
 
 @pytest.mark.parametrize(('height', 'width'), SIZES)
