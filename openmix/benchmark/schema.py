@@ -82,6 +82,10 @@ def read_schema(name: str, raw: dict) -> Schema:
     if not isinstance(claims, list):
         raise InputError(f'{where}, claims: expected a list, got {claims!r}')
     notes = raw.get('notes') or []
+    notes = [notes] if isinstance(notes, str) else notes
+    for note in notes:
+        if not isinstance(note, str):
+            raise InputError(f'{where}, notes: expected text, got {note!r}; put a note with a colon in quotes')
     return Schema(
         title=raw['title'],
         source=raw.get('source') or '',
@@ -100,7 +104,7 @@ def read_schema(name: str, raw: dict) -> Schema:
         claims=tuple(_claim(f'{where}, claims {i}', claim) for i, claim in enumerate(claims)),
         grid=_grid(f'{where}, grid', raw.get('grid')),
         validation=_mapping(f'{where}, validation', raw.get('validation') or VALIDATION),
-        notes=tuple(str(note) for note in ([notes] if isinstance(notes, str) else notes)),
+        notes=tuple(notes),
     )
 
 
