@@ -222,6 +222,11 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(optim, Mapping) and 'constructor' not in optim and not isinstance(optim.get('optimizer'), Mapping):
         given = brief(optim.get('optimizer'))
         yield 'optim_wrapper.optimizer', f'optim_wrapper: optimizer must be a dict with a type, got {given}'
+    options = optim.get('paramwise_cfg') if isinstance(optim, Mapping) else None
+    for key, value in (('', options), ('.parts', options.get('parts') if isinstance(options, Mapping) else None)):
+        if not isinstance(value, Mapping | None):
+            place = f'optim_wrapper.paramwise_cfg{key}'
+            yield place, f'{place}: must be a dict, got {brief(value)}'
 
 
 def _walk(path: str, slot: str, node: Any) -> Iterator[Fault]:

@@ -128,6 +128,7 @@ OPTIONS = [
     ('optim_wrapper.optimizer.lr=fast', ['SGD: lr must be a number', "got 'fast'"]),
     ('optim_wrapper.optimizer.lr=1e999', ['SGD: lr must be finite, got inf']),
     ('optim_wrapper.optimizer.momentum=None', ['SGD: momentum must be a number, got None']),
+    ('optim_wrapper.paramwise_cfg=[1]', ['optim_wrapper.paramwise_cfg: must be a dict, got [1]']),
     ('optim_wrapper.accumulative_counts=0', ['accumulative_counts must be in [1, ']),
     (
         'optim_wrapper.type=AutocastOptimWrapper optim_wrapper.dtype=int8',
@@ -209,6 +210,7 @@ RECIPES = [
     ("custom_hooks = [dict(type='EMAHook', begin_epoch=99)]", ['EMAHook begins after the last epoch']),
     ("custom_hooks = [dict(type='EMAHook', ema_type='Exponential')]", ["did you mean 'ExponentialMovingAverage'"]),
     ("custom_hooks = [dict(type='StepSeedHook', priority='HIGHER')]", ['custom_hooks.0', 'HIGHER']),
+    ('optim_wrapper = dict(paramwise_cfg=dict(parts=1))', ['optim_wrapper.paramwise_cfg.parts: must be a dict, got 1']),
     ('optim_wrapper = dict(paramwise_cfg=dict(norm_decay=0))', ["did you mean 'norm_decay_mult'"]),
     ("optim_wrapper = dict(paramwise_cfg=dict(bias_lr_mult='x'))", ['optim_wrapper', 'SGD']),
     ('optim_wrapper = dict(clip_grad=dict(maxnorm=1))', ["did you mean 'max_norm'"]),
