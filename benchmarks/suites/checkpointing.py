@@ -1,0 +1,60 @@
+"""Gradient checkpointing: what a training step takes in time and memory with it, against the step without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from mmengine.registry import init_default_scope
+
+from benchmarks.memory import peak
+from benchmarks.setting import Setting
+from benchmarks.timing import Candidate, Comparison, Turn, Turns, alternating
+from openmix.registry import MODELS
+
+# Backbone, batch size and side of an image.
+SIZES = (('resnet50', 16, 224), ('deit_small_patch16_224', 16, 224))
+QUICK = (('resnet18', 2, 32),)
+
+
+def _step(name: str, n: int, side: int, checkpointed: bool, device: str) -> Candidate:
+    recipe = dict(
+        type='MixClassifier',
+        backbone=dict(type='TimmBackbone', name=name),
+        head=dict(type='LinearHead', num_classes=1000),
+        policy=dict(type='NoMix'),
+        grad_checkpointing=checkpointed,
+    )
+    model = MODELS.build(recipe).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    x, y = torch.rand(n, 3, side, side, device=device), torch.randint(1000, (n,), device=device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model.loss(x, y)['loss'].backward()
+        optimizer.step()
+
+    return step
+
+
+def _train(name: str, n: int, side: int, checkpointed: bool, device: str) -> None:
+    """Two steps: the second finds the optimiser's state."""
+    init_default_scope('openmix')
+    step = _step(name, n, side, checkpointed, device)
+    for _ in range(2):
+        step()
+
+
+def _peaks(size: tuple[str, int, int], device: str, rounds: int, seconds: float) -> Turns:
+    """A `Comparison`'s measure; one process each, as memory hardly varies."""
+    return {label: [Turn(peak(_train, *size, on, device))] for label, on in (('kept', False), ('run twice', True))}
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    for size in QUICK if setting.quick else SIZES:
+        title = 'checkpointing: {}, batch {}, {} px'.format(*size)
+        steps = {label: _step(*size, on, setting.device) for label, on in (('kept', False), ('run twice', True))}
+        yield Comparison(title, alternating(steps))
+        del steps
+        yield Comparison(f'{title}, peak memory of a process', partial(_peaks, size, setting.device), unit='MB')
