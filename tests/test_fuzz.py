@@ -68,7 +68,7 @@ NUMBERS = [0, -1, 10**9, 10**18, 0.5, 1e30, -0.1, math.nan, math.inf, -math.inf]
 def shrinking(name):
     """What makes a recipe a matter of a second."""
     # Some of these warm up for twenty epochs; no more than one is trained.
-    epochs = 30 if name.startswith('imagenet/') else 1
+    epochs = 30 if 'imagenet/' in name else 1
     return {**SMALL, 'train_cfg.max_epochs': epochs, **SHRUNK.get(name, OTHERS)}
 
 
