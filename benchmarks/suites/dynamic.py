@@ -17,6 +17,7 @@ from openmix.mixups import MixPolicy, Mixup, PairPolicy, Probe, PuzzleMix
 from openmix.registry import MIXUPS, MODELS
 
 BLOCK_NUMS = (2, 4, 8, 16)
+_PLAIN, _FAST = torch.contiguous_format, torch.channels_last
 
 
 class GivenSaliency(Probe):
@@ -44,14 +45,15 @@ def _dynamic() -> list[str]:
     return [name for name, cls in MIXUPS.module_dict.items() if issubclass(cls, PairPolicy) and _asks(cls())]
 
 
-def _step(policy: dict, x: Tensor, y: Tensor, classes: int) -> Candidate:
+def _step(policy: dict, x: Tensor, y: Tensor, classes: int, layout: torch.memory_format = _PLAIN) -> Candidate:
     recipe = dict(
         type='MixClassifier',
         backbone=dict(type='CIFARResNet', depth=18),
         head=dict(type='LinearHead', num_classes=classes),
         policy=policy,
     )
-    model = MODELS.build(recipe).to(x.device)
+    model = MODELS.build(recipe).to(x.device, memory_format=layout)
+    x = x.contiguous(memory_format=layout)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9)
 
@@ -88,6 +90,8 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     policies = {'vanilla': dict(type='NoMix')} | {name: dict(type=name, share='batch') for name in sorted(_dynamic())}
     steps = {name: _step(policy, x, y, classes) for name, policy in policies.items()}
     yield Comparison(f'dynamic: training step of ResNet-18 (CIFAR stem), batch {n}', alternating(steps))
+    steps = {name: _step(policy, x, y, classes, _FAST) for name, policy in policies.items()}
+    yield Comparison(f'dynamic: the same in channels-last memory, batch {n}', alternating(steps))
     del steps
     yield Comparison(
         f'dynamic: peak memory of a process that trains so, batch {n}',
