@@ -40,9 +40,8 @@ def main() -> None:
     metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap)
     if int(os.environ.get('RANK', 0)) == 0:
         print(json.dumps(metrics))
-    if args.launcher != 'none':
-        launch.end_process()
 
 
 if __name__ == '__main__':
     main()
+    launch.end_process()

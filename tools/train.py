@@ -69,9 +69,8 @@ def main() -> None:
     result = launch.train(cfg)
     if int(os.environ.get('RANK', 0)) == 0:
         print(result)
-    if args.launcher != 'none':
-        launch.end_process()
 
 
 if __name__ == '__main__':
     main()
+    launch.end_process()

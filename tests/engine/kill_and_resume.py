@@ -12,6 +12,7 @@ checkpoints by epoch and by time. Every attempt is a process of its own, killed 
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import random
@@ -128,6 +129,8 @@ def _fork(run: Callable[[], None]) -> int:
     child = os.fork()
     if child:
         return child
+    # What the parent wants done at its own end, not at the child's.
+    atexit._clear()
     code = 1
     try:
         run()
