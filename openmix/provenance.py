@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,8 @@ def data_fingerprint(cfg: Config) -> str | None:
     loaders = cfg._cfg_dict.to_dict()
     named = {folder: None for key in ('train', 'val', 'test') for folder in _folders(loaders.get(f'{key}_dataloader'))}
     found = [_fingerprint(folder) for folder in named]
-    return None if not found or None in found else _digest(found)
+    known = [fingerprint for fingerprint in found if fingerprint is not None]
+    return _digest(known) if known and len(known) == len(found) else None
 
 
 def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
@@ -83,21 +84,17 @@ def _folders(loader: Any) -> Iterator[Path]:
 
 
 def _fingerprint(folder: Path) -> str | None:
-    lines = _listing(folder)
-    return _digest(lines) if lines else None
+    """Of the files below a folder, read once a process unless the folder itself changes; None without any."""
+    try:
+        return _fingerprint_as_of(folder.absolute(), folder.stat().st_mtime_ns)
+    except OSError:
+        return None
 
 
 @functools.lru_cache(maxsize=64)
-def _listing_once(folder: Path, _dated: int) -> tuple[str, ...]:
-    return tuple(sorted(_files(str(folder), '')))
-
-
-def _listing(folder: Path) -> tuple[str, ...]:
-    """The files of a data set, listed once a process unless the folder itself changes."""
-    try:
-        return _listing_once(folder.absolute(), folder.stat().st_mtime_ns)
-    except OSError:
-        return ()
+def _fingerprint_as_of(folder: Path, _changed: int) -> str | None:
+    lines = sorted(_files(str(folder), ''))
+    return _digest(lines) if lines else None
 
 
 def _files(folder: str, name: str) -> Iterator[str]:
@@ -119,5 +116,5 @@ def _files(folder: str, name: str) -> Iterator[str]:
                 yield f'{place} {entry.stat().st_size}'
 
 
-def _digest(parts: Any) -> str:
+def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]

@@ -22,17 +22,15 @@ def recipe(policy):
 
 
 def test_a_step_is_a_forward_and_two_backward_passes():
-    # 3x3 convolutions of 3 stages with 4, 8 and 16 channels at 32, 16 and 8 px, 1x1 shortcuts, the linear head.
+    # 3x3 convolutions of 3 stages with 4, 8 and 16 channels at 32, 16 and 8 px, and the linear head.
     stem = 3 * 4 * 9 * 32 * 32
     stages = [
         (4 * 4 * 9 * 2) * 32 * 32,
         (4 * 8 * 9 + 8 * 8 * 9) * 16 * 16,
         (8 * 16 * 9 + 16 * 16 * 9) * 8 * 8,
     ]
-    least = 2 * (3 * (stem + sum(stages) + 16 * 10) - stem)  # nobody asks for the gradient of the images
-    found = step_flops(recipe(dict(type='NoMix')))
-    shortcuts = 2 * 3 * (4 * 8 * 16 * 16 + 8 * 16 * 8 * 8)
-    assert found - least in (0, shortcuts)
+    multiply_adds = 3 * (stem + sum(stages) + 16 * 10) - stem  # nobody asks for the gradient of the images
+    assert step_flops(recipe(dict(type='NoMix'))) == 2 * multiply_adds
 
 
 def test_policies_cost_their_passes():
@@ -51,7 +49,7 @@ def test_images_trained():
 
 @pytest.mark.parametrize(('gpus', 'hours'), [(1, 4 + 3 + 3), (2, 3 + 4 / 2), (4, 3.0), (8, 3.0)])
 def test_runs_on_gpus(gpus, hours):
-    """One run of 4 hours that two GPUs can share, and two of 3 hours that cannot be shared; the longest first."""
+    """One run of 4 hours that two GPUs can share, and two of 3 hours that cannot be shared; the widest first."""
     wide, narrow = Training('wide', '', 4 * 3600e12, 128, 1), Training('narrow', '', 3 * 3600e12, 100, 2)
     assert makespan([wide, narrow], gpus, 1e12, 64) == pytest.approx(hours)
 

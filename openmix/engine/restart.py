@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather_object
 
 from openmix.engine.checkpoint import checkpoints_in, newest_intact
 from openmix.errors import InputError
@@ -57,12 +56,9 @@ def check_agreement(checkpoint: str | None) -> None:
     Raises:
         InputError: they differ, as they do where machines do not share the run's folder.
     """
-    if get_world_size() == 1:
-        return
-    found: list[str | None] = [None] * get_world_size()
-    torch.distributed.all_gather_object(found, checkpoint)
-    if len(set(found)) > 1:
+    found = set(map(str, all_gather_object(checkpoint)))
+    if len(found) > 1:
         raise InputError(
-            f'the processes would go on from different checkpoints ({", ".join(sorted(map(str, set(found))))}); '
+            f'the processes would go on from different checkpoints ({", ".join(sorted(found))}); '
             'give a --work-dir that all machines share'
         )

@@ -120,7 +120,7 @@ def classifier_parts(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     Raises:
         InputError: it has none.
     """
-    parts = [getattr(model, name, None) for name in ('backbone', 'head')]
-    if not all(isinstance(part, nn.Module) for part in parts):
+    backbone, head = getattr(model, 'backbone', None), getattr(model, 'head', None)
+    if not (isinstance(backbone, nn.Module) and isinstance(head, nn.Module)):
         raise InputError(f'{type(model).__name__} is no classifier: it has no backbone and head')
-    return parts[0], parts[1]  # type: ignore[return-value]
+    return backbone, head

@@ -38,9 +38,10 @@ def mixed_hits(logits: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
 class MixedAccuracyHook(Hook):
     """Adds `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to a validation.
 
-    The policy of the run mixes the validation images, and the network that is trained, in evaluation mode,
-    classifies them. The draws are those of the same seed in every validation and leave training's alone. A
-    policy that mixes nothing adds nothing.
+    The policy of the run mixes the validation images, and the network that is trained, or its moving average
+    where an `EMAHook` validates that, classifies them in evaluation mode. The draws are those of the same
+    seed in every validation and leave training's alone. A policy that mixes nothing adds nothing, one that
+    never mixes two classes no top2.
     """
 
     # Before the metrics are logged.
@@ -67,4 +68,5 @@ class MixedAccuracyHook(Hook):
         if metrics is not None and rows:
             _, *hits = one_row_an_id(torch.cat(rows)).unbind(1)
             for k, hit in enumerate(hits, 1):
-                metrics[f'mixed_accuracy/top{k}'] = hit.nanmean().item() * 100
+                if not hit.isnan().all():
+                    metrics[f'mixed_accuracy/top{k}'] = hit.nanmean().item() * 100
