@@ -21,7 +21,10 @@ from openmix.errors import InputError, nearest
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = ('.py', '.yaml', '.yml')
 # What a run is, not what it computes: two runs that differ only here are the same experiment.
-_NOT_HASHED = {'work_dir', 'launcher', 'resume', 'log_level', 'visualizer', 'vis_backends', 'env_cfg', 'randomness'}
+_NOT_HASHED = {
+    *('work_dir', 'launcher', 'resume', 'log_level', 'visualizer', 'vis_backends', 'env_cfg', 'randomness'),
+    'data_on_device',
+}
 _BOOKKEEPING = {'timer', 'logger', 'checkpoint', 'sampler_seed', 'visualization'}
 
 

@@ -116,7 +116,9 @@ def test_overrides_leave_the_recipe_alone():
 
 def test_hash_sees_settings_and_not_the_run(tmp_path):
     cfg = recipe()
-    same = config.apply_overrides(cfg, {'work_dir': '/a', 'launcher': 'pytorch', 'randomness': dict(seed=3)})
+    same = config.apply_overrides(
+        cfg, {'work_dir': '/a', 'launcher': 'pytorch', 'randomness': dict(seed=3), 'data_on_device': True}
+    )
     assert config.config_hash(cfg) == config.config_hash(same)
     assert config.config_hash(cfg) != config.config_hash(config.apply_overrides(cfg, {'model.policy.alpha': 0.9}))
     dumped = tmp_path / 'dumped.py'

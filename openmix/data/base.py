@@ -67,7 +67,7 @@ class ImageDataset(Dataset):
 
         Indices: see `images`. Where a pipeline stacks V views, `inputs` are (n, V, 3, H, W).
         """
-        draws = torch.as_tensor(indices, dtype=torch.int64)
+        draws = torch.as_tensor(indices, dtype=torch.int64).to(self.labels.device, non_blocking=True)
         inputs, readable = self.images(draws)
         ids = draws[readable] % len(self)
         return {'inputs': inputs, 'labels': self.labels[ids], 'ids': ids}
@@ -104,4 +104,16 @@ class ArrayDataset(ImageDataset):
         super().__init__(facts, labels[self.rows])
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))
+        readable = torch.arange(len(indices), device=indices.device)
+        return self.array.index_select(0, self.rows[indices % len(self)]), readable
+
+    @property
+    def bytes_held(self) -> int:
+        """What the images of this split take, in bytes."""
+        return len(self) * self.array[0].nbytes
+
+    def move(self, device: torch.device | str) -> None:
+        """Hold this split's images, and answer its batches, on another device."""
+        self.array = self.array.index_select(0, self.rows).to(device)
+        self.rows = torch.arange(len(self), device=device)
+        self.labels = self.labels.to(device)

@@ -22,6 +22,7 @@ from openmix.config import config_hash
 from openmix.engine.checkpoint import check_weights, read_checkpoint
 from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_parallel import data_parallel
+from openmix.engine.device_data import hold_on_device
 from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.restart import launch_id
 from openmix.engine.stopping import ignore_in_worker
@@ -60,7 +61,15 @@ class Runner(MMRunner):
         if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
             name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
-        return super().build_train_loop(loop)
+        return self._with_data_at_hand(super().build_train_loop(loop))
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return self._with_data_at_hand(super().build_val_loop(loop))
+
+    def _with_data_at_hand(self, loop: Any) -> BaseLoop:
+        if self.cfg.get('data_on_device'):
+            hold_on_device(loop.dataloader, get_device())
+        return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed:

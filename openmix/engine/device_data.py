@@ -1,0 +1,47 @@
+"""Images held by the device that trains, so that a batch is one index operation there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from openmix.errors import InputError
+
+# The rest is for the network and its activations.
+_SHARE = 4
+
+
+def hold_on_device(loader: DataLoader, device: str) -> None:
+    """Move a loader's images to the device, once; batches stay the same. On the CPU nothing is to be done.
+
+    Args:
+        loader: of a data set with `bytes_held` and `move`, see `ArrayDataset`.
+        device: where the model is.
+
+    Raises:
+        InputError: the images are not held in memory, workers read them, or they fill more than a quarter
+            of what is free on the device.
+    """
+    dataset: Any = loader.dataset
+    if not hasattr(dataset, 'move'):
+        raise InputError(
+            f'data_on_device: {type(dataset).__name__} reads its images from files; leave data_on_device out'
+        )
+    if loader.num_workers:
+        raise InputError(
+            f'data_on_device: {loader.num_workers} workers cannot hand over what a device holds; set num_workers=0'
+        )
+    if torch.device(device).type == 'cpu':
+        return
+    if device == 'cuda':
+        free = torch.cuda.mem_get_info()[0]
+        if dataset.bytes_held > free / _SHARE:
+            raise InputError(
+                f'data_on_device: {dataset.bytes_held / 2**30:.3g} GiB of images, and {free / 2**30:.3g} GiB are free '
+                f'on the GPU; they may take 1 / {_SHARE} of it: leave data_on_device out'
+            )
+    dataset.move(device)
+    # Only what the CPU holds can be pinned.
+    loader.pin_memory = False
