@@ -11,12 +11,14 @@ from collections import defaultdict
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 
 from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import load_table, table_names
 from openmix.data.imitation import imitation
 from openmix.engine import launch
+from openmix.engine.trial import served
 from openmix.registry import MODELS
 
 pytestmark = pytest.mark.slow
@@ -88,6 +90,43 @@ def test_every_combination_of_parts_runs(name, capsys):
     with Smoke(lambda cfg: launch.train(launch.prepare(cfg)), imitation) as smoke:
         faults = [f'{outcome.cell.name}: {outcome.error}' for outcome in smoke.all(chosen()[name]) if outcome.error]
     assert not faults
+
+
+@pytest.fixture(scope='module')
+def meta_draws():
+    """Torch draws from a gamma distribution on every device but this one."""
+    draws = torch.library.Library('aten', 'IMPL', 'Meta')
+    for name in ('_sample_dirichlet', '_standard_gamma'):
+        draws.impl(name, lambda x, generator=None: torch.empty_like(x))
+    yield
+    draws._destroy()
+
+
+def step_on(device, cfg):
+    """A training step of a recipe's whole batch."""
+    n, size = cfg.train_dataloader.batch_size, served(cfg) or (224, 224)
+    steps = cfg.train_dataloader.dataset.get('pipeline') or []
+    views = [1 + step.get('count', 2) for step in steps if step.type == 'StackViews']
+    with torch.device(device):
+        model = MODELS.build(json.loads(as_text(cfg.model)))
+        images = torch.empty(n, *views, 3, *size, dtype=torch.uint8)
+        data = dict(inputs=images, labels=torch.empty(n, dtype=torch.int64), ids=torch.empty(n, dtype=torch.int64))
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))
+    model.policy.before_step(0, 10)
+    return model.train().train_step(data, OptimWrapper(optimizer))
+
+
+@every_table
+def test_full_size_steps_stay_on_their_device(name, meta_draws):
+    """On meta nothing is computed but shapes are checked; a tensor of the CPU, or a value that is read, is an error."""
+    found = {}
+    for cell in chosen()[name]:
+        cfg = launch.fill_from_data(with_classes(cell.resolve()))
+        *policies, _, backbone, family = combination(cfg)
+        found.setdefault((*policies, backbone, family), (cell, cfg))
+    for cell, cfg in found.values():
+        assert all(value.is_meta for value in step_on('meta', cfg).values()), cell.name
 
 
 def test_all_combinations_are_chosen():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from openmix.data.facts import as_size
 from openmix.errors import InputError, check_choice, check_number, check_range
+from openmix.ops.precision import full_precision
 from openmix.registry import TRANSFORMS
 
 _MODES = ('reflect', 'zero')
@@ -114,18 +114,11 @@ def resized_crop(
     cols = _resize_matrix(left, width, x.shape[3], size[1], interpolation)
     white = 255 if x.dtype == torch.uint8 else 1
     # Half-precision weights would be off by whole grey levels.
-    with _full_precision(x.device.type):
+    with full_precision(x):
         # Cubic weights overshoot; Pillow clips after each axis, and the result depends on it.
         across = (x.float() @ cols.mT[:, None]).clamp_(0, white)
         out = (rows[:, None] @ across).clamp_(0, white)
     return out.round_().to(torch.uint8) if x.dtype == torch.uint8 else out.to(x.dtype)
-
-
-def _full_precision(device_type: str) -> AbstractContextManager:
-    """Autocast off, on devices that know it (meta does not)."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
 
 
 def _resize_matrix(start: Tensor, length: Tensor, full: int, out: int, interpolation: str) -> Tensor:

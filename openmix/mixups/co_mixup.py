@@ -11,6 +11,7 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
 from openmix.mixups.puzzle_mix import block_shares, enlarge
 from openmix.ops.joint_cut import cut_jointly
+from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS
 
 _WINDOW = 8
@@ -176,7 +177,7 @@ class CoMixup(MixPolicy):
         concentration = torch.full((n // part, part), float(self.alpha), device=saliency.device)
         prior = torch.distributions.Dirichlet(concentration, validate_args=False).sample()
         cost = -salient.mT - self.eta * (prior + 1e-8).log()[:, None]
-        with torch.autocast(saliency.device.type, enabled=False):
+        with full_precision(saliency):
             alike = compatibility(saliency, part, self.omega)
             cut = cut_jointly(cost, size, alike, self.beta, self.gamma, self.tau * sites, _BONUS * sites, self.sweeps)
         # Column 0 is the sample itself.

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmix.errors import check_choice, check_number
+from openmix.ops.precision import full_precision
 from openmix.registry import MODELS
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'elu': nn.ELU}
@@ -108,7 +109,7 @@ class MixBlock(nn.Module):
             size: height and width of the mask.
         """
         content, weights = self.parts(own, other, lam)
-        with torch.autocast(own.device.type, enabled=False):
+        with full_precision(own):
             logits = (weights @ content.flatten(1)[:, :, None]).view_as(content)
             if self.upsampling == 'bilinear_logits':
                 return F.interpolate(logits, size, mode='bilinear').sigmoid()
@@ -126,7 +127,7 @@ class MixBlock(nn.Module):
             own = other = torch.cat([own, other], 1)
         key = self.key(own).flatten(2)
         query = (self.key if self.query is None else self.query)(other).flatten(2)
-        with torch.autocast(own.device.type, enabled=False):
+        with full_precision(own):
             scores = query.float().transpose(1, 2) @ key.float() / key.shape[1] ** 0.5
             return content.float(), scores.softmax(2)
 

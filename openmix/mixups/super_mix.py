@@ -13,6 +13,7 @@ from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
 from openmix.ops.ema import frozen_copy
+from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS, MODELS
 
 # Published masks are coarser, and their gradients less smoothed, for small images (CIFAR) than for larger ones.
@@ -37,7 +38,7 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (at / sigma).square())
     kernel = kernel / kernel.sum()
     flat = field.flatten(0, 1)[:, None]
-    with torch.autocast(field.device.type, enabled=False):
+    with full_precision(field):
         flat = F.conv2d(flat, kernel.view(1, 1, -1, 1), padding=(reach, 0))
         return F.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, reach))[:, 0].view_as(field)
 

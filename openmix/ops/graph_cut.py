@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openmix.ops.precision import full_precision
+
 _RELAXATION = 1.7
 _ROUNDINGS = (0.3, 0.5, 0.7)
 
@@ -42,7 +44,7 @@ def cut_grid(unary: Tensor, down: Tensor, right: Tensor, iterations: int = 30) -
         unary, down, right: see `grid_energy`; floating. `unary` convex along L >= 2 labels, weights >= 0.
         iterations: 30 leave the energy within 0.01 % of the optimum on average for grids up to 16 x 16.
     """
-    with torch.autocast(unary.device.type, enabled=False):
+    with full_precision(unary):
         unary, down, right = unary.float(), down.float(), right.float()
         site = _relax(unary, down, right, iterations)
         top = unary.shape[1] - 1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from openmix.errors import InputError
+from openmix.ops.precision import full_precision
 
 _MOST_BLOCKS = 576
 # Whole numbers below 2^24 are exact in float32, so that a matrix product can gather bits.
@@ -40,9 +41,9 @@ def assign_blocks(saliency: Tensor, wanted: Tensor, penalty: float, rounds: int)
     own = torch.arange(blocks, device=saliency.device)
     saved = saliency.float().flatten(1)
     # The places still open to each block, nearest first, one bit each; of the words, those that are not empty.
-    with torch.autocast(saliency.device.type, enabled=False):
+    with full_precision(saliency):
         words = (wanted.flatten(1).float() @ bits).int().view(n, blocks, -1)
-    filled = ((words != 0) << torch.arange(words.shape[2], device=words.device, dtype=torch.int32)).sum(2).int()
+    filled = ((words != 0).int() << torch.arange(words.shape[2], device=words.device, dtype=torch.int32)).sum(2).int()
     word = _word(words, filled)
     bids = torch.zeros(n, blocks, dtype=torch.int64, device=saliency.device)
     for _ in range(rounds):
