@@ -16,17 +16,26 @@ MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.2, 0.2)
 SGD = dict(lr=0.1, momentum=0.9, weight_decay=1e-4)
 
 
-def plain_step(n: int, classes: int, device: str) -> Candidate:
-    """Contiguous float32 images that are ready, cross-entropy, SGD: what PyTorch's own tutorials write."""
+def plain_step(
+    n: int, classes: int, device: str, layout: torch.memory_format = torch.contiguous_format, half: bool = False
+) -> Candidate:
+    """Images that are ready, cross-entropy, SGD: what PyTorch's own tutorials write.
+
+    Args:
+        layout: of images and weights.
+        half: the forward pass in bfloat16.
+    """
     backbone = MODELS.build(dict(type='CIFARResNet', depth=18))
-    net = nn.Sequential(backbone, nn.Linear(backbone.num_features, classes)).to(device)
+    net = nn.Sequential(backbone, nn.Linear(backbone.num_features, classes)).to(device, memory_format=layout)
     optimizer = torch.optim.SGD(net.parameters(), **SGD)
-    x = torch.randn(n, 3, 32, 32, device=device)
+    x = torch.randn(n, 3, 32, 32, device=device).to(memory_format=layout)
     y = torch.randint(classes, (n,), device=device)
 
     def step() -> None:
         optimizer.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            logits = net(x)
+        nn.functional.cross_entropy(logits.float(), y).backward()
         optimizer.step()
 
     return step
@@ -59,8 +68,11 @@ def our_step(n: int, classes: int, device: str, loss: str, channels_last: bool, 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
     n, classes = 2 if setting.quick else 100, 100
     float32, bfloat16 = dict(type='OptimWrapper'), dict(type='AutocastOptimWrapper', dtype='bfloat16')
+    last = torch.channels_last
     runs = {
         'plain float32': plain_step(n, classes, setting.device),
+        'plain float32, channels_last': plain_step(n, classes, setting.device, last),
+        'plain bfloat16, channels_last': plain_step(n, classes, setting.device, last, half=True),
         'ours, float32': our_step(n, classes, setting.device, 'mix_ce', False, float32),
         'ours, float32, channels_last': our_step(n, classes, setting.device, 'mix_ce', True, float32),
         'ours, bfloat16, channels_last': our_step(n, classes, setting.device, 'mix_ce', True, bfloat16),
