@@ -122,7 +122,7 @@ def ingredients(cfg):
     if policy.type == 'OneOf':
         assert policy.probs == [0.5, 0.5]  # "50% random switching probabilities", section 4.1
     return {
-        'train res': find(DATASETS, dataset.pop('type')).served(**dataset)[0],
+        'train res': find(DATASETS, dataset.pop('type')).served(**dataset)[-1],
         'test res': crop.size,
         'test crop ratio': crop.size / resize.size,
         'epochs': loop.max_epochs,

@@ -39,9 +39,13 @@ class ImageDataset(Dataset):
         raise NotImplementedError
 
     @classmethod
-    def served(cls, **kwargs: Any) -> tuple[int, int] | None:
-        """(H, W) of the images of a data set built with the same arguments; None: only its files would tell."""
-        return cls.facts(**kwargs).size
+    def served(cls, **kwargs: Any) -> tuple[int, ...] | None:
+        """The shape of a sample of a data set built with the same arguments; None: only its files would tell.
+
+        (3, H, W), or (V, 3, H, W) where a pipeline stacks V views.
+        """
+        size = cls.facts(**kwargs).size
+        return None if size is None else (3, *size)
 
     @property
     def metainfo(self) -> dict[str, Any]:

@@ -103,11 +103,8 @@ class ImageFiles(ImageDataset):
         self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     @classmethod
-    def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> tuple[int, int] | None:
-        """What the pipeline leaves of two blank images of different sizes, where it leaves both at one size.
-
-        None also where it makes several views of an image.
-        """
+    def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> tuple[int, ...] | None:
+        """What the pipeline leaves of two blank images of different sizes, where it leaves both at one size."""
         if not pipeline:
             return super().served(**kwargs)
         steps, shapes = build_pipeline(pipeline), set[tuple[int, ...]]()
@@ -115,7 +112,7 @@ class ImageFiles(ImageDataset):
             for blank in (Image.new('RGB', (1000, 600)), Image.new('RGB', (700, 900))):
                 shapes.add(tuple(run_pipeline(steps, blank).shape))
         shape = shapes.pop()
-        return None if shapes or len(shape) != 3 else (shape[1], shape[2])
+        return None if shapes else shape
 
     @property
     def paths(self) -> list[Path]:

@@ -30,7 +30,7 @@ def image_shape(cfg: Config, given: Sequence[int] | None = None) -> tuple[int, i
     if given is None:
         if (shape := served(cfg, 'test')) is None:
             raise InputError('only reading the test images would tell their size; give --shape H W')
-        return shape
+        return shape[-2], shape[-1]
     if len(given) > 2:
         raise InputError(f'--shape takes height and width, or one side; got {len(given)} numbers')
     for side in given:

@@ -275,11 +275,12 @@ def _try_model(cfg: Config) -> None:
             _line(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
         )
     shape = served(cfg)
-    if shape is None or not all(hasattr(model, part) for part in ('probe', 'sites', 'head')):
+    # Of several views a batch is made by the policy, which comes first.
+    if shape is None or len(shape) != 3 or not all(hasattr(model, part) for part in ('probe', 'sites', 'head')):
         return
     n = min(cfg.train_dataloader.get('batch_size', 1), 2)
     batch = {
-        'inputs': torch.zeros(n, 3, *shape, dtype=torch.uint8, device='meta'),
+        'inputs': torch.zeros(n, *shape, dtype=torch.uint8, device='meta'),
         'labels': torch.zeros(n, dtype=torch.int64, device='meta'),
         'ids': torch.arange(n, device='meta'),
     }
@@ -298,7 +299,7 @@ def _try_model(cfg: Config) -> None:
         for site in sites
     ]
     place = 'model.backbone'
-    with building(cfg, place, f'on images of {shape[0]}x{shape[1]}'), torch.no_grad():
+    with building(cfg, place, f'on images of {shape[1]}x{shape[2]}'), torch.no_grad():
         features = model.backbone(data['inputs'])
     for handle in handles:
         handle.remove()
@@ -335,8 +336,8 @@ def _what(output: Any) -> str:
     return f'a tensor of {tuple(output.shape)}' if isinstance(output, Tensor) else f'a {type(output).__name__}'
 
 
-def served(cfg: Config, part: str = 'train') -> tuple[int, int] | None:
-    """(H, W) of the images that the data of 'train', 'val' or 'test' serves; None where only reading would tell."""
+def served(cfg: Config, part: str = 'train') -> tuple[int, ...] | None:
+    """The shape of a sample of the data of 'train', 'val' or 'test'; None where only reading would tell."""
     dataset = dict((cfg.get(f'{part}_dataloader') or {}).get('dataset') or {})
     of_dataset = getattr(find(DATASETS, dataset.pop('type')), 'served', None) if dataset else None
     return of_dataset(**dataset) if of_dataset is not None else None

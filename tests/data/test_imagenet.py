@@ -63,7 +63,7 @@ def test_draws_depend_on_seed_epoch_sample_and_copy(tree):
     assert torch.equal(data.__getitems__([5 + len(data)])['inputs'][0], first['inputs'][1])
     data.set_epoch(1)
     assert not torch.equal(data.__getitems__([5])['inputs'][0], first['inputs'][0])
-    assert ImageNet.served(pipeline=steps) == (16, 16)
+    assert ImageNet.served(pipeline=steps) == (3, 16, 16)
 
 
 def one_line(error):
