@@ -11,24 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import track
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from openmix.benchmark.smoke import without_weights
+from benchmarks.flops import recipe_flops
 from openmix.benchmark.table import Table, load_table, table_names
-from openmix.config import apply_overrides
-from openmix.engine.launch import fill_from_data
-from openmix.engine.trial import served
 from openmix.errors import InputError, check_number, command
-from openmix.registry import DATASETS, MODELS
+from openmix.registry import DATASETS
 
-IMAGES, GPUS_A_NODE = 2, 8
+GPUS_A_NODE = 8
 
 
 class Training(NamedTuple):
@@ -46,38 +40,6 @@ class Training(NamedTuple):
     flops: float
     batch: int
     runs: int
-
-
-class Flops(TorchDispatchMode):
-    """Adds up what runs; torch's own counter also follows the modules, which `autograd.grad` does not allow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in flop_registry:
-            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-def step_flops(cfg: Config) -> float:
-    """FLOPs of training on one image: every pass forward and backward, two a multiply-add.
-
-    Args:
-        cfg: a recipe; its model is filled in from its data.
-    """
-    cfg = fill_from_data(apply_overrides(cfg, without_weights(cfg)))
-    model = MODELS.build(cfg.model)
-    if (size := served(cfg)) is None:
-        raise InputError('only reading the training images would tell their size')
-    torch.manual_seed(0)  # some policies draw how much they compute
-    x, y = torch.rand(IMAGES, 3, *size), torch.arange(IMAGES)
-    with Flops() as counter:
-        losses = model.loss(x, y)
-        torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()
-    return counter.total / IMAGES
 
 
 def images_trained(cfg: Config) -> int | None:
@@ -102,7 +64,7 @@ def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Trainin
         if images is None:
             continue
         if key not in known:
-            known[key] = step_flops(cfg)
+            known[key] = recipe_flops(cfg)
         found[(*key, images, batch_of(cfg))] += table.trials
     return [Training(r, p, known[r, p] * n, batch, runs) for (r, p, n, batch), runs in found.items()]
 

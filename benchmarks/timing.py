@@ -25,6 +25,8 @@ class Turn(NamedTuple):
 
 
 Turns = dict[str, list[Turn]]
+# (rounds, seconds a turn) to every candidate's turns, equally many.
+Measure = Callable[[int, float], Turns]
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Comparison:
 
     Attributes:
         title: printed above the table.
-        measure: (rounds, seconds a turn) to every candidate's turns, equally many; see `alternating`.
+        measure: see `alternating`.
         against: candidate to the references of its ratios; those left out are read against the first candidate.
         unit: of the turns' values, 's' or 'MB'.
     """
 
     title: str
-    measure: Callable[[int, float], Turns]
+    measure: Measure
     against: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unit: str = 's'
 
@@ -69,7 +71,7 @@ class Timing:
     ratios: tuple[Ratio, ...]
 
 
-def alternating(candidates: Mapping[str, Candidate], settle: int = 1) -> Callable[[int, float], Turns]:
+def alternating(candidates: Mapping[str, Candidate], settle: int = 1) -> Measure:
     """A `Comparison`'s measure: A B A B ..., after a warm-up of each; `settle` calls of a turn go untimed."""
     return partial(_alternate, candidates, settle=settle)
 
@@ -90,18 +92,19 @@ def _take_turn(candidate: Candidate, seconds: float, settle: int, clock: Clock) 
     """Means over at least one call and as many as fill `seconds`."""
     for _ in range(settle):
         candidate()
-    _synchronise()
+    synchronise()
     calls, faults, started = 0, page_faults(), clock()
     while True:
         candidate()
         calls += 1
-        _synchronise()
+        synchronise()
         elapsed = clock() - started
         if elapsed >= seconds:
             return Turn(elapsed / calls, (page_faults() - faults) / calls)
 
 
-def _synchronise() -> None:
+def synchronise() -> None:
+    """Wait until the device has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

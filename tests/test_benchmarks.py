@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from benchmarks import memory, peer
+from benchmarks.breakdown import covered
+from benchmarks.flops import arithmetic, beside_arithmetic
 from benchmarks.run import SUITES, parse, render
 from benchmarks.timing import Comparison, Turn, alternating, summarise
 from openmix.errors import InputError
@@ -97,6 +99,33 @@ def test_memory_is_shown_in_its_own_unit():
     table = render(summarise(Comparison('t', measured(a=[1200.0], b=[1500.0]), unit='MB'), 1, 1.0))
     assert 'median MB' in table
     assert re.search(r'b +\| 1500 +\|.* 1.25 \(1.25..1.25\) of a', table)
+
+
+def test_arithmetic_is_told_beside_what_does_it():
+    (name, taken), (floor, least) = beside_arithmetic(measured(a=[3.0, 4.0]), {'a': 2e9}, 64, 'cpu')(2, 0.001).items()
+    assert (name, floor) == ('a', arithmetic('a'))
+    assert [turn.value for turn in taken] == [3.0, 4.0]
+    assert all(turn.value > 0 for turn in least)
+
+
+def test_time_that_kernels_share_counts_once():
+    assert covered([(0, 2), (5, 6), (1, 3), (5.5, 5.8)]) == 4
+    assert covered([]) == 0
+
+
+@pytest.mark.slow
+def test_a_breakdown_names_what_takes_long(tmp_path):
+    script, trace = str(ROOT / 'benchmarks/breakdown.py'), tmp_path / 'trace.json'
+    call = [sys.executable, script, '--quick', '--steps', '3', '--trace', str(trace)]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r'^\| ([0-9.]+)% \| (.*) \|$', done.stdout, re.MULTILINE)
+    assert 'convolution_backward' in ' '.join(name for _, name in rows)
+    assert 50 < sum(float(share) for share, _ in rows) <= 100.5
+    assert json.loads(trace.read_text())['traceEvents']
+    wrong = subprocess.run([sys.executable, script, 'CutMix, decoupled_c'], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, '')
+    assert "did you mean 'CutMix, decoupled_ce'" in wrong.stderr
 
 
 def allocate(megabytes: int) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from benchmarks.cost import Training, images_trained, makespan, step_flops
+from benchmarks.cost import Training, images_trained, makespan
+from benchmarks.flops import recipe_flops
 
 ROOT = Path(__file__).parent.parent
 DATA = dict(dataset=dict(type='CIFAR10', root='nowhere', split='train'), batch_size=100)
@@ -30,14 +31,30 @@ def test_a_step_is_a_forward_and_two_backward_passes():
         (8 * 16 * 9 + 16 * 16 * 9) * 8 * 8,
     ]
     multiply_adds = 3 * (stem + sum(stages) + 16 * 10) - stem  # nobody asks for the gradient of the images
-    assert step_flops(recipe(dict(type='NoMix'))) == 2 * multiply_adds
+    assert recipe_flops(recipe(dict(type='NoMix'))) == 2 * multiply_adds
 
 
 def test_policies_cost_their_passes():
-    vanilla = step_flops(recipe(dict(type='NoMix')))
-    assert step_flops(recipe(dict(type='Mixup'))) == vanilla
+    vanilla = recipe_flops(recipe(dict(type='NoMix')))
+    assert recipe_flops(recipe(dict(type='Mixup'))) == vanilla
     # A forward pass more, and a backward pass to the images alone.
-    assert 1.6 < step_flops(recipe(dict(type='PuzzleMix'))) / vanilla < 1.72
+    assert 1.6 < recipe_flops(recipe(dict(type='PuzzleMix'))) / vanilla < 1.72
+
+
+def test_what_is_drawn_is_averaged():
+    flops = [recipe_flops(recipe(dict(type='AutoMix', site='layer2', train_prob=p))) for p in (0.0, 0.4, 1.0)]
+    never, at_times, always = flops
+    assert 0.2 < (at_times - never) / (always - never) < 0.6
+
+
+def test_views_are_trained_too():
+    views = dict(type='StackViews', transforms=[dict(type='torchvision/AugMix')])
+    cfg = recipe(dict(type='Views'))
+    cfg.train_dataloader.dataset = dict(
+        type='ImageNet', pipeline=[dict(type='torchvision/Resize', size=(32, 32)), views]
+    )
+    vanilla = recipe(dict(type='NoMix'))
+    assert recipe_flops(cfg) == pytest.approx(3 * recipe_flops(vanilla), rel=0.01)
 
 
 def test_images_trained():

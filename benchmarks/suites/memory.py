@@ -12,8 +12,9 @@ from mmengine.hooks import Hook
 
 from benchmarks.memory import resident
 from benchmarks.setting import Setting
-from benchmarks.suites.runner import run_quietly
+from benchmarks.suites.runner import recipe
 from benchmarks.timing import Comparison, Turn, Turns
+from benchmarks.training import run_quietly
 
 # Width, batch size and iterations an epoch: an epoch, with its checkpoint, is about a second.
 SIZE = (4, 32, 60)
@@ -48,7 +49,7 @@ def _held() -> float:
 def watch(size: tuple[int, int, int], minutes: float, rounds: int, seconds: float) -> Turns:
     """A `Comparison`'s measure: `rounds` epochs each from the first after the warm-up and from the last."""
     hook = Watch(minutes * 60, 2 * rounds)
-    run_quietly(*size, EPOCHS, hook)
+    run_quietly(recipe(*size, EPOCHS), hook)
     over = [at for at, (passed, _) in enumerate(hook.held) if passed >= WARM_UP * minutes * 60]
     first = min(over[0], len(hook.held) - 2 * rounds)
     held = [Turn(value) for _, value in hook.held]

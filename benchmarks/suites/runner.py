@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -18,32 +14,12 @@ from mmengine.hooks import Hook
 
 from benchmarks.setting import Setting
 from benchmarks.timing import Comparison, Turn, Turns, page_faults
-from openmix.config import load_config
-from openmix.data.base import ArrayDataset
-from openmix.data.facts import Facts
-from openmix.engine.launch import prepare
-from openmix.engine.runner import Runner
-from openmix.registry import DATASETS
+from benchmarks.training import on_noise, run_quietly
 
-RECIPE = 'classification/cifar10/resnet18.py'
-FACTS = Facts('Noise', tuple('0123456789'), (0.5,) * 3, (0.25,) * 3, (32, 32))
 # Width, batch size and iterations an epoch of a small net that takes about as long a step on one core.
 STEPS = {'about 10 ms': (4, 32, 300), 'about 100 ms': (16, 110, 60)}
 QUICK = {'tiny': (4, 2, 8)}
 SEGMENT = 10
-
-
-@DATASETS.register_module()
-class NoiseImages(ArrayDataset):
-    """Noise of CIFAR's shape, labelled at random, in memory."""
-
-    def __init__(self, length: int) -> None:
-        images = torch.randint(256, (length, 3, *FACTS.size), dtype=torch.uint8)
-        super().__init__(FACTS, images, torch.randint(10, (length,)), 'train')
-
-    @classmethod
-    def facts(cls, **kwargs: Any) -> Facts:
-        return FACTS
 
 
 class Alternate(Hook):
@@ -126,17 +102,10 @@ def _mean(segments: list[tuple[float, int, float]]) -> Turn:
     return Turn(seconds / iterations, faults / iterations)
 
 
-def recipe(width: int, batch: int, iterations: int, epochs: int, folder: str) -> Config:
-    """A real recipe with its hooks and schedule; only the data, the net and the length are ours."""
-    cfg = load_config(RECIPE)
+def recipe(width: int, batch: int, iterations: int, epochs: int) -> Config:
+    """That of the training with a net that takes about as long as is wanted."""
+    cfg = on_noise(batch * iterations, batch, epochs)
     cfg.model.backbone = dict(type='ThinResNet', depth=8, width=width)
-    cfg.train_dataloader.dataset = dict(type='NoiseImages', length=batch * iterations)
-    cfg.train_dataloader.batch_size = batch
-    cfg.train_dataloader.pin_memory = torch.cuda.is_available()
-    cfg.train_cfg.max_epochs = epochs
-    for part in ('val', 'test'):
-        cfg[f'{part}_cfg'] = cfg[f'{part}_dataloader'] = cfg[f'{part}_evaluator'] = None
-    cfg.work_dir = cfg.experiment_name = folder
     return cfg
 
 
@@ -144,22 +113,9 @@ def alternate(width: int, batch: int, iterations: int, rounds: int, seconds: flo
     """A `Comparison`'s measure; a round's length is the epoch's, so `seconds` is not used."""
     hook = Alternate(min(SEGMENT, iterations))
     # The first epoch warms up.
-    run_quietly(width, batch, iterations, rounds + 1, hook)
+    run_quietly(recipe(width, batch, iterations, rounds + 1), hook)
     turns = {'bare PyTorch loop': hook.bare, 'Runner': hook.steps, 'Runner, with the end of the epoch': hook.whole}
     return {name: taken[1:] for name, taken in turns.items()}
-
-
-def run_quietly(width: int, batch: int, iterations: int, epochs: int, hook: Hook) -> None:
-    """Train the recipe in a folder of its own that is then removed; its log is not shown."""
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory())
-        # What the Runner logs is written as ever, only not shown.
-        nowhere = stack.enter_context(Path(os.devnull).open('w'))
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
-        stack.enter_context(contextlib.redirect_stderr(nowhere))
-        runner = Runner.from_cfg(prepare(recipe(width, batch, iterations, epochs, folder)))
-        runner.register_hook(hook)
-        runner.train()
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:

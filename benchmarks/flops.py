@@ -1,0 +1,91 @@
+"""The arithmetic of a training step, counted, and how long a device would take for that alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks.timing import Measure, Turn, Turns, alternating
+from openmix.benchmark.smoke import without_weights
+from openmix.config import apply_overrides
+from openmix.engine.launch import fill_from_data
+from openmix.engine.trial import served
+from openmix.errors import InputError
+from openmix.registry import MODELS
+
+IMAGES, DRAWS = 2, 25
+
+
+class Flops(TorchDispatchMode):
+    """Adds up what runs; torch's own counter also follows the modules, which `autograd.grad` does not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def recipe_flops(cfg: Config) -> float:
+    """FLOPs of training on one image, see `step_flops`; a recipe's model is filled in from its data."""
+    cfg = fill_from_data(apply_overrides(cfg, without_weights(cfg)))
+    if (shape := served(cfg)) is None:
+        raise InputError('only reading the training images would tell their size')
+    return step_flops(MODELS.build(cfg.model), shape)
+
+
+def step_flops(model: nn.Module, shape: Sequence[int]) -> float:
+    """FLOPs of training on one image: every pass forward and backward, two a multiply-add.
+
+    Where a policy draws what it does in a step, the mean of 25.
+
+    Args:
+        model: a `MixClassifier`.
+        shape: (3, H, W) of an image, or (V, 3, H, W) of its views.
+    """
+    torch.manual_seed(0)
+    x, y = torch.rand(IMAGES, *shape), torch.arange(IMAGES)
+    steps = DRAWS if model.policy.leaves_parameters_unused else 1
+    with Flops() as counter:
+        for _ in range(steps):
+            losses = model.loss(x, y)
+            torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()
+            model.zero_grad()
+    return counter.total / IMAGES / steps
+
+
+def beside_arithmetic(measure: Measure, flops: Mapping[str, float], side: int, device: str) -> Measure:
+    """A `Comparison`'s measure with a row more a candidate: its FLOPs at the rate of the device's matrix products.
+
+    Args:
+        flops: of one call of each candidate.
+        side: of the square matrices that are multiplied in bfloat16.
+    """
+
+    def measured(rounds: int, seconds: float) -> Turns:
+        turns = measure(rounds, seconds)
+        costs = [_seconds_a_flop(side, device, seconds) for _ in range(rounds)]
+        return turns | {arithmetic(name): [Turn(each * cost) for cost in costs] for name, each in flops.items()}
+
+    return measured
+
+
+def arithmetic(name: str) -> str:
+    """The row that `beside_arithmetic` adds for a candidate."""
+    return f'{name}: its arithmetic'
+
+
+def _seconds_a_flop(side: int, device: str, seconds: float) -> float:
+    a, b = (torch.rand(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
+    (turn,) = alternating({'product': lambda: a @ b})(1, seconds)['product']
+    return turn.value / (2 * side**3)
