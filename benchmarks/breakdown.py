@@ -27,7 +27,7 @@ SHOWN = 12
 
 
 class ProfileHook(Hook):
-    """Profiles some steps of a training, after as many that warm up, and then ends it."""
+    """Profiles as many steps of a training as came before, which warm up."""
 
     priority = 'LOWEST'
 

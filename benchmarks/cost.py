@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from rich.console import Console
 from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -117,7 +118,7 @@ def main() -> None:
     init_default_scope('openmix')
     known: dict[tuple[str, str], float] = {}
     rows = []
-    for name in track(args.tables or table_names(), description='counting'):
+    for name in track(args.tables or table_names(), 'counting', console=Console(stderr=True)):
         found = trainings(load_table(name), known)
         if found:
             rows.append(lines_of(name, found, args))

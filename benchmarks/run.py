@@ -31,13 +31,17 @@ def render(rows: Sequence[Timing]) -> str:
     unit, scale = SHOWN[rows[0].unit]
     cells = [('', f'median {unit}', 'low..high', 'faults', 'ratio (low..high)')]
     for row in rows:
-        spread = f'{row.low * scale:.4g}..{row.high * scale:.4g}'
+        median, low, high = (_brief(value * scale) for value in (row.median, row.low, row.high))
         ratios = '; '.join(f'{r.median:.3g} ({r.low:.3g}..{r.high:.3g}) of {r.to}' for r in row.ratios)
-        cells.append((row.name, f'{row.median * scale:.4g}', spread, f'{row.faults:.0f}', ratios or '1'))
+        cells.append((row.name, median, f'{low}..{high}', f'{row.faults:.0f}', ratios or '1'))
     widths = [max(len(row[i]) for row in cells) for i in range(5)]
     lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) + ' |' for row in cells]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
     return f'**{rows[0].suite}**\n\n' + '\n'.join(lines) + '\n'
+
+
+def _brief(value: float) -> str:
+    return f'{value:.4g}' if value < 1e4 else f'{value:.0f}'
 
 
 def parse() -> argparse.Namespace:

@@ -1,9 +1,7 @@
 """The commands for what is trained: counted, exported, evaluated on ten crops; run as a user runs them."""
 
 import json
-import runpy
 import socket
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +18,6 @@ RECIPE = 'classification/digits/resnet20.py'
 SMALL = ['--cfg-options', 'model.backbone.depth=8', 'model.backbone.width=8']
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs a command in this process; returns its exit code and what it said."""
-
-    def run(name, *args):
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
-        monkeypatch.setattr(sys, 'path', list(sys.path))
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
-        except SystemExit as stopped:
-            code = stopped.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def save(folder, recipe, options=None):

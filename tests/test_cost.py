@@ -1,7 +1,5 @@
 """What a table costs: arithmetic counted by hand, runs placed on GPUs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -71,15 +69,15 @@ def test_runs_on_gpus(gpus, hours):
     assert makespan([wide, narrow], gpus, 1e12, 64) == pytest.approx(hours)
 
 
-def test_the_command(tmp_path):
-    def run(*args):
-        command = [sys.executable, str(ROOT / 'benchmarks/cost.py'), *args]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-
-    done = run('cifar10_nothing')
-    assert done.returncode == 2
-    assert "no table 'cifar10_nothing'" in done.stderr
-    done = run('quickstart')
-    assert done.returncode == 2
-    assert 'has no training whose data set has an official size' in done.stderr
-    assert run('quickstart', '--tflops', '0').returncode == 2
+@pytest.mark.parametrize(
+    ('args', 'line'),
+    [
+        (['cifar10_nothing'], "no table 'cifar10_nothing'"),
+        (['quickstart'], 'has no training whose data set has an official size'),
+        (['quickstart', '--tflops', '0'], '--tflops'),
+    ],
+)
+def test_bad_input_is_one_line(call, args, line):
+    code, said, err = call(ROOT / 'benchmarks/cost.py', *args)
+    assert (code, said) == (2, '')
+    assert line in err.splitlines()[-1]

@@ -274,6 +274,14 @@ def test_links_resolve(page):
         assert not anchor or anchor in anchors(linked), f'{page.name}: {target}'
 
 
+def test_every_page_is_in_the_index():
+    index = (ROOT / 'docs/index.md').read_text(encoding='utf-8')
+    named = set(index.split('```{toctree}')[1].split())
+    pages = {path.stem for path in (ROOT / 'docs').glob('*.md')} - {'index'}
+    assert pages <= named
+    assert all(f']({name}.md)' in index for name in pages)
+
+
 def test_policies_and_losses_are_listed_everywhere():
     """Their tables are complete and name nothing that is not there."""
     MIXUPS.import_from_location()

@@ -1,20 +1,14 @@
 """tools/publish_model.py: a checkpoint stripped to its weights, named by its content."""
 
 import hashlib
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import nn
 
-from openmix.config import tools_path
 from openmix.engine.checkpoint import load_weights
 
-
-def call(*args):
-    command = [sys.executable, str(tools_path('publish_model.py')), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+COMMAND = 'publish_model.py'
 
 
 def checkpoint(folder, ema=False):
@@ -30,12 +24,12 @@ def checkpoint(folder, ema=False):
 
 
 @pytest.mark.parametrize(('options', 'has_average'), [([], False), ([], True), (['--ema'], True)])
-def test_only_weights_and_meta_are_left(tmp_path, options, has_average):
+def test_only_weights_and_meta_are_left(call, tmp_path, options, has_average):
     path, raw, average = checkpoint(tmp_path, has_average)
-    done = call(path, *options, '--out', tmp_path / 'zoo')
-    assert done.returncode == 0, done.stderr
+    code, said, err = call(COMMAND, path, *options, '--out', tmp_path / 'zoo')
+    assert code == 0, err
     (published,) = (tmp_path / 'zoo').iterdir()
-    assert done.stdout.strip() == str(published)
+    assert said.strip() == str(published)
     assert published.name == f'epoch_3-{hashlib.sha256(published.read_bytes()).hexdigest()[:8]}.pth'
     found = torch.load(published, weights_only=True)
     assert found.keys() == {'meta', 'state_dict'}
@@ -52,18 +46,19 @@ def test_only_weights_and_meta_are_left(tmp_path, options, has_average):
     assert torch.equal(model.weight, (average if options else raw)['weight'])
 
 
-def test_the_same_weights_have_the_same_name(tmp_path):
+def test_the_same_weights_have_the_same_name(call, tmp_path):
     path, *_ = checkpoint(tmp_path)
     (tmp_path / 'elsewhere').mkdir()
-    assert call(path).stdout.rpartition('/')[2] == call(path, '--out', tmp_path / 'elsewhere').stdout.rpartition('/')[2]
+    (_, here, _), (_, there, _) = call(COMMAND, path), call(COMMAND, path, '--out', tmp_path / 'elsewhere')
+    assert here.rpartition('/')[2] == there.rpartition('/')[2] != ''
 
 
 @pytest.mark.parametrize(
     ('name', 'options', 'line'),
     [('gone.pth', [], "no checkpoint '"), ('epoch_3.pth', ['--ema'], 'holds no moving average')],
 )
-def test_bad_input_is_one_line(tmp_path, name, options, line):
+def test_bad_input_is_one_line(call, tmp_path, name, options, line):
     checkpoint(tmp_path)
-    done = call(tmp_path / name, *options)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert line in done.stderr
+    code, _, err = call(COMMAND, tmp_path / name, *options)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert line in err

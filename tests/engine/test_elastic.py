@@ -103,3 +103,12 @@ def test_nothing_to_go_on_from_is_a_start(tmp_path, monkeypatch, capsys):
     (tmp_path / 'epoch_1.pth').write_bytes(b'cut short')
     assert checkpoint_of_launch(tmp_path) is None
     assert 'passed over' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('processes', 'printed'), [('1', ['on', 'last']), ('2', ['last'])])
+def test_one_of_several_ends_at_once_but_not_before_what_it_owes(processes, printed):
+    code = "import atexit, openmix.engine.launch as l; atexit.register(print, 'last'); l.end_process(); print('on')"
+    call, env = [sys.executable, '-c', code], {**os.environ, 'WORLD_SIZE': processes}
+    done = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()) == (0, printed), done.stderr

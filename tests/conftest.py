@@ -1,0 +1,29 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parent.parent / 'tools'
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a command of tools/, or one of a whole path, in this process; returns its exit code and what it said."""
+
+    def run(name, *args):
+        monkeypatch.setattr(sys, 'argv', [str(name), *map(str, args)])
+        monkeypatch.setattr(sys, 'path', list(sys.path))
+        code = 0
+        try:
+            runpy.run_path(str(TOOLS / name), run_name='__main__')
+        except SystemExit as stopped:
+            code = stopped.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
