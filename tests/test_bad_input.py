@@ -229,6 +229,11 @@ RECIPES = [
     ("env_cfg = dict(mp_cfg=dict(mp_start_method='thread'))", ["mp_start_method must be 'fork'"]),
     ("visualizer = dict(vis_backends=[dict(type='LocalVisBackend', save=1)])", ["LocalVisBackend has no 'save'"]),
     ("val_dataloader = dict(dataset=dict(_delete_=True, split='test'))", ['val_dataloader.dataset: a type is missing']),
+    (
+        'train_dataloader = dict(dataset='
+        "dict(_delete_=True, type='RepeatDataset', dataset=dict(type='Digits'), times=2))",
+        ["train_dataloader.dataset: RepeatDataset wraps mmengine's own data sets"],
+    ),
     ("_base_ = 'nothing.py'", ['mine.py', 'nothing.py']),
     ('model = dict(', ['mine.py', 'SyntaxError']),
     ('train_cfg = dict(max_epochs=1 / 0)', ['mine.py', 'ZeroDivisionError']),

@@ -104,10 +104,10 @@ def meta_draws():
 
 def step_on(device, cfg):
     """A training step of a recipe's whole batch."""
-    n = cfg.train_dataloader.batch_size
+    n, shape = cfg.train_dataloader.batch_size, served(cfg)
     with torch.device(device):
         model = MODELS.build(json.loads(as_text(cfg.model)))
-        images = torch.empty(n, *served(cfg), dtype=torch.uint8)
+        images = torch.empty(n, *shape, dtype=torch.uint8)
         data = dict(inputs=images, labels=torch.empty(n, dtype=torch.int64), ids=torch.empty(n, dtype=torch.int64))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))

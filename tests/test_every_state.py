@@ -29,7 +29,7 @@ BACKBONES = {
 }
 SMALL = {'type': 'ThinResNet', **BACKBONES['ThinResNet']}
 # Parts of what is tested above or below.
-INSIDE = ('MixClassifier', 'ImagePreprocessor', 'MixBlock', 'Teacher')
+INSIDE = ('MixClassifier', 'ImagePreprocessor', 'MixBlock', 'Teacher', 'ExponentialMovingAverage')
 HEADS = ('LinearHead', 'DMHead')
 AUGMENT = [{'type': 'BatchRandomCrop', 'padding': 2, 'mode': 'zero'}, {'type': 'BatchRandomFlip'}]
 

@@ -6,10 +6,32 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook as MMEMAHook
+from mmengine.model import ExponentialMovingAverage as MMExponentialMovingAverage
+from torch import nn
 
-from openmix.registry import HOOKS
+from openmix.registry import HOOKS, MODELS
+
+
+@MODELS.register_module()
+class ExponentialMovingAverage(MMExponentialMovingAverage):
+    """mmengine's average of a model, all of it moved by one call instead of one a parameter. Arguments: see there."""
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move the average towards a model, in place; the first time it becomes the model."""
+        if self.steps == 0 or self.steps % self.interval:
+            super().update_parameters(model)
+            return
+        new = model.state_dict() if self.update_buffers else dict(model.named_parameters())
+        names = [name for name, average in self.avg_parameters.items() if average.is_floating_point()]
+        old = [self.avg_parameters[name] for name in names]
+        torch._foreach_lerp_(old, [new[name].to(kept.device) for name, kept in zip(names, old)], self.momentum)
+        if not self.update_buffers and (kept := list(self.module.buffers())):
+            torch._foreach_copy_(kept, list(model.buffers()))
+        self.steps += 1
 
 
 @HOOKS.register_module()

@@ -19,6 +19,7 @@ from typing import Any
 import mmengine.registry as mm
 import torch
 from mmengine.config import Config
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.optim import build_optim_wrapper
@@ -33,6 +34,7 @@ from openmix.mix import Mix
 from openmix.registry import DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
 
 _BLANKS = 64
+_WRAPPERS = (ClassBalancedDataset, ConcatDataset, RepeatDataset)
 
 
 @contextmanager
@@ -133,6 +135,16 @@ class _Blanks(torch.utils.data.Dataset):
 
 def _try_loader(cfg: Config, part: str) -> None:
     place = f'{part}_dataloader'
+    dataset = DATASETS.get((cfg[place].get('dataset') or {}).get('type', ''))
+    if isinstance(dataset, type) and issubclass(dataset, _WRAPPERS):
+        raise InputError(
+            _line(
+                cfg,
+                f'{place}.dataset',
+                f"{dataset.__name__} wraps mmengine's own data sets, not those that answer whole batches; "
+                'train for more epochs, or give one data set',
+            )
+        )
     with building(cfg, place, 'DataLoader'):
         loader = Runner.build_dataloader({**cfg[place], 'dataset': _Blanks(), 'drop_last': False}, seed=0)
         planned = len(loader)
