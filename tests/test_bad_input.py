@@ -361,6 +361,7 @@ DATA = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('plant', 'recipe', 'options', 'told'), DATA, ids=[f'{row[0].__name__} {row[1]}' for row in DATA]
 )

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 import openmix.losses, openmix.mixups
@@ -11,6 +13,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_policies_and_losses_import_without_the_runner():
     done = subprocess.run([sys.executable, '-c', CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

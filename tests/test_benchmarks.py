@@ -221,6 +221,7 @@ def test_bad_arguments_are_input_errors(monkeypatch, arguments, line):
         parse()
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_2():
     done = run('--peer', 'nowhere')
     assert done.returncode == 2

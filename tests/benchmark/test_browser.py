@@ -12,9 +12,12 @@ from openmix.benchmark.page import page
 
 NAMES = ('chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome')
 BROWSER = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason=f'no browser: install one of {", ".join(NAMES)}, or name one in $CHROMIUM'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None, reason=f'no browser: install one of {", ".join(NAMES)}, or name one in $CHROMIUM'
+    ),
+]
 
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars')
 WATCH = '<script>window.faults = []; addEventListener("error", event => faults.push(event.message));</script>'

@@ -31,6 +31,7 @@ def test_list_names_the_tables():
     assert 'quickstart' in done.stdout
 
 
+@pytest.mark.slow
 def test_config_writes_a_recipe(bench, tmp_path):
     out = tmp_path / 'new' / 'cell.py'
     assert call('config', bench.path, 'CutMix', 'MCE', '--out', out).returncode == 0

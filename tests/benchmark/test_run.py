@@ -19,6 +19,7 @@ from openmix.config import load_config, tools_path
 from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
 
+pytestmark = pytest.mark.slow
 SMALL = {'model.backbone.depth': 8, 'model.backbone.width': 8, 'train_cfg.max_epochs': 2}
 
 
@@ -299,7 +300,6 @@ def test_clock():
     assert [clock(s) for s in (8.4, 200, 7500)] == ['8 s', '3 min 20 s', '2 h 05 min']
 
 
-@pytest.mark.slow
 def test_a_cell_on_two_processes(bench, tmp_path, monkeypatch):
     """Through tools/dist_train.sh: another number of devices is the same cell, with the batch of its recipe."""
     digits = load_config('classification/digits/resnet20.py', SMALL)
@@ -339,7 +339,6 @@ time.sleep(60)
     assert states(bench, **chosen) == ['done']
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ('options', 'line'),
     [

@@ -145,6 +145,7 @@ time.sleep(1)  # who takes over must not find the other gone
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('expired', [False, True])
 def test_two_processes_race(tmp_path, expired):
     for i in range(200 if expired else 0):
