@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.timing import Measure, Turn, Turns
 
 MEGA = 1e6
 
@@ -31,6 +33,19 @@ def most_resident() -> float:
         # What getrusage says of a new process starts at the memory of the one that started it.
         return next(int(line.split()[1]) for line in status.open() if line.startswith('VmHWM')) * 1024 / MEGA
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024) / MEGA
+
+
+def peaks(runs: Mapping[str, Sequence[Any]]) -> Measure:
+    """A `Comparison`'s measure: the peak of a process of its own a round.
+
+    Args:
+        runs: candidate to a function that can be imported, and its arguments.
+    """
+
+    def measured(rounds: int, seconds: float) -> Turns:
+        return {name: [Turn(peak(*run)) for _ in range(rounds)] for name, run in runs.items()}
+
+    return measured
 
 
 def peak(work: Callable[..., Any], *args: Any) -> float:

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import Interval
 
 from benchmarks import memory, peer
-from benchmarks.breakdown import covered
+from benchmarks.breakdown import covered, shares
 from benchmarks.flops import arithmetic, beside_arithmetic
 from benchmarks.run import SUITES, parse, render
 from benchmarks.timing import Comparison, Turn, alternating, summarise
@@ -101,11 +104,42 @@ def test_memory_is_shown_in_its_own_unit():
     assert re.search(r'b +\| 1500 +\|.* 1.25 \(1.25..1.25\) of a', table)
 
 
-def test_arithmetic_is_told_beside_what_does_it():
-    (name, taken), (floor, least) = beside_arithmetic(measured(a=[3.0, 4.0]), {'a': 2e9}, 64, 'cpu')(2, 0.001).items()
-    assert (name, floor) == ('a', arithmetic('a'))
-    assert [turn.value for turn in taken] == [3.0, 4.0]
-    assert all(turn.value > 0 for turn in least)
+def test_arithmetic_is_told_beside_what_does_it(monkeypatch):
+    """Products of 4 x 4 matrices, 128 FLOPs each, that take 32 s and then 64 s."""
+    costs = iter([32.0, 64.0])
+    monkeypatch.setattr('benchmarks.flops.alternating', lambda runs: measured(product=[next(costs)]))
+    found = beside_arithmetic(measured(a=[3.0, 4.0], b=[5.0, 6.0]), {'a': 8.0, 'b': 20.0}, 4, 'cpu')(2, 1.0)
+    assert {name: [turn.value for turn in turns] for name, turns in found.items()} == {
+        'a': [3.0, 4.0],
+        'b': [5.0, 6.0],
+        arithmetic('a'): [2.0, 4.0],
+        arithmetic('b'): [5.0, 10.0],
+    }
+
+
+def profiled(*events):
+    """What a profiler has seen: (name, device, start, end) in microseconds."""
+    return SimpleNamespace(
+        events=lambda: [
+            SimpleNamespace(name=name, device_type=device, time_range=Interval(*span), self_cpu_time_total=3.0)
+            for name, device, *span in events
+        ]
+    )
+
+
+def test_a_gpu_is_busy_while_its_kernels_run():
+    cpu, gpu = DeviceType.CPU, DeviceType.CUDA
+    found = profiled(('launch', cpu, 0, 20), ('conv', gpu, 4, 10), ('norm', gpu, 8, 10), ('conv', gpu, 12, 14))
+    longest, busy = shares(found)
+    assert longest == [('conv', 0.8), ('norm', 0.2)]
+    assert busy == 0.4
+
+
+def test_without_a_gpu_operators_count_by_their_own_time():
+    cpu = DeviceType.CPU
+    longest, busy = shares(profiled(('conv', cpu, 0, 20), ('inner', cpu, 1, 2), ('conv', cpu, 30, 31)))
+    assert longest == [('conv', 2 / 3), ('inner', 1 / 3)]
+    assert busy is None
 
 
 def test_time_that_kernels_share_counts_once():
@@ -138,6 +172,13 @@ def test_the_peak_of_a_process_is_its_own():
     small, large = memory.peak(allocate, 1), memory.peak(allocate, 300)
     assert 250 < large - small < 350
     assert memory.resident() > here.nbytes / memory.MEGA
+
+
+@pytest.mark.slow
+def test_every_round_has_a_process_of_its_own():
+    turns = memory.peaks({'small': (allocate, 1), 'large': (allocate, 300)})(2, 0.0)
+    assert [len(taken) for taken in turns.values()] == [2, 2]
+    assert min(turn.value for turn in turns['large']) - max(turn.value for turn in turns['small']) > 250
 
 
 @pytest.fixture(scope='module')

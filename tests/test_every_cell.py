@@ -102,10 +102,10 @@ def meta_draws():
     draws._destroy()
 
 
-def step_on(device, cfg):
-    """A training step of a recipe's whole batch."""
+def step_on_meta(cfg):
+    """The losses of a training step of a recipe's whole batch."""
     n, shape = cfg.train_dataloader.batch_size, served(cfg)
-    with torch.device(device):
+    with torch.device('meta'):
         model = MODELS.build(json.loads(as_text(cfg.model)))
         images = torch.empty(n, *shape, dtype=torch.uint8)
         data = dict(inputs=images, labels=torch.empty(n, dtype=torch.int64), ids=torch.empty(n, dtype=torch.int64))
@@ -124,7 +124,7 @@ def test_full_size_steps_stay_on_their_device(name, meta_draws):
         *policies, _, backbone, family = combination(cfg)
         found.setdefault((*policies, backbone, family), (cell, cfg))
     for cell, cfg in found.values():
-        assert all(value.is_meta for value in step_on('meta', cfg).values()), cell.name
+        assert all(value.is_meta for value in step_on_meta(cfg).values()), cell.name
 
 
 def test_all_combinations_are_chosen():

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from mmengine.registry import init_default_scope
 
-from benchmarks.memory import peak
+from benchmarks.memory import peaks
 from benchmarks.setting import Setting
-from benchmarks.timing import Candidate, Comparison, Turn, Turns, alternating
+from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.registry import MODELS
 
 # Backbone, batch size and side of an image.
 SIZES = (('resnet50', 16, 224), ('deit_small_patch16_224', 16, 224))
 QUICK = (('resnet18', 2, 32),)
+KINDS = {'kept': False, 'run twice': True}
 
 
 def _step(name: str, n: int, side: int, checkpointed: bool, device: str) -> Candidate:
@@ -46,15 +46,11 @@ def _train(name: str, n: int, side: int, checkpointed: bool, device: str) -> Non
         step()
 
 
-def _peaks(size: tuple[str, int, int], device: str, rounds: int, seconds: float) -> Turns:
-    """A `Comparison`'s measure; one process each, as memory hardly varies."""
-    return {label: [Turn(peak(_train, *size, on, device))] for label, on in (('kept', False), ('run twice', True))}
-
-
 def comparisons(setting: Setting) -> Iterator[Comparison]:
     for size in QUICK if setting.quick else SIZES:
         title = 'checkpointing: {}, batch {}, {} px'.format(*size)
-        steps = {label: _step(*size, on, setting.device) for label, on in (('kept', False), ('run twice', True))}
+        steps = {label: _step(*size, on, setting.device) for label, on in KINDS.items()}
         yield Comparison(title, alternating(steps))
         del steps
-        yield Comparison(f'{title}, peak memory of a process', partial(_peaks, size, setting.device), unit='MB')
+        runs = {label: (_train, *size, on, setting.device) for label, on in KINDS.items()}
+        yield Comparison(f'{title}, peak memory of a process', peaks(runs), unit='MB')

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from benchmarks.memory import peak
+from benchmarks.memory import peaks
 from benchmarks.setting import Setting
-from benchmarks.timing import Candidate, Comparison, Turn, Turns, alternating
+from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.errors import InputError
 from openmix.mixups import MixPolicy, Mixup, PairPolicy, Probe, PuzzleMix
 from openmix.registry import MIXUPS, MODELS
@@ -74,11 +73,6 @@ def _train(policy: dict, n: int, classes: int, device: str) -> None:
         step()
 
 
-def _peaks(policies: dict[str, dict], n: int, classes: int, device: str, rounds: int, seconds: float) -> Turns:
-    """A `Comparison`'s measure; one process a policy, as memory hardly varies."""
-    return {name: [Turn(peak(_train, policy, n, classes, device))] for name, policy in policies.items()}
-
-
 def _mix(policy: MixPolicy, x: Tensor, saliency: Tensor) -> Candidate:
     return lambda: policy(x, GivenSaliency(x, saliency))
 
@@ -93,9 +87,10 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     steps = {name: _step(policy, x, y, classes, _FAST) for name, policy in policies.items()}
     yield Comparison(f'dynamic: the same in channels-last memory, batch {n}', alternating(steps))
     del steps
+    watched = list(policies)[: 2 if setting.quick else None]
     yield Comparison(
         f'dynamic: peak memory of a process that trains so, batch {n}',
-        partial(_peaks, dict(list(policies.items())[: 2 if setting.quick else None]), n, classes, setting.device),
+        peaks({name: (_train, policies[name], n, classes, setting.device) for name in watched}),
         unit='MB',
     )
     # A few bright spots an image, as a gradient has them.

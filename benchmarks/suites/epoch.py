@@ -66,7 +66,7 @@ def recipe(policy: str, loss: str, compiled: dict | bool, images: int, batch: in
 
 
 def take_turns(recipes: Mapping[str, Config], rounds: int, seconds: float) -> Turns:
-    """A `Comparison`'s measure: trainings of two epochs in turns, of which the second counts."""
+    """A `Comparison`'s measure: trainings of two epochs in turns, of which the second counts, however long it is."""
     turns: Turns = {name: [] for name in recipes}
     for _ in range(rounds):
         for name, cfg in recipes.items():

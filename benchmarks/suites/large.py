@@ -10,7 +10,7 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN as MEAN
 from timm.data.constants import IMAGENET_DEFAULT_STD as STD
 from timm.loss import SoftTargetCrossEntropy
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.flops import arithmetic, beside_arithmetic, step_flops
 from benchmarks.setting import Setting
@@ -25,8 +25,14 @@ SIZES = {'cuda': (256, 8192), 'cpu': (16, 1024)}
 CLASSES, ALPHA, RATE = 1000, 0.2, 1e-3
 
 
-def timms_step(name: str, x: torch.Tensor, y: torch.Tensor) -> Candidate:
-    """What timm's script does to a batch of its prefetcher: bfloat16, channels-last, Mixup, soft targets, AdamW."""
+def timms_step(name: str, x: Tensor, y: Tensor) -> Candidate:
+    """What timm's script does to a batch of its prefetcher: bfloat16, channels-last, Mixup, soft targets, AdamW.
+
+    Args:
+        name: of timm's network.
+        x: (N, 3, H, W) uint8, N even.
+        y: (N,) int64.
+    """
     net = timm.create_model(name, num_classes=CLASSES).to(x.device, memory_format=torch.channels_last).train()
     optimizer = timm.optim.create_optimizer_v2(net, opt='adamw', lr=RATE, weight_decay=0.05)
     mix = timm.data.Mixup(mixup_alpha=ALPHA, num_classes=CLASSES, label_smoothing=0.0, prob=1.0)
@@ -56,8 +62,14 @@ def recipe(name: str, policy: dict) -> dict:
     )
 
 
-def our_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Candidate:
-    """`train_step` as the engine calls it, the optimiser likewise."""
+def our_step(model: nn.Module, x: Tensor, y: Tensor) -> Candidate:
+    """`train_step` as the engine calls it, in bfloat16 and with AdamW too.
+
+    Args:
+        model: of `recipe`.
+        x: (N, 3, H, W) uint8.
+        y: (N,) int64.
+    """
     model = model.to(x.device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.05)
     optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))

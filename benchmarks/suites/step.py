@@ -54,8 +54,6 @@ def our_step(n: int, classes: int, device: str, loss: str, channels_last: bool, 
         policy=dict(type='Mixup'),
     )
     model = MODELS.build(deepcopy(recipe)).to(device)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
     optim_wrapper = OPTIM_WRAPPERS.build({**wrapper, 'optimizer': torch.optim.SGD(model.parameters(), **SGD)})
     data = dict(
         inputs=torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8),

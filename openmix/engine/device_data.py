@@ -33,10 +33,11 @@ def hold_on_device(loader: DataLoader, device: str) -> None:
         raise InputError(
             f'data_on_device: {loader.num_workers} workers cannot hand over what a device holds; set num_workers=0'
         )
-    if torch.device(device).type == 'cpu':
+    kind = torch.device(device).type
+    if kind == 'cpu':
         return
-    if device == 'cuda':
-        free = torch.cuda.mem_get_info()[0]
+    if kind == 'cuda':
+        free = torch.cuda.mem_get_info(device)[0]
         if dataset.bytes_held > free / _SHARE:
             raise InputError(
                 f'data_on_device: {dataset.bytes_held / 2**30:.3g} GiB of images, and {free / 2**30:.3g} GiB are free '

@@ -61,12 +61,12 @@ class Runner(MMRunner):
         if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
             name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
-        return self._with_data_at_hand(super().build_train_loop(loop))
+        return self._with_data_on_device(super().build_train_loop(loop))
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        return self._with_data_at_hand(super().build_val_loop(loop))
+        return self._with_data_on_device(super().build_val_loop(loop))
 
-    def _with_data_at_hand(self, loop: Any) -> BaseLoop:
+    def _with_data_on_device(self, loop: Any) -> BaseLoop:
         if self.cfg.get('data_on_device'):
             hold_on_device(loop.dataloader, get_device())
         return loop

@@ -135,7 +135,7 @@ class _Blanks(torch.utils.data.Dataset):
 
 def _try_loader(cfg: Config, part: str) -> None:
     place = f'{part}_dataloader'
-    dataset = DATASETS.get((cfg[place].get('dataset') or {}).get('type', ''))
+    dataset = find(DATASETS, cfg[place].dataset.type)
     if isinstance(dataset, type) and issubclass(dataset, _WRAPPERS):
         raise InputError(
             _line(

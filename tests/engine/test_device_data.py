@@ -91,7 +91,8 @@ def test_workers_have_nothing_to_hand_over():
         hold_on_device(loader(Digits(), num_workers=2), 'cpu')
 
 
-def test_a_full_gpu_says_so(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (2**20, 2**30))
+@pytest.mark.parametrize('device', ['cuda', 'cuda:1'])
+def test_a_full_gpu_says_so(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (2**20, 2**30))
     with pytest.raises(InputError, match=r'0\.00103 GiB of images, and 0\.000977 GiB are free'):
-        hold_on_device(loader(Digits()), 'cuda')
+        hold_on_device(loader(Digits()), device)
