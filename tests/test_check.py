@@ -9,9 +9,10 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from openmix.check import _value, arguments, check_recipe, fits
+from openmix.check import _value, check_recipe
 from openmix.config import apply_overrides, configs_dir, load_config, origin
 from openmix.errors import InputError
+from openmix.signatures import arguments, fits
 
 RECIPE = 'classification/digits/resnet20.py'
 

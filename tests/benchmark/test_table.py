@@ -12,10 +12,10 @@ from openmix.benchmark.report import FORMATS
 from openmix.benchmark.schema import FIELDS, RESERVED, VALIDATION
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, default_work_dir
-from openmix.check import arguments
 from openmix.config import load_config
 from openmix.errors import InputError
 from openmix.registry import MIXUPS
+from openmix.signatures import arguments
 
 
 def test_expands_to_the_cells_that_exist(bench):
