@@ -20,7 +20,8 @@ def version() -> str:
 
 
 setup(
-    name='openmix',
+    # The import is `openmix`; by that name the index has another project.
+    name='openmix-bench',
     version=version(),
     description='A benchmark toolbox for mixup training on the OpenMMLab 2.0 engine',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),

@@ -25,11 +25,18 @@ class Stopped(Exception):
         self.code = 128 + signal
 
 
+# The index has another project by the name that is imported here.
+DISTRIBUTION = 'openmix-bench'
 _MOST_LISTED = 40
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ('stdlib', 'purelib', 'platlib'))
 _PACKAGE = str(Path(__file__).resolve().parent)
 # What a full disk, a quota or a limit on a file's size answers to a write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs what an extra of `setup.py` names, in the folder of the checkout."""
+    return f"pip install -e '.[{extra}]'"
 
 
 def close_to(name: str, valid: Iterable[str], cutoff: float = 0.75) -> str | None:

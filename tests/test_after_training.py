@@ -50,7 +50,7 @@ def test_flops_as_text_and_json(call):
 )
 def test_exports(call, tmp_path, name, suffix, options):
     if suffix == 'onnx':
-        pytest.importorskip('onnxruntime', reason='needs onnxruntime: pip install openmix[export]')
+        pytest.importorskip('onnxruntime', reason='needs onnxruntime: the extra [export]')
     _, checkpoint = save(tmp_path, RECIPE, {'model.backbone.depth': 8, 'model.backbone.width': 8})
     out = tmp_path / f'model.{suffix}'
     hidden = ['model.policy.type=Mixup', "model.policy.sites=('',layer1)"]
@@ -159,7 +159,7 @@ def test_ten_crops_in_a_process_group(call, folder, tmp_path, monkeypatch):
 def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, monkeypatch, args, line):
     monkeypatch.chdir(tmp_path)
     if args[0] == 'export_onnx.py':
-        pytest.importorskip('onnxruntime', reason='needs onnxruntime: pip install openmix[export]')
+        pytest.importorskip('onnxruntime', reason='needs onnxruntime: the extra [export]')
     code, out, err = call(*args)
     assert code == 2
     (said,) = err.splitlines()

@@ -32,6 +32,7 @@ def test_a_wheel_trains(tmp_path):
     pip = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation']
     run(*pip, '--wheel-dir', str(tmp_path), str(source), cwd=tmp_path)
     (wheel,) = tmp_path.glob('*.whl')
+    assert wheel.name.startswith('openmix_bench-'), 'the index has another project named openmix'
     site = tmp_path / 'site'
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())

@@ -3,6 +3,7 @@
 import argparse
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -80,7 +81,8 @@ def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> to
     torch.manual_seed(seed)
     data = model.data_preprocessor(batch, training=True)
     others = torch.arange(len(data['inputs'])).roll(1)
-    policy, drawn, images = model.policy, [], []
+    policy: Any = model.policy
+    drawn, images = [], []
     for lam in LAMS:
 
         def draw_lam(n: int, device: torch.device, lam: float = lam) -> torch.Tensor:

@@ -14,7 +14,7 @@ from rich.console import Console
 from openmix.benchmark.lease import EXPIRES_S, HEARTBEAT_S, holder_of
 from openmix.benchmark.run import Queue
 from openmix.benchmark.trials import Trial
-from openmix.errors import InputError, Stopped
+from openmix.errors import InputError, Stopped, install_hint
 
 _SIGNAL_DELAY_S = 120  # from the signal that time is up to the end: trainings are saved in between
 _REQUEUES = 1000  # a training longer than the partition allows goes on as often as it takes
@@ -112,7 +112,7 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise InputError('the Slurm engine needs submitit: pip install openmix[slurm]') from error
+        raise InputError(f'the Slurm engine needs submitit: {install_hint("slurm")}') from error
     return submitit
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import openmix
+from openmix.errors import DISTRIBUTION
 
 _PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv-lite', 'numpy', 'scikit-learn')
 
@@ -33,6 +34,18 @@ def _cpu_name() -> str:
     info = Path('/proc/cpuinfo')
     names = [line for line in info.read_text().splitlines() if line.startswith('model name')] if info.is_file() else []
     return names[0].split(':', 1)[1].strip() if names else platform.processor() or platform.machine()
+
+
+def namesake() -> str | None:
+    """The distribution named `openmix`, where one is installed: another project's, or ours by its former name."""
+    try:
+        found = metadata.distribution('openmix')
+    except metadata.PackageNotFoundError:
+        return None
+    return (
+        f"openmix {found.version} in {found.locate_file('')} is not this project's distribution, which is "
+        f'{DISTRIBUTION}; both import as openmix: pip uninstall openmix, then install this one again'
+    )
 
 
 def environment() -> dict[str, str | int]:

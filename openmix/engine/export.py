@@ -27,7 +27,7 @@ from openmix.engine.checkpoint import load_weights
 from openmix.engine.image_shape import add_shape_option, image_shape
 from openmix.engine.launch import prepare
 from openmix.engine.trial import building
-from openmix.errors import InputError
+from openmix.errors import InputError, install_hint
 from openmix.files import appearing
 from openmix.registry import DATASETS, MODELS, find
 
@@ -130,7 +130,7 @@ def to_onnx(dynamic: bool = False) -> Writer:
     try:
         *_, onnxruntime = map(import_module, _EXTRA)
     except ImportError as error:
-        raise InputError(f'ONNX needs {", ".join(_EXTRA)}: pip install openmix[export]') from error
+        raise InputError(f'ONNX needs {", ".join(_EXTRA)}: {install_hint("export")}') from error
     return partial(_write_onnx, dynamic, onnxruntime.InferenceSession)
 
 

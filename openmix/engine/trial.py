@@ -22,6 +22,7 @@ from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.priority import get_priority
@@ -280,6 +281,9 @@ def _try_model(cfg: Config) -> None:
                 registry.build({**given, **part_cfg})
     with building(cfg, 'model', cfg.model.get('type')), torch.device('meta'):
         model = MODELS.build(cfg.model)
+    if not isinstance(model, BaseModel):
+        told = f'{type(model).__name__} is no model that can be trained; give it to a MixClassifier as its backbone'
+        raise InputError(_line(cfg, 'model', told))
     size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
     if size > memory:
@@ -316,7 +320,8 @@ def _try_model(cfg: Config) -> None:
     for handle in handles:
         handle.remove()
     if not isinstance(features, Tensor) or features.dim() != 2:
-        raise InputError(_line(cfg, place, f'puts out {_what(features)}; a head needs (N, D) features'))
+        told = f'puts out {_what(features)}; a head needs (N, D) features: return them pooled, as in x.mean((2, 3))'
+        raise InputError(_line(cfg, place, told))
     with building(cfg, 'model.head', cfg.model.head.get('type')):
         logits = model.head(features)
     with building(cfg, 'model.head.loss'):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.errors import check_choice, check_number
-from openmix.losses.labels import at_least_float32, label_shares
+from openmix.losses.labels import at_least_float32, check_batch, label_shares
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -37,6 +37,7 @@ def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing:
     Raises:
         InputError: `labels` is neither, or smoothing is out of range.
     """
+    check_batch('mix_bce', logits, y, mix)
     check_choice('mix_bce: labels', labels, ('one', 'two'))
     check_number('mix_bce: smoothing', smoothing, 0.0, 1.0, below=True)
     logits = at_least_float32(logits)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.errors import check_number
-from openmix.losses.labels import at_least_float32, label_shares
+from openmix.losses.labels import at_least_float32, check_batch, label_shares
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -27,6 +27,7 @@ def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tenso
     Raises:
         InputError: smoothing is out of range.
     """
+    check_batch('mix_ce', logits, y, mix)
     check_number('mix_ce: smoothing', smoothing, 0.0, 1.0, below=True)
     log_p = F.log_softmax(at_least_float32(logits), dim=1)
     if y.dim() == 2:

@@ -9,7 +9,7 @@ from torch import Tensor
 from openmix.errors import InputError, check_choice, check_number
 from openmix.losses.binary_cross_entropy import bce_to_targets
 from openmix.losses.cross_entropy import mix_ce
-from openmix.losses.labels import at_least_float32, label_shares
+from openmix.losses.labels import at_least_float32, check_batch, label_shares
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -54,6 +54,7 @@ def decoupled_ce(
     Raises:
         InputError: more than two sources, soft labels, an unknown `sides`, or a number out of range.
     """
+    check_batch('decoupled_ce', logits, y, mix)
     check_choice('decoupled_ce: sides', sides, ('both', 'own'))
     check_number('decoupled_ce: eta', eta, 0.0)
     check_number('decoupled_ce: smoothing', smoothing, 0.0, 1.0, below=True)
@@ -108,6 +109,7 @@ def decoupled_bce(
     Raises:
         InputError: t, xi or smoothing is out of range.
     """
+    check_batch('decoupled_bce', logits, y, mix)
     check_number('decoupled_bce: t', t, 0.0)
     check_number('decoupled_bce: xi', xi, 0.0, 1.0)
     check_number('decoupled_bce: smoothing', smoothing, 0.0, 1.0, below=True)

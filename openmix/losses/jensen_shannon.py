@@ -8,7 +8,7 @@ from torch import Tensor
 
 from openmix.errors import InputError, check_number
 from openmix.losses.cross_entropy import mix_ce
-from openmix.losses.labels import at_least_float32
+from openmix.losses.labels import at_least_float32, check_batch
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -44,6 +44,7 @@ def jensen_shannon(logits: Tensor, y: Tensor, mix: Mix, weight: float = 12.0, sm
     Raises:
         InputError: a number is out of range, or the rows are not as many for every sample.
     """
+    check_batch('jensen_shannon', logits, y, mix)
     check_number('jensen_shannon: weight', weight, 0.0)
     views = max(1, len(logits) // len(y))
     if views > 1 and len(logits) != views * len(y):

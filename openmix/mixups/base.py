@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.mix import Mix
 from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
+from openmix.ops.batches import check_floating, check_labels, check_places, what
 from openmix.ops.beta import draw_lam
 
 
@@ -24,6 +25,9 @@ class Probe:
         mean, std: (C,) or (C, 1, 1), what `x` was normalised by, in units of pixels in [0, 1].
             None: `x` holds pixels in [0, 1] already.
         model: the classifier, for policies that run it.
+
+    Raises:
+        InputError: an argument is no such tensor, or there is not one label an image.
     """
 
     def __init__(
@@ -35,6 +39,14 @@ class Probe:
         std: Tensor | None = None,
         model: nn.Module | None = None,
     ) -> None:
+        check_floating('Probe: x', x)
+        if y is not None:
+            check_labels('Probe', y)
+            if len(y) != len(x):
+                raise InputError(f'Probe: {len(y)} labels do not belong to {len(x)} images; give one an image')
+        for name, value in (('mean', mean), ('std', std)):
+            if not isinstance(value, Tensor | None):
+                raise InputError(f'Probe: {name} must be a tensor of one number a channel, got {what(value)}')
         self.x, self.y, self.mean, self.std, self.model = x, y, mean, std, model
         # What a policy computed of this batch while it mixed and needs again in `own_losses`.
         self.kept: dict[Any, Tensor] = {}
@@ -71,6 +83,9 @@ class Probe:
 class MixPolicy(nn.Module):
     """Given the tensor at one site of the backbone, return it mixed and say how.
 
+    A policy mixes whenever it is called, in evaluation mode too: `policy.eval()` changes nothing. Who
+    evaluates leaves the policy out, as the classifier does.
+
     Args:
         sites: where to mix, one drawn a batch: '' is the input image, any other name a module of
             the backbone whose output is mixed (`('', 'layer1', 'layer2')` is manifold mixup).
@@ -103,6 +118,23 @@ class MixPolicy(nn.Module):
     def leaves_parameters_unused(self) -> bool:
         """Whether some steps give some trainable parameters no gradient, which DDP has to know."""
         return False
+
+    def __call__(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+        """Check the arguments, then mix; see `forward`.
+
+        Raises:
+            InputError: `z` is no floating batch, `probe` no `Probe`, or `pairs` no places in the batch.
+        """
+        name = type(self).__name__
+        check_floating(f'{name}: the batch', z)
+        if not isinstance(probe, Probe | None):
+            raise InputError(
+                f'{name}: the second argument is a Probe, got {what(probe)}; call mixed, mix = policy(images), '
+                'then loss(logits, labels, mix); a policy that asks for labels takes Probe(images, labels)'
+            )
+        if pairs is not None:
+            check_places(f'{name}: pairs', pairs, z)
+        return super().__call__(z, probe, pairs)
 
     def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix one batch. The only duty of a policy; `z` is left untouched.

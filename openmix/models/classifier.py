@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
 from openmix.models.grad_checkpointing import checkpoint_blocks
+from openmix.models.heads.linear_head import LinearHead
+from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.sites import Sites
 from openmix.registry import MIXUPS, MODELS, find
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A module (N, 3, H, W) -> (N, D) that says D."""
+
+    num_features: int
+
+
+def width_of(backbone: Any) -> int:
+    """D of the (N, D) features that a backbone puts out.
+
+    Raises:
+        InputError: it is no module, or does not say D.
+    """
+    name = type(backbone).__name__
+    if not isinstance(backbone, nn.Module):
+        raise InputError(f'the backbone must be a torch.nn.Module, got a {name}')
+    if not isinstance(backbone, Backbone):
+        raise InputError(
+            f'{name} has no num_features; set self.num_features = D in its __init__, the width of the (N, D) '
+            'features that its forward returns'
+        )
+    check_number(f'{name}: num_features', backbone.num_features, 1)
+    return backbone.num_features
 
 
 @MODELS.register_module()
@@ -46,8 +73,10 @@ class MixClassifier(BaseModel):
             find(registry, part.get('type'))
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
-        self.head = MODELS.build({'in_features': self.backbone.num_features, **head})
+        self.head = MODELS.build({'in_features': width_of(self.backbone), **head})
         policy_module = MIXUPS.build(policy)
+        if not isinstance(policy_module, MixPolicy):
+            raise InputError(f'MixClassifier: {type(policy_module).__name__} is no policy; derive it from MixPolicy')
         sites = policy_module.all_sites()
         # Before policies copy the backbone: their copies save memory too.
         if grad_checkpointing:
@@ -55,8 +84,11 @@ class MixClassifier(BaseModel):
         policy_module.attach(self)
         self.policy = policy_module
         self.sites = Sites(self.backbone, sites)
-        if getattr(self.data_preprocessor, 'channels_last', False):
-            self.to(memory_format=torch.channels_last)
+        if isinstance(self.data_preprocessor, ImagePreprocessor):
+            if isinstance(self.head, LinearHead):
+                self.data_preprocessor.num_classes = self.head.num_classes
+            if self.data_preprocessor.channels_last:
+                self.to(memory_format=torch.channels_last)
 
     def init_weights(self) -> None:
         """Nothing: every part is initialised, or loads its weights, where it is built.

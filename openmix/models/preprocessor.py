@@ -10,6 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
 from openmix.errors import InputError, check_number
+from openmix.ops.batches import check_labels
 from openmix.registry import MODELS, TRANSFORMS, find
 
 
@@ -23,6 +24,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
         mean, std: one value a channel, of pixels in [0, 1]; a recipe leaves them to its data set.
         augment: batch transforms as registry dicts or modules, in order; training only.
         channels_last: hand the model channels-last memory.
+
+    Attributes:
+        num_classes: C of the model, which sets it; labels are held against it while they are on the host.
 
     Raises:
         InputError: mean and std do not fit, or a transform's name or argument is unknown.
@@ -50,6 +54,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.augment = nn.Sequential(*(_build(step) for step in augment))
         self.channels_last = channels_last
+        self.num_classes: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -66,7 +71,13 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
         Returns:
             A new dict of the same keys; `inputs` float32, normalised.
+
+        Raises:
+            InputError: a label is no class of the model.
         """
+        if isinstance(data.get('labels'), Tensor):
+            # On the device a wrong one would only be found by stopping the whole of it.
+            check_labels('the data', data['labels'], self.num_classes)
         data = self.cast_data(data)
         x = data['inputs']
         if training:

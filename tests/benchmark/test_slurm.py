@@ -15,7 +15,7 @@ from openmix.benchmark.slurm import Resources, sbatch_script, submit
 from openmix.config import tools_path
 from openmix.errors import InputError
 
-submitit = pytest.importorskip('submitit', reason='needs submitit: pip install openmix[slurm]')
+submitit = pytest.importorskip('submitit', reason='needs submitit: the extra [slurm]')
 CPU = Resources(gpus=0)
 
 
@@ -127,9 +127,9 @@ def test_without_slurm_is_one_line(bench, monkeypatch):
 
 def test_without_submitit_is_one_line(bench, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'submitit', None)
-    with pytest.raises(InputError, match=r'pip install openmix\[slurm\]'):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[slurm\]'"):
         sbatch_script(2, tmp_path, 'none', CPU)
-    with pytest.raises(InputError, match=r'pip install openmix\[slurm\]'):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[slurm\]'"):
         submit(bench.trials(), tmp_path, 'none', CPU)
 
 

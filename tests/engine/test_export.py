@@ -26,7 +26,7 @@ POLICIES = {
 @pytest.fixture
 def onnxruntime():
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
-        pytest.importorskip(name, reason=f'needs {name}: pip install openmix[export]')
+        pytest.importorskip(name, reason=f'needs {name}: the extra [export]')
 
 
 def trained(folder, policy='plain'):
@@ -216,7 +216,7 @@ def test_another_architectures_checkpoint_is_one_line(tmp_path):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(InputError, match=r'onnxruntime: pip install openmix\[export\]'):
+    with pytest.raises(InputError, match=r"onnxruntime: pip install -e '\.\[export\]'"):
         to_onnx()
 
 

@@ -22,11 +22,12 @@ def probe_of(z, model=None):
     return Probe(z, torch.arange(len(z)) % 5, model=model or classifier())
 
 
-class Given:
+class Given(Probe):
     """A probe whose saliency is given."""
 
     def __init__(self, x, saliency):
-        self.x, self.given = x, saliency
+        super().__init__(x)
+        self.given = saliency
 
     def saliency(self, training=False, keep_loss=False):
         return self.given

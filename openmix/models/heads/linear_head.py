@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from openmix.errors import check_number
+from openmix.errors import InputError, check_number
 from openmix.mix import Mix
+from openmix.ops.batches import what
 from openmix.registry import LOSSES, MODELS
 
 
@@ -42,7 +43,16 @@ class LinearHead(nn.Module):
         self.criterion = LOSSES.build(loss or dict(type='mix_ce'))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D) pooled features to (N, C) logits."""
+        """(N, D) pooled features to (N, C) logits.
+
+        Raises:
+            InputError: the backbone put out something else.
+        """
+        if not isinstance(features, Tensor) or features.dim() != 2 or features.shape[1] != self.fc.in_features:
+            raise InputError(
+                f'{type(self).__name__} takes (N, {self.fc.in_features}) pooled features, got {what(features)}; '
+                f'return them from the forward of the backbone, and give their width as its num_features'
+            )
         return self.fc(features)
 
     def loss(self, logits: Tensor, y: Tensor, mix: Mix) -> Tensor:
