@@ -153,7 +153,7 @@ def neighbours(checkout: Path) -> Path:
     return folder
 
 
-def test_the_tutorials_policy_passes_every_policys_tests(registered, monkeypatch):
+def test_the_tutorials_policy_passes_every_policys_tests(registered):
     generic = importlib.import_module('test_every_policy')
     exec(compile(blocks(TUTORIAL, 'python')[0], str(TUTORIAL), 'exec'), {'__name__': 'row_mix'})
     (row,) = blocks(TUTORIAL, 'diff')
@@ -167,7 +167,7 @@ def test_the_tutorials_policy_passes_every_policys_tests(registered, monkeypatch
         generic.check_contract(policy, generic.draw_batch(9), case, pairs=torch.tensor([8, 5, 5, 0]))
         generic.check_constant_images(policy, case)
         generic.check_seeds(policy, case)
-        generic.check_no_sync(policy, monkeypatch)
+        generic.check_no_sync(policy)
 
 
 def test_the_tutorials_bands_are_uniform_and_hold_their_share(registered):

@@ -100,11 +100,14 @@ def _nearest(height: int, width: int, device: torch.device) -> tuple[Tensor, Ten
     """
     blocks = height * width
     tall, wide = max(1, height - 1) ** 2, max(1, width - 1) ** 2
-    y, x = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+    # On the device itself: a table that is copied to it would make the host wait.
+    y = torch.arange(height, device=device).repeat_interleave(width)
+    x = torch.arange(width, device=device).repeat(height)
     # Whole numbers, so that equal ways are exactly equal.
     way = (y[:, None] - y).square() * wide + (x[:, None] - x).square() * tall
     way, order = way.sort(dim=1, stable=True)
     rank = order.argsort(1).T[..., None]
-    word = torch.arange(-(-blocks // _WORD))
+    word = torch.arange(-(-blocks // _WORD), device=device)
     bits = torch.where(rank // _WORD == word, 2.0 ** (rank % _WORD), 0.0).flatten(1)
-    return order.to(device), (way.double() / (tall * wide)).float().to(device), bits.to(device)
+    # Below 2^24 all are exact in float32. By a tensor: some devices multiply by a number's reciprocal instead.
+    return order, way.float() / torch.full((), tall * wide, dtype=torch.float32, device=device), bits
