@@ -43,3 +43,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one step, in UTF-8."""
     with appearing(path) as partial:
         partial.write_text(text, encoding='utf-8')
+
+
+def set_aside(path: Path, suffix: str) -> Path:
+    """Rename a file, folder or link to the first free name with a suffix: a.pth to a.pth.old, or a.pth.old2.
+
+    Returns the new name.
+    """
+    aside, number = path.with_name(f'{path.name}.{suffix}'), 2
+    while os.path.lexists(aside):
+        aside, number = path.with_name(f'{path.name}.{suffix}{number}'), number + 1
+    return path.rename(aside)

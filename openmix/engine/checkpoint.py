@@ -1,9 +1,8 @@
-"""Checkpoints: which a folder holds, reading them with `weights_only=True`, loading them strictly."""
+"""Checkpoints: reading them safely, loading them strictly."""
 
 from __future__ import annotations
 
-import re
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from openmix.errors import InputError
+from openmix.weights_file import read_file
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
 HistoryBuffer.__getstate__ = lambda self: {k: v for k, v in self.__dict__.items() if k != 'statistics_methods'}
@@ -26,62 +26,16 @@ _PICKLED: list[Any] = [
 ]
 torch.serialization.add_safe_globals(_PICKLED)
 
-# The checkpoint between two regular ones, and the file that names the newest.
-LATEST, POINTER = 'latest.pth', 'last_checkpoint'
-_KINDS = ('epoch_*.pth', 'iter_*.pth', LATEST)
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The files in a run's folder that training can go on from, last written first."""
-    found = {path: path.stat().st_mtime_ns for kind in _KINDS for path in folder.glob(kind)}
-    return sorted(found, key=found.__getitem__, reverse=True)
-
-
-def set_aside(folder: Path) -> list[Path]:
-    """Rename the checkpoints of an earlier run, which `--resume` would take for this one's; returns the new names."""
-    renamed = [path.replace(path.with_name(f'{path.name}.old')) for path in checkpoints_in(folder)]
-    (folder / POINTER).unlink(missing_ok=True)
-    return renamed
-
-
-def last_good(folder: Path) -> str:
-    """What there is to go back to, for the end of an error line."""
-    newest = next(iter(checkpoints_in(folder)), None)
-    return f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
-
-
-def newest_intact(folder: Path) -> tuple[Path, dict]:
-    """The last written checkpoint of a run that can be read; one line on stderr names each that cannot.
-
-    Raises:
-        InputError: there is none.
-    """
-    for path in checkpoints_in(folder):
-        try:
-            return path, read_checkpoint(path)
-        except InputError as error:
-            print(f'warning: passed over: {error}', file=sys.stderr)
-    raise InputError(f"nothing to resume in '{folder}'; leave out --resume to start")
-
 
 def read_checkpoint(path: str | Path) -> dict:
     """The content of a checkpoint file, on the CPU.
 
     Raises:
-        InputError: the file is missing, is not a checkpoint, or would run code when loaded.
+        InputError: the file is missing, damaged, is not a checkpoint, or would run code when loaded.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"no checkpoint '{path}'")
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (PermissionError, MemoryError) as error:
-        raise InputError(f"cannot read '{path}': {error or 'out of memory'}") from error
-    except Exception as error:  # an unpickler raises whatever the bytes lead it to
-        asked = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if asked:
-            raise InputError(f"'{path}' is no safe checkpoint: loading it would run {asked[1]}") from error
-        raise InputError(f"'{path}' is not a checkpoint: the file is cut short, damaged or of another kind") from error
+    content = read_file(path)
     if not isinstance(content, dict):
         raise InputError(f"'{path}' holds a {type(content).__name__}, not a checkpoint")
     return content

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from openmix.engine.checkpoint import LATEST, POINTER, checkpoints_in, last_good, set_aside
+from openmix.engine.checkpoint_folder import LATEST, POINTER, last_good, prune, set_aside
 from openmix.engine.stopping import StopRequest, command_to_resume
 from openmix.errors import InputError, Stopped, nearest
 from openmix.files import remove_partial, write_text
@@ -71,8 +71,9 @@ class CheckpointHook(Hook):
     def before_train(self, runner: Any) -> None:
         if is_main_process():
             remove_partial(Path(runner.work_dir))
-            for path in set_aside(Path(runner.work_dir)) if runner.iter == 0 else ():
-                runner.logger.warning(f'This run starts anew; a checkpoint of an earlier one is now {path}')
+            how = f'goes on from iteration {runner.iter}' if runner.iter else 'starts anew'
+            for path in set_aside(Path(runner.work_dir), beyond=runner.iter):
+                runner.logger.warning(f'This run {how}; a checkpoint that is not of it is now {path}')
         self._saved_at = time.monotonic()
         self.stop.listen()
         runner.logger.info(f'Checkpoints go to {runner.work_dir}')
@@ -118,9 +119,8 @@ class CheckpointHook(Hook):
         if not is_main_process():
             return
         write_text(folder / POINTER, str(folder / name))
-        kept = [path for path in checkpoints_in(folder) if path.name != LATEST]
-        for path in kept[self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else []:
-            path.unlink()
+        if self.max_keep_ckpts > 0:
+            prune(folder, self.max_keep_ckpts, written=(name,))
         if name != LATEST:
             (folder / LATEST).unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openmix.engine.checkpoint import last_good
+from openmix.engine.checkpoint_folder import last_good
 from openmix.engine.read_back import ReadBackHook
 from openmix.errors import InputError
 from openmix.registry import HOOKS

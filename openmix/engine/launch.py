@@ -19,7 +19,8 @@ from torch import nn
 
 from openmix.check import check_recipe
 from openmix.config import config_hash
-from openmix.engine.checkpoint import load_weights, newest_intact, read_checkpoint
+from openmix.engine.checkpoint import load_weights, read_checkpoint
+from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.restart import check_agreement
 from openmix.engine.runner import Runner
 from openmix.engine.trial import building, try_parts

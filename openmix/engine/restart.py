@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.dist import all_gather_object
 
-from openmix.engine.checkpoint import checkpoints_in, newest_intact
+from openmix.engine.checkpoint_folder import checkpoints_in, newest_intact
 from openmix.errors import InputError
 
 # The id that torchrun gives where it was given none.

@@ -13,7 +13,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from openmix.engine.environment import commit, environment
-from openmix.files import write_text
+from openmix.engine.history import Row, read_history, text_of
+from openmix.files import set_aside, write_text
 from openmix.metrics import lower_is_better
 from openmix.provenance import Provenance, data_fingerprint
 from openmix.registry import HOOKS
@@ -48,7 +49,7 @@ class ResultHook(Hook):
 
     def __init__(self, recipe: str = '') -> None:
         self.provenance = Provenance(recipe, None)
-        self.rows: dict[int, dict[str, float]] = {}
+        self.rows: dict[int, Row] = {}
         self._time_before = 0.0
         self._started = time.perf_counter()
 
@@ -59,11 +60,20 @@ class ResultHook(Hook):
             self.provenance = self.provenance._replace(data=data_fingerprint(runner.cfg))
         if runner.iter == 0 and is_main_process():
             (folder / 'result.json').unlink(missing_ok=True)
-        if runner.iter > 0 and (folder / 'metrics.jsonl').is_file():
-            rows = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
-            self.rows = {row['iter']: row for row in rows if row['iter'] <= runner.iter}
+        if runner.iter > 0:
+            self.rows = self._rows_before(runner, folder / 'metrics.jsonl')
         self._time_before = max((row['time_s'] for row in self.rows.values()), default=0.0)
         self._started = time.perf_counter()
+
+    def _rows_before(self, runner: Any, path: Path) -> dict[int, Row]:
+        """The rows of the iterations that the run goes on from; a damaged file is set aside, its good lines stay."""
+        rows, damaged = read_history(path)
+        kept = {int(row['iter']): row for row in rows if row['iter'] <= runner.iter}
+        if damaged and is_main_process():
+            aside = set_aside(path, 'damaged')
+            runner.logger.warning(f'{damaged} damaged line(s) in {path}: the file is now {aside}, the others stay')
+            write_text(path, text_of(kept))
+        return kept
 
     def after_train_epoch(self, runner: Any) -> None:
         self._add(runner, {})
@@ -86,8 +96,7 @@ class ResultHook(Hook):
         row |= {k: float(v) for k, v in metrics.items()}
         row['time_s'] = round(self.elapsed(), 3)
         if is_main_process():
-            lines = [json.dumps(self.rows[key]) for key in sorted(self.rows)]
-            write_text(Path(runner.work_dir) / 'metrics.jsonl', '\n'.join(lines) + '\n')
+            write_text(Path(runner.work_dir) / 'metrics.jsonl', text_of(self.rows))
 
     def elapsed(self) -> float:
         """Seconds of training so far, those before a resume included."""

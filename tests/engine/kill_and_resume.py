@@ -34,7 +34,8 @@ import openmix.engine.launch
 import openmix.evaluation
 import openmix.files
 import openmix.models
-from openmix.engine.checkpoint import checkpoints_in, read_checkpoint
+from openmix.engine.checkpoint import read_checkpoint
+from openmix.engine.checkpoint_folder import checkpoints_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = """

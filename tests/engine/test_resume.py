@@ -11,7 +11,8 @@ import kill_and_resume as harness
 import pytest
 import torch
 
-from openmix.engine.checkpoint import LATEST, checkpoints_in, newest_intact, read_checkpoint
+from openmix.engine.checkpoint import read_checkpoint
+from openmix.engine.checkpoint_folder import LATEST, checkpoints_in, newest_intact
 from openmix.errors import InputError
 
 pytestmark = pytest.mark.slow

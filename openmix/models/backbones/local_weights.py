@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from timm.models import load_state_dict
-from torch import nn
+from timm.models import clean_state_dict
+from torch import Tensor, nn
 
 from openmix.errors import InputError
+from openmix.weights_file import read_file
+
+# What a checkpoint holds its weights under, in timm's order.
+_STATE_DICTS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 
 
 def on_meta() -> bool:
@@ -37,12 +41,9 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
     """
     if on_meta():
         return
-    if not Path(path).is_file():
+    if not os.path.lexists(path):
         raise InputError(f"no file of weights '{path}'; check the path")
-    try:
-        state = load_state_dict(str(path), weights_only=True)
-    except (RuntimeError, EOFError, AttributeError, pickle.UnpicklingError, SafetensorError) as error:
-        raise InputError(f"'{path}' is not a file of plain tensors; save a state_dict() there") from error
+    state = _state_in(read_file(path), path)
     prefix = f'{part}.'
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     state = inner or state
@@ -57,6 +58,21 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
     if told:
         raise InputError(f"weights '{path}' do not fit {type(model).__name__}: the file {', '.join(told)}")
     model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _state_in(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """The state dict of a file: its content, or what timm takes from a checkpoint, averaged weights first."""
+    name = ''
+    if isinstance(content, Mapping):
+        name = next((key for key in _STATE_DICTS if content.get(key) is not None), '')
+        content = content[name] if name else content
+    tensors = isinstance(content, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    )
+    if not tensors:
+        inside = f"its '{name}' is" if name else 'it is'
+        raise InputError(f"'{path}' is not a file of plain tensors: {inside} no state dict; save a state_dict() there")
+    return clean_state_dict(content)
 
 
 def _few(keys: Sequence[str]) -> str:

@@ -1,0 +1,125 @@
+"""The checkpoints in a run's folder: which there are, in which order, and which of them go."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmix import files
+from openmix.engine.checkpoint import read_checkpoint
+from openmix.errors import InputError
+from openmix.weights_file import peek
+
+# The checkpoint between two regular ones, and the file that names the newest.
+LATEST, POINTER = 'latest.pth', 'last_checkpoint'
+_KINDS = ('epoch_*.pth', 'iter_*.pth', LATEST)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in a training a checkpoint was taken.
+
+    Attributes:
+        iteration: how many iterations were done; None where the file does not tell.
+        batches: iterations of an epoch; None likewise.
+    """
+
+    iteration: int | None = None
+    batches: int | None = None
+
+
+def position_of(path: Path) -> Position:
+    """What a checkpoint says of its place in the training; nothing where it cannot be read."""
+    try:
+        content = peek(path)
+    except InputError:
+        return Position()
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return Position()
+    iteration, batches = (meta.get(key) for key in ('iter', 'batches_per_epoch'))
+    return Position(
+        iteration if type(iteration) is int and iteration >= 0 else None,
+        batches if type(batches) is int and batches > 0 else None,
+    )
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The files in a run's folder that training can go on from, the most trained first.
+
+    The iteration that a file was saved after decides, not the file's time, which a copy or a clock that was set
+    back changes. Where the content does not tell it, the number in the name does.
+    """
+    found = {path: position_of(path) for kind in _KINDS for path in folder.glob(kind)}
+    batches = max((at.batches for at in found.values() if at.batches), default=1)
+
+    def order(path: Path) -> tuple[float, bool, str]:
+        iteration: float | None = found[path].iteration
+        if iteration is None:
+            iteration = _iteration_by_name(path.name, batches)
+        return iteration, path.name != LATEST, path.name
+
+    return sorted(found, key=order, reverse=True)
+
+
+def _iteration_by_name(name: str, batches: int) -> float:
+    number = re.fullmatch(r'(epoch|iter)_(\d{1,15})\.pth', name)
+    if number is None:  # `latest.pth` is there only while it is the newest
+        return float('inf') if name == LATEST else -1
+    return int(number[2]) * (batches if number[1] == 'epoch' else 1)
+
+
+def set_aside(folder: Path, beyond: int) -> list[Path]:
+    """Rename the checkpoints of another run or branch, which `--resume` would take for this one's.
+
+    Args:
+        beyond: those taken after more iterations go, and those that cannot be read; with 0 all of them.
+
+    Returns:
+        the new names.
+    """
+    others = [path for path in checkpoints_in(folder) if beyond == 0 or not _is_within(path, beyond)]
+    if others:
+        (folder / POINTER).unlink(missing_ok=True)
+    return [files.set_aside(path, 'old') for path in others]
+
+
+def _is_within(path: Path, iterations: int) -> bool:
+    at = position_of(path).iteration
+    return at is not None and at <= iterations
+
+
+def prune(folder: Path, keep: int, written: Collection[str]) -> None:
+    """Delete the oldest `epoch_<N>.pth` and `iter_<N>.pth`.
+
+    Args:
+        keep: how many stay.
+        written: names of files that stay whatever their order.
+    """
+    kept = [path for path in checkpoints_in(folder) if path.name != LATEST]
+    for path in kept[keep:]:
+        if path.name not in written and (path.is_file() or path.is_symlink()):
+            path.unlink()
+
+
+def last_good(folder: Path) -> str:
+    """What there is to go back to, for the end of an error line."""
+    newest = next(iter(checkpoints_in(folder)), None)
+    return f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
+
+
+def newest_intact(folder: Path) -> tuple[Path, dict]:
+    """The most trained checkpoint of a run that can be read; one line on stderr names each that cannot.
+
+    Raises:
+        InputError: there is none.
+    """
+    for path in checkpoints_in(folder):
+        try:
+            return path, read_checkpoint(path)
+        except InputError as error:
+            print(f'warning: passed over: {error}', file=sys.stderr)
+    raise InputError(f"nothing to resume in '{folder}'; leave out --resume to start")

@@ -1,0 +1,40 @@
+"""`metrics.jsonl`: one line an epoch or validation, read whatever became of the file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, float]
+
+
+def read_history(path: Path) -> tuple[list[Row], int]:
+    """The rows of a run's metrics in the order of the file, and how many of its lines are damaged.
+
+    What is no regular file counts as one damaged line; a missing file has none.
+    """
+    if not path.is_file():
+        return [], int(path.is_symlink() or path.exists())
+    rows = [_row(line) for line in path.read_bytes().split(b'\n') if line.strip()]
+    good = [row for row in rows if row is not None]
+    return good, len(rows) - len(good)
+
+
+def _row(line: bytes) -> Row | None:
+    """The row that a line holds: numbers by name, among them its iteration, epoch and time; None where it is none."""
+    try:
+        found: Any = json.loads(line.decode('utf-8'))
+    except (ValueError, RecursionError):  # cut short, or of another encoding
+        return None
+    if not isinstance(found, dict) or any(type(value) not in (int, float) for value in found.values()):
+        return None
+    counts = all(type(found.get(key)) is int and found[key] > 0 for key in ('iter', 'epoch'))
+    time_s = found.get('time_s', math.nan)
+    return found if counts and math.isfinite(time_s) and time_s >= 0 else None
+
+
+def text_of(rows: dict[int, Row]) -> str:
+    """The file for rows by iteration."""
+    return ''.join(f'{json.dumps(rows[key])}\n' for key in sorted(rows))
