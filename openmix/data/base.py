@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from openmix.data.facts import Facts
+from openmix.data.listing import Skipped
 from openmix.data.splits import choose_rows
 
 
@@ -26,12 +27,13 @@ class ImageDataset(Dataset):
 
     Attributes:
         folder: what the official archive unpacks to, below `root`.
+        skipped: what was passed over where files were listed.
     """
 
     folder: ClassVar[str] = ''
 
     def __init__(self, facts: Facts, labels: Tensor) -> None:
-        self.known, self.labels = facts, labels
+        self.known, self.labels, self.skipped = facts, labels, Skipped()
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
@@ -46,6 +48,14 @@ class ImageDataset(Dataset):
         """
         size = cls.facts(**kwargs).size
         return None if size is None else (3, *size)
+
+    @classmethod
+    def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
+        """The registry dict of a data set that numbers its classes as another, whose names these are, does.
+
+        None where it cannot: its own names are fixed, stated, or none of these.
+        """
+        return None
 
     @property
     def metainfo(self) -> dict[str, Any]:

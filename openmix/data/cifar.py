@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.error import URLError
 
+import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from openmix.data.base import ArrayDataset
 from openmix.data.facts import Facts
+from openmix.data.lists import read_arrays
 from openmix.data.splits import source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
@@ -42,6 +44,7 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
         InputError: files are missing and not asked for, cannot be downloaded, or are damaged.
     """
     from torchvision import datasets  # slow to import; the facts above need none of it
+    from torchvision.datasets.utils import check_integrity
 
     reader = getattr(datasets, name)
     files = [file for file, *_ in (*reader.train_list, *reader.test_list)] + [reader.meta['filename']]
@@ -64,14 +67,30 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
                 f'{name}: {path} is missing; unpack {reader.url} under {root}, '
                 'or add --cfg-options train_dataloader.dataset.download=True'
             )
-    try:
-        half = reader(str(root), train=train)
-    except (RuntimeError, OSError, EOFError) as error:
-        raise InputError(
-            f'{name}: a file under {paths[0].parent} is damaged; delete that folder and fetch it again'
-        ) from error
-    # torchvision shows channels last what the files hold channels first: back to a contiguous view, no copy.
-    return torch.from_numpy(half.data.transpose(0, 3, 1, 2)).contiguous(), torch.tensor(half.targets)
+    remedy = 'delete that folder and fetch it again'
+    for file, md5 in (*reader.train_list, *reader.test_list, (reader.meta['filename'], reader.meta['md5'])):
+        if not check_integrity(str(root / reader.base_folder / file), md5):
+            raise InputError(f'{name}: a file under {paths[0].parent} is damaged; {remedy}')
+    half = [paths[0].parent / file for file, *_ in (reader.train_list if train else reader.test_list)]
+    batches = [_read_batch(name, path, remedy) for path in half]
+    pixels = np.concatenate([data for data, _ in batches]).reshape(-1, 3, 32, 32)
+    return torch.from_numpy(pixels), torch.tensor([label for _, labels in batches for label in labels])
+
+
+def _read_batch(name: str, path: Path, remedy: str) -> tuple[np.ndarray, list[int]]:
+    """Pixels (n, 3072) and labels of one of the official files."""
+    entry = read_arrays(name, path, remedy)
+    data, labels = entry.get('data'), entry.get('labels', entry.get('fine_labels'))
+    classes = 10 if 'labels' in entry else 100
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or not isinstance(labels, list)
+        or data.shape != (len(labels), 3 * 32 * 32)
+        or not all(isinstance(label, int) and 0 <= label < classes for label in labels)
+    ):
+        raise InputError(f'{name}: {path} does not hold images of 32 x 32 and their labels; {remedy}')
+    return data, labels
 
 
 class _Cifar(ArrayDataset):

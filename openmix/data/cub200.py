@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from openmix.data.download import fetch
 from openmix.data.image_files import PublishedImages, check_folder, check_present
-from openmix.errors import InputError
+from openmix.data.lists import read_lines
+from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
 
 URL = 'https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz'
@@ -23,13 +24,11 @@ def read_table(path: Path) -> dict[str, str]:
     Raises:
         InputError: the file is missing, or a line is malformed or comes twice.
     """
-    if not path.is_file():
-        raise InputError(f'CUB200: {path} is missing; {_REMEDY.format(root=path.parents[1])}')
     table: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(read_lines('CUB200', path, _REMEDY.format(root=path.parents[1])), 1):
         key, _, value = line.partition(' ')
         if not value or key in table:
-            raise InputError(f'CUB200: {path}:{number}: expected a new number and a value, got {line!r}')
+            raise InputError(f'CUB200: {path}:{number}: expected a new number and a value, got {brief(line)}')
         table[key] = value.strip()
     return table
 
@@ -52,6 +51,9 @@ def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
                 f'CUB200: {folder / file} lists {len(table)} images and images.txt {len(images)}; '
                 f'delete {folder} and {_REMEDY.format(root=root)}'
             )
+    for number, half in halves.items():
+        if half not in ('0', '1'):
+            raise InputError(f"CUB200: image {number} is in the half '{half}' of train_test_split.txt, not in 0 or 1")
     unknown = [number for number in images if classes[number] not in label_of]
     if unknown:
         raise InputError(f"CUB200: image {unknown[0]} is of class '{classes[unknown[0]]}', which is not in classes.txt")

@@ -3,84 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from openmix.data.read import UnreadableImage, check_grown, read_image
 from openmix.errors import InputError
-from openmix.files import appearing
+from openmix.files import appearing, shown
 
 CACHE_FOLDER = '.openmix'
-_END_OF_JPEG = b'\xff\xd9'
-_RGB_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+# Of the rules by which files become pixels: arrays that were decoded by older ones are not served.
+_RULES = 2
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image of a file, in RGB whatever the file holds.
-
-    Raises:
-        InputError: the file is not a readable image.
-    """
-    with _readable(path), Image.open(path) as image:
-        return _in_rgb(image)
-
-
-def read_pixels(path: Path) -> np.ndarray:
-    """The pixels of `read_image`, uint8 (H, W, 3), writable; those of a JPEG file in less time.
-
-    Of a JPEG file that is damaged inside but not cut, OpenCV makes out what it can where Pillow may refuse.
+def fit(image: Image.Image, size: tuple[int, int], name: str = '') -> Image.Image:
+    """The image at `size` (H, W): the shorter side resized (bicubic), the centre cut out; unchanged if it fits.
 
     Raises:
-        InputError: the file is not a readable image.
+        UnreadableImage: the sides differ so much that the resized image would fill the memory; it names the file.
     """
-    with _readable(path):
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            # OpenCV takes a file that was cut for a whole one, and converts CMYK in its own way.
-            if image.format == 'JPEG' and image.mode == 'RGB' and data.endswith(_END_OF_JPEG):
-                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB_AS_STORED)
-                if pixels is not None:
-                    return pixels
-            return np.array(_in_rgb(image))
-
-
-def _in_rgb(image: Image.Image) -> Image.Image:
-    image.load()
-    # Pillow copies what is RGB already.
-    return image if image.mode == 'RGB' else image.convert('RGB')
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn what is raised on damaged files into an `InputError`."""
-    try:
-        yield
-    # Pillow's decoders raise all of these on damaged files.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError, cv2.error) as error:
-        raise InputError(
-            f'{path} is not a readable image; replace or remove it, or set skip_corrupt=True in the data set'
-        ) from error
-
-
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at `size` (H, W): the shorter side resized (bicubic), the centre cut out; unchanged if it fits."""
     height, width = size
     if (image.height, image.width) == size:
         return image
     scale = max(height / image.height, width / image.width)
-    image = image.resize(
-        (max(width, round(image.width * scale)), max(height, round(image.height * scale))), Image.Resampling.BICUBIC
-    )
+    grown = max(height, round(image.height * scale)), max(width, round(image.width * scale))
+    check_grown(name, (image.height, image.width), grown)
+    image = image.resize(grown[::-1], Image.Resampling.BICUBIC)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 
@@ -97,7 +52,7 @@ def unreadable(paths: Sequence[Path]) -> list[Path]:
     def fails(path: Path) -> bool:
         try:
             read_image(path)
-        except InputError:
+        except UnreadableImage:
             return True
         return False
 
@@ -113,25 +68,27 @@ def decode(paths: Sequence[Path], size: tuple[int, int], skip_corrupt: bool = Fa
     """
     out = np.empty((len(paths), 3, *size), np.uint8)
 
-    def fill(i: int) -> bool:
+    def fill(i: int) -> str:
         try:
-            out[i] = as_array(fit(read_image(paths[i]), size))
-        except InputError:
-            return False
-        return True
+            out[i] = as_array(fit(read_image(paths[i]), size, str(paths[i])))
+        except UnreadableImage as error:
+            return str(error)
+        return ''
 
     with ThreadPoolExecutor(_threads()) as pool:
-        good = np.fromiter(pool.map(fill, range(len(paths))), bool, len(paths))
-    bad = np.flatnonzero(~good)
-    if len(bad) and (not skip_corrupt or len(bad) == len(paths)):
-        more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
-        raise InputError(
-            f'{paths[bad[0]]}{more}: not a readable image; replace or remove, or set skip_corrupt=True in the data set'
-        )
-    if len(bad):
-        warnings.warn(f'{len(bad)} unreadable images skipped, the first is {paths[bad[0]]}', stacklevel=2)
+        faults = list(pool.map(fill, range(len(paths))))
+    bad = [i for i, fault in enumerate(faults) if fault]
+    if bad and (not skip_corrupt or len(bad) == len(paths)):
+        raise InputError(faults[bad[0]] + _and_more(bad))
+    good = np.flatnonzero([not fault for fault in faults])
+    if bad:
+        warnings.warn(f'{len(bad)} unreadable images skipped, the first is {shown(paths[bad[0]])}', stacklevel=2)
         out = out[good]
-    return out, np.flatnonzero(good)
+    return out, good
+
+
+def _and_more(bad: Sequence[object]) -> str:
+    return f' ({len(bad) - 1} more like it)' if len(bad) > 1 else ''
 
 
 def decode_once(
@@ -144,9 +101,9 @@ def decode_once(
 ) -> tuple[Tensor, Tensor]:
     """`decode`, kept in a file that later starts map into memory instead of decoding again.
 
-    The file's name carries a digest of the list of files, their sizes and times: a changed list is
-    decoded anew and the old file removed. It appears only when complete, so several processes may
-    start at once. A split with skipped images is not kept.
+    The file's name carries a digest of the list of files, their sizes and times, and of the rules of
+    decoding: what has changed is decoded anew and the old file removed. It appears only when complete,
+    so several processes may start at once. A split with skipped images is not kept.
 
     Args:
         paths: the files, all below `root`.
@@ -167,12 +124,22 @@ def decode_once(
     folder = root / CACHE_FOLDER if cache is True else Path(cache)
     stem = f'{name}-{size[0]}x{size[1]}-'
     file = folder / f'{stem}{_digest(paths, root)}.npy'
-    if not file.exists():
+    array = _kept(file, (len(paths), 3, *size))
+    if array is None:
         array, kept = decode(paths, size, skip_corrupt)
         if len(kept) < len(paths) or not _write(file, array, stem):
             return _tensors(array, kept)
-        del array
-    return _tensors(np.load(file, mmap_mode='c'), np.arange(len(paths)))
+        array = np.load(file, mmap_mode='c')
+    return _tensors(array, np.arange(len(paths)))
+
+
+def _kept(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array of an earlier start; None: there is none, or the file is damaged or holds something else."""
+    try:
+        array = np.load(file, mmap_mode='c')
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if isinstance(array, np.ndarray) and array.shape == shape and array.dtype == np.uint8 else None
 
 
 def _write(file: Path, array: np.ndarray, stem: str) -> bool:
@@ -194,10 +161,14 @@ def _write(file: Path, array: np.ndarray, stem: str) -> bool:
 
 
 def _digest(paths: Sequence[Path], root: Path) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f'{_RULES}\n'.encode())
     for path in paths:
-        stat = path.stat()
-        digest.update(f'{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n'.encode())
+        try:
+            stat = path.stat()
+        except OSError:
+            continue  # a link to nothing, which decoding will name
+        digest.update(os.fsencode(path.relative_to(root)))
+        digest.update(f'\0{stat.st_size}\0{stat.st_mtime_ns}\n'.encode())
     return digest.hexdigest()[:16]
 
 

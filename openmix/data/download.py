@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 
-from torchvision.datasets.utils import download_and_extract_archive
+from torchvision.datasets.utils import check_integrity, download_url
 
 from openmix.errors import InputError
+from openmix.files import shown
 
 
 @contextmanager
@@ -32,7 +39,7 @@ def fetching(name: str, root: Path, url: str, md5: str, file: str = '') -> Itera
         yield
     # tarfile, zipfile and the download raise these; a wrong checksum is a RuntimeError.
     except (OSError, URLError, RuntimeError, EOFError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('. ')
+        reason = _first_line(error)
         raise InputError(
             f'{name}: cannot fetch {file} ({reason}); get {url} (md5 {md5}) on another machine, put it under {root} '
             'and repeat the command'
@@ -45,5 +52,66 @@ def fetch(name: str, root: Path, url: str, md5: str) -> None:
     Raises:
         InputError: it cannot be fetched or is damaged; the line says how to do it by hand.
     """
+    file = url.rpartition('/')[2]
     with fetching(name, root, url, md5):
-        download_and_extract_archive(url, str(root), md5=md5)
+        download_url(url, str(root), file, md5)
+        unpack(root / file, root)
+
+
+def unpack_checked(file: Path, folder: Path, md5: str | None) -> None:
+    """Unpack an archive whose checksum is known.
+
+    Raises:
+        RuntimeError: the file is missing, or another than the checksum says.
+        InputError: see `unpack`.
+    """
+    if not check_integrity(str(file), md5):
+        raise RuntimeError('the checksum differs' if file.exists() else 'it is not there')
+    unpack(file, folder)
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Unpack a tar or zip archive into a folder, as long as all of it stays there.
+
+    Raises:
+        InputError: a member would lie outside, leads outside, or is no file or folder; the archive is damaged; or
+            there is no room for what it holds. The line names the archive.
+    """
+    if not hasattr(tarfile, 'data_filter'):
+        raise InputError('this Python unpacks whatever an archive says; take 3.10.12, 3.11.4 or newer')
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    try:
+        (_unpack_zip if zipfile.is_zipfile(file) else _unpack_tar)(file, folder, free)
+    except tarfile.FilterError as error:
+        raise InputError(f'{shown(file)}: {_first_line(error)}; do not trust it') from error
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+        raise InputError(f'{shown(file)} is damaged: {_first_line(error)}; delete it and repeat the command') from error
+
+
+def _unpack_zip(file: Path, folder: Path, free: int) -> None:
+    with zipfile.ZipFile(file) as packed:
+        _check_room(file, sum(member.file_size for member in packed.infolist()), free)
+        for member in packed.infolist():
+            parts = PurePosixPath(member.filename.replace('\\', '/')).parts
+            if '..' in parts or parts[:1] == ('/',) or stat.S_ISLNK(member.external_attr >> 16):
+                raise InputError(f'{shown(file)}: {member.filename!a} leaves its folder; do not trust it')
+        packed.extractall(folder)
+
+
+def _unpack_tar(file: Path, folder: Path, free: int) -> None:
+    with tarfile.open(file) as packed:
+        size = 0
+        for member in packed:
+            size += member.size
+            _check_room(file, size, free)
+            packed.extract(member, folder, filter='data')
+
+
+def _check_room(file: Path, size: int, free: int) -> None:
+    if size > free:
+        raise InputError(f'{shown(file)} unpacks to more than the {free / 2**30:.3g} GiB that were free; make room')
+
+
+def _first_line(error: BaseException) -> str:
+    return shown((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('. '))

@@ -1,4 +1,4 @@
-"""FGVC-Aircraft in its official layout, its lists read by torchvision."""
+"""FGVC-Aircraft in its official layout."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from torchvision.datasets import FGVCAircraft as Reader
-
 from openmix.data.download import fetch
 from openmix.data.image_files import PublishedImages, check_folder, check_present
-from openmix.errors import InputError
+from openmix.data.lists import read_lines
+from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
 
 URL = 'https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz'
@@ -19,24 +18,45 @@ FOLDER = 'fgvc-aircraft-2013b'
 _REMEDY = 'run python tools/prepare_dataset.py FGVCAircraft --root {root}'
 
 
-def list_images(root: Path, train: bool) -> tuple[list[str], list[int]]:
+def read_variants(root: Path) -> list[str]:
+    """Names of the classes, in the order of the labels.
+
+    Raises:
+        InputError: the list is missing, damaged or empty, or names a variant twice.
+    """
+    file, remedy = root / FOLDER / 'data' / 'variants.txt', _again(root)
+    variants = [line.strip() for line in read_lines('FGVCAircraft', file, remedy)]
+    if not variants or len(set(variants)) != len(variants):
+        raise InputError(f'FGVCAircraft: {file} is damaged: it must name every variant once; {remedy}')
+    return variants
+
+
+def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
     """Image files of the official training-and-validation or test half, and their labels by variant.
 
     Raises:
         InputError: a list is missing or damaged, or an image is not there.
     """
     check_folder('FGVCAircraft', root, FOLDER, _REMEDY.format(root=root))
-    folder = root / FOLDER
-    again = f'delete {folder} and {_REMEDY.format(root=root)}'
-    try:
-        half = Reader(str(root), 'trainval' if train else 'test', 'variant')
-    except FileNotFoundError as error:
-        raise InputError(f'FGVCAircraft: {error.filename} is missing; {again}') from error
-    except (KeyError, ValueError, UnicodeDecodeError) as error:
-        which = folder / 'data' / f'images_variant_{"trainval" if train else "test"}.txt'
-        raise InputError(f'FGVCAircraft: {which} is damaged: {error} is no line or class of it; {again}') from error
-    check_present('FGVCAircraft', half._image_files, again)
-    return half._image_files, half._labels
+    label_of = {variant: label for label, variant in enumerate(read_variants(root))}
+    folder = root / FOLDER / 'data'
+    file = folder / f'images_variant_{"trainval" if train else "test"}.txt'
+    paths: list[Path] = []
+    labels: list[int] = []
+    for line in read_lines('FGVCAircraft', file, _again(root)):
+        image, _, variant = line.strip().partition(' ')
+        if variant not in label_of:
+            raise InputError(
+                f'FGVCAircraft: {file} is damaged: {brief(variant or line)} is no line or class of it; {_again(root)}'
+            )
+        paths.append(folder / 'images' / f'{image}.jpg')
+        labels.append(label_of[variant])
+    check_present('FGVCAircraft', paths, _again(root))
+    return paths, labels
+
+
+def _again(root: Path) -> str:
+    return f'delete {root / FOLDER} and {_REMEDY.format(root=root)}'
 
 
 @DATASETS.register_module()
@@ -53,15 +73,14 @@ class FGVCAircraft(PublishedImages):
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 6667, 'test': 3333}
 
     @classmethod
-    def listing(cls, root: Path, train: bool) -> tuple[list[str], list[int]]:
+    def listing(cls, root: Path, train: bool) -> tuple[list[Path], list[int]]:
         return list_images(root, train)
 
     @classmethod
     def class_names(cls, root: Path) -> Sequence[str]:
-        file = root / FOLDER / 'data' / 'variants.txt'
-        if not file.is_file():
+        if not (root / FOLDER / 'data' / 'variants.txt').exists():
             return [str(number) for number in range(1, 101)]
-        return [line.strip() for line in file.read_text(encoding='utf-8').splitlines()]
+        return read_variants(root)
 
     @classmethod
     def prepare(cls, root: Path) -> None:

@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from openmix.data.base import ImageDataset
-from openmix.data.decode import as_array, fit, read_image, read_pixels, unreadable
+from openmix.data.decode import as_array, fit, unreadable
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
+from openmix.data.listing import entries
 from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, seed_generators
+from openmix.data.read import UnreadableImage, read_image, read_pixels
 from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import choose_rows, source_split
 from openmix.errors import InputError
+from openmix.files import shown
 
 
 def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
@@ -36,7 +39,7 @@ def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
         return
     if not root.is_dir():
         raise InputError(f'{name}: root {root} is missing; {remedy}')
-    found = sorted(path.name for path in root.iterdir() if not path.name.startswith('.'))
+    found = [shown(entry.name) for entry in entries(root) if not entry.name.startswith('.')]
     some = ', '.join(found[:5]) + (f' and {len(found) - 5} more' if len(found) > 5 else '')
     raise InputError(
         f'{name}: {root} should hold {folder}, found {some or "nothing"}; {remedy}, or set root to the folder that '
@@ -55,7 +58,7 @@ def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-        raise InputError(f'{name}: {missing[0]}{more} of {len(paths)} images missing; {remedy}')
+        raise InputError(f'{name}: {shown(missing[0])}{more} of {len(paths)} images missing; {remedy}')
 
 
 class ImageFiles(ImageDataset):
@@ -134,17 +137,16 @@ class ImageFiles(ImageDataset):
         with kept_generators():
             for position, index in enumerate(indices.tolist()):
                 try:
-                    image = self._read(self.path(index % len(self)))
-                except InputError as error:
+                    images.append(self._augment(self._read(self.path(index % len(self))), index))
+                except UnreadableImage as error:
                     if not self.skip_corrupt:
                         raise
                     warnings.warn(str(error), stacklevel=2)
                     continue
-                images.append(self._augment(image, index))
                 readable.append(position)
         if not images:
             raise InputError(
-                f'{name}: no image of the batch is readable, e.g. {self.path(int(indices[0]) % len(self))}'
+                f'{name}: no image of the batch is readable, e.g. {shown(self.path(int(indices[0]) % len(self)))}'
             )
         shapes = sorted({tuple(image.shape[-2:]) for image in images})
         if len(shapes) > 1:
@@ -166,7 +168,7 @@ class ImageFiles(ImageDataset):
     def _augment(self, image: Image.Image | Tensor, draw: int) -> Tensor:
         """uint8 (3, H, W) of a sample, with the random draws of that number."""
         if isinstance(image, Image.Image) and not self.pipeline:
-            return torch.from_numpy(as_array(fit(image, self.known.size)))
+            return torch.from_numpy(as_array(fit(image, self.known.size, str(self.path(draw % len(self))))))
         seed, epoch = self.drawn_by.tolist()
         seed_generators(seed, epoch, draw)
         index = draw % len(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,51 +13,62 @@ from torch import Tensor
 from openmix.data.decode import decode_once
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
+from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, entries, images_below
 from openmix.errors import InputError, brief, nearest
+from openmix.files import shown
 from openmix.registry import DATASETS
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
 
 def list_classes(folder: Path) -> tuple[str, ...]:
-    """Names of the class folders, sorted.
+    """Names of the class folders, sorted as text: '10' comes before '2'.
 
     Raises:
-        InputError: the folder is missing or has no sub-folder.
+        InputError: the folder is missing or has no sub-folder, or a class folder is none, see `class_folders`.
     """
+    return tuple(_classes_in(folder, Skipped()))
+
+
+def _classes_in(folder: Path, skipped: Skipped) -> dict[str, Path]:
     _must_exist(folder)
-    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.')))
-    if not classes:
-        raise InputError(f'ImageFolder: {folder} has no class folders; expected {folder}/<class>/*.jpg')
-    return classes
+    found = class_folders(folder, skipped)
+    if not found:
+        raise InputError(f'ImageFolder: {shown(folder)} has no class folders; {_expected(folder)}')
+    return found
 
 
-def list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
+def list_images(
+    folder: Path, classes: Sequence[str], skipped: Skipped, complete: bool = True
+) -> tuple[list[Path], list[int]]:
     """Image files below each class folder, sorted, and their labels.
 
+    Args:
+        folder: holds one folder a class.
+        classes: their names in the order of the labels.
+        skipped: notes what is passed over.
+        complete: a class folder without images is a fault, as in training.
+
     Raises:
-        InputError: a class folder has no images or is not among `classes`, or there is no folder at all.
+        InputError: a class folder is not among `classes`, a folder that should have images has none, or there is none.
     """
     label_of = {name: label for label, name in enumerate(classes)}
     paths: list[Path] = []
     labels: list[int] = []
-    for name in list_classes(folder):
+    for name, place in _classes_in(folder, skipped).items():
         if name not in label_of:
+            raise InputError(f'ImageFolder: {shown(place)} is no class of the training split; {nearest(name, classes)}')
+        found = images_below(place, EXTENSIONS, skipped)
+        if not found and complete:
+            passed_over = skipped.line()
             raise InputError(
-                f'ImageFolder: {folder / name} is no class of the training split; {nearest(name, classes)}'
+                f'ImageFolder: no images under {shown(place)}; add some ({", ".join(EXTENSIONS)}) or remove it'
+                + (f'; not read: {passed_over}' if passed_over else '')
             )
-        found = sorted(
-            Path(parent) / file
-            for parent, _, files in os.walk(folder / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(EXTENSIONS)
-        )
-        if not found:
-            raise InputError(
-                f'ImageFolder: no images under {folder / name}; add some ({", ".join(EXTENSIONS)}) or remove it'
-            )
-        paths += found
+        paths += map(Path, found)
         labels += [label_of[name]] * len(found)
+    if not paths:
+        raise InputError(f'ImageFolder: no images under {shown(folder)}; {_expected(folder)}')
     return paths, labels
 
 
@@ -65,9 +76,13 @@ def _must_exist(folder: Path) -> None:
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
-        raise InputError(f'ImageFolder: root {folder.parent} is missing; expected {folder}/<class>/*.jpg')
-    found = [path.name for path in folder.parent.iterdir() if path.is_dir() and not path.name.startswith('.')]
-    raise InputError(f"ImageFolder: {folder.parent} has no split '{folder.name}'; {nearest(folder.name, found)}")
+        raise InputError(f'ImageFolder: root {shown(folder.parent)} is missing; {_expected(folder)}')
+    found = [entry.name for entry in entries(folder.parent) if entry.is_dir() and not entry.name.startswith('.')]
+    raise InputError(f"ImageFolder: {shown(folder.parent)} has no split '{folder.name}'; {nearest(folder.name, found)}")
+
+
+def _expected(folder: Path) -> str:
+    return f'expected {shown(folder)}/<class>/*.jpg'
 
 
 @DATASETS.register_module()
@@ -120,8 +135,10 @@ class ImageFolder(ImageFiles):
             )
         known = self.facts(root, split, size=size, classes=classes, mean=mean, std=std, val_fraction=val_fraction)
         folder = Path(root) / ('train' if val_fraction and split == 'val' else split)
-        paths, targets = list_images(folder, known.classes)
+        skipped = Skipped()
+        paths, targets = list_images(folder, known.classes, skipped, complete=folder.name == 'train')
         labels = torch.tensor(targets)
+        _tell(folder, known.classes, labels, skipped)
         self.array: Tensor | None = None
         if in_memory:
             self.array, kept = decode_once(
@@ -139,6 +156,7 @@ class ImageFolder(ImageFiles):
             subset=subset,
             skip_corrupt=skip_corrupt,
         )
+        self.skipped = skipped
 
     @classmethod
     def facts(
@@ -161,9 +179,28 @@ class ImageFolder(ImageFiles):
         if classes is None:
             train = Path(root) / 'train'
             classes = list_classes(train if train.is_dir() else Path(root) / split)
+        classes = [class_name(name) for name in classes]
         return Facts(Path(root).name, tuple(classes), tuple(mean), tuple(std), as_size(size, 'ImageFolder: size'))
+
+    @classmethod
+    def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
+        own = set(cls.facts(**{key: value for key, value in cfg.items() if key != 'type'}).classes)
+        return {**cfg, 'classes': list(classes)} if cfg.get('classes') is None and own <= set(classes) else None
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         if self.array is not None:
             return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))
         return super().images(indices)
+
+
+def _tell(folder: Path, classes: Sequence[str], labels: Tensor, skipped: Skipped) -> None:
+    """Say which classes have no images here, and which files are not read; hidden ones go without saying."""
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    empty = [shown(name) for name, count in zip(classes, counts) if not count]
+    if empty:
+        some = ', '.join(empty[:5]) + (f' and {len(empty) - 5} more' if len(empty) > 5 else '')
+        warnings.warn(
+            f'ImageFolder: {shown(folder)} has no images of {len(empty)} of its classes: {some}', stacklevel=3
+        )
+    if passed_over := skipped.line(leave_out=[HIDDEN]):
+        warnings.warn(f'ImageFolder: {shown(folder)}: not read: {passed_over}', stacklevel=3)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import torch
 from timm.data import ImageNetInfo
 from torchvision.datasets import imagenet as archives
 
-from openmix.data.download import fetching
+from openmix.data.download import fetching, unpack, unpack_checked
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles, check_folder
+from openmix.data.listing import Skipped, entries, images_below
+from openmix.data.lists import read_lines, read_mat
 from openmix.data.splits import source_split
 from openmix.errors import InputError, brief, nearest
 from openmix.registry import DATASETS
@@ -49,8 +51,8 @@ def check_classes(wnids: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(wnids)
 
 
-def list_images(root: Path, folder: str, wnids: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Image files of these classes in `root/folder`, and their labels.
+def list_images(root: Path, folder: str, wnids: Sequence[str], skipped: Skipped) -> tuple[list[str], list[int]]:
+    """Image files of these classes in `root/folder`, and their labels; `skipped` notes what is passed over.
 
     Raises:
         InputError: a class folder is missing, empty or foreign, or the images are not in class folders.
@@ -58,8 +60,7 @@ def list_images(root: Path, folder: str, wnids: Sequence[str]) -> tuple[list[str
     check_folder('ImageNet', root, folder, _REMEDY.format(root=root))
     half = root / folder
     layout = f'expected {half}/<wnid>/*.JPEG'
-    with os.scandir(half) as entries:
-        found = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith('.')}
+    found = {entry.name: entry.is_dir() for entry in entries(half) if not entry.name.startswith('.')}
     folders = {name for name, is_folder in found.items() if is_folder}
     if not folders and any(name.endswith('.JPEG') for name in found):
         raise InputError(
@@ -79,10 +80,10 @@ def list_images(root: Path, folder: str, wnids: Sequence[str]) -> tuple[list[str
     paths: list[str] = []
     labels: list[int] = []
     for label, wnid in enumerate(wnids):
-        files = sorted(file for file in os.listdir(half / wnid) if file.lower().endswith('.jpeg'))
+        files = images_below(half / wnid, ('.jpeg',), skipped)
         if not files:
             raise InputError(f'ImageNet: no *.JPEG in {half / wnid}; delete {half} and {_REMEDY.format(root=root)}')
-        paths += [f'{half}/{wnid}/{file}' for file in files]
+        paths += files
         labels += [label] * len(files)
     return paths, labels
 
@@ -93,20 +94,24 @@ def validation_classes(root: Path) -> list[str]:
     Raises:
         InputError: the kit is missing or damaged.
     """
-    unpacked = root / DEVKIT / 'data'
-    if not (unpacked / 'meta.mat').is_file():
-        with fetching('ImageNet', root, PAGE, archives.ARCHIVE_META['devkit'][1], archives.ARCHIVE_META['devkit'][0]):
-            archives.parse_devkit_archive(root)
-            return archives.load_meta_file(root)[1]
-    from scipy.io import loadmat  # slow to import, and only this data set needs it
+    if (root / DEVKIT / 'data' / 'meta.mat').is_file():
+        return _read_devkit(root / DEVKIT / 'data')
+    file, md5 = archives.ARCHIVE_META['devkit']
+    with fetching('ImageNet', root, PAGE, md5, file), TemporaryDirectory() as folder:
+        unpack_checked(root / file, Path(folder), md5)
+        return _read_devkit(Path(folder) / DEVKIT / 'data')
 
+
+def _read_devkit(folder: Path) -> list[str]:
+    remedy = f'unpack {DEVKIT}.tar.gz there again'
+    synsets = read_mat('ImageNet', folder / 'meta.mat', 'synsets', remedy)
+    truth = folder / 'ILSVRC2012_validation_ground_truth.txt'
+    numbers = ' '.join(read_lines('ImageNet', truth, remedy)).split()
     try:
-        synsets = loadmat(unpacked / 'meta.mat', squeeze_me=True)['synsets']
-        wnid_of = {int(synset[0]): str(synset[1]) for synset in synsets}
-        truth = (unpacked / 'ILSVRC2012_validation_ground_truth.txt').read_text(encoding='ascii')
-        return [wnid_of[int(number)] for number in truth.split()]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f'ImageNet: {unpacked} is damaged; unpack {DEVKIT}.tar.gz there again') from error
+        wnid_of = {str(int(synset[0])): str(synset[1]) for synset in synsets}
+        return [wnid_of[number] for number in numbers]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f'ImageNet: {folder} is damaged; {remedy}') from error
 
 
 def sort_validation(root: Path) -> None:
@@ -157,9 +162,11 @@ class ImageNet(ImageFiles):
     ) -> None:
         source = source_split('ImageNet', split, val_fraction)
         facts = self.facts(classes, size)
-        paths, labels = list_images(Path(root), 'train' if source == 'train' else 'val', check_classes(classes))
+        skipped, folder = Skipped(), 'train' if source == 'train' else 'val'
+        paths, labels = list_images(Path(root), folder, check_classes(classes), skipped)
         targets = torch.tensor(labels, dtype=torch.int64)
         super().__init__(facts, paths, targets, split, pipeline, val_fraction, split_seed, subset, skip_corrupt)
+        self.skipped = skipped
 
     @classmethod
     def facts(cls, classes: Sequence[str] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any) -> Facts:
@@ -178,14 +185,13 @@ class ImageNet(ImageFiles):
                     f'ImageNet: {root / file} is missing; get it (md5 {md5}) from {PAGE}, which asks for an account, '
                     'put it there and repeat the command'
                 )
-            wnids = validation_classes(root) if folder == 'val' else []
+            if folder == 'val':
+                validation_classes(root)
             with fetching('ImageNet', root, PAGE, md5, file):
-                if folder == 'train':
-                    archives.parse_train_archive(root)
-                else:
-                    archives.parse_val_archive(root, wnids=wnids)
-        # What an unpacking that was cut off left over.
+                unpack_checked(root / file, root / folder, md5)
+        # One archive a class; those that an unpacking that was cut off left over too.
         for archive in sorted((root / 'train').glob('*.tar')):
-            archives.extract_archive(str(archive), str(archive.with_suffix('')), remove_finished=True)
+            unpack(archive, archive.with_suffix(''))
+            archive.unlink()
         if any((root / 'val').glob('*.JPEG')):
             sort_validation(root)

@@ -16,6 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from openmix.data.decode import as_array
 from openmix.data.facts import LARGEST_SIDE
+from openmix.data.read import check_grown
 from openmix.errors import InputError, check_number, from_library, nearest
 from openmix.registry import TRANSFORMS, find
 
@@ -74,12 +75,15 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: 
         uint8 (3, H, W), or (V, 3, H, W) where the last transform stacks views.
 
     Raises:
+        UnreadableImage: a resize would make a strip fill the memory.
         InputError: a transform fails on the image, or the result is not a uint8 RGB image.
     """
     from mmcv.transforms import BaseTransform
 
     current: Any = image
     for step in steps:
+        if isinstance(step, v2.Resize):
+            _check_resize(step, current, path)
         try:
             if isinstance(step, BaseTransform):
                 pixels = _to_tensor(current).permute(1, 2, 0).contiguous().numpy()
@@ -98,6 +102,16 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: 
                 f'pipeline: {type(step).__name__} fails on {size}: {" ".join(str(error).split())[:200]}'
             ) from error
     return _to_tensor(current)
+
+
+def _check_resize(step: v2.Resize, image: Any, path: str) -> None:
+    """Refuse an image whose shorter side cannot be resized without the longer one filling the memory."""
+    if not isinstance(step.size, (list, tuple)) or len(step.size) != 1 or step.max_size is not None:
+        return
+    height, width = v2.functional.get_size(image if not isinstance(image, np.ndarray) else _to_tensor(image))
+    short, long = sorted((height, width))
+    grown = step.size[0], step.size[0] * long // max(short, 1)
+    check_grown(path, (height, width), grown if height < width else grown[::-1])
 
 
 def _to_tensor(image: Any) -> Tensor:

@@ -1,18 +1,17 @@
-"""Stanford-Cars in the layout of its archives, its lists read by torchvision."""
+"""Stanford-Cars in the layout of its archives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from torchvision.datasets import StanfordCars as Reader
-from torchvision.datasets.utils import check_integrity, extract_archive
+from torchvision.datasets.utils import check_integrity
 
-from openmix.data.download import fetching
+from openmix.data.download import fetching, unpack_checked
 from openmix.data.image_files import PublishedImages, check_folder, check_present
-from openmix.errors import InputError, from_library
+from openmix.data.lists import read_mat
+from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
 
 FOLDER = 'stanford_cars'
@@ -27,21 +26,20 @@ FILES = (
 _REMEDY = 'run python tools/prepare_dataset.py StanfordCars --root {root}'
 
 
-@contextmanager
-def reading(root: Path, file: Path) -> Iterator[None]:
-    """One line for what SciPy and torchvision raise on a damaged list."""
-    try:
-        yield
-    except Exception as error:  # SciPy's reader raises its own and zlib's
-        if not from_library(error):
-            raise
-        unpacked = file.parent if file.parent.name == 'devkit' else file
-        raise InputError(
-            f'StanfordCars: {file} is damaged; delete {unpacked} and {_REMEDY.format(root=root)}'
-        ) from error
+def read_names(root: Path) -> list[str]:
+    """Names of the classes, in the order of the labels.
+
+    Raises:
+        InputError: the list is missing or damaged.
+    """
+    file = root / FOLDER / 'devkit' / 'cars_meta.mat'
+    names = read_mat('StanfordCars', file, 'class_names', _remedy(root, file)).tolist()
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f'StanfordCars: {file} is damaged: it names no classes; {_remedy(root, file)}')
+    return names
 
 
-def list_images(root: Path, train: bool) -> tuple[list[str], list[int]]:
+def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
     """Image files of an official half and their labels.
 
     Raises:
@@ -55,11 +53,26 @@ def list_images(root: Path, train: bool) -> tuple[list[str], list[int]]:
     for name in (annotations, images, 'devkit/cars_meta.mat'):
         if not (folder / name).exists():
             raise InputError(f'StanfordCars: {folder / name} is missing; {_REMEDY.format(root=root)}')
-    with reading(root, folder / annotations):
-        samples = Reader(str(root), 'train' if train else 'test')._samples
-        paths, labels = [path for path, _ in samples], [int(label) for _, label in samples]
+    file, classes = folder / annotations, len(read_names(root))
+    rows = read_mat('StanfordCars', file, 'annotations', _remedy(root, file))
+    if not {'fname', 'class'} <= set(rows.dtype.names or ()):
+        raise InputError(f'StanfordCars: {file} is damaged: it has no fname and class; {_remedy(root, file)}')
+    paths: list[Path] = []
+    labels: list[int] = []
+    for image, number in zip(rows['fname'].tolist(), rows['class'].tolist()):
+        if not isinstance(image, str) or not isinstance(number, int) or not 1 <= number <= classes:
+            raise InputError(
+                f'StanfordCars: {file} is damaged: image {brief(image)} of class {brief(number)}; {_remedy(root, file)}'
+            )
+        paths.append(folder / images / image)
+        labels.append(number - 1)
     check_present('StanfordCars', paths, f'delete {folder / images} and {_REMEDY.format(root=root)}')
     return paths, labels
+
+
+def _remedy(root: Path, file: Path) -> str:
+    unpacked = file.parent if file.parent.name == 'devkit' else file
+    return f'delete {unpacked} and {_REMEDY.format(root=root)}'
 
 
 @DATASETS.register_module()
@@ -73,18 +86,14 @@ class StanfordCars(PublishedImages):
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 8144, 'test': 8041}
 
     @classmethod
-    def listing(cls, root: Path, train: bool) -> tuple[list[str], list[int]]:
+    def listing(cls, root: Path, train: bool) -> tuple[list[Path], list[int]]:
         return list_images(root, train)
 
     @classmethod
     def class_names(cls, root: Path) -> Sequence[str]:
-        file = root / FOLDER / 'devkit' / 'cars_meta.mat'
-        if not file.is_file():
+        if not (root / FOLDER / 'devkit' / 'cars_meta.mat').exists():
             return [str(number) for number in range(1, 197)]
-        from scipy.io import loadmat  # slow to import, and only this data set needs it
-
-        with reading(root, file):
-            return [str(name) for name in loadmat(file, squeeze_me=True)['class_names'].tolist()]
+        return read_names(root)
 
     @classmethod
     def prepare(cls, root: Path) -> None:
@@ -99,6 +108,7 @@ class StanfordCars(PublishedImages):
                     'from a mirror, put it there and repeat the command'
                 )
             with fetching('StanfordCars', folder, PAGE, md5, file):
-                if not check_integrity(str(folder / file), md5):
+                if file != unpacked:
+                    unpack_checked(folder / file, folder, md5)
+                elif not check_integrity(str(folder / file), md5):
                     raise RuntimeError('the checksum differs')
-                extract_archive(str(folder / file), str(folder))

@@ -39,12 +39,13 @@ def read_stl10(root: Path, train: bool) -> tuple[Tensor, Tensor]:
     for file, _ in (*_Labelled.train_list, *_Labelled.test_list):
         if not (folder / file).is_file():
             raise InputError(f'STL10: {folder / file} is missing; {_REMEDY.format(root=root)}')
+    damaged = f'STL10: a file under {folder} is damaged; delete that folder and {_REMEDY.format(root=root)}'
     try:
         half = _Labelled(str(root), 'train' if train else 'test')
     except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(
-            f'STL10: a file under {folder} is damaged; delete that folder and {_REMEDY.format(root=root)}'
-        ) from error
+        raise InputError(damaged) from error
+    if len(half.labels) != len(half.data) or (half.labels >= len(CLASSES)).any():
+        raise InputError(damaged)
     # The files hold columns first; a copy in the order of rows is what every batch reads.
     return torch.from_numpy(half.data).contiguous(), torch.from_numpy(half.labels).long()
 

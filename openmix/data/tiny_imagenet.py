@@ -11,8 +11,10 @@ from openmix.data.base import ArrayDataset
 from openmix.data.decode import decode_once
 from openmix.data.download import fetch
 from openmix.data.facts import Facts
+from openmix.data.listing import Skipped, images_below
+from openmix.data.lists import read_lines
 from openmix.data.splits import source_split
-from openmix.errors import InputError
+from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
 
 SIZE = (64, 64)
@@ -48,16 +50,18 @@ def read_classes(root: Path) -> tuple[list[str], tuple[str, ...]]:
     Raises:
         InputError: `wnids.txt` is missing or empty.
     """
-    wnids = sorted(_read(root / 'wnids.txt').split())
+    wnids = sorted(wnid for line in _read(root / 'wnids.txt') for wnid in line.split())
     if not wnids:
         raise InputError(f'{root / "wnids.txt"} names no class')
-    lines = _read(root / 'words.txt').splitlines() if (root / 'words.txt').exists() else []
+    if odd := [wnid for wnid, after in zip(wnids, [*wnids[1:], None]) if wnid == after or not wnid.isalnum()]:
+        raise InputError(f'{root / "wnids.txt"}: {brief(odd[0])} comes twice or is no WordNet id')
+    lines = _read(root / 'words.txt') if (root / 'words.txt').exists() else []
     names = dict(line.split('\t', 1) for line in lines if '\t' in line)
     return wnids, tuple(names.get(wnid, wnid).split(',')[0].strip() for wnid in wnids)
 
 
-def list_train(root: Path, wnids: list[str]) -> tuple[list[Path], list[int]]:
-    """Training images of these classes and their labels.
+def list_train(root: Path, wnids: list[str], skipped: Skipped) -> tuple[list[Path], list[int]]:
+    """Training images of these classes and their labels; `skipped` notes what is passed over.
 
     Raises:
         InputError: a class has no images.
@@ -66,12 +70,12 @@ def list_train(root: Path, wnids: list[str]) -> tuple[list[Path], list[int]]:
     labels: list[int] = []
     for label, wnid in enumerate(wnids):
         folder = root / 'train' / wnid / 'images'
-        found = sorted(folder.glob('*.JPEG'))
+        found = images_below(folder, ('.jpeg',), skipped) if folder.is_dir() else []
         if not found:
             raise InputError(
                 f'TinyImageNet: no *.JPEG under {folder}; unpack {URL} again, or drop {wnid} from wnids.txt'
             )
-        paths += found
+        paths += map(Path, found)
         labels += [label] * len(found)
     return paths, labels
 
@@ -86,10 +90,10 @@ def list_val(root: Path, wnids: list[str]) -> tuple[list[Path], list[int]]:
     paths: list[Path] = []
     labels: list[int] = []
     annotations = root / 'val' / 'val_annotations.txt'
-    for number, line in enumerate(_read(annotations).splitlines(), 1):
+    for number, line in enumerate(_read(annotations), 1):
         fields = line.split('\t')
         if len(fields) < 2:
-            raise InputError(f'{annotations}:{number}: expected an image and its class between tabs, got {line!r}')
+            raise InputError(f'{annotations}:{number}: expected an image and its class between tabs, got {brief(line)}')
         if fields[1] not in label_of:
             continue  # wnids.txt chooses the classes
         path = root / 'val' / 'images' / fields[0]
@@ -102,10 +106,8 @@ def list_val(root: Path, wnids: list[str]) -> tuple[list[Path], list[int]]:
     return paths, labels
 
 
-def _read(path: Path) -> str:
-    if not path.exists():
-        raise InputError(f'TinyImageNet: {path} is missing; unpack {URL} and set root to its folder')
-    return path.read_text(encoding='utf-8')
+def _read(path: Path) -> list[str]:
+    return read_lines('TinyImageNet', path, f'unpack {URL} and set root to its folder')
 
 
 @DATASETS.register_module()
@@ -143,9 +145,11 @@ class TinyImageNet(ArrayDataset):
         source = source_split('TinyImageNet', split, val_fraction)
         folder = Path(root)
         wnids, _ = read_classes(folder)
-        paths, labels = (list_train if source == 'train' else list_val)(folder, wnids)
+        skipped = Skipped()
+        paths, labels = list_train(folder, wnids, skipped) if source == 'train' else list_val(folder, wnids)
         images, kept = decode_once(paths, SIZE, folder, f'tiny_imagenet-{source}', cache, skip_corrupt)
         super().__init__(self.facts(root), images, torch.tensor(labels)[kept], split, val_fraction, split_seed, subset)
+        self.skipped = skipped
 
     @classmethod
     def facts(cls, root: str = '', **kwargs: Any) -> Facts:

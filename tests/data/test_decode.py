@@ -7,7 +7,9 @@ from image_trees import save_image
 from PIL import Image
 
 from openmix.data import decode as module
-from openmix.data.decode import as_array, decode_once, fit, read_image, read_pixels
+from openmix.data import read
+from openmix.data.decode import as_array, decode_once, fit
+from openmix.data.read import read_image, read_pixels
 from openmix.errors import InputError
 
 
@@ -114,7 +116,7 @@ def test_damaged_files_are_named(tmp_path, damage, read):
 def test_what_only_one_decoder_refuses_is_left_to_pillow(tmp_path, monkeypatch):
     save_image(tmp_path / 'x.jpg', 20, 30)
     expected = read_pixels(tmp_path / 'x.jpg')
-    monkeypatch.setattr(module.cv2, 'imdecode', lambda *args: None)
+    monkeypatch.setattr(read.cv2, 'imdecode', lambda *args: None)
     assert np.array_equal(read_pixels(tmp_path / 'x.jpg'), expected)
 
 

@@ -1,4 +1,6 @@
 import importlib.util
+import zipfile
+from pathlib import Path
 
 import pytest
 from image_trees import write_aircraft, write_cub200
@@ -81,11 +83,13 @@ def test_a_truncated_image_is_found_by_the_check(tmp_path, capsys):
 
 
 def test_tiny_imagenet_is_unpacked_under_the_name_of_the_root(tiny_tree, tmp_path, monkeypatch):
-    def unpack(url, root, md5):
+    def download(url, root, file, md5):
         assert (url, md5) == (tiny_imagenet.URL, tiny_imagenet.MD5)
-        tiny_tree.rename(f'{root}/tiny-imagenet-200')
+        with zipfile.ZipFile(f'{root}/{file}', 'w') as packed:
+            for path in tiny_tree.rglob('*'):
+                packed.write(path, Path('tiny-imagenet-200') / path.relative_to(tiny_tree))
 
-    monkeypatch.setattr('openmix.data.download.download_and_extract_archive', unpack)
+    monkeypatch.setattr('openmix.data.download.download_url', download)
     TinyImageNet.prepare(tmp_path / 'elsewhere')
     assert len(TinyImageNet(str(tmp_path / 'elsewhere'), cache=False)) == 12
     TinyImageNet.prepare(tmp_path / 'elsewhere')

@@ -71,7 +71,7 @@ def test_a_class_without_images_and_a_bad_line_are_named(tiny_tree):
 
 def test_unreadable_images_stop_or_are_skipped(tiny_tree):
     (tiny_tree / 'train/n02/images/n02_1.JPEG').write_bytes(b'no image')
-    with pytest.raises(InputError, match=r'n02_1.JPEG: not a readable image.*skip_corrupt=True'):
+    with pytest.raises(InputError, match=r'n02_1.JPEG is not a readable image.*skip_corrupt=True'):
         TinyImageNet(str(tiny_tree))
     with pytest.warns(UserWarning, match='1 unreadable images skipped'):
         train = TinyImageNet(str(tiny_tree), skip_corrupt=True)

@@ -1,0 +1,139 @@
+"""Which files of a folder are images of a data set, and which are passed over and why: one rule at every level."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from openmix.errors import InputError
+from openmix.files import shown
+
+# Hidden are what editors, file managers and archives leave behind, and openmix's own.
+HIDDEN = 'hidden'
+_MOST_REASONS = 6
+
+
+class Skipped:
+    """What a listing passed over: how many names for each reason, and the first of them."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, str] = {}
+
+    def add(self, reason: str, path: str) -> None:
+        reason = shown(reason)
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        self.examples.setdefault(reason, shown(path))
+
+    def line(self, leave_out: Sequence[str] = ()) -> str:
+        """All on one line; '' where nothing was passed over."""
+        reasons = [reason for reason in sorted(self.counts) if reason not in leave_out]
+        told = [f'{self.counts[reason]} {reason} ({self.examples[reason]})' for reason in reasons[:_MOST_REASONS]]
+        more = sum(self.counts[reason] for reason in reasons[_MOST_REASONS:])
+        return ', '.join(told) + (f' and {more} others' if more else '')
+
+
+def entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted by name.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f'cannot read the folder {shown(folder)}: {error.strerror}') from error
+
+
+def class_folders(folder: Path, skipped: Skipped) -> dict[str, Path]:
+    """The class folders in a folder by the name of their class, sorted; a link counts for what it leads to.
+
+    A name is one whatever way its accents are spelled in the file system (Unicode's NFC).
+
+    Raises:
+        InputError: a link leads nowhere, a name is not UTF-8, or two folders have one name.
+    """
+    found: dict[str, Path] = {}
+    for entry in entries(folder):
+        if entry.name.startswith('.'):
+            skipped.add(HIDDEN, entry.path)
+        elif _is_folder(entry):
+            name = class_name(entry.name, entry.path)
+            if name in found:
+                raise InputError(f'{str(found[name])!a} and {entry.name!a} beside it are one name; merge them')
+            found[name] = Path(entry.path)
+        elif _leads_nowhere(entry):
+            raise InputError(f'{shown(entry.path)} is a link that leads nowhere; mend or remove it')
+        else:
+            skipped.add('outside the class folders', entry.path)
+    return dict(sorted(found.items()))
+
+
+def class_name(name: str, place: str = '') -> str:
+    """A folder's name as the name of a class.
+
+    Raises:
+        InputError: it cannot be written in a file.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f'{shown(place or name)}: the name of a class must be UTF-8; rename the folder') from error
+    return unicodedata.normalize('NFC', name)
+
+
+def images_below(folder: Path, suffixes: Sequence[str], skipped: Skipped) -> list[str]:
+    """The files below a class folder, however deep, that are named as images, sorted.
+
+    A name is enough: whether a file can be read shows when it is. Each folder is read once, however many links lead
+    to it, and none above the class.
+
+    Raises:
+        InputError: a folder cannot be read, or a link that is not named as an image leads nowhere.
+    """
+    found: list[str] = []
+    place = Path(os.path.realpath(folder))
+    seen = {_identity(str(above)) for above in place.parents}
+    # Links wait: a folder keeps its own place where there is one.
+    folders, links, kinds = [str(folder)], list[str](), tuple(suffixes)
+    while folders or links:
+        current = folders.pop() if folders else links.pop(0)
+        identity = _identity(current)
+        if identity in seen:
+            skipped.add('linked to a folder that is read anyway', current)
+            continue
+        seen.add(identity)
+        for entry in entries(current):
+            if entry.name.startswith('.'):
+                skipped.add(HIDDEN, entry.path)
+            elif _is_folder(entry):
+                (links if entry.is_symlink() else folders).append(entry.path)
+            elif entry.name.lower().endswith(kinds):
+                found.append(entry.path)
+            elif _leads_nowhere(entry):
+                raise InputError(f'{shown(entry.path)} is a link that leads nowhere; mend or remove it')
+            else:
+                skipped.add(f'of the kind {Path(entry.name).suffix.lower() or "without a suffix"}', entry.path)
+    return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or a path that is too long
+        return False
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InputError(f'cannot read the folder {shown(path)}: {error.strerror}') from error
+    return status.st_dev, status.st_ino

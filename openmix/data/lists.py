@@ -1,0 +1,92 @@
+"""The lists that published data sets come with: text, MATLAB files and pickles, read as data."""
+
+from __future__ import annotations
+
+import pickle
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmix.errors import InputError
+from openmix.files import shown
+
+_LARGEST = 2**28
+# All that a pickled array is made of; whatever else a pickle names would run.
+_OF_ARRAYS = {
+    ('numpy', 'ndarray'),
+    ('numpy', 'dtype'),
+    *((f'numpy.{core}.multiarray', '_reconstruct') for core in ('core', '_core')),
+    *((f'numpy.{core}.numeric', '_frombuffer') for core in ('core', '_core')),
+    ('_codecs', 'encode'),
+}
+
+
+def check_regular(name: str, path: Path, remedy: str, largest: int = _LARGEST) -> None:
+    """Raise an `InputError` unless a list is a file of a size that can be read.
+
+    Args:
+        name: of the data set.
+        path: the file.
+        remedy: what to do, the end of the line.
+        largest: its size in bytes at most.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f'{name}: {shown(path)} is missing; {remedy}') from error
+    if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
+        raise InputError(f'{name}: {shown(path)} is no file of at most {largest} bytes; {remedy}')
+
+
+def read_lines(name: str, path: Path, remedy: str) -> list[str]:
+    """The lines of a text file in UTF-8.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is no text; the line ends with the remedy.
+    """
+    check_regular(name, path, remedy)
+    try:
+        return path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{name}: {shown(path)} is damaged: {error}; {remedy}') from error
+
+
+def read_mat(name: str, path: Path, variable: str, remedy: str) -> np.ndarray:
+    """A variable of a MATLAB file, dimensions of one left out.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such variable; the line ends with the remedy.
+    """
+    from scipy.io import loadmat  # slow to import, and few data sets need it
+
+    check_regular(name, path, remedy)
+    try:
+        return np.atleast_1d(loadmat(path, squeeze_me=True, variable_names=[variable])[variable])
+    except Exception as error:  # SciPy's reader raises whatever the bytes lead it to
+        raise InputError(f'{name}: {shown(path)} is damaged; {remedy}') from error
+
+
+def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
+    """A pickled dict of plain values and arrays; what else a pickle can do is refused.
+
+    Raises:
+        InputError: the file is missing or damaged, or would run code; the line ends with the remedy.
+    """
+    check_regular(name, path, remedy)
+    try:
+        with path.open('rb') as file:
+            content = _ArraysOnly(file, encoding='latin1').load()
+    except Exception as error:  # an unpickler raises whatever the bytes lead it to
+        raise InputError(f'{name}: {shown(path)} is damaged; {remedy}') from error
+    if not isinstance(content, dict):
+        raise InputError(f'{name}: {shown(path)} is damaged; {remedy}')
+    return content
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _OF_ARRAYS:
+            raise pickle.UnpicklingError(f'it would run {module}.{name}')
+        return super().find_class(module, name)

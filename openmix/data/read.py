@@ -1,0 +1,217 @@
+"""The one door of image files: 8-bit RGB pixels, or one line that names the file."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from openmix.errors import InputError
+from openmix.files import shown
+
+# By content, whatever the name says. Of Pillow's other decoders one starts a program, and some raise anything.
+FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'PPM', 'GIF')
+LARGEST_FILE = 2**30
+# Where Pillow takes an image for an attack too.
+LARGEST_IMAGE = 2**30 // 6
+_END_OF_JPEG = b'\xff\xd9'
+_RGB_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_TURN_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
+
+
+class UnreadableImage(InputError):
+    """An image file that cannot be used: `skip_corrupt` leaves it out."""
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image of a file as viewers show it: 8-bit RGB, turned as its Exif data say, laid on white.
+
+    Raises:
+        UnreadableImage: the file holds no image, or one whose conversion to 8-bit RGB would be a guess.
+    """
+    with _named(path), _opened(_content(path)) as image:
+        return _upright(_in_rgb(image), _turn(image))
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """The pixels of `read_image`, uint8 (H, W, 3), writable; those of a JPEG file in less time.
+
+    Of a JPEG file that is damaged inside but not cut, OpenCV makes out what it can where Pillow may refuse.
+
+    Raises:
+        UnreadableImage: see `read_image`.
+    """
+    with _named(path):
+        data = _content(path)
+        with _opened(data) as image:
+            # OpenCV takes a file that was cut for a whole one, and converts CMYK in its own way.
+            if image.format == 'JPEG' and image.mode == 'RGB' and data.endswith(_END_OF_JPEG):
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB_AS_STORED)
+                if pixels is not None:
+                    turn = _turn(image)
+                    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+            return np.array(_upright(_in_rgb(image), _turn(image)))
+
+
+def check_grown(name: str, before: tuple[int, int], after: tuple[int, int]) -> None:
+    """Refuse an image, such as a strip of one row, that a resize by its shorter side would make too large.
+
+    Args:
+        name: of the file.
+        before, after: (H, W).
+
+    Raises:
+        UnreadableImage: it would have more pixels than an image may.
+    """
+    if after[0] * after[1] > LARGEST_IMAGE:
+        raise UnreadableImage(
+            f'{shown(name) or "an image"} is {before[0]}x{before[1]}, and resized {after[0]}x{after[1]}, more than '
+            f'{LARGEST_IMAGE} pixels; remove it, or set skip_corrupt=True in the data set'
+        )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in whatever a decoder raises on its bytes."""
+    try:
+        yield
+    except Exception as error:
+        raise UnreadableImage(
+            f'{shown(path)} is not a readable image{_reason(error)}; '
+            'replace or remove it, or set skip_corrupt=True in the data set'
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _Refused):
+        return f': {error}'
+    if isinstance(error, UnidentifiedImageError):
+        return f': it is none of {", ".join(FORMATS)}'
+    if isinstance(error, Image.DecompressionBombError):
+        return f': it has more than {LARGEST_IMAGE} pixels'
+    # The system's errors have a number, those of Pillow do not.
+    return f': {error.strerror}' if isinstance(error, OSError) and error.errno else ''
+
+
+class _Refused(Exception):
+    """Why an image that a decoder would read is not taken."""
+
+
+def _content(path: Path) -> bytes:
+    # Opening a named pipe or a device may wait for ever.
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise _Refused('it is a folder' if stat.S_ISDIR(status.st_mode) else 'it is a pipe, socket or device')
+    if status.st_size > LARGEST_FILE:
+        raise _Refused(f'the file takes {status.st_size} bytes, more than {LARGEST_FILE}')
+    return Path(path).read_bytes()
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > LARGEST_IMAGE:
+            raise _Refused(f'it has more than {LARGEST_IMAGE} pixels')
+        # A camera's MPO file holds the photo first, then previews of it.
+        if image.format != 'MPO' and _holds_several(image):
+            raise _Refused('it holds several frames or pages; save the one that is meant')
+        yield image
+
+
+def _holds_several(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of an image that a format says how to show."""
+    image.load()
+    if image.format == 'TIFF':
+        _check_tiff(image)
+    if image.mode not in _CONVERT:
+        raise _Refused(f'its pixels are {image.mode}, and there is no one way to make RGB of them')
+    return _CONVERT[image.mode](image)
+
+
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse what Pillow opens as another kind of number than the file holds."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    kinds, bits = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_BITS, (1,))
+    if 2 in kinds:
+        raise _Refused('its pixels are signed integers, which have no black and white; save it with unsigned ones')
+    if tags.get(_PHOTOMETRIC) == 0 and max(bits) > 8:
+        raise _Refused('white is stored as 0 in more than 8 bits; save it with black as 0')
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    # Pillow copies what is RGB already.
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image if image.mode == 'RGB' else image.convert('RGB')
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """What lies under a transparent pixel is arbitrary: leftovers of an editor, or black."""
+    image = image.convert('RGBA')
+    return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Grey of 9 to 16 bits, by the range of its format, rounded."""
+    if 'transparency' in image.info:
+        raise _Refused('one of its 16-bit grey levels is transparent; save it with 8 bits')
+    if image.mode == 'I' and image.format == 'TIFF':
+        raise _Refused('its pixels are 32-bit integers, whose white it does not say; save it with 8 or 16 bits')
+    # Of other formats Pillow's mode I holds what it has scaled to 16 bits.
+    bits = image.tag_v2[_BITS][0] if image.format == 'TIFF' else 16  # type: ignore[attr-defined]
+    white, levels = 2**bits - 1, np.asarray(image).astype(np.int64)
+    if levels.min() < 0 or levels.max() > white:
+        raise _Refused(f'its pixels are not in 0..{white}')
+    return Image.fromarray(((levels * 255 + white // 2) // white).astype(np.uint8)).convert('RGB')
+
+
+def _from_floats(image: Image.Image) -> Image.Image:
+    levels = np.asarray(image)
+    if not ((levels >= 0) & (levels <= 1)).all():
+        raise _Refused('its pixels are floating-point numbers outside 0..1; save it with 8 or 16 bits')
+    return Image.fromarray(np.rint(levels * 255).astype(np.uint8)).convert('RGB')
+
+
+_CONVERT: dict[str, Callable[[Image.Image], Image.Image]] = {
+    **dict.fromkeys(('RGB', 'L', '1', 'P', 'CMYK', 'YCbCr', 'RGBX'), _plain),
+    **dict.fromkeys(('RGBA', 'LA', 'PA', 'RGBa', 'La'), _on_white),
+    **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L', 'I;16N'), _scaled),
+    'F': _from_floats,
+}
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What undoes the orientation that a camera stored."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged Exif data: shown as it is stored, as viewers do
+        return None
+    return _TURN_BACK.get(orientation) if isinstance(orientation, int) else None
+
+
+def _upright(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
