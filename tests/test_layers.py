@@ -22,15 +22,16 @@ MAY_IMPORT = {
     'signatures': set(),
     'files': set(),
     'metrics': set(),
+    'lease': set(),
     'weights_file': {'errors'},
     'provenance': {'config', 'registry'},
     'losses': {'mix', 'ops', 'registry', 'errors'},
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'weights_file'},
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
-    'engine': BASE | {'losses', 'metrics', 'provenance', 'weights_file'},
+    'engine': BASE | {'lease', 'losses', 'metrics', 'provenance', 'weights_file'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
-    'benchmark': {'registry', 'config', 'errors', 'files', 'metrics', 'provenance'},
+    'benchmark': {'registry', 'config', 'errors', 'files', 'lease', 'metrics', 'provenance'},
 }
 
 

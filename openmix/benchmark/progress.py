@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from openmix.benchmark.lease import holder_of
 from openmix.benchmark.run import clock
 from openmix.benchmark.table import Table
 from openmix.benchmark.trials import STATES, Trial, distinct
+from openmix.lease import holder_of
 
 REFRESH_S = 3.0
 _COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from openmix.benchmark.lease import Lease, holder_of
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trials import Trial, read_out
 from openmix.errors import InputError, Stopped
 from openmix.files import write_text
+from openmix.lease import Lease, beside, holder_at, holder_of, inside
 
 _POLL_S = 0.1
 _GRACE_S = 90  # to save a large model on a slow disk
@@ -183,7 +183,11 @@ class Queue:
             time.sleep(_POLL_S if self.running else 0)
 
     def _start(self, trial: Trial, slot: int) -> Job | None:
-        lease = Lease.take(trial.folder)
+        lease = Lease.take(beside(trial.folder))
+        # A training outlives its runner where that was suspended or its machine lost.
+        if lease is not None and holder_at(inside(trial.folder)) is not None:
+            lease.release()
+            lease = None
         if lease is None:
             holder = holder_of(trial.folder)
             self._count(trial)

@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
-from openmix.benchmark.lease import EXPIRES_S, HEARTBEAT_S, holder_of
 from openmix.benchmark.run import Queue
 from openmix.benchmark.trials import Trial
 from openmix.errors import InputError, Stopped, install_hint
+from openmix.lease import EXPIRES_S, HEARTBEAT_S, holder_of
 
 _SIGNAL_DELAY_S = 120  # from the signal that time is up to the end: trainings are saved in between
 _REQUEUES = 1000  # a training longer than the partition allows goes on as often as it takes

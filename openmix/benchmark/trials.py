@@ -12,9 +12,9 @@ from typing import Any
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.grid import best, final_cell, points, search_cells
-from openmix.benchmark.lease import holder_of
 from openmix.benchmark.table import Table
 from openmix.errors import InputError, nearest
+from openmix.lease import holder_of
 from openmix.provenance import Provenance, provenance
 
 # From what wants attention most to what wants it least; a cell is in the first state any trial is in.

@@ -118,6 +118,7 @@ class CheckpointHook(Hook):
         self._saved_at = time.monotonic()
         if not is_main_process():
             return
+        runner.check_claim()
         write_text(folder / POINTER, str(folder / name))
         if self.max_keep_ckpts > 0:
             prune(folder, self.max_keep_ckpts, written=(name,))

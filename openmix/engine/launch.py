@@ -21,8 +21,9 @@ from openmix.check import check_recipe
 from openmix.config import config_hash
 from openmix.engine.checkpoint import load_weights, read_checkpoint
 from openmix.engine.checkpoint_folder import newest_intact
+from openmix.engine.claim import claimed
 from openmix.engine.restart import check_agreement
-from openmix.engine.runner import Runner
+from openmix.engine.runner import Runner, join_group
 from openmix.engine.trial import building, try_parts
 from openmix.errors import InputError, Stopped
 from openmix.files import write_text
@@ -68,14 +69,19 @@ def train(cfg: Config) -> Path:
     """Train a prepared recipe; returns the path of its `result.json`.
 
     Raises:
-        InputError: something of the recipe, the data or the machine does not do.
+        InputError: something of the recipe, the data or the machine does not do, or another training is at work in
+            the folder.
         Stopped: SIGTERM or SIGINT came; the run is saved.
     """
+    with building(cfg, ''):
+        join_group(cfg.launcher, cfg.env_cfg)
     try:
-        with building(cfg, ''):
-            runner = Runner.from_cfg(cfg)
-        check_agreement(cfg.get('load_from') if cfg.get('resume') else None)
-        runner.train()
+        with claimed(Path(cfg.work_dir)) as claim:
+            with building(cfg, ''):
+                runner = Runner.from_cfg(cfg)
+            runner.claim = claim
+            check_agreement(cfg.get('load_from') if cfg.get('resume') else None)
+            runner.train()
     except Stopped:
         leave_group()
         raise

@@ -23,6 +23,11 @@ def launch_id() -> str | None:
     return None
 
 
+def unique_launch() -> str | None:
+    """`launch_id` where it is this launch's alone; None where torchrun was given no id, or without a launcher."""
+    return None if os.environ.get('TORCHELASTIC_RUN_ID') == _NO_ID else launch_id()
+
+
 def may_be_restart() -> bool:
     """Whether this launch may have been started before.
 

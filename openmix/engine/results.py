@@ -96,6 +96,7 @@ class ResultHook(Hook):
         row |= {k: float(v) for k, v in metrics.items()}
         row['time_s'] = round(self.elapsed(), 3)
         if is_main_process():
+            runner.check_claim()
             write_text(Path(runner.work_dir) / 'metrics.jsonl', text_of(self.rows))
 
     def elapsed(self) -> float:
@@ -121,5 +122,6 @@ class ResultHook(Hook):
             'finished': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         }
         path = Path(runner.work_dir) / 'result.json'
+        runner.check_claim()
         write_text(path, json.dumps(result, indent=1) + '\n')
         runner.logger.info(f'Result: {path}')

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner as MMRunner
 from mmengine.runner.base_loop import BaseLoop
+from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
 from openmix.config import config_hash
 from openmix.engine.checkpoint import check_weights, read_checkpoint
+from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
@@ -33,11 +35,21 @@ from openmix.files import appearing
 class Runner(MMRunner):
     """Stock training, a few things apart: see the module."""
 
+    # What the training holds of its folder; without one nothing is checked.
+    claim: Claim | None = None
+
     def setup_env(self, env_cfg: dict) -> None:
-        # mmengine's own start-up selects a CUDA device even for gloo.
-        if self.distributed and not is_distributed() and not torch.cuda.is_available():
-            torch.distributed.init_process_group('gloo')
+        join_group(self.launcher, env_cfg)
         super().setup_env(env_cfg)
+
+    def check_claim(self) -> None:
+        """Called before every write into the run's folder.
+
+        Raises:
+            InputError: another training has taken it over.
+        """
+        if self.claim is not None:
+            self.claim.check()
 
     def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
         if deterministic:
@@ -100,6 +112,7 @@ class Runner(MMRunner):
         try:
             with appearing(path) as partial_path:
                 super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)
+                self.check_claim()  # last: the writing takes long
         except OSError as error:
             raise InputError(
                 f"cannot write '{path}': {error.strerror}; older checkpoints are kept: "
@@ -127,6 +140,18 @@ class Runner(MMRunner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+
+def join_group(launcher: str, env_cfg: dict) -> None:
+    """Meet the other processes of a launch, unless there are none or they have met."""
+    if launcher == 'none' or is_distributed():
+        return
+    set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
+    # mmengine's own start-up selects a CUDA device even for gloo.
+    if not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+    else:
+        init_dist(launcher, **env_cfg.get('dist_cfg', {}))
 
 
 def _recipe_hash(cfg: Config) -> str:

@@ -12,12 +12,12 @@ import time
 import pytest
 
 from openmix.benchmark import run
-from openmix.benchmark.lease import Lease
 from openmix.benchmark.run import clock, set_aside
 from openmix.benchmark.training import command, slots
 from openmix.config import load_config, tools_path
 from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
+from openmix.lease import Lease, beside
 
 pytestmark = pytest.mark.slow
 SMALL = {'model.backbone.depth': 8, 'model.backbone.width': 8, 'train_cfg.max_epochs': 2}
@@ -174,7 +174,7 @@ def test_a_result_of_another_form_is_set_aside(bench, text):
 def test_a_trial_in_training_elsewhere_is_left_alone(bench):
     chosen = dict(rows='Mixup', columns='MCE', trials=1)
     (trial,) = bench.trials(**chosen)
-    lease = Lease.take(trial.folder)
+    lease = Lease.take(beside(trial.folder))
     assert lease is not None
     assert states(bench, **chosen) == ['running']
     failed, said = bench.run(**chosen)

@@ -11,8 +11,8 @@ from collections import Counter
 
 import pytest
 
-from openmix.benchmark import lease
-from openmix.benchmark.lease import EXPIRES_S, Lease, file_of, holder_of
+from openmix import lease
+from openmix.lease import EXPIRES_S, Holder, Lease, beside, holder_at, holder_of, inside, kept
 
 
 def age(path, seconds=EXPIRES_S + 1):
@@ -25,25 +25,25 @@ def rewrite(path, **changed):
 
 
 def test_one_holder_at_a_time(tmp_path):
-    held = Lease.take(tmp_path / 'a')
+    held = Lease.take(beside(tmp_path / 'a'))
     assert held is not None
     assert held.is_mine()
-    assert Lease.take(tmp_path / 'a') is None
+    assert Lease.take(beside(tmp_path / 'a')) is None
     assert holder_of(tmp_path / 'a').pid == os.getpid()
     held.release()
     assert holder_of(tmp_path / 'a') is None
-    assert Lease.take(tmp_path / 'a') is not None
+    assert Lease.take(beside(tmp_path / 'a')) is not None
     assert [path.name for path in tmp_path.iterdir()] == ['a.lease']
 
 
 def test_a_lease_expires_without_heartbeats(tmp_path):
-    held = Lease.take(tmp_path / 'a')
-    rewrite(file_of(tmp_path / 'a'), machine='another')
-    age(file_of(tmp_path / 'a'), EXPIRES_S - 30)
-    assert Lease.take(tmp_path / 'a') is None
-    age(file_of(tmp_path / 'a'))
+    held = Lease.take(beside(tmp_path / 'a'))
+    rewrite(beside(tmp_path / 'a'), machine='another')
+    age(beside(tmp_path / 'a'), EXPIRES_S - 30)
+    assert Lease.take(beside(tmp_path / 'a')) is None
+    age(beside(tmp_path / 'a'))
     assert holder_of(tmp_path / 'a') is None
-    taken = Lease.take(tmp_path / 'a')
+    taken = Lease.take(beside(tmp_path / 'a'))
     assert taken is not None
     assert taken.is_mine()
     assert not held.is_mine()
@@ -53,14 +53,14 @@ def test_a_lease_expires_without_heartbeats(tmp_path):
 
 
 def test_heartbeats_keep_it(tmp_path, monkeypatch):
-    held = Lease.take(tmp_path / 'a')
-    age(file_of(tmp_path / 'a'))
+    held = Lease.take(beside(tmp_path / 'a'))
+    age(beside(tmp_path / 'a'))
     assert held.keep()  # too early to do anything
-    assert time.time() - file_of(tmp_path / 'a').stat().st_mtime > EXPIRES_S
+    assert time.time() - beside(tmp_path / 'a').stat().st_mtime > EXPIRES_S
     monkeypatch.setattr(lease, 'HEARTBEAT_S', 0)
     assert held.keep()
-    assert time.time() - file_of(tmp_path / 'a').stat().st_mtime < 60
-    rewrite(file_of(tmp_path / 'a'), token='theirs')
+    assert time.time() - beside(tmp_path / 'a').stat().st_mtime < 60
+    rewrite(beside(tmp_path / 'a'), token='theirs')
     assert not held.keep()
 
 
@@ -71,45 +71,149 @@ def dead_pid():
 
 
 def test_who_is_gone_from_this_machine_holds_nothing(tmp_path):
-    Lease.take(tmp_path / 'a')
-    rewrite(file_of(tmp_path / 'a'), pid=dead_pid())
+    Lease.take(beside(tmp_path / 'a'))
+    rewrite(beside(tmp_path / 'a'), pid=dead_pid())
     assert holder_of(tmp_path / 'a') is None
-    assert Lease.take(tmp_path / 'a') is not None
+    assert Lease.take(beside(tmp_path / 'a')) is not None
+
+
+def test_who_lives_on_this_machine_holds_it_whatever_its_age(tmp_path):
+    """A suspended process gives no sign of life and wakes."""
+    Lease.take(beside(tmp_path / 'a'))
+    age(beside(tmp_path / 'a'), 10 * EXPIRES_S)
+    assert holder_of(tmp_path / 'a') is not None
+    assert Lease.take(beside(tmp_path / 'a')) is None
+
+
+def test_a_later_process_with_the_number_of_the_holder(tmp_path):
+    Lease.take(beside(tmp_path / 'a'))
+    rewrite(beside(tmp_path / 'a'), started='long ago')
+    assert holder_of(tmp_path / 'a') is None
+    assert Lease.take(beside(tmp_path / 'a')) is not None
+
+
+def test_a_killed_process_that_waits_for_its_parent_holds_nothing(tmp_path):
+    Lease.take(beside(tmp_path / 'a'))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    try:
+        deadline = time.monotonic() + 10
+        while lease._started(child) != '' and time.monotonic() < deadline:
+            time.sleep(0.01)
+        rewrite(beside(tmp_path / 'a'), pid=child)
+        assert holder_of(tmp_path / 'a') is None
+    finally:
+        os.waitpid(child, 0)
+
+
+def test_a_date_in_the_future_is_no_sign_of_life(tmp_path):
+    """The disk's clock was set back, or a folder copied: the time of the lease counts from when it is seen."""
+    path = beside(tmp_path / 'a')
+    Lease.take(path)
+    rewrite(path, machine='another')
+    age(path, -3600)
+    assert Lease.take(path) is None
+    assert abs(time.time() - path.stat().st_mtime) < 60
+    age(path)
+    assert Lease.take(path) is not None
+
+
+def test_a_later_start_of_one_launch_goes_on_on_another_machine(tmp_path):
+    path = inside(tmp_path / 'a')
+    first = Lease.take(path, 'torchrun a1')
+    assert Lease.take(path, 'torchrun a1') is None  # it lives
+    rewrite(path, machine='another')
+    assert Lease.take(path) is None
+    assert Lease.take(path, 'torchrun b2') is None
+    assert Lease.take(path, 'torchrun a1') is not None
+    assert not first.is_mine()
+
+
+def test_a_machine_that_slept_looks_at_once(tmp_path, monkeypatch):
+    held = Lease.take(beside(tmp_path / 'a'))
+    rewrite(beside(tmp_path / 'a'), token='theirs')
+    assert held.keep()
+    now = lease._clock()
+    monkeypatch.setattr(lease, '_clock', lambda: now + 3600)
+    assert not held.keep()
+
+
+@pytest.mark.skipif(not hasattr(time, 'CLOCK_BOOTTIME'), reason='a clock of Linux')
+def test_the_clock_goes_on_while_the_machine_sleeps():
+    assert abs(lease._clock() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1
+
+
+def test_a_lease_is_kept_while_the_block_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, 'HEARTBEAT_S', 0.01)
+    held = Lease.take(inside(tmp_path / 'a'))
+    with kept(held):
+        age(held.path)
+        deadline = time.monotonic() + 10
+        while time.time() - held.path.stat().st_mtime > 60 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.time() - held.path.stat().st_mtime < 60
+        assert holder_of(tmp_path / 'a') is not None
+    assert holder_at(inside(tmp_path / 'a')) is None
+    assert not held.path.exists()
+
+
+GOOD = {'host': 'h', 'machine': 'm', 'pid': 7, 'since': 's', 'token': 't'}
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', '[]', 'null', '[' * 100_000, '{"pid": 3}', '\udcff']
+    + [json.dumps({**GOOD, **changed}) for changed in
+       ({'pid': '7'}, {'pid': -1}, {'pid': 2**40}, {'pid': True}, {'pid': 1.5}, {'host': 3}, {'machine': None},
+        {'token': '../x'}, {'token': ''}, {'token': 'x' * 300}, {'more': 'x'}, {'started': 5})],
+)  # fmt: skip
+def test_a_lease_of_any_content_is_respected_until_it_expires(tmp_path, text):
+    path = beside(tmp_path / 'a')
+    path.write_bytes(text.encode('utf-8', 'surrogateescape'))
+    assert holder_of(tmp_path / 'a').name == 'a process on an unknown machine'
+    assert Lease.take(path) is None
+    age(path)
+    assert Lease.take(path) is not None
+
+
+def test_a_lease_of_before_is_understood():
+    assert Holder.parse(json.dumps(GOOD).encode()) == Holder('h', 'm', 7, 's', 't')
 
 
 def test_the_same_number_on_another_machine_is_another_process(tmp_path):
-    Lease.take(tmp_path / 'a')
-    rewrite(file_of(tmp_path / 'a'), pid=dead_pid(), machine='another')
+    Lease.take(beside(tmp_path / 'a'))
+    rewrite(beside(tmp_path / 'a'), pid=dead_pid(), machine='another')
     assert holder_of(tmp_path / 'a') is not None
-    assert Lease.take(tmp_path / 'a') is None
+    assert Lease.take(beside(tmp_path / 'a')) is None
 
 
 def test_a_half_written_lease_is_respected_until_it_expires(tmp_path):
-    file_of(tmp_path / 'a').write_text('')
-    assert Lease.take(tmp_path / 'a') is None
-    age(file_of(tmp_path / 'a'))
-    assert Lease.take(tmp_path / 'a') is not None
+    beside(tmp_path / 'a').write_text('')
+    assert Lease.take(beside(tmp_path / 'a')) is None
+    age(beside(tmp_path / 'a'))
+    assert Lease.take(beside(tmp_path / 'a')) is not None
 
 
 def test_only_one_succeeds_an_expired_lease(tmp_path):
     """Another process stands between finding the lease expired and replacing it."""
-    Lease.take(tmp_path / 'a')
-    path = file_of(tmp_path / 'a')
+    Lease.take(beside(tmp_path / 'a'))
+    path = beside(tmp_path / 'a')
     rewrite(path, machine='another', token='old')
     age(path)
     successor = path.with_name(f'{path.name}.old')
     successor.write_text('')
-    assert Lease.take(tmp_path / 'a') is None
+    assert Lease.take(beside(tmp_path / 'a')) is None
     age(successor)  # it died there
-    assert Lease.take(tmp_path / 'a') is None
-    assert Lease.take(tmp_path / 'a') is not None
+    assert Lease.take(beside(tmp_path / 'a')) is None
+    assert Lease.take(beside(tmp_path / 'a')) is not None
 
 
 def test_age_and_holder_are_of_one_file(tmp_path):
     """An expired lease that is replaced while it is read is not the successor's."""
-    Lease.take(tmp_path / 'a')
-    path = file_of(tmp_path / 'a')
-    rewrite(path, token='old')
+    Lease.take(beside(tmp_path / 'a'))
+    path = beside(tmp_path / 'a')
+    rewrite(path, machine='another', token='old')
     age(path)
     said = json.loads(path.read_text())
     done = threading.Event()
@@ -124,7 +228,7 @@ def test_age_and_holder_are_of_one_file(tmp_path):
 
     successor = threading.Thread(target=succeed)
     successor.start()
-    read = {(found[0].token, found[1]) for found in (lease._read(path, time.time()) for _ in range(5000))}
+    read = {(found.holder.token, found.expired) for found in (lease._read(path, time.time()) for _ in range(5000))}
     done.set()
     successor.join()
     assert read == {('old', True), ('new', False)}
@@ -133,13 +237,13 @@ def test_age_and_holder_are_of_one_file(tmp_path):
 RACER = """
 import sys, time
 from pathlib import Path
-from openmix.benchmark.lease import Lease
+from openmix.lease import Lease, beside
 root, go = Path(sys.argv[1]), Path(sys.argv[1]) / 'go'
 print('ready', flush=True)
 while not go.exists():
     pass
 for i in range(200):
-    if Lease.take(root / f'{i}') is not None:
+    if Lease.take(beside(root / f'{i}')) is not None:
         print(i, flush=True)
 time.sleep(1)  # who takes over must not find the other gone
 """
@@ -149,7 +253,7 @@ time.sleep(1)  # who takes over must not find the other gone
 @pytest.mark.parametrize('expired', [False, True])
 def test_two_processes_race(tmp_path, expired):
     for i in range(200 if expired else 0):
-        held = Lease.take(tmp_path / f'{i}')
+        held = Lease.take(beside(tmp_path / f'{i}'))
         rewrite(held.path, machine='another')
         age(held.path)
     racers = [
@@ -183,6 +287,21 @@ run.Queue(Console(width=200), script, jobs=2).run(trials)
 def runner(bench, order='forwards'):
     words = [sys.executable, '-c', RUNNER, bench.path, bench.script, bench.work_dir, order]
     return subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_training_whose_runner_is_gone_is_left_alone(bench):
+    chosen = dict(rows='Mixup', columns='MCE', trials=1)
+    (trial,) = bench.trials(**chosen)
+    training = Lease.take(inside(trial.folder))
+    assert trial.state() == 'running'
+    failed, said = bench.run(**chosen)
+    assert not failed
+    assert f'left to process {os.getpid()} on ' in said
+    assert [path.name for path in trial.folder.iterdir()] == ['training.lease']
+    assert not beside(trial.folder).exists()
+    training.release()
+    bench.run(**chosen)
+    assert trial.state() == 'done'
 
 
 @pytest.mark.slow

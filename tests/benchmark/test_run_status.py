@@ -6,8 +6,8 @@ import json
 from rich.console import Console
 
 from openmix.benchmark import progress
-from openmix.benchmark.lease import Lease
 from openmix.benchmark.progress import seconds_an_epoch, seconds_left, status, summary, watch
+from openmix.lease import Lease, beside
 
 
 def at_epoch(trial, epoch, seconds):
@@ -39,7 +39,7 @@ def test_pace_and_time_left(bench):
 def test_a_running_trial_is_shown_with_its_epoch(bench):
     trials = bench.trials(rows='Mixup', columns='MCE')
     at_epoch(trials[0], 1, 30.0)
-    lease = Lease.take(trials[0].folder)
+    lease = Lease.take(beside(trials[0].folder))
     text = shown(status(bench.table, trials))
     lease.release()
     (line,) = (line for line in text.splitlines() if 'running on' in line)

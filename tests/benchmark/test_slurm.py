@@ -10,10 +10,10 @@ import time
 import pytest
 
 from openmix.benchmark import slurm
-from openmix.benchmark.lease import holder_of
 from openmix.benchmark.slurm import Resources, sbatch_script, submit
 from openmix.config import tools_path
 from openmix.errors import InputError
+from openmix.lease import holder_of
 
 submitit = pytest.importorskip('submitit', reason='needs submitit: the extra [slurm]')
 CPU = Resources(gpus=0)

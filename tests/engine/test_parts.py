@@ -62,6 +62,7 @@ def fake_runner(tmp_path, iteration=0):
         message_hub=types.SimpleNamespace(log_scalars=scalars),
         optim_wrapper=types.SimpleNamespace(get_lr=lambda: {'lr': [0.1]}),
         logger=types.SimpleNamespace(info=lambda text: None),
+        check_claim=lambda: None,
     )
 
 

@@ -3,13 +3,16 @@
 import json
 import os
 import shutil
+import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import kill_and_resume as harness
 import pytest
 
 from openmix.engine.checkpoint import read_checkpoint
+from openmix.lease import holder_of, inside
 
 pytestmark = pytest.mark.slow
 
@@ -103,3 +106,87 @@ def test_a_fresh_start_passes_by_what_is_no_checkpoint(recipe, alone, tmp_path):
         'epoch_2.pth.old',
         'latest.pth.old',
     ]
+
+
+@contextmanager
+def suspended(recipe, work_dir, processes=1):
+    """A training that was stopped (SIGSTOP) in its first epochs; killed at the end, if it is still there."""
+    children = harness.start(recipe, work_dir, processes, ['--cfg-options', 'train_cfg.max_epochs=200'])
+    try:
+        harness.wait_for_log('Checkpoints go to', work_dir, children)
+        end = time.monotonic() + 60
+        while not (work_dir / 'metrics.jsonl').exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        time.sleep(0.1)
+        yield children
+    finally:
+        for child in children:
+            try:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            except (ProcessLookupError, ChildProcessError):  # ended and waited for
+                pass
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_two_trainings_in_one_folder(recipe, tmp_path):
+    """The second is refused, however long the first gives no sign of life."""
+    with suspended(recipe, tmp_path / 'run') as (first,):
+        os.utime(inside(tmp_path / 'run'), (0, 0))
+        before = content(tmp_path / 'run')
+        for options in ([], ['--resume']):
+            (second,) = harness.start(recipe, tmp_path / 'run', options=options)
+            assert harness.wait([second], 60) == [2]
+            (line,) = (tmp_path / 'run.rank0.log').read_text().strip().splitlines()[-1:]
+            assert line.startswith(f'error: process {first} on ')
+            assert 'wait for its end or stop it' in line
+            assert content(tmp_path / 'run') == before
+        os.kill(first, signal.SIGTERM)
+        os.kill(first, signal.SIGCONT)
+        assert harness.wait([first], 60) == [143]
+    assert not inside(tmp_path / 'run').exists()
+
+
+def test_a_folder_that_another_has_taken_over_is_left_as_it_is(recipe, tmp_path):
+    with suspended(recipe, tmp_path / 'run') as (child,):
+        path = inside(tmp_path / 'run')
+        path.write_text(json.dumps({**json.loads(path.read_text()), 'machine': 'another', 'token': 'other'}))
+        before = content(tmp_path / 'run')
+        log = next((tmp_path / 'run').glob('*/*.log'))
+        os.kill(child, signal.SIGCONT)
+        assert harness.wait([child], 60) == [2]
+        after = content(tmp_path / 'run')
+        own = log.parent  # what it says of itself goes to a folder of its own
+        differing = {path for path in after.keys() | before.keys() if after.get(path) != before.get(path)}
+        assert all(path.is_relative_to(own) for path in differing), differing
+    assert "is no longer this training's" in harness.log_of(tmp_path / 'run')
+
+
+def test_a_killed_training_is_resumed_at_once(recipe, tmp_path):
+    with suspended(recipe, tmp_path / 'run') as (child,):
+        assert holder_of(tmp_path / 'run').pid == child
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    done = max(iterations(tmp_path / 'run')) // 3
+    assert inside(tmp_path / 'run').exists()
+    assert holder_of(tmp_path / 'run') is None
+    run(recipe, tmp_path / 'run', *longer(done + 2))
+    assert iterations(tmp_path / 'run')[-1] == 3 * (done + 2)
+    assert not inside(tmp_path / 'run').exists()
+
+
+def test_all_processes_of_a_second_training_are_refused(recipe, tmp_path):
+    with suspended(recipe, tmp_path / 'run') as (first,):
+        second = harness.start(recipe, tmp_path / 'run', 2)
+        try:
+            assert harness.wait(second, 60) == [2, 2]
+        finally:
+            for child in second:
+                if os.path.exists(f'/proc/{child}'):
+                    os.kill(child, signal.SIGKILL)
+        assert f'process {first} on ' in harness.log_of(tmp_path / 'run')

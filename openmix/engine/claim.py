@@ -1,0 +1,73 @@
+"""One training at a time in a folder: it holds a lease there from its start to its end, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+
+from openmix.engine.restart import unique_launch
+from openmix.errors import InputError
+from openmix.lease import Lease, holder_at, inside, kept
+
+
+class Claim:
+    """The right of a training to write into its folder, which its first process holds for all.
+
+    Args:
+        folder: of the run.
+        lease: the one inside it; None in the other processes, which write nothing.
+    """
+
+    def __init__(self, folder: Path, lease: Lease | None) -> None:
+        self.folder, self.lease = folder, lease
+
+    def check(self) -> None:
+        """Called before every write.
+
+        Raises:
+            InputError: another training has taken the folder over, as it may where this one was suspended, or its
+                machine asleep, and the disk is shared; or the folder was moved away.
+        """
+        if self.lease is None or self.lease.is_mine():
+            return
+        holder = holder_at(inside(self.folder))
+        by = f'{holder.name} trains in it' if holder else 'its lease is gone'
+        raise InputError(f"'{self.folder}' is no longer this training's, {by}: nothing more is written to it")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[Claim]:
+    """Hold a run's folder while the block trains in it; every process of the training calls it.
+
+    Raises:
+        InputError: another training is at work there; the line names it. Nothing in the folder is touched.
+    """
+    lease, why = _take(folder) if is_main_process() else (None, None)
+    refusal = [why]
+    # Every process has to hear of it, or the others would wait for this one.
+    broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise InputError(refusal[0])
+    if lease is None:
+        yield Claim(folder, None)
+        return
+    with kept(lease):
+        yield Claim(folder, lease)
+
+
+def _take(folder: Path) -> tuple[Lease | None, str | None]:
+    """The lease of a folder, or why there is none."""
+    path = inside(folder)
+    try:
+        lease = Lease.take(path, unique_launch() or '')
+    except OSError as error:
+        return None, f"cannot write to '{folder}': {error.strerror}; choose another --work-dir"
+    if lease is not None:
+        return lease, None
+    holder = holder_at(path)
+    name = holder.name if holder else 'another process'
+    since = f' since {holder.since}' if holder and holder.since else ''
+    return None, f"{name} trains in '{folder}'{since}: wait for its end or stop it, or give another --work-dir"
