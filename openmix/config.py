@@ -7,16 +7,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.config import DictAction as MMDictAction
-from mmengine.fileio import BaseFileHandler, register_handler
 
-from openmix.errors import InputError, nearest
+from openmix.errors import InputError, brief, close_to_any, nearest
+from openmix.recipe_file import BASE, check_plain, parse_source, read_settings
 
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = ('.py', '.yaml', '.yml')
@@ -44,60 +43,70 @@ def tools_path(name: str) -> Path:
     return _shipped('tools') / name
 
 
+def _candidates(stem: Path) -> list[Path]:
+    """A file by its whole name, or without the suffix."""
+    return [stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES if stem.name)]
+
+
+def _first_file(stems: Iterable[Path]) -> Path | None:
+    for stem in stems:
+        for candidate in _candidates(stem):
+            if os.path.isfile(candidate):  # a name too long, or with a NUL byte, is no file
+                return Path(os.path.realpath(candidate))
+    return None
+
+
+def _below_configs(name: Path) -> Path:
+    """A name of a shipped file, given with or without `configs/` in front."""
+    return configs_dir() / Path(*name.parts[1:] if name.parts[:1] == ('configs',) else name.parts)
+
+
+def _known() -> list[str]:
+    """The names of all recipes and tables that are shipped."""
+    known = [p.relative_to(configs_dir()).as_posix() for p in configs_dir().rglob('*') if p.suffix in _SUFFIXES]
+    return sorted(name for name in known if not name.startswith('_base_'))
+
+
+def is_shipped(file: Path) -> bool:
+    """Whether a file lies below the `configs/` that came with openmix: of those YAML may inherit programs too."""
+    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(configs_dir()))
+
+
 def config_path(name: str | Path) -> Path:
     """The file of a recipe or table, by path or by its name below `configs/` (suffix optional).
 
     Raises:
         InputError: there is no such file; the line names the nearest.
     """
-    given = Path(name).expanduser()
-    below = Path(*given.parts[1:]) if given.parts[:1] == ('configs',) else given
-    for stem in (given, configs_dir() / below):
-        for candidate in (stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)):
-            if candidate.is_file():
-                return candidate.resolve()
-    known = [str(p.relative_to(configs_dir())) for p in configs_dir().rglob('*') if p.suffix in _SUFFIXES]
-    known = [name for name in known if not name.startswith('_base_')]
-    raise InputError(f"no config file '{name}'; {nearest(str(below), known)}")
+    given = Path(os.path.expanduser(name))
+    if found := _first_file([given, _below_configs(given)]):
+        return found
+    for folder in (given, _below_configs(given)):
+        if str(name) and os.path.isdir(folder):
+            held = sorted(path.name for path in folder.iterdir() if path.suffix in _SUFFIXES)
+            told = f', which holds {", ".join(held[:10])}' if held else ''
+            raise InputError(f'{brief(str(name))} is a folder{told}; no config file')
+    raise InputError(f'no config file {brief(str(name))}; {close_to_any(str(given), _known())}')
 
 
-class _YamlLoader(yaml.SafeLoader):
-    """YAML as recipes mean it: 1e-3 is a float, on/off/yes/no are words, keys are unique strings."""
+def base_path(name: str, by: Path) -> Path:
+    """The file that `_base_` names in the file `by`: beside it, or of openmix wherever that is installed.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if not isinstance(key, str):
-                raise InputError(f'YAML line {node.start_mark.line + 1}: key {key!r} is not a string; quote it')
-            if keys.count(key) > 1:
-                raise InputError(f"YAML line {node.start_mark.line + 1}: key '{key}' is given twice")
-        return super().construct_mapping(node, deep)
+    'openmix::classification/...', 'configs/classification/...' and 'classification/...' name a shipped
+    file; a file that lies there relative to `by` comes first.
 
-
-_YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((':bool', ':float', ':timestamp'))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_YamlLoader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile(r'^(?:true|True|false|False)$'), list('tTfF'))
-_YamlLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float',
-    re.compile(r'^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$'),
-    list('-+.0123456789'),
-)
-
-
-@register_handler(['yaml', 'yml'])
-class _YamlHandler(BaseFileHandler):
-    """Makes mmengine's Config read YAML through `_YamlLoader`."""
-
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        return yaml.load(file, Loader=_YamlLoader)
-
-    def dump_to_fileobj(self, obj: Any, file: Any, **kwargs: Any) -> None:
-        yaml.safe_dump(obj, file, sort_keys=False)
-
-    def dump_to_str(self, obj: Any, **kwargs: Any) -> str:
-        return yaml.safe_dump(obj, sort_keys=False)
+    Raises:
+        InputError: there is no such file; the line names the nearest.
+    """
+    package, _, inner = name.rpartition('::')
+    if package not in ('', 'openmix'):
+        raise InputError(f"{by}: _base_ = {brief(name)}: files are known of 'openmix::' alone")
+    given = Path(os.path.expanduser(inner))
+    beside = [] if package else [by.parent / given]
+    if inner and (found := _first_file([*beside, _below_configs(given)])):
+        return found
+    near = sorted(p.name for p in by.parent.iterdir() if p.suffix in _SUFFIXES and p != by)
+    raise InputError(f'{by}: no file {brief(name)} to inherit from; {close_to_any(inner, [*_known(), *near])}')
 
 
 class DictAction(MMDictAction):
@@ -117,35 +126,13 @@ class DictAction(MMDictAction):
                 ) from error
 
 
-def load_yaml(path: str | Path) -> dict:
-    """The mapping in a YAML file.
-
-    Raises:
-        InputError: the file is not YAML, or not a mapping with unique string keys.
-    """
-    path = Path(path)
-    try:
-        loaded = yaml.load(path.read_text(encoding='utf-8'), Loader=_YamlLoader)
-    except (yaml.YAMLError, InputError) as error:
-        raise InputError(f'{path}: {" ".join(str(error).split())}') from error
-    if not isinstance(loaded, dict):
-        raise InputError(f'{path}: expected a mapping at the top level, got {type(loaded).__name__}')
-    return loaded
-
-
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
     """A recipe with its `_base_` files merged and `options` (dotted keys) applied.
 
     Raises:
         InputError: the file is missing or does not parse, or an option does not fit it.
     """
-    found = config_path(path)
-    try:
-        cfg = Config.fromfile(str(found))
-    except InputError as error:
-        raise InputError(f'{found}: {error}') from error
-    except Exception as error:  # a recipe is a program: whatever it raises is the recipe's fault
-        raise InputError(f'{found}: {type(error).__name__}: {" ".join(str(error).split())}') from error
+    cfg = read_settings(config_path(path), base_path, is_shipped)
     return apply_overrides(cfg, options or {}, '--cfg-options')
 
 
@@ -153,8 +140,8 @@ def _files_of(path: Path) -> list[Path]:
     """A recipe's own file, then the files it inherits from, nearest first."""
     files = [path]
     for file in files:
-        bases = Config._get_base_files(str(file)) if file.suffix in _SUFFIXES else []
-        files += [base for base in ((file.parent / base).resolve() for base in bases) if base not in files]
+        bases = [base_path(name, file) for name in parse_source(file).bases]
+        files += [base for base in bases if base not in files]
     return files
 
 
@@ -202,6 +189,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
     object.__setattr__(cfg, '_set_by', set_by)
     replace = {k: v for k, v in overrides.items() if isinstance(v, Mapping) and v.get('_delete_')}
     for key, value in [*replace.items(), *((k, v) for k, v in overrides.items() if k not in replace)]:
+        _check_override(key, value)
         parent = _parent(cfg, key)
         leaf = key.rpartition('.')[2]
         if leaf == '_delete_':
@@ -216,6 +204,21 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
             parent[leaf] = value
     _strip_delete(cfg._cfg_dict)
     return cfg
+
+
+def _check_override(key: str, value: Any) -> None:
+    """Raise an `InputError` where a dotted key names no setting, or its value is none that a recipe may hold."""
+    first = key.partition('.')[0]
+    if not re.fullmatch(r'[\w/ -]+(\.[\w/ -]+)*', key):
+        raise InputError(f'option {brief(key)}: a key is names with dots between them, as in train_cfg.max_epochs')
+    if first == BASE:
+        raise InputError(f"option '{key}': what a recipe inherits is written in the recipe")
+    if first == 'custom_imports':
+        raise InputError(f"option '{key}': what a recipe imports is written in a Python recipe")
+    try:
+        check_plain({first: {key.rpartition('.')[2]: value}})
+    except InputError as error:
+        raise InputError(f"option '{key}': {error}") from error
 
 
 def _parent(cfg: Config, key: str) -> Any:
@@ -283,9 +286,10 @@ def diff(old: Config, new: Config) -> list[str]:
 
 def bases_of(path: str | Path) -> Config:
     """What a recipe inherits: its `_base_` files merged, without its own settings."""
+    found = config_path(path)
     merged = Config()
-    for base in Config._get_base_files(str(config_path(path))):
-        merged.merge_from_dict(Config.fromfile(str(config_path(path).parent / base))._cfg_dict.to_dict())
+    for name in parse_source(found).bases:
+        merged.merge_from_dict(read_settings(base_path(name, found), base_path, is_shipped)._cfg_dict.to_dict())
     return merged
 
 

@@ -56,6 +56,23 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f'{hint}valid: {", ".join(valid[:_MOST_LISTED])}{more}'
 
 
+def close_to_any(name: str, valid: Iterable[str], most: int = 3) -> str:
+    """The tail of an error line about an unknown file: the nearest names, where all would be too many.
+
+    Names are compared as a whole and by their last part, so that a file's name alone is found too.
+    """
+    name = name[:200].strip('/')
+    last = name.rpartition('/')[2].partition('.')[0]
+
+    def likeness(one: str) -> float:
+        parts = [part.partition('.')[0] for part in one.split('/')]
+        alike = max(difflib.SequenceMatcher(None, last, part).ratio() for part in parts) if last else 0.0
+        return difflib.SequenceMatcher(None, name, one).ratio() + alike
+
+    close = sorted(set(valid), key=likeness, reverse=True)[:most]
+    return f'did you mean {" or ".join(map(repr, close))}?' if close else 'there are none'
+
+
 def check_number(
     where: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
 ) -> None:

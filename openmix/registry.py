@@ -12,8 +12,54 @@ from typing import Any
 
 import mmengine.registry as mm
 from mmengine.registry import Registry
+from mmengine.utils import get_object_from_string
 
-from openmix.errors import InputError, nearest
+from openmix.errors import InputError, brief, nearest
+from openmix.recipe_file import DECLARED
+
+_get_registered = Registry.get
+
+
+def _get(self: Registry, key: str) -> Any:
+    """What a registry, or one of its parents, holds by a name; 'scope.Name' asks another of the same tree.
+
+    mmengine's own takes any other name for the path of a module, which it imports and calls: a text in a
+    table could then run `os.system`. Here a path is followed only into modules that a Python recipe
+    declared with `custom_imports`.
+
+    Raises:
+        InputError: nothing of that name is registered; the line names the nearest.
+    """
+    if not isinstance(key, str):
+        raise InputError(f'{self.name}: a name must be a text, got {brief(key)}')
+    if _holds(self, key):
+        return _get_registered(self, key)
+    declared = any(key.startswith(f'{module}.') for module in DECLARED)
+    if declared and (found := get_object_from_string(key)) is not None:
+        return found
+    hint = (
+        '; to name a class by its path, declare its module with custom_imports in a Python recipe' if '.' in key else ''
+    )
+    raise InputError(f'unknown {self.name} {brief(key)}{hint}; {nearest(key[:200], known_to(self))}')
+
+
+def _holds(registry: Registry, key: str) -> bool:
+    """Whether a name is registered, its scope one of those that are imported already."""
+    registry.import_from_location()
+    scope, name = registry.split_scope_key(key)
+    level: Registry | None = registry
+    if scope not in (None, registry.scope):
+        level = registry._get_root_registry()._search_child(scope)
+    while level is not None:
+        level.import_from_location()
+        if name in level.module_dict:
+            return True
+        level = level.parent if scope is None else None
+    return False
+
+
+# For every registry: mmengine builds hooks, loops and transforms inside of others by itself.
+Registry.get = _get
 
 
 def _child(name: str, parent: Registry, *locations: str) -> Registry:
@@ -81,12 +127,4 @@ def find(registry: Registry, name: Any) -> Any:
     Raises:
         InputError: nothing of that name is registered; the line names the nearest.
     """
-    if callable(name):
-        return name
-    try:
-        found = registry.get(name) if isinstance(name, str) and name else None
-    except (RuntimeError, ImportError, ValueError):  # a dotted path to code that is not there
-        found = None
-    if found is None:
-        raise InputError(f"unknown {registry.name} '{name}'; {nearest(str(name), known_to(registry))}")
-    return found
+    return name if callable(name) else registry.get(name)

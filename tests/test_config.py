@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from openmix import config
 from openmix.errors import InputError
+from openmix.yaml_file import load_yaml
 
 
 def write(path, text):
@@ -12,9 +13,9 @@ def write(path, text):
     return path
 
 
-def test_yaml_over_python_and_back(tmp_path):
-    write(tmp_path / 'base.py', "model = dict(policy=dict(type='NoMix'), width=16)\nlr = 0.1\n")
-    write(tmp_path / 'middle.yaml', '_base_: base.py\nlr: 1e-3\nflag: on\ncheck: true\n')
+def test_python_over_yaml_over_yaml(tmp_path):
+    write(tmp_path / 'base.yaml', 'model: {policy: {type: NoMix}, width: 16}\nlr: 0.1\n')
+    write(tmp_path / 'middle.yaml', '_base_: base.yaml\nlr: 1e-3\nflag: on\ncheck: true\n')
     leaf = write(tmp_path / 'leaf.py', "_base_ = 'middle.yaml'\nmodel = dict(width=8)\n")
     cfg = config.load_config(leaf)
     assert cfg.lr == 1e-3
@@ -37,7 +38,7 @@ def test_yaml_over_python_and_back(tmp_path):
     ],
 )
 def test_yaml_scalars(tmp_path, text, value):
-    loaded = config.load_yaml(write(tmp_path / 'a.yaml', f'x: {text}\n'))['x']
+    loaded = load_yaml(write(tmp_path / 'a.yaml', f'x: {text}\n'))['x']
     assert loaded == value
     assert type(loaded) is type(value)
 
@@ -48,7 +49,7 @@ def test_yaml_scalars(tmp_path, text, value):
 )
 def test_bad_yaml_is_one_line(tmp_path, text, line):
     with pytest.raises(InputError, match=line) as caught:
-        config.load_yaml(write(tmp_path / 'a.yaml', text))
+        load_yaml(write(tmp_path / 'a.yaml', text))
     assert '\n' not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ from openmix.registry import LOSSES, MIXUPS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'openmix'
 
-BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check'}
+BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check', 'yaml_file', 'recipe_file'}
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
@@ -20,6 +20,8 @@ MAY_IMPORT = {
     'check': BASE | {'signatures'},
     'errors': set(),
     'signatures': set(),
+    'yaml_file': {'errors'},
+    'recipe_file': {'errors', 'yaml_file'},
     'files': set(),
     'metrics': set(),
     'lease': set(),
@@ -31,7 +33,7 @@ MAY_IMPORT = {
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
     'engine': BASE | {'lease', 'losses', 'metrics', 'provenance', 'weights_file'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
-    'benchmark': {'registry', 'config', 'errors', 'files', 'lease', 'metrics', 'provenance'},
+    'benchmark': {'registry', 'config', 'errors', 'files', 'lease', 'metrics', 'provenance', 'yaml_file'},
 }
 
 

@@ -13,9 +13,10 @@ from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.expand import expand, loss_gains
 from openmix.benchmark.schema import read_schema
 from openmix.benchmark.variant import VARIANTS
-from openmix.config import configs_dir, load_yaml
+from openmix.config import configs_dir
 from openmix.errors import InputError, nearest
 from openmix.metrics import lower_is_better
+from openmix.yaml_file import load_yaml
 
 
 @dataclass(frozen=True)

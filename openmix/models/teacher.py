@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
 from openmix.errors import InputError, brief, nearest
-from openmix.models.backbones.local_weights import load_weights, on_meta
+from openmix.models.backbones.local_weights import load_weights, on_meta, only_weights
+from openmix.models.classifier import width_of
 from openmix.registry import MODELS, find
 
 
@@ -66,7 +67,7 @@ def trained_classifier(backbone: dict, head: dict, checkpoint: str | Path) -> tu
     for part in (backbone, head):
         find(MODELS, part.get('type'))
     features = MODELS.build(backbone)
-    top = MODELS.build({'in_features': features.num_features, **head})
+    top = MODELS.build({'in_features': width_of(features), **head})
     load_weights(features, checkpoint)
     load_weights(top, checkpoint, part='head')
     return nn.Sequential(features, top), top.num_classes
@@ -89,7 +90,8 @@ def published_classifier(name: str, pretrained: bool = True) -> tuple[nn.Module,
     fetched = pretrained and not on_meta()
     try:
         if library == 'timm':
-            built = timm.create_model(model, pretrained=fetched)
+            with only_weights():
+                built = timm.create_model(model, pretrained=fetched)
             return built, built.num_classes
         weights = get_model_weights(model)['DEFAULT']
         return get_model(model, weights=weights if fetched else None), len(weights.meta['categories'])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,25 @@ from openmix.weights_file import read_file
 # What a checkpoint holds its weights under, in timm's order.
 _STATE_DICTS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 
+_ONLY_WEIGHTS = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
 
 def on_meta() -> bool:
     """Whether modules are being built without storage, so that weights would have nowhere to go."""
     return torch.get_default_device().type == 'meta'
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Inside, `torch.load` reads weights and nothing that runs, also where a library asks for anything else."""
+    before = os.environ.get(_ONLY_WEIGHTS)
+    os.environ[_ONLY_WEIGHTS] = '1'
+    try:
+        yield
+    finally:
+        os.environ.pop(_ONLY_WEIGHTS)
+        if before is not None:
+            os.environ[_ONLY_WEIGHTS] = before
 
 
 def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] = (), part: str = 'backbone') -> None:

@@ -10,7 +10,7 @@ import timm
 from torch import nn
 
 from openmix.errors import InputError
-from openmix.models.backbones.local_weights import load_weights, on_meta
+from openmix.models.backbones.local_weights import load_weights, on_meta, only_weights
 from openmix.registry import MODELS
 
 
@@ -35,12 +35,15 @@ def timm_backbone(
         InputError: unknown name, tag or option, both sources of weights, a failed download, or a
             file that does not fit.
     """
+    if 'checkpoint_path' in kwargs:
+        raise InputError(f"TimmBackbone '{name}': wrong option: 'checkpoint_path'; give checkpoint='FILE'")
     if pretrained and checkpoint is not None:
         raise InputError(f"TimmBackbone '{name}': give pretrained or checkpoint, not both")
     _check_name(name)
     pretrained = pretrained and not on_meta()
     try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)
+        with only_weights():
+            model = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)
     except TypeError as error:
         raise InputError(f"TimmBackbone '{name}': wrong option: {_line(error)}") from error
     except Exception as error:  # the download clients that timm picks from share no class of errors

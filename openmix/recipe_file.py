@@ -1,0 +1,309 @@
+"""Read a recipe and the files that it inherits from.
+
+A Python recipe is a program and is run. A YAML recipe is data: it inherits from YAML files and from the
+recipes that come with openmix, and nothing else of it runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from openmix.errors import InputError, brief
+from openmix.yaml_file import DEEPEST, MOST_NODES, dump_yaml, parse_yaml, read_text
+
+BASE = '_base_'
+# Modules that Python recipes named in `custom_imports`: what they hold may be named by its whole path.
+DECLARED: set[str] = set()
+_RESERVED = ('filename', 'text', 'pretty_text', 'env_variables')
+_SUBSTITUTED = re.compile(
+    r'\{\{\s*(?:file(?:Dirname|Basename|BasenameNoExtension|Extname)|_base_\.[\w.]+)\s*\}\}|\{\{[\'"]?\s*\$\w+\s*:'
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a recipe, parsed but not run.
+
+    Attributes:
+        path: the file.
+        bases: the files that it names to inherit from, as it names them.
+        data: its content, of YAML; None of Python.
+        code: its program, of Python, without the line that names the bases.
+    """
+
+    path: Path
+    bases: tuple[str, ...]
+    data: dict[str, Any] | None = None
+    code: CodeType | None = None
+
+
+@dataclass
+class Found:
+    """What reading a chain of files gave: the settings, and the files in the order they were merged."""
+
+    settings: ConfigDict = field(default_factory=ConfigDict)
+    texts: list[str] = field(default_factory=list)
+
+
+def parse_source(path: Path) -> Source:
+    """Parse one file of a recipe.
+
+    Raises:
+        InputError: it cannot be read, is neither Python nor YAML, or its `_base_` is no name or list of names.
+    """
+    text = read_text(path)
+    if found := _SUBSTITUTED.search(text):
+        raise InputError(
+            f'{path}: {brief(found[0])}: texts in double braces are not filled in; '
+            f'in a Python recipe write {BASE}.NAME, __file__ or os.environ instead'
+        )
+    try:
+        if path.suffix in ('.yaml', '.yml'):
+            return _parse_yaml_source(path, text)
+        if path.suffix == '.py':
+            return _parse_python_source(path, text)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+    raise InputError(f'{path}: a recipe ends in .py, .yaml or .yml')
+
+
+def _parse_yaml_source(path: Path, text: str) -> Source:
+    data = parse_yaml(text)
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InputError(f'expected a mapping at the top level, got {type(data).__name__}')
+    if 'custom_imports' in data:
+        raise InputError('custom_imports runs code, and a YAML recipe is data: write a Python recipe')
+    bases = _bases(data.pop(BASE, None))
+    return Source(path, bases, data=data)
+
+
+def _parse_python_source(path: Path, text: str) -> Source:
+    try:
+        tree = ast.parse(text, str(path))
+        bases: tuple[str, ...] = ()
+        for statement in tree.body:
+            if isinstance(statement, ast.With) and 'read_base' in ast.unparse(statement.items[0]):
+                raise InputError(f"read_base is not read; inherit with {BASE} = 'FILE'")
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == BASE:
+                bases = _bases(ast.literal_eval(statement.value))
+        tree.body = [s for s in tree.body if not (isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == BASE)]
+        return Source(path, bases, code=compile(tree, str(path), 'exec'))
+    except SyntaxError as error:
+        where = f' (line {error.lineno})' if error.lineno else ''
+        raise InputError(f'SyntaxError: {error.msg}{where}') from error
+    except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, a computed _base_, great depth
+        raise InputError(f'{type(error).__name__}: {" ".join(str(error).split()) or "too deep"}') from error
+
+
+def _bases(value: Any) -> tuple[str, ...]:
+    names = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f'{BASE} must be a file or a list of files, written out, got {brief(value)}')
+    return tuple(names)
+
+
+def read_settings(path: Path, base_path: Callable[[str, Path], Path], is_ours: Callable[[Path], bool]) -> Config:
+    """A recipe with everything that it inherits, merged.
+
+    Args:
+        path: its file.
+        base_path: finds the file of a name in `_base_`, given the file that names it.
+        is_ours: tells whether a file came with openmix; of Python files YAML inherits from those alone.
+
+    Raises:
+        InputError: a file of the chain cannot be read, fails, inherits from itself, or holds what no recipe may.
+    """
+    found = _read(path, base_path, is_ours, ())
+    _import_declared(path, found.settings)
+    text = '\n'.join(found.texts)
+    return Recipe(found.settings, cfg_text=text or ' ', filename=str(path))
+
+
+def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> Found:
+    if path in above:
+        raise InputError(f'{path}: inherits from itself, by {" and ".join(str(file) for file in above)}')
+    if len(above) > DEEPEST:
+        raise InputError(f'{path}: more than {DEEPEST} files inherit from one another')
+    source = parse_source(path)
+    inherited = Found()
+    for name in source.bases:
+        file = base_path(name, path)
+        if path.suffix != '.py' and file.suffix == '.py' and not is_ours(file):
+            raise InputError(
+                f"{path}: a YAML recipe is data and does not run '{file}': "
+                'inherit from YAML or from a recipe of openmix, or write this one in Python'
+            )
+        one = _read(file, base_path, is_ours, (*above, path))
+        if twice := sorted(inherited.settings.keys() & one.settings.keys()):
+            raise InputError(f"{path}: two files of {BASE} set '{twice[0]}'; name what they share in one of them")
+        inherited.settings.update(one.settings)
+        inherited.texts += one.texts
+    settings = source.data if source.data is not None else _run(source, inherited.settings)
+    try:
+        check_plain(settings)
+        merged = Config._merge_a_into_b(_unshared(settings), inherited.settings)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+    except TypeError as error:  # a dict over what is none
+        raise InputError(f'{path}: {" ".join(str(error).split())}') from error
+    return Found(ConfigDict(merged), [*inherited.texts, str(path)])
+
+
+def _run(source: Source, inherited: ConfigDict) -> dict[str, Any]:
+    """What a Python recipe sets: its variables, without modules, functions and classes."""
+    assert source.code is not None
+    variables = {BASE: inherited, '__file__': str(source.path), '__name__': source.path.stem}
+    given = set(variables)
+    try:
+        exec(source.code, variables)
+    except (Exception, SystemExit) as error:  # a recipe is a program: whatever it raises is the recipe's fault
+        told = ' '.join(str(error).split())
+        raise InputError(f'{source.path}: {type(error).__name__}: {told}') from error
+    if variables.get(BASE) is not inherited:
+        raise InputError(f'{source.path}: write {BASE} = ... by itself and at the left margin, or it is not read')
+    own = {key: value for key, value in variables.items() if key not in given and not key.startswith('__')}
+    return {key: value for key, value in own.items() if isinstance(value, Mapping) or not _is_program(value)}
+
+
+def _is_program(value: Any) -> bool:
+    return callable(value) or isinstance(value, types.ModuleType)
+
+
+def check_plain(settings: Mapping[str, Any]) -> None:
+    """Hold settings against what any recipe may hold, wherever they came from.
+
+    Raises:
+        InputError: a key is no string or is mmengine's own, a value holds itself, or there is too much.
+    """
+    for key in settings:
+        if key in _RESERVED or (isinstance(key, str) and (not key.isidentifier() or keyword.iskeyword(key))):
+            raise InputError(f'{brief(key)} cannot be a setting of a recipe; choose a plain name')
+    count = 0
+    for count, _ in enumerate(_nodes(settings, '', ()), 1):
+        if count > MOST_NODES:
+            raise InputError(f'more than {MOST_NODES:,} values')
+
+
+def _nodes(node: Any, place: str, above: tuple[int, ...]) -> Iterator[str]:
+    yield place
+    if not isinstance(node, (Mapping, list, tuple)):
+        return
+    if id(node) in above:
+        raise InputError(f'{place}: holds itself')
+    if len(above) > DEEPEST:
+        raise InputError(f'{place[:80]}...: more than {DEEPEST} levels deep')
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+        if isinstance(node, Mapping) and not isinstance(key, str):
+            raise InputError(f'{place or "the recipe"}: key {brief(key)} is not a string; quote it')
+        if key == '_scope_':
+            raise InputError(
+                f'{place}: _scope_ would import another package; name it in custom_imports of a Python recipe'
+            )
+        yield from _nodes(value, f'{place}.{key}' if place else str(key), (*above, id(node)))
+
+
+def _unshared(node: Any) -> Any:
+    """A copy in which no two places are one dict: merging takes the `_delete_` out of each."""
+    if isinstance(node, Mapping):
+        return {key: _unshared(value) for key, value in node.items()}
+    return type(node)(map(_unshared, node)) if type(node) in (list, tuple) else node
+
+
+def _import_declared(path: Path, settings: ConfigDict) -> None:
+    """Import what Python files of the chain declare; YAML declares nothing."""
+    declared = settings.get('custom_imports')
+    if declared is None:
+        return
+    modules = declared.get('imports') if isinstance(declared, Mapping) else None
+    modules = [modules] if isinstance(modules, str) else modules
+    if not isinstance(modules, (list, tuple)) or not all(isinstance(module, str) for module in modules):
+        raise InputError(f"{path}: custom_imports must be dict(imports=['MODULE', ...]), got {brief(declared)}")
+    if unknown := set(declared) - {'imports', 'allow_failed_imports'}:
+        raise InputError(f"{path}: custom_imports has no '{sorted(unknown)[0]}'; valid: imports, allow_failed_imports")
+    for module in modules:
+        try:
+            import_module(module)
+        except Exception as error:
+            if declared.get('allow_failed_imports') and isinstance(error, ImportError):
+                continue
+            told = f'{type(error).__name__}: {" ".join(str(error).split())}'
+            raise InputError(
+                f"{path}: custom_imports: '{module}' cannot be imported: {told}; is its folder in PYTHONPATH?"
+            ) from error
+        DECLARED.add(module)
+
+
+class Recipe(Config):
+    """mmengine's Config, written out as Python that holds the same values and runs nothing."""
+
+    @property
+    def pretty_text(self) -> str:
+        return python_text(self._cfg_dict.to_dict())
+
+    def dump(self, file: str | Path | None = None) -> str | None:
+        """The recipe as Python, or in a file as its suffix says: Python or YAML."""
+        if file is None:
+            return self.pretty_text
+        path = Path(file)
+        text = dump_yaml(plain(self._cfg_dict.to_dict())) if path.suffix in ('.yaml', '.yml') else self.pretty_text
+        path.write_text(text, encoding='utf-8')
+        return None
+
+
+def plain(value: Any) -> Any:
+    """A value of numbers, texts, lists and dicts; a class or function by its whole path, anything else as text."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    return (
+        f'{value.__module__}.{value.__qualname__}'
+        if _is_program(value) and hasattr(value, '__qualname__')
+        else str(value)
+    )
+
+
+def python_text(settings: Mapping[str, Any]) -> str:
+    """Settings as a Python recipe of the same values, keys in order of the alphabet."""
+    return '\n'.join(f'{key} = {_literal(value, 0)}' for key, value in sorted(settings.items())) + '\n'
+
+
+def _literal(value: Any, level: int, room: int = 100) -> str:
+    if isinstance(value, Mapping):
+        named = all(key.isidentifier() and not keyword.iskeyword(key) for key in value)
+        parts = [
+            (f'{key}=' if named else f'{key!r}: ') + _literal(one, level + 1, room)
+            for key, one in sorted(value.items())
+        ]
+        first, last = ('dict(', ')') if named else ('{', '}')
+    elif isinstance(value, (list, tuple)):
+        parts = [_literal(one, level + 1, room) for one in value]
+        first, last = ('[', ']') if isinstance(value, list) else ('(', ',)' if len(value) == 1 else ')')
+    elif isinstance(value, float) and value - value != 0:
+        return f'float({str(value)!r})'
+    elif value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    else:
+        return repr(_as_text(value))
+    line = f'{first}{", ".join(parts)}{last}'
+    if len(line) <= room - 4 * level and '\n' not in line:
+        return line
+    inner = ''.join(f'{"    " * (level + 1)}{part},\n' for part in parts)
+    return f'{first}\n{inner}{"    " * level}{last.lstrip(",")}'

@@ -1,0 +1,190 @@
+"""YAML as recipes and tables mean it, read as data: plain values only, bounded in size and depth.
+
+1e-3 is a float; on, off, yes and no are words; dates and 010 are texts; keys are unique strings.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openmix.errors import InputError, brief
+
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML built without libyaml: ten times slower
+    from yaml import SafeLoader  # type: ignore[assignment]
+
+MOST_BYTES = 16 * 2**20
+# Of one document, every alias counted as often as it is used: a few nested aliases would fill the memory.
+MOST_NODES = 10**6
+DEEPEST = 50
+_LARGEST = 2**63 - 1
+
+_RESOLVERS = {
+    'bool': (r'true|True|false|False', 'tTfF'),
+    'null': (r'~|null|Null|NULL|', '~nN\0'),
+    'int': (r'[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+', '-+0123456789'),
+    'float': (r'[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)', '-+.0123456789'),
+    'merge': (r'<<', '<'),
+}
+
+
+def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
+    """What plain scalars mean, by their first character, as PyYAML keeps it."""
+    found: dict[str, list[tuple[str, re.Pattern]]] = {}
+    for tag, (pattern, firsts) in _RESOLVERS.items():
+        for first in firsts:
+            entry = (f'tag:yaml.org,2002:{tag}', re.compile(rf'(?:{pattern})$'))
+            found.setdefault('' if first == '\0' else first, []).append(entry)
+    return found
+
+
+class _Loader(SafeLoader):
+    yaml_implicit_resolvers = resolvers()
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            where = f'line {key_node.start_mark.line + 1}'
+            if key_node.tag == 'tag:yaml.org,2002:merge':
+                raise InputError(f'{where}: merge keys (<<) are not read; name what to start from with _base_')
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise InputError(f'{where}: key {brief(key)} is not a string; quote it')
+            if key in seen:
+                raise InputError(f'{where}: key {brief(key)} is given twice')
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def number(self, node: yaml.ScalarNode) -> int | float:
+        """A scalar that reads as a number.
+
+        Raises:
+            InputError: it is none that fits: nothing is rounded to infinity.
+        """
+        text = self.construct_scalar(node)
+        where = f'line {node.start_mark.line + 1}'
+        try:
+            if node.tag.endswith(':int'):
+                digits = text.replace('_', '')
+                value = int(digits, 0) if len(digits) < 25 else _LARGEST + 1
+                if abs(value) > _LARGEST:
+                    raise InputError(f'{where}: {brief(text)} is too large a number; quote it if it is a text')
+                return value
+            found = float(text.replace('.inf', 'inf').replace('.nan', 'nan'))
+        except ValueError as error:
+            raise InputError(f'{where}: {brief(text)} is not a number') from error
+        if math.isinf(found) and '.inf' not in text:
+            raise InputError(f'{where}: {brief(text)} is too large a number; quote it if it is a text')
+        return found
+
+
+for _tag in ('int', 'float'):
+    _Loader.add_constructor(f'tag:yaml.org,2002:{_tag}', _Loader.number)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back as the same values."""
+
+    yaml_implicit_resolvers = resolvers()
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain value that a YAML text means; nothing in it is run.
+
+    Raises:
+        InputError: it is not YAML, holds what is not plain, or is too large or too deep.
+    """
+    if len(text) > MOST_BYTES:
+        raise InputError(f'{len(text) / 2**20:.0f} MB of YAML; at most {MOST_BYTES // 2**20} are read')
+    try:
+        _check_events(text)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _size(node, {}, set()) > MOST_NODES:
+                raise InputError(f'aliases make it more than {MOST_NODES:,} values')
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        raise InputError(f'not YAML: {" ".join(str(error).split())}') from error
+    except UnicodeEncodeError as error:  # libyaml takes UTF-8
+        raise InputError(f'not YAML: {error.object[error.start]!r} is no character') from error
+
+
+def dump_yaml(value: Any) -> str:
+    """The YAML of a plain value, to be read by `parse_yaml`."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _check_events(text: str) -> None:
+    """Refuse tags and great depth event by event, before what builds nodes calls itself for each level."""
+    depth = 0
+    for event in yaml.parse(text, Loader=SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        where = f'line {event.start_mark.line + 1}' if event.start_mark else 'the text'
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
+            raise InputError(f'{where}: tag {brief(event.tag)} is not read; leave it out, and quote what is a text')
+        if depth > DEEPEST:
+            raise InputError(f'{where}: more than {DEEPEST} levels deep')
+
+
+def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
+    """How many values a node stands for, aliases written out."""
+    if id(node) in above:
+        raise InputError(f'line {node.start_mark.line + 1}: an alias holds itself')
+    if id(node) not in known:
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.CollectionNode):
+            inner = [n for pair in node.value for n in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_size(n, known, above | {id(node)}) for n in inner)
+    return known[id(node)]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: it cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f'{path}: {"a folder" if path.is_dir() else "no regular file"}')
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise InputError(f'{path}: {size / 2**20:.0f} MB; at most {MOST_BYTES // 2**20} are read')
+        return path.read_bytes().decode('utf-8-sig')
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'{path}: not UTF-8 text (byte {error.start}); save it as UTF-8') from error
+
+
+def load_yaml(path: str | Path) -> dict:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: the file cannot be read, is not YAML, or is not a mapping with unique string keys.
+    """
+    path = Path(path)
+    text = read_text(path)
+    try:
+        loaded = parse_yaml(text)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+    if not isinstance(loaded, dict):
+        raise InputError(f'{path}: expected a mapping at the top level, got {type(loaded).__name__}')
+    return loaded
