@@ -33,7 +33,7 @@ setup(
     package_dir={'openmix.configs': 'configs', 'openmix.tools': 'tools'},
     package_data={
         'openmix.benchmark': ['*.css', '*.js'],
-        'openmix.configs': ['**/*.py', '**/*.yaml'],
+        'openmix.configs': ['**/*.py', '**/*.yaml', '**/*.txt'],
         'openmix.tools': ['*.py', '*.sh'],
     },
     install_requires=requirements(),

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from openmix import __version__
 from openmix.config import config_hash
+from openmix.declared import value_of
 from openmix.registry import DATASETS
 
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
@@ -80,7 +81,15 @@ def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
 
 def _folders(loader: Any) -> Iterator[Path]:
     for dataset in datasets_in(loader):
-        yield Path(dataset['root']) / getattr(DATASETS.get(dataset['type']), 'folder', '')
+        yield Path(dataset['root']) / _official_folder(str(dataset['type']))
+
+
+def _official_folder(kind: str) -> str:
+    """What a data set's archive unpacks to below its root; '' for a data set that does not say."""
+    try:
+        return str(value_of('data', kind, 'folder', ''))
+    except KeyError:  # of one's own
+        return str(getattr(DATASETS.get(kind), 'folder', ''))
 
 
 def _fingerprint(folder: Path) -> str | None:

@@ -25,15 +25,21 @@ MAY_IMPORT = {
     'files': set(),
     'metrics': set(),
     'lease': set(),
+    'declared': set(),
+    'json_file': {'errors'},
     'weights_file': {'errors'},
-    'provenance': {'config', 'registry'},
+    'result': {'errors', 'json_file'},
+    'provenance': {'config', 'declared', 'registry'},
     'losses': {'mix', 'ops', 'registry', 'errors'},
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'weights_file'},
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
     'engine': BASE | {'lease', 'losses', 'metrics', 'provenance', 'weights_file'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
-    'benchmark': {'registry', 'config', 'errors', 'files', 'lease', 'metrics', 'provenance', 'yaml_file'},
+    'benchmark': {
+        *('registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics', 'provenance'),
+        *('result', 'yaml_file'),
+    },
 }
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as Grid
+from rich.console import Console, RenderableType
 
 from openmix.benchmark import plan, progress, render, slurm
 from openmix.benchmark.cell import Cell
+from openmix.benchmark.escape import terminal
 from openmix.benchmark.export import as_csv, as_dicts, as_json
+from openmix.benchmark.folders import layout, slug
+from openmix.benchmark.grids import as_plain, grid
+from openmix.benchmark.limits import MOST_ITERATIONS
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import FORMATS, as_text, write_report
@@ -22,8 +24,8 @@ from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names
 from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
-from openmix.config import tools_path
-from openmix.errors import InputError, command
+from openmix.config import DictAction, tools_path
+from openmix.errors import InputError, check_number, command
 
 VERBS = {
     'show': 'measured and published numbers; without a table, of all',
@@ -53,11 +55,14 @@ def parse_args() -> argparse.Namespace:
         folder = 'the folder of the table (default: work_dirs/tables/TABLE)'
         sub.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
     for sub in (config, *subs.values()):
+        help_text = 'settings on top of every cell; their runs have a work folder of their own'
+        sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=help_text)
         sub.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
     add_run_options(subs['run'])
     subs['status'].add_argument('--watch', action='store_true', help='renew it every few seconds, with the time left')
     help_text = 'train N iterations of each distinct recipe to estimate the time'
     subs['plan'].add_argument('--dry-run', type=int, metavar='N', help=help_text)
+    subs['plan'].add_argument('--disk', action='store_true', help="build every recipe's model to count the disk")
     help_text = "others' work folder of the table, shown beside ours; may be given more than once"
     subs['report'].add_argument(
         '--import', dest='imports', action='append', default=[], type=Path, metavar='DIR', help=help_text
@@ -92,9 +97,20 @@ def write(text: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding='utf-8')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding='utf-8')
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f'--out: {error.strerror}: {error.filename}') from error
     print(out)
+
+
+def show(found: RenderableType, console: Console) -> None:
+    """As wide as a terminal is; without colours, blanks at the ends of lines and folds elsewhere."""
+    if console.is_terminal:
+        console.print(found)
+    else:
+        sys.stdout.write(as_plain(found))
 
 
 def records_of(
@@ -106,12 +122,15 @@ def records_of(
 ) -> list[Record]:
     """Of the whole table in its default folder, unless told otherwise; only cells that ever ran are resolved."""
     cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
-    ran = [cell for cell in cells if any((folder / cell.folder).is_dir() for folder in (work_dir, *imports))]
+    places = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
+    ran = [cell for cell in cells if any((folder / place.of(cell)).is_dir() for folder, place in places)]
     return read_records(cells, trials_of(table, ran, work_dir, trials), imports)
 
 
 def list_tables(console: Console) -> None:
-    grid = Grid('table', 'cells', 'implemented', 'published', 'done', 'trials', 'title', 'source')
+    heads, lines = ['table', 'cells', 'implemented', 'published', 'done', 'trials'], []
+    # A terminal has no room for a title beside a name that must not be cut.
+    wide = not console.is_terminal or console.width >= 160
     for name in table_names():
         table = load_table(name)
         counts = (
@@ -121,12 +140,12 @@ def list_tables(console: Console) -> None:
             sum(record.state == 'done' for record in records_of(table)),
             table.trials,
         )
-        grid.add_row(name, *map(str, counts), escape(table.title), escape(table.source))
-    console.print(grid)
+        lines.append([name, *map(str, counts), *([table.title, table.source] if wide else [])])
+    show(grid([*heads, *(['title', 'source'] if wide else [])], lines), console)
 
 
 def show_all(args: argparse.Namespace, console: Console) -> None:
-    for option in ('rows', 'columns', 'trials', 'work_dir'):
+    for option in ('rows', 'columns', 'trials', 'work_dir', 'cfg_options'):
         if getattr(args, option) is not None:
             raise InputError(f'--{option.replace("_", "-")} needs a table; valid: {", ".join(table_names())}')
     if args.format not in _OF_ALL:
@@ -135,7 +154,7 @@ def show_all(args: argparse.Namespace, console: Console) -> None:
     found = [(table, records_of(table)) for table in tables]
     if args.format == 'terminal' and args.out is None:
         for table, records in found:
-            console.print(render.terminal(table, records, full=False))
+            show(render.terminal(table, records, False, console.width), console)
     elif args.format in ('json', 'csv'):
         rows = [{'table': table.name, **row} for table, records in found for row in as_dicts(records)]
         write(as_json(rows) if args.format == 'json' else as_csv(rows), args.out)
@@ -166,12 +185,29 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
         print(f'{left_out} cells are not implemented and left out', file=out)
     if args.smoke:
         return smoke_table(cells, console)
+    check_own_folder(table, trials_of(table, cells, work_dir, args.trials))
     if args.engine == 'slurm' or args.print_sbatch:
         return submit_table(table, cells, work_dir, args, console)
     failed: list[Trial] = []
     for trials in stages(table, cells, work_dir, args.trials):
         failed += Queue(console, None, args.jobs, args.gpus_per_run, args.retries).run(trials)
     return 1 if failed else 0
+
+
+def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
+    """Refuse to set aside the runs of other options: a work folder holds those of one set.
+
+    Raises:
+        InputError: it holds others.
+    """
+    for trial in trials:
+        made_for = trial.files().made_for
+        if made_for is not None and dict(made_for.options) != table.options:
+            said = ' '.join(f'{key}={value}' for key, value in made_for.options.items())
+            raise InputError(
+                f'{trial.folder} was trained {f"with --cfg-options {said}" if said else "without --cfg-options"}; '
+                'give another --work-dir, or none'
+            )
 
 
 def smoke_table(cells: Sequence[Cell], console: Console) -> int:
@@ -184,7 +220,7 @@ def smoke_table(cells: Sequence[Cell], console: Console) -> int:
         for outcome in smoke.all([cell for cell in cells if cell.implemented]):
             total, failed = total + 1, failed + bool(outcome.error)
             line = f'{outcome.cell.name}: {outcome.error or "ok"} ({outcome.seconds:.1f} s)'
-            console.print(escape(line), soft_wrap=True)
+            console.print(terminal(line), soft_wrap=True)
     console.print(f'{total - failed} of {total} cells run')
     return 1 if failed else 0
 
@@ -200,7 +236,7 @@ def submit_table(
     resources = slurm.Resources(
         args.partition, args.time_min, args.gpus_per_run, args.cpus_per_task, args.array_parallelism
     )
-    folder, name = work_dir / 'slurm', table.name.replace('/', '-')
+    folder, name = work_dir / 'slurm', '-'.join(map(slug, table.name.split('/')))
     if args.print_sbatch:
         print(slurm.sbatch_script(len(trials), folder, name, resources), end='')
         return 0
@@ -237,24 +273,24 @@ def plan_table(
 ) -> None:
     hours = {}
     if args.dry_run is not None:
-        if args.dry_run < 1:
-            raise InputError(f'--dry-run needs at least 1 iteration, got {args.dry_run}')
+        check_number('--dry-run: iterations', args.dry_run, 1, MOST_ITERATIONS)
         for recipe, found in plan.measure_hours([trial.cell for trial in trials], args.dry_run):
-            name = escape(' with '.join(recipe))
+            name = ' with '.join(recipe)
             if isinstance(found, float):
                 hours[recipe] = found
-            console.print(f'{name}: {found:.2f} h' if isinstance(found, float) else f'{name}: {escape(found)}')
-    console.print(plan.trial_grid(table, trials))
-    need = plan.needs(table, trials, records, parameters, hours, args.trials)
-    for line in plan.summary(trials, records, need):
-        console.print(escape(line), soft_wrap=True)
+            console.print(terminal(f'{name}: {found:.2f} h' if isinstance(found, float) else f'{name}: {found}'))
+    show(plan.trial_grid(table, trials), console)
+    need = plan.needs(table, trials, records, parameters if args.disk else None, hours, args.trials)
+    remarks = layout(table.cells, args.work_dir or default_work_dir(table)).remarks()
+    for line in [*plan.summary(trials, records, need), f'{table.variant} variant: {VARIANTS[table.variant]}', *remarks]:
+        console.print(terminal(line), soft_wrap=True)
 
 
 def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.table is None:
         show_all(args, console)
         return 0
-    table = load_table(args.table).as_variant(args.variant)
+    table = load_table(args.table).as_variant(args.variant).with_options(args.cfg_options)
     cells = table.select(args.rows, args.columns)
     work_dir = args.work_dir or default_work_dir(table)
     if args.verb == 'run':
@@ -265,7 +301,7 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         if args.verb == 'status' and args.watch:
             progress.watch(table, lambda: trials_of(table, cells, work_dir, args.trials), console)
         elif args.verb == 'status':
-            console.print(progress.status(table, trials))
+            show(progress.status(table, trials, layout(table.cells, work_dir).remarks()), console)
         else:
             plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
@@ -275,7 +311,7 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     if full:
         paths = write_report(table, records, work_dir, pictures)
     if args.format == 'terminal' and args.out is None:
-        console.print(render.terminal(table, records, full))
+        show(render.terminal(table, records, full, console.width), console)
     else:
         # What is printed links from where the command was called; HTML lies in the table's folder.
         here = work_dir if args.format == 'html' else Path()
@@ -290,11 +326,12 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
 @command
 def main() -> None:
     args = parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     if args.verb == 'list':
         list_tables(console)
     elif args.verb == 'config':
-        cell = load_table(args.table).as_variant(args.variant).cell(args.row, args.column)
+        table = load_table(args.table).as_variant(args.variant).with_options(args.cfg_options)
+        cell = table.cell(args.row, args.column)
         write(cell.config_text(), args.out)
     else:
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config
 
+from openmix.benchmark.escape import visible
+from openmix.benchmark.literal import as_python
 from openmix.benchmark.variant import add_published
 from openmix.config import apply_overrides, load_config
 from openmix.errors import InputError
@@ -36,6 +36,7 @@ class Cell:
         other_source: a number that another source prints, for a cell that the print lost.
         implemented: False where some part of the experiment has no code yet.
         variant: 'published' (policies get what they declare as published) or 'corrected'.
+        options: dotted keys that `--cfg-options` sets on top of all else.
         grid: dotted key -> values to choose from on held-out images; empty: nothing to choose.
     """
 
@@ -51,7 +52,8 @@ class Cell:
     spread: float | None = None
     other_source: float | None = None
     implemented: bool = True
-    variant: str = 'published'
+    variant: str = 'corrected'
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
     grid: dict[str, list] = field(default_factory=dict, hash=False)
 
     @property
@@ -75,6 +77,7 @@ class Cell:
             raise InputError(f'{where}: not implemented yet')
         try:
             cfg = apply_overrides(_recipe(self.config), self.overrides)
+            cfg = apply_overrides(cfg, self.options, '--cfg-options') if self.options else cfg
             return add_published(cfg) if self.variant == 'published' else cfg
         except InputError as error:
             raise InputError(f'{where}: {error}') from error
@@ -84,8 +87,25 @@ class Cell:
         cfg = self.resolve()
         lines = [f'Table: {self.table}', f'Row: {self.row}', f'Column: {self.column}', f'Recipe: {self.config}']
         lines += [f'Variant: {self.variant}', f'Hash: {provenance(cfg).digest}']
-        text = '\n'.join(lines).replace('\\', '\\\\').replace('"', '\\"')
-        return f'"""One cell of a table, resolved.\n\n{text}\n"""\n\n{cfg.pretty_text}'
+        about = '\n'.join(['One cell of a table, resolved.', '', *map(visible, lines), ''])
+        try:
+            return as_python(cfg._cfg_dict.to_dict(), about)
+        except InputError as error:
+            raise InputError(f"table '{self.table}', cell '{self.name}': {error}") from error
+
+
+def value_at(cfg: Config, place: str) -> Any:
+    """What stands at a dotted place of a recipe; None where nothing does."""
+    node: Any = cfg._cfg_dict
+    for key in place.split('.'):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
+
+
+def epochs_of(cfg: Config) -> int | None:
+    """How many epochs a recipe trains; None where it counts iterations or does not say."""
+    epochs = value_at(cfg, 'train_cfg.max_epochs')
+    return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and 0 < epochs < 1 << 31 else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -98,17 +118,3 @@ def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     """`over` on top of `under`; where it replaces a whole dict, what `under` said below that key goes."""
     replaced = tuple(f'{key}.' for key, value in over.items() if isinstance(value, Mapping) and value.get('_delete_'))
     return {key: value for key, value in under.items() if not key.startswith(replaced)} | dict(over)
-
-
-def slugs(names: Iterable[str]) -> dict[str, str]:
-    """Name -> a distinct folder name of a-z, 0-9 and dashes; names that would collide get a digest."""
-    names = list(names)
-    plain = {name: re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') for name in names}
-    taken = list(plain.values())
-
-    def distinct(name: str) -> str:
-        if plain[name] and taken.count(plain[name]) == 1:
-            return plain[name]
-        return f'{plain[name]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}'.strip('-')
-
-    return {name: distinct(name) for name in names}

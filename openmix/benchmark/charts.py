@@ -70,7 +70,7 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
 
 def seconds(record: Record) -> float | None:
     """Mean training time of the finished trials that say it."""
-    found = [float(result['duration_s']) for result in record.results if result.get('duration_s') is not None]
+    found = [result.duration_s for result in record.results if result.duration_s is not None]
     return statistics.fmean(found) if found else None
 
 

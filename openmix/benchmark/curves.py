@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
+from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import facets, without_loss
 from openmix.benchmark.markup import element
 from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, panel, panels, scale
@@ -24,12 +25,12 @@ class Curve(NamedTuple):
 
 
 def mean_curve(record: Record, metric: str) -> tuple[list[int], list[float]]:
-    """(epochs, mean over the finished trials) of a metric."""
+    """(epochs, mean over the finished trials) of a metric where it is finite."""
     values: dict[int, list[float]] = defaultdict(list)
     for result in record.results:
-        for row in result.get('history', []):
-            if metric in row:
-                values[row['epoch']].append(row[metric])
+        for row in result.history:
+            if 'epoch' in row and math.isfinite(row.get(metric, math.nan)):
+                values[int(row['epoch'])].append(row[metric])
     epochs = sorted(values)
     return epochs, [statistics.fmean(values[epoch]) for epoch in epochs]
 

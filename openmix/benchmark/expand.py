@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from openmix.benchmark.cell import Cell, layered, slugs
+from openmix.benchmark.cell import Cell, layered
+from openmix.benchmark.folders import slugs
 from openmix.benchmark.schema import RESERVED, Schema
 from openmix.errors import InputError
 
@@ -14,8 +15,11 @@ from openmix.errors import InputError
 def expand(name: str, schema: Schema) -> list[Cell]:
     """The cells that exist, row by row."""
     where = f"table '{name}'"
-    row_slug, column_slug = slugs(schema.rows), slugs(schema.columns)
+    row_slug, column_slug = (
+        slugs(f'{where}, {kind}', of) for kind, of in (('row', schema.rows), ('column', schema.columns))
+    )
     cells: list[Cell] = []
+    folders: dict[Hashable, str] = {}
     defaults = {'config': schema.base, 'metric': schema.metric, 'readout': schema.readout, 'grid': schema.grid}
     for row, column in ((row, column) for row in schema.rows for column in schema.columns):
         exception = schema.exceptions.get(row, {}).get(column, {})
@@ -37,17 +41,23 @@ def expand(name: str, schema: Schema) -> list[Cell]:
             raise InputError(f"{where}: cell '{row} / {column}' has no recipe; set 'base' or the column's 'config'")
         folder = f'{row_slug[row]}/{column_slug[column]}'
         cell = Cell(name, row, column, overrides=overrides, folder=folder, variant=schema.variant, **numbers, **words)
-        same = next((other for other in cells if _same_run(cell, other)), cell)
-        cells.append(replace(cell, folder=same.folder))
+        cells.append(replace(cell, folder=folders.setdefault(_run_of(cell), folder)))
     return cells
 
 
-def _same_run(a: Cell, b: Cell) -> bool:
-    """Whether two cells read one training, such as its accuracy and its robustness."""
-    searched = (a.metric, a.readout) == (b.metric, b.readout) or not (a.grid or b.grid)
-    runs = a.implemented and b.implemented
-    same = (a.config, a.grid) == (b.config, b.grid) and _folded(a.overrides) == _folded(b.overrides)
-    return runs and searched and same
+def _run_of(cell: Cell) -> Hashable:
+    """The same for cells that read one training, such as its accuracy and its robustness."""
+    if not cell.implemented:
+        return cell.row, cell.column
+    searched = (cell.metric, cell.readout) if cell.grid else None
+    return cell.config, repr(_sorted(cell.grid)), repr(_sorted(_folded(cell.overrides))), searched
+
+
+def _sorted(node: Any) -> Any:
+    """A value with the keys of every dict in it in order, so that equal ones read the same."""
+    if isinstance(node, Mapping):
+        return {key: _sorted(node[key]) for key in sorted(node)}
+    return [_sorted(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
 def _folded(overrides: Mapping[str, Any]) -> dict[str, Any]:

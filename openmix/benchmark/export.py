@@ -8,9 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.variant import VARIANTS
 
 FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', 'config')
 
@@ -44,6 +46,9 @@ def report(table: Table, records: Sequence[Record]) -> dict[str, Any]:
         'title': table.title,
         'source': table.source,
         'variant': table.variant,
+        'variant_means': VARIANTS[table.variant],
+        'options': table.options,
+        'cannot_be_read': [line for record in records for line in record.bad],
         'cells': [_numbers(record) | _more(record) for record in records],
         'gains': [gain._asdict() for gain in gains(table, records)],
         'claims': [
@@ -75,7 +80,7 @@ def _more(record: Record) -> dict[str, Any]:
                 'folder': str(trial.folder),
                 'config': str(trial.folder.parent / 'config.py'),
                 'config_hash': trial.config_hash,
-                'commit': result.get('commit'),
+                'commit': result.commit,
                 'chosen': trial.point,
             }
             for trial, value, result in zip(record.finished, record.values, record.results, strict=True)
@@ -99,9 +104,9 @@ def as_json(found: Any) -> str:
 
 
 def as_csv(found: Sequence[dict[str, Any]]) -> str:
-    """CSV of dicts that share their keys; what is missing is empty."""
+    """CSV of dicts that share their keys; what is missing is empty, see `escape.csv`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(found[0]) if found else FIELDS, lineterminator='\n')
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({key: escape(value) for key, value in row.items()} for row in found)
     return text.getvalue()

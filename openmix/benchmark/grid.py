@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from openmix.benchmark.cell import Cell, layered, slugs
+from openmix.benchmark.cell import Cell, layered
+from openmix.benchmark.folders import plain_slug
 
 
 def points(cell: Cell) -> list[dict[str, Any]]:
@@ -23,18 +25,29 @@ def label(point: Mapping[str, Any]) -> str:
 
 def search_cells(cell: Cell, validation: Mapping[str, Any]) -> list[Cell]:
     """One cell a point, trained without the held-out images and read on them; below the cell's own folder."""
-    found = points(cell)
-    # A point is a short name and a number: dashes for dots would make 0.2 and 02 one folder.
-    folders = slugs(re.sub(r'(?<=\d)\.(?=\d)', 'p', label(point)) for point in found)
     return [
         replace(
             cell,
             overrides=layered(cell.overrides, {**validation, **point}),
-            folder=f'{cell.folder}/search/{folder}',
+            folder=f'{cell.folder}/search/{point_folder(point)}',
             grid={},
         )
-        for point, folder in zip(found, folders.values(), strict=True)
+        for point in points(cell)
     ]
+
+
+def point_folder(point: Mapping[str, Any]) -> str:
+    """The folder of a point, of its own values alone: 'alpha-0p2' for a plain number, else with a digest."""
+    plain = '-'.join(plain_slug(f'{key.rpartition(".")[2]} {value}'.replace('.', 'p')) for key, value in point.items())
+    numbers = all(type(value) in (int, float) and _is_plain(value) for value in point.values())
+    if numbers and len({key.rpartition('.')[2] for key in point}) == len(point):
+        return plain
+    return f'{plain[:60]}-{hashlib.sha256(json.dumps(point, default=str).encode()).hexdigest()[:6]}'
+
+
+def _is_plain(value: float) -> bool:
+    """Whether a number is written with digits and a point alone."""
+    return set(str(value)) <= set('0123456789.')
 
 
 def final_cell(cell: Cell, point: Mapping[str, Any]) -> Cell:

@@ -2,39 +2,12 @@ r"""A table's records as a LaTeX table; the document needs \usepackage{booktabs}
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from openmix.benchmark.escape import latex as escape
 from openmix.benchmark.records import Record, deviation
 from openmix.benchmark.render import best_of_columns, by_place, caption, has_published, printed_digits, shown
 from openmix.benchmark.table import Table
-
-_SPECIAL = {
-    '\\': r'\textbackslash{}',
-    '^': r'\textasciicircum{}',
-    '~': r'\textasciitilde{}',
-    '<': r'\textless{}',
-    '>': r'\textgreater{}',
-    '|': r'\textbar{}',
-    '–': '--',
-    '−': '$-$',
-    '±': r'$\pm$',
-    '×': r'$\times$',
-    '≥': r'$\geq$',
-    '≤': r'$\leq$',
-    'λ': r'$\lambda$',
-    'α': r'$\alpha$',
-    'η': r'$\eta$',
-    'ξ': r'$\xi$',
-    '†': r'\textdagger{}',
-    **{character: f'\\{character}' for character in '&%$#_{}'},
-}
-_PATTERN = re.compile('|'.join(re.escape(character) for character in _SPECIAL))
-
-
-def escape(text: str) -> str:
-    """A name as LaTeX prints it."""
-    return _PATTERN.sub(lambda found: _SPECIAL[found[0]], text)
 
 
 def latex(table: Table, records: Sequence[Record]) -> str:
@@ -44,7 +17,11 @@ def latex(table: Table, records: Sequence[Record]) -> str:
     published, digits = has_published(records), printed_digits(records)
     width = 2 if published else 1
     heads = [f'\\multicolumn{{{width}}}{{c}}{{{escape(column)}}}' for column in columns]
-    lines = ['\\begin{table}', '\\centering', f'\\caption{{{escape(table.title)}. {escape(caption(table))}.}}']
+    lines = [
+        '\\begin{table}',
+        '\\centering',
+        f'\\caption{{{escape(table.title)}. {escape(caption(table))}; {escape(table.variant)} variant.}}',
+    ]
     lines += [f'\\begin{{tabular}}{{l{"r" * width * len(columns)}}}', '\\toprule', _line(['', *heads])]
     if published:
         lines += [f'\\cmidrule(lr){{{i}-{i + 1}}}' for i in range(2, 2 + 2 * len(columns), 2)]

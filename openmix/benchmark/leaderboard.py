@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
+from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import facets, parts
 from openmix.benchmark.markup import attributes, element, href, scrolled
 from openmix.benchmark.records import Numbers, Record

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from openmix.benchmark.escape import link
+from openmix.benchmark.escape import markdown as escape
 from openmix.benchmark.grid import label
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import (
@@ -19,6 +20,7 @@ from openmix.benchmark.render import (
     measured,
     printed,
     printed_digits,
+    remarks,
     shown,
     signed,
     theirs,
@@ -33,31 +35,29 @@ _MARKS = {'better': ' ▲', 'worse': ' ▼', 'agrees': '', '': ''}
 
 def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
     """Leaderboard, gains, claims, searches and runs; links are relative to `root`."""
-    lines = [f'# {_escape(table.title)}', '', *([f'Source: {table.source}', ''] if table.source else [])]
-    lines += [caption(table), '', *_leaderboard(table, records, root)]
+    lines = [f'# {escape(table.title)}', '', *([f'Source: {escape(table.source)}', ''] if table.source else [])]
+    lines += [escape(caption(table)), '', *_leaderboard(table, records, root)]
     notes = [footnote(records)] if footnote(records) else []
     if any(verdict(record) for record in records):
         notes.append('In brackets: ours − published; ▲ better, ▼ worse by more than max(0.2, 2 std).')
     lines += ['', *notes] if notes else []
+    lines += ['', *(f'- {escape(line)}' for line in remarks(table, records))]
     lines += [*_gains(table, records), *_claims(table, records), *_searches(records), *_runs(records, root)]
-    lines += ['', *(f'- {note}' for note in table.notes)] if table.notes else []
+    lines += ['', *(f'- {escape(note)}' for note in table.notes)] if table.notes else []
     return '\n'.join(lines) + '\n'
 
 
-def _escape(text: str) -> str:
-    return text.replace('|', '\\|').replace('\n', ' ')
-
-
 def _row(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(_escape(cell) for cell in cells)} |'
+    """One row; its cells are Markdown already."""
+    return f'| {" | ".join(cells)} |'
 
 
 def _heads(heads: Sequence[str], words: int = 1) -> list[str]:
-    return [_row(heads), _row([*['---'] * words, *['---:'] * (len(heads) - words)])]
+    return [_row([*map(escape, heads)]), _row([*['---'] * words, *['---:'] * (len(heads) - words)])]
 
 
 def _link(text: str, path: Path, root: Path) -> str:
-    return f'[{text}](<{os.path.relpath(path, root)}>)'
+    return f'[{escape(text)}](<{link(path, root)}>)'
 
 
 def _leaderboard(table: Table, records: Sequence[Record], root: Path) -> list[str]:
@@ -66,7 +66,7 @@ def _leaderboard(table: Table, records: Sequence[Record], root: Path) -> list[st
     published, digits = has_published(records), printed_digits(records)
     lines = _heads(['', *(head for column in columns for head in ([column, 'published'] if published else [column]))])
     for row in rows:
-        line = [row]
+        line = [escape(row)]
         for column in columns:
             record = places.get((row, column))
             line.append('–' if record is None else _ours(record, (row, column) in best, root))
@@ -77,12 +77,12 @@ def _leaderboard(table: Table, records: Sequence[Record], root: Path) -> list[st
 
 
 def _ours(record: Record, best: bool, root: Path) -> str:
-    text = measured(record)
+    text = escape(measured(record))
     if text and record.trials:
-        text = _link(text, record.trials[0].folder.parent, root)
+        text = _link(measured(record), record.trials[0].folder.parent, root)
         stale = f' ({record.status})' if record.state == 'stale' else ''
         text = f'**{text}**{stale}' if best else f'{text}{stale}'
-    return '<br>'.join([text or record.status, *theirs(record)])
+    return '<br>'.join([text or record.status, *map(escape, theirs(record))])
 
 
 def _printed(record: Record, digits: int) -> str:
@@ -98,13 +98,13 @@ def _gains(table: Table, records: Sequence[Record]) -> list[str]:
     heads = ['Gain', 'ours ± 95 % interval (pairs)', *(['published'] if published else [])]
     lines = ['', *_heads(heads)]
     for gain in found:
-        name = f'{gain.row}: {gain.column} − {gain.over}'
+        name = escape(f'{gain.row}: {gain.column} − {gain.over}')
         lines.append(_row([name, gained(gain), *([signed(gain.published)] if published else [])]))
     return lines
 
 
 def _claims(table: Table, records: Sequence[Record]) -> list[str]:
-    rows = [_row([found.claim.text, found.outcome, why(found)]) for found in verdicts(table, records)]
+    rows = [_row([escape(found.claim.text), found.outcome, escape(why(found))]) for found in verdicts(table, records)]
     return ['', *_heads(['Claim', 'ours', 'why'], 3), *rows] if rows else []
 
 
@@ -116,7 +116,7 @@ def _searches(records: Sequence[Record]) -> list[str]:
             value = search.value()
             mark = ' (chosen)' if search.point == chosen else ''
             shown_value = search.state() if value is None else f'{value:.2f}'
-            lines.append(_row([record.cell.name, label(search.point) + mark, shown_value]))
+            lines.append(_row([escape(record.cell.name), escape(label(search.point) + mark), shown_value]))
     return ['', *_heads(['Search on held-out images', 'point', 'validation'], 2), *lines] if lines else []
 
 
@@ -124,7 +124,7 @@ def _runs(records: Sequence[Record], root: Path) -> list[str]:
     lines = [
         _row(
             [
-                record.cell.name,
+                escape(record.cell.name),
                 str(trial.seed),
                 f'{value:.2f}',
                 _link('run', trial.folder, root),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
-from urllib.parse import quote
+
+from openmix.benchmark.escape import html as escape
+from openmix.benchmark.escape import link
 
 
 def attributes(**values: object) -> str:
@@ -22,7 +22,7 @@ def element(tag: str, html: str, **values: object) -> str:
 
 def href(path: Path | str, root: Path) -> str:
     """A link to a file relative to the folder that the page lies in."""
-    return quote(os.path.relpath(path, root).replace(os.sep, '/'))
+    return link(path, root)
 
 
 def cell(html: str, value: object = None, kind: str = '') -> str:

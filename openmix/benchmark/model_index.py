@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from openmix.benchmark.cell import value_at
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.registry import DATASETS, find
@@ -27,17 +28,24 @@ def model_index(table: Table, records: Sequence[Record]) -> str:
 
 def _result(table: Table, record: Record, value: float) -> dict[str, Any]:
     cell = record.cell
-    dataset = dict(((cell.resolve().get('train_dataloader') or {}).get('dataset')) or {})
-    name = dataset.pop('type', 'unknown')
+    stated = value_at(cell.resolve(), 'train_dataloader.dataset')
+    dataset = dict(stated) if isinstance(stated, Mapping) else {}
+    name = dataset.pop('type', None)
     trials = f'mean of {len(record.values)} trials' if len(record.values) > 1 else '1 trial'
     metric = {'type': cell.metric.partition('/')[0], 'value': round(value, 4)}
     metric['name'] = f'{cell.metric}, {cell.readout}, {trials}'
     return {
         'task': {'type': _TASKS.get(cell.config.partition('/')[0], 'image-classification')},
-        'dataset': {'name': _facts_name(name, dataset), 'type': str(name).lower()},
+        'dataset': _dataset(name, dataset),
         'metrics': [metric],
         'source': {'name': f'openmix, table {table.name}, {table.variant} variant'},
     }
+
+
+def _dataset(kind: Any, arguments: dict[str, Any]) -> dict[str, str]:
+    if kind is None:
+        return {'name': 'unknown', 'type': 'unknown'}
+    return {'name': _facts_name(kind, arguments), 'type': str(kind).lower()}
 
 
 def _facts_name(name: str, dataset: dict[str, Any]) -> str:

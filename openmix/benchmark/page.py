@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from openmix.benchmark.charts import difference_chart, time_chart
 from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import SEPARATOR, parts
 from openmix.benchmark.grid import label
 from openmix.benchmark.leaderboard import leaderboard, toolbar
@@ -18,10 +18,11 @@ from openmix.benchmark.markup import cell, element, href, section, sortable
 from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import by_place, caption, footnote, gained, has_published, known_gains, signed, why
-from openmix.benchmark.run import clock
 from openmix.benchmark.statistics import Gain, difference, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.times import clock
 from openmix.benchmark.trials import STATES, choose
+from openmix.benchmark.variant import VARIANTS
 
 # In a trial's folder; the cell's config is above it.
 _FILES = {'folder': '.', 'config': '../config.py', 'log': 'log.txt', 'result': 'result.json'}
@@ -70,11 +71,14 @@ def _head(table: Table, records: Sequence[Record]) -> str:
     counts = ', '.join(
         f'{states[state]} {state}' for state in dict.fromkeys(('done', *STATES, *states)) if states[state]
     )
-    facts = {'Source': table.source, 'Table': table.name, 'Variant': table.variant}
+    facts = {'Source': table.source, 'Table': table.name, 'Variant': f'{table.variant}: {VARIANTS[table.variant]}'}
+    facts['Options'] = ' '.join(f'{key}={value}' for key, value in table.options.items())
     facts |= {'Cells': f'{len(records)}: {counts}', 'Trials': f'{table.trials} a cell'}
     facts['Imported'] = '; '.join(dict.fromkeys(numbers.source for record in records for numbers in record.theirs))
     listed = ''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items() if value)
-    return f'<h1>{escape(table.title)}</h1>\n<dl>{listed}</dl>\n'
+    bad = ''.join(f'<li>{escape(line)}</li>' for record in records for line in record.bad)
+    unread = f'<p>Files that cannot be read:</p>\n<ul>{bad}</ul>\n' if bad else ''
+    return f'<h1>{escape(table.title)}</h1>\n<dl>{listed}</dl>\n{unread}'
 
 
 def _legend(table: Table, records: Sequence[Record]) -> str:
@@ -186,7 +190,7 @@ def _runs(table: Table, records: Sequence[Record], root: Path) -> str:
     for record in records:
         for trial, result, value in zip(record.finished, record.results, record.values, strict=True):
             links = ' '.join(f'<a href="{href(trial.folder, root)}/{path}">{name}</a>' for name, path in _FILES.items())
-            seconds, commit = result.get('duration_s'), escape(str(result.get('commit') or ''))
+            seconds, commit = result.duration_s, escape(result.commit or '')
             html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
             html += cell(str(trial.seed)) + cell(f'{value:.2f}', value)
             html += cell('' if seconds is None else clock(seconds), '' if seconds is None else seconds)
@@ -199,11 +203,7 @@ def _runs(table: Table, records: Sequence[Record], root: Path) -> str:
 
 def _machines(records: Sequence[Record]) -> str:
     """Each distinct environment once, with how many runs it holds for."""
-    counted = Counter(
-        tuple((str(key), str(value)) for key, value in (result.get('environment') or {}).items())
-        for record in records
-        for result in record.results
-    )
+    counted = Counter(tuple(result.environment.items()) for record in records for result in record.results)
     return ''.join(
         f'<p class="soft">{count} {"run" if count == 1 else "runs"}</p>\n<dl>'
         + ''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
+from openmix.benchmark.escape import html as escape
 from openmix.benchmark.markup import attributes, element
 
 WIDTH = 360

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,18 +12,18 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from rich.markup import escape
 from rich.table import Table as Grid
 
-from openmix.benchmark.cell import Cell
+from openmix.benchmark.cell import Cell, epochs_of, value_at
+from openmix.benchmark.grids import grid
 from openmix.benchmark.records import Record
-from openmix.benchmark.run import clock
 from openmix.benchmark.table import Table
+from openmix.benchmark.times import clock
 from openmix.benchmark.trials import Trial, distinct
+from openmix.benchmark.variant import without_published
 from openmix.config import tools_path
-from openmix.errors import InputError
+from openmix.declared import defines
 from openmix.provenance import datasets_in
-from openmix.registry import DATASETS
 
 _ACTIONS = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
 _HOURS = re.compile(r'about ([\d.]+) h for the whole schedule')
@@ -37,7 +38,7 @@ class Need(NamedTuple):
         runs: how many there are.
         seconds: one after another on one device; of those whose speed is known.
         unknown: how many have no known speed.
-        disk: bytes of their checkpoints.
+        disk: bytes of their checkpoints; None where they were not counted.
         unsized: how many have a model of unknown size.
         data: one line for each data set that is missing.
     """
@@ -45,29 +46,27 @@ class Need(NamedTuple):
     runs: int
     seconds: float
     unknown: int
-    disk: float
+    disk: float | None
     unsized: int
     data: list[str]
 
 
 def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
     """What `run` would do with every trial."""
-    grid = Grid(title=escape(table.title), title_justify='left')
-    for head in ('row', 'column', 'trial', 'seed', 'epochs', 'action', 'recipe'):
-        grid.add_column(head)
+    lines = []
     for trial in distinct(trials):
         action = _ACTIONS.get(trial.state(), 'resume' if trial.resumable() else 'run')
         name = trial.folder.parent.name if trial.kind == 'search' else trial.index
         cells = (trial.cell.row, trial.cell.column, name, trial.seed, trial.epochs or '', action, trial.cell.config)
-        grid.add_row(*(escape(str(cell)) for cell in cells))
-    return grid
+        lines.append([*map(str, cells)])
+    return grid(('row', 'column', 'trial', 'seed', 'epochs', 'action', 'recipe'), lines, table.title)
 
 
 def needs(
     table: Table,
     trials: Sequence[Trial],
     records: Sequence[Record],
-    parameters: Callable[[Config], int | None],
+    parameters: Callable[[Config], int | None] | None,
     hours: Mapping[Recipe, float] | None = None,
     count: int | None = None,
 ) -> Need:
@@ -76,7 +75,7 @@ def needs(
     A cell whose search is not finished counts with all the trials that it will have.
 
     Args:
-        parameters: counts those of a resolved recipe's model; None where it cannot tell.
+        parameters: counts those of a resolved recipe's model, None where it cannot tell; None: no disk is counted.
         hours: measured for a whole run of a recipe; goes before the speed of earlier runs.
         count: trials of a cell whose search is not finished; None: as the table says.
     """
@@ -88,7 +87,7 @@ def needs(
     sizes: dict[Recipe, float | None] = {}
     for cell in cells:
         cfg = resolved[cell.folder]
-        recipe, epochs = recipe_of(cell, cfg), (cfg.get('train_cfg') or {}).get('max_epochs')
+        recipe, epochs = recipe_of(cell, cfg), epochs_of(cfg)
         per_epoch = speeds.get(recipe) or speeds.get((cell.config, ''))
         if hours and recipe in hours:
             seconds += hours[recipe] * 3600
@@ -96,16 +95,18 @@ def needs(
             seconds += per_epoch * epochs
         else:
             unknown += 1
-        if recipe not in sizes:
-            sizes[recipe] = checkpoint_bytes(cfg, parameters)
-        size = sizes[recipe]
-        disk, unsized = disk + (size or 0.0), unsized + (size is None)
-    return Need(len(cells), seconds, unknown, disk, unsized, missing_data(list(resolved.values())))
+        if parameters is not None:
+            if recipe not in sizes:
+                sizes[recipe] = checkpoint_bytes(cfg, parameters)
+            size = sizes[recipe]
+            disk, unsized = disk + (size or 0.0), unsized + (size is None)
+    data = missing_data(list(resolved.values()))
+    return Need(len(cells), seconds, unknown, None if parameters is None else disk, unsized, data)
 
 
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
     """What decides how long an epoch takes."""
-    return cell.config, str(((cfg.get('model') or {}).get('policy') or {}).get('type', ''))
+    return cell.config, str(value_at(cfg, 'model.policy.type') or '')
 
 
 def _speeds(records: Sequence[Record]) -> dict[Recipe, float]:
@@ -113,10 +114,10 @@ def _speeds(records: Sequence[Record]) -> dict[Recipe, float]:
     found: dict[Recipe, list[float]] = {}
     for record in records:
         for trial, result in zip(record.finished, record.results, strict=True):
-            if trial.epochs and 'duration_s' in result:
+            if trial.epochs and result.duration_s is not None:
                 recipe = recipe_of(trial.cell, trial.cell.resolve())
                 for key in {recipe, (recipe[0], '')}:
-                    seconds = result['duration_s'] * result.get('world_size', 1) / trial.epochs
+                    seconds = result.duration_s * result.world_size / trial.epochs
                     found.setdefault(key, []).append(seconds)
     return {key: sum(values) / len(values) for key, values in found.items()}
 
@@ -126,36 +127,35 @@ def checkpoint_bytes(cfg: Config, parameters: Callable[[Config], int | None]) ->
     count = parameters(cfg)
     if count is None:
         return None
-    optimizer = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
-    kept = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('max_keep_ckpts', 1)
-    return 4.0 * count * (1 + _MOMENTS.get(str(optimizer), 2)) * max(1, kept)
+    optimizer = value_at(cfg, 'optim_wrapper.optimizer.type')
+    kept = value_at(cfg, 'default_hooks.checkpoint.max_keep_ckpts')
+    return 4.0 * count * (1 + _MOMENTS.get(str(optimizer), 2)) * max(1, kept if isinstance(kept, int) else 1)
 
 
 def missing_data(recipes: Sequence[Config]) -> list[str]:
-    """One line a data set that has no files where the recipes look: the data set's own word on how to get it."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """One line a data set that has no files where the recipes look: the command that fetches it, where there is one."""
+    found: dict[tuple[str, str], None] = {}
     for cfg in recipes:
         for dataset in datasets_in(cfg._cfg_dict.to_dict()):
-            found.setdefault((str(dataset['type']), str(dataset['root'])), dataset)
-    return [
-        line for (_, root), dataset in found.items() if not _has_files(Path(root)) if (line := _how_to_get(dataset))
-    ]
+            found[str(dataset['type']), str(dataset['root'])] = None
+    return [_how_to_get(kind, root) for kind, root in found if not _has_files(Path(root))]
 
 
 def _has_files(root: Path) -> bool:
-    return root.is_dir() and any(root.iterdir())
-
-
-def _how_to_get(dataset: dict[str, Any]) -> str:
-    if 'download' in dataset:
-        dataset['download'] = False
     try:
-        DATASETS.build(dataset)
-    except InputError as error:
-        return str(error)
-    except Exception as error:  # a plan goes on: the line says what is known
-        return f'{dataset["type"]}: {dataset["root"]} is missing ({type(error).__name__})'
-    return ''
+        return root.is_dir() and any(root.iterdir())
+    except (OSError, ValueError):
+        return False
+
+
+def _how_to_get(kind: str, root: str) -> str:
+    try:
+        prepares = defines('data', kind, 'prepare')
+    except KeyError:  # of one's own
+        prepares = False
+    if prepares:
+        return f'{kind} in {root}: {shlex.join(["python", "tools/prepare_dataset.py", kind, "--root", root])}'
+    return f'{kind}: {root} holds no files'
 
 
 def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = None) -> Iterator[tuple[Recipe, Any]]:
@@ -193,7 +193,16 @@ def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> l
         lines.append(f'time of {need.unknown} trials unknown: nothing like them is finished; --dry-run 20 measures')
     if need.unsized:
         lines.append(f'disk of {need.unsized} trials unknown: their model cannot be built here')
-    if need.runs > need.unsized:
+    if need.disk is None:
+        lines += ['disk: --disk counts the checkpoints'] if need.runs else []
+    elif need.runs > need.unsized:
         size = f'{need.disk / 1e9:.1f} GB' if need.disk >= 1e8 else f'{need.disk / 1e6:.1f} MB'
         lines.append(f'disk: about {size} for checkpoints')
+    own = {kind: None for trial in runs if trial.cell.variant == 'published' for kind in own_policies(trial)}
+    lines += [f'{kind} declares no options of published runs: it runs as the recipe says' for kind in own]
     return [*lines, *(f'missing data: {line}' for line in need.data)]
+
+
+def own_policies(trial: Trial) -> list[str]:
+    """The policies of one's own in a trial that a published table gives nothing to."""
+    return without_published(trial.cell.resolve())

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table as Grid
 from rich.text import Text
 
-from openmix.benchmark.run import clock
+from openmix.benchmark.escape import terminal
+from openmix.benchmark.grids import grid
 from openmix.benchmark.table import Table
+from openmix.benchmark.times import clock
+from openmix.benchmark.trial_files import TrialFiles
 from openmix.benchmark.trials import STATES, Trial, distinct
 from openmix.lease import holder_of
 
@@ -21,9 +23,9 @@ REFRESH_S = 3.0
 _COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}
 
 
-def seconds_an_epoch(trial: Trial) -> float | None:
+def seconds_an_epoch(trial: Trial, files: TrialFiles | None = None) -> float | None:
     """Of the epochs that the trial has behind it; None where there are none."""
-    row = trial.last_epoch()
+    row = (files or trial.files()).last_epoch
     epoch, seconds = row.get('epoch'), row.get('time_s')
     return seconds / epoch if epoch and seconds else None
 
@@ -54,23 +56,31 @@ def summary(trials: Sequence[Trial], states: Sequence[str]) -> str:
     return f'{text}; about {clock(left)} left with {running or 1} at a time'
 
 
-def status(table: Table, trials: Sequence[Trial]) -> Group:
-    """Every trial with its state, its epoch and its pace, and what is left of the whole."""
-    grid = Grid(title=escape(table.title), title_justify='left')
-    for head in ('row', 'column', 'trial', 'seed', 'state', 'epoch', 's/epoch', 'left', 'folder'):
-        grid.add_column(head)
+def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> Group:
+    """Every trial with its state, its epoch and its pace, what is left of the whole, and what cannot be read.
+
+    Args:
+        also: lines that stand below.
+    """
+    lines: list[tuple[Text | str, ...]] = []
+    states: dict[Path, str] = {}
+    bad: list[str] = []
     for trial in trials:
-        state, epoch, pace = trial.state(), trial.last_epoch().get('epoch'), seconds_an_epoch(trial)
-        colour = _COLOURS.get(state, 'dim')
+        files = trial.files()
+        state, pace = trial.state(files), seconds_an_epoch(trial, files)
+        states[trial.folder], epoch = state, files.last_epoch.get('epoch')
+        bad += files.bad
         holder = holder_of(trial.folder) if state == 'running' else None
-        words = f'[{colour}]{state}[/{colour}]' + (f' on {escape(holder.host)}' if holder else '')
+        words = terminal(state + (f' on {holder.host}' if holder else ''), _COLOURS.get(state, 'dim'))
         at = f'{epoch}/{trial.epochs or "?"}' if epoch else ''
         left = clock((trial.epochs - epoch) * pace) if pace and epoch and trial.epochs and state == 'running' else ''
         name = f'{trial.kind} {trial.folder.parent.name}' if trial.kind == 'search' else str(trial.index)
-        place = (escape(trial.cell.row), escape(trial.cell.column), name, str(trial.seed))
-        grid.add_row(*place, words, at, '' if pace is None else f'{pace:.1f}', left, escape(str(trial.folder)))
+        place = (trial.cell.row, trial.cell.column, name, str(trial.seed))
+        lines.append((*place, words, at, '' if pace is None else f'{pace:.1f}', left, str(trial.folder)))
+    heads = ('row', 'column', 'trial', 'seed', 'state', 'epoch', 's/epoch', 'left', 'folder')
     runs = distinct(trials)
-    return Group(grid, Text(summary(runs, [run.state() for run in runs])))
+    said = [summary(runs, [states[run.folder] for run in runs]), *(f'cannot be read: {line}' for line in bad), *also]
+    return Group(grid(heads, lines, table.title), terminal('\n'.join(said)))
 
 
 def watch(table: Table, trials: Callable[[], Sequence[Trial]], console: Console, every: float = REFRESH_S) -> None:

@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
-from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, Trial, read_json, read_out
+from openmix.benchmark.folders import Layout, layout
+from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
+from openmix.result import Result, read_result
 
 
 class Numbers(NamedTuple):
@@ -41,17 +43,19 @@ class Record:
         searches: the runs that choose among the cell's grid.
         old: results of another config, version or data that lie in the cell's folder, in place or set aside.
         theirs: results that were taken in from other folders.
+        bad: one line a file that cannot be read.
     """
 
     cell: Cell
     trials: tuple[Trial, ...]
     finished: tuple[Trial, ...]
-    results: tuple[dict[str, Any], ...]
+    results: tuple[Result, ...]
     values: tuple[float, ...]
     state: str
     searches: tuple[Trial, ...] = ()
     old: Numbers | None = None
     theirs: tuple[Numbers, ...] = ()
+    bad: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -104,20 +108,24 @@ def read_records(cells: Sequence[Cell], trials: Sequence[Trial], imports: Sequen
     by_place: dict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
         by_place[trial.cell.row, trial.cell.column].append(trial)
-    return [_record(cell, by_place[cell.row, cell.column], imports) for cell in cells]
+    others = [(folder, layout(cells, folder)) for folder in imports]
+    return [_record(cell, by_place[cell.row, cell.column], others) for cell in cells]
 
 
-def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[Path]) -> Record:
-    states = [trial.state() for trial in trials]
-    finals = [(trial, state) for trial, state in zip(trials, states, strict=True) if trial.kind == 'final']
-    done = [(trial, trial.result(), trial.value()) for trial, state in finals if state == 'done']
+def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[tuple[Path, Layout]]) -> Record:
+    files = [trial.files() for trial in trials]
+    states = [trial.state(found) for trial, found in zip(trials, files, strict=True)]
+    finals = [each for each in zip(trials, files, states, strict=True) if each[0].kind == 'final']
+    done = [(trial, trial.result(found), trial.value(found)) for trial, found, state in finals if state == 'done']
     finished = [(trial, result, value) for trial, result, value in done if result is not None and value is not None]
     ours = finals[0][0] if finals else None
-    old = [numbers for numbers in _lying(cell, ours.folder.parent, '', ours) if numbers.as_of] if ours else []
-    theirs = [numbers for folder in imports for numbers in _theirs(cell, folder, ours)]
+    bad = [line for found in files for line in found.bad]
+    lying = _lying(cell, ours.folder.parent, '', ours, []) if ours else []
+    old = [numbers for numbers in lying if numbers.as_of]
+    theirs = [n for folder, places in imports for n in _theirs(cell, folder, places.of(cell), ours, bad)]
     return Record(
         cell=cell,
-        trials=tuple(trial for trial, _ in finals),
+        trials=tuple(trial for trial, _, _ in finals),
         finished=tuple(trial for trial, _, _ in finished),
         results=tuple(result for _, result, _ in finished),
         values=tuple(value for _, _, value in finished),
@@ -125,21 +133,32 @@ def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[Path]) -> Rec
         searches=tuple(trial for trial in trials if trial.kind == 'search'),
         old=old[0] if old else None,
         theirs=tuple(theirs),
+        bad=tuple(bad),
     )
 
 
-def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None) -> list[Numbers]:
-    """The readable results below a cell's folder by hash, those set aside included; the largest group first."""
+def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None, bad: list[str]) -> list[Numbers]:
+    """The readable results below a cell's folder by hash, those set aside included; the largest group first.
+
+    Args:
+        bad: takes one line a result that cannot be read.
+    """
     groups: dict[str | None, list[float]] = defaultdict(list)
-    for result in (read_json(path) for path in sorted(folder.glob('trial*/result.json'))):
-        with contextlib.suppress(InputError):  # an older version may not have recorded the metric
-            value = read_out(result, cell.metric, cell.readout)
-            current = ours is not None and ours.provenance.made(result)
-            groups[None if current else str(result.get('config_hash') or 'unknown')].append(value)
+    for path in sorted(folder.glob('trial*/result.json')):
+        try:
+            result = read_result(path)
+        except InputError as error:
+            bad.append(str(error))
+            continue
+        if result is not None:
+            with contextlib.suppress(InputError):  # an older version may not have recorded the metric
+                value = read_out(result, cell.metric, cell.readout)
+                current = ours is not None and ours.provenance.made(result.made_by)
+                groups[None if current else result.config_hash or 'unknown'].append(value)
     found = [Numbers(source, digest, tuple(values)) for digest, values in groups.items()]
     return sorted(found, key=lambda numbers: -len(numbers.values))
 
 
-def _theirs(cell: Cell, folder: Path, ours: Trial | None) -> list[Numbers]:
-    found = _lying(cell, folder / cell.folder, str(folder), ours)
+def _theirs(cell: Cell, folder: Path, place: str, ours: Trial | None, bad: list[str]) -> list[Numbers]:
+    found = _lying(cell, folder / place, str(folder), ours, bad)
     return [numbers for numbers in found if numbers.as_of is None] or found

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table as Grid
 from rich.text import Text
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Verdict
+from openmix.benchmark.escape import terminal as words
+from openmix.benchmark.grids import ENDLESS, blocks, grid
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.variant import VARIANTS
 
 OTHER_SOURCE = '†'
 _VERDICTS = {'better': 'green', 'worse': 'red', 'agrees': 'dim', '': 'dim'}
@@ -106,10 +107,7 @@ def caption(table: Table) -> str:
     epochs = ' epochs' if readout != table.readout else ''
     others = {(cell.metric, cell.readout) for cell in table.cells} - {(table.metric, table.readout)}
     also = ''.join(f'; some cells {metric}, {how}' for metric, how in sorted(others))
-    return (
-        f'{table.metric}, {readout}{epochs}{also}; ours: mean ± sample standard deviation (finished trials); '
-        f'{table.variant} variant'
-    )
+    return f'{table.metric}, {readout}{epochs}{also}; ours: mean ± sample standard deviation (finished trials)'
 
 
 def has_published(records: Sequence[Record]) -> bool:
@@ -123,61 +121,69 @@ def footnote(records: Sequence[Record]) -> str:
     return f'{OTHER_SOURCE} not printed in the source, but in another one' if marked else ''
 
 
-def terminal(table: Table, records: Sequence[Record], full: bool = True) -> Group:
-    """The leaderboard, each cell ours over the printed number and the difference; `full`: gains and claims too."""
+def remarks(table: Table, records: Sequence[Record]) -> list[str]:
+    """What a reader must know of the numbers: what the variant means, which files could not be read."""
+    said = [f'{table.variant} variant: {VARIANTS[table.variant]}']
+    if table.options:
+        said.append(f'with --cfg-options {" ".join(f"{key}={value}" for key, value in table.options.items())}')
+    return said + [f'cannot be read: {line}' for record in records for line in record.bad]
+
+
+def terminal(table: Table, records: Sequence[Record], full: bool = True, width: int = ENDLESS) -> Group:
+    """The leaderboard, each cell ours over the printed number and the difference; `full`: gains and claims too.
+
+    Args:
+        width: of the terminal; what is wider goes on below.
+    """
     rows, columns = shown(table, records)
     places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
-    grid = Grid(show_lines=has_published(records))
-    grid.add_column('')
-    for column in columns:
-        grid.add_column(escape(column.replace(' / ', '\n')), justify='right')
-    for row in rows:
-        line = [escape(row)]
-        for column in columns:
-            record = places.get((row, column))
-            bold = (row, column) in best
-            line.append('[dim]–[/dim]' if record is None else _cell(record, bold, digits[column]))
-        grid.add_row(*line)
-    parts: list[RenderableType] = [Text(table.title, 'bold'), grid, Text(caption(table), 'dim')]
+
+    def cell(row: str, column: str) -> Text:
+        record = places.get((row, column))
+        return words('–', 'dim') if record is None else _cell(record, (row, column) in best, digits[column])
+
+    heads = [column.replace(' / ', '\n') for column in columns]
+    lines = [(row, [cell(row, column) for column in columns]) for row in rows]
+    parts: list[RenderableType] = [words(table.title, 'bold'), blocks(heads, lines, width, has_published(records))]
+    parts.append(words(caption(table), 'dim'))
     if any(verdict(record) for record in records):
         parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))
-    parts += [Text(footnote(records), 'dim')] if footnote(records) else []
+    parts += [words(footnote(records), 'dim')] if footnote(records) else []
+    parts += [words(line, 'dim') for line in remarks(table, records)]
     parts += [_gains(table, records), _claims(table, records)] if full else []
     return Group(*parts)
 
 
-def _cell(record: Record, bold: bool, digits: int) -> str:
-    ours = escape(measured(record))
-    lines = [f'[bold]{ours}[/bold]' if bold else ours or f'[dim]{record.status}[/dim]']
+def _cell(record: Record, bold: bool, digits: int) -> Text:
+    ours = measured(record)
+    lines = [words(ours, 'bold' if bold else '') if ours else words(record.status, 'dim')]
     if ours and record.state == 'stale':
-        lines.append(f'[yellow]{record.status}[/yellow]')
+        lines.append(words(record.status, 'yellow'))
     number = printed(record.cell, digits)
     if number:
-        colour, off = _VERDICTS[verdict(record)], signed(difference(record))
-        lines.append(f'[dim]{number}[/dim]' + (f' [{colour}]({off})[/{colour}]' if off else ''))
-    lines += [f'[cyan]{escape(text)}[/cyan]' for text in theirs(record)]
-    return '\n'.join(lines)
+        off = signed(difference(record))
+        beside = Text(f' ({off})', _VERDICTS[verdict(record)]) if off else Text()
+        lines.append(Text.assemble(words(number, 'dim'), beside))
+    lines += [words(text, 'cyan') for text in theirs(record)]
+    return Text('\n').join(lines)
 
 
 def _gains(table: Table, records: Sequence[Record]) -> RenderableType:
     found = known_gains(table, records)
     if not found:
         return Text('')
-    grid = Grid('', 'gain', 'ours ± 95 % interval (pairs)', 'published', title='Gains', title_justify='left')
-    for gain in found:
-        pair = escape(f'{gain.column} − {gain.over}')
-        grid.add_row(escape(gain.row), pair, gained(gain), signed(gain.published))
-    return grid
+    lines = [(gain.row, f'{gain.column} − {gain.over}', gained(gain), signed(gain.published)) for gain in found]
+    return grid(['', 'gain', 'ours ± 95 % interval (pairs)', 'published'], lines, 'Gains')
 
 
 def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
     if not table.claims:
         return Text('')
-    grid = Grid('claim', 'ours', 'why', title='Claims', title_justify='left')
-    for found in verdicts(table, records):
-        colour = _OUTCOMES[found.outcome]
-        grid.add_row(escape(found.claim.text), f'[{colour}]{found.outcome}[/{colour}]', escape(why(found)))
-    return grid
+    lines = [
+        (words(found.claim.text), words(found.outcome, _OUTCOMES[found.outcome]), words(why(found)))
+        for found in verdicts(table, records)
+    ]
+    return grid(['claim', 'ours', 'why'], lines, 'Claims')
 
 
 def why(found: Verdict, most: int = 3) -> str:

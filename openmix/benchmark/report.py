@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
-from rich.console import Console
-
 from openmix.benchmark.export import as_csv, as_dicts, as_json, report
+from openmix.benchmark.grids import as_plain
 from openmix.benchmark.latex import latex
 from openmix.benchmark.markdown import markdown
 from openmix.benchmark.model_index import model_index
@@ -20,7 +18,6 @@ from openmix.benchmark.table import Table
 from openmix.files import write_text
 
 FORMATS = ('terminal', 'md', 'json', 'csv', 'latex', 'html', 'hf')
-_WIDTH = 200
 
 
 def as_text(
@@ -41,9 +38,7 @@ def as_text(
     if form == 'html':
         return page(table, records, root, pictures)
     if form == 'terminal':
-        text = StringIO()
-        Console(file=text, width=_WIDTH).print(terminal(table, records, full))
-        return text.getvalue()
+        return as_plain(terminal(table, records, full))
     if form == 'md':
         return markdown(table, records, root)
     if form == 'latex':

@@ -18,12 +18,14 @@ from types import FrameType
 from typing import IO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from openmix.benchmark.escape import terminal, visible
+from openmix.benchmark.limits import MOST_TRIALS
+from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trials import Trial, read_out
-from openmix.errors import InputError, Stopped
+from openmix.errors import InputError, Stopped, check_number
 from openmix.files import write_text
 from openmix.lease import Lease, beside, holder_at, holder_of, inside
 
@@ -86,15 +88,14 @@ class Queue:
         per_run: int = 1,
         retries: int = 1,
     ) -> None:
-        if retries < 0:
-            raise InputError(f'retries must be >= 0, got {retries}')
+        check_number('retries', retries, 0, MOST_TRIALS)
         self.console, self.script, self.per_run, self.retries = console, train_script, per_run, retries
         self.slots = slots(jobs, cuda_devices(), per_run)
         self.progress = Progress(
-            TextColumn('{task.description}'),
+            TextColumn('{task.description}', markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn('{task.fields[note]}'),
+            TextColumn('{task.fields[note]}', markup=False),
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -218,7 +219,7 @@ class Queue:
             (trial.folder / 'metrics.jsonl').unlink(missing_ok=True)
         log = open(trial.folder / 'log.txt', 'ab' if resume or trial.failures() else 'wb')  # noqa: SIM115  the job closes it
         process = start(command(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
-        task = self.progress.add_task(escape(trial.name), total=trial.epochs, note='')
+        task = self.progress.add_task(visible(trial.name), total=trial.epochs, note='')
         device = self.slots[slot].get('CUDA_VISIBLE_DEVICES')
         where = f' on GPU {device}' if device else ''
         self._say(f'{trial.name}: {"resumed" if resume else "started"}{where}')
@@ -296,14 +297,14 @@ class Queue:
         for job in running:
             row = job.trial.last_epoch()
             metric = job.trial.cell.metric
-            epochs, value = row.get('epoch', 0), row.get(metric)
+            epochs, value = int(row.get('epoch', 0)), row.get(metric)
             units += min(epochs, job.trial.epochs or 0)
             note = '' if value is None else f'{metric} {value:.2f}'
             self.progress.update(job.task, completed=epochs, note=note)
         self.progress.update(self.overall, completed=units, note=self._left(units).removeprefix(', '))
 
     def _say(self, line: str) -> None:
-        self.progress.console.print(escape(line), highlight=False, soft_wrap=True)
+        self.progress.console.print(terminal(line), soft_wrap=True)
 
     def _report_failures(self) -> None:
         for trial in self.failed:
@@ -314,13 +315,3 @@ class Queue:
             self._say(f'\n{len(self.failed)} of {self.total} trials failed; what failed on bad input runs again')
         if self.stopped and not self.signals:
             self._say(f'\n{len(self.stopped)} of {self.total} trials were stopped; the same command resumes them')
-
-
-def clock(seconds: float) -> str:
-    """A duration as people say it: 8 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f'{whole} s'
-    if whole < 3600:
-        return f'{whole // 60} min {whole % 60:02d} s'
-    return f'{whole // 3600} h {whole // 60 % 60:02d} min'

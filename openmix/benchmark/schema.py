@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from openmix.benchmark.claims import PAIRS, Claim, Selection
+from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TRIALS
+from openmix.benchmark.values import check_data, check_name, check_text, check_type
 from openmix.benchmark.variant import VARIANTS
-from openmix.errors import InputError, close_to, nearest
+from openmix.errors import InputError, brief, check_number, close_to, nearest
 
 FIELDS = (
     *('title', 'source', 'metric', 'readout', 'trials', 'seeds', 'variant', 'base'),
@@ -26,6 +28,7 @@ VALIDATION = {
     'val_dataloader.dataset.val_fraction': 0.1,
     'val_dataloader.dataset.split': 'val',
 }
+_MOST_NUMBER = 1e12  # of what is printed
 _CLAIM = ('text', 'higher', 'lower', 'pair', 'margin', 'printed', 'note')
 
 Numbers = dict[str, dict[str, float | None]]  # row -> column -> number
@@ -65,82 +68,120 @@ def read_schema(name: str, raw: dict) -> Schema:
     where = f"table '{name}'"
     for key in raw:
         if key not in FIELDS:
-            raise InputError(f"{where}: unknown field '{key}'; {nearest(key, FIELDS)}")
+            raise InputError(f'{where}: unknown field {_quoted(key)}; {nearest(str(key), FIELDS)}')
     for key in ('title', 'metric', 'readout', 'columns', 'rows'):
-        if not raw.get(key):
+        if raw.get(key) in (None, '', [], {}):
             raise InputError(f"{where}: field '{key}' is missing")
-    for key in ('title', 'source', 'metric', 'base'):
-        if not isinstance(raw.get(key) or '', str):
-            raise InputError(f"{where}: field '{key}' must be text, got {raw[key]!r}")
-    variant = raw.get('variant', 'published')
-    _known(f'{where}, variant', 'variant', variant, VARIANTS)
+    texts = {key: _text(where, key, raw.get(key)) for key in ('title', 'source', 'metric', 'base')}
     columns, rows = _overrides(where, 'column', raw['columns']), _overrides(where, 'row', raw['rows'])
+    if len(columns) * len(rows) > MOST_CELLS:
+        raise InputError(f'{where}: {len(rows)} rows x {len(columns)} columns are more than {MOST_CELLS} cells')
     gains = _mapping(f'{where}, gains', raw.get('gains'))
     for column in (*gains, *gains.values()):
         _known(f'{where}, gains', 'column', column, columns)
-    claims = raw.get('claims') or []
-    if not isinstance(claims, list):
-        raise InputError(f'{where}, claims: expected a list, got {claims!r}')
-    notes = raw.get('notes') or []
-    notes = [notes] if isinstance(notes, str) else notes
-    for note in notes:
-        if not isinstance(note, str):
-            raise InputError(f'{where}, notes: expected text, got {note!r}; put a note with a colon in quotes')
+    published = _numbers(where, 'published', raw.get('published'), rows, columns)
+    other_source = _other_source(where, raw.get('other_source'), rows, columns)
+    variant = raw.get('variant')
+    if variant is None:
+        variant = default_variant(texts['source'], published, other_source)
+    _known(f'{where}, variant', 'variant', variant, VARIANTS)
+    claims = _list(f'{where}, claims', raw.get('claims'))
     return Schema(
-        title=raw['title'],
-        source=raw.get('source') or '',
-        metric=raw['metric'],
+        title=texts['title'],
+        source=texts['source'],
+        metric=texts['metric'],
         readout=check_readout(where, raw['readout']),
         seeds=_seeds(where, raw.get('trials'), raw.get('seeds')),
         variant=variant,
-        base=raw.get('base') or None,
+        base=texts['base'] or None,
         columns=columns,
         rows=rows,
-        published=_numbers(where, 'published', raw.get('published'), rows, columns),
+        published=published,
         spread=_numbers(where, 'spread', raw.get('spread'), rows, columns),
-        other_source=_other_source(where, raw.get('other_source'), rows, columns),
+        other_source=other_source,
         exceptions=_exceptions(where, raw.get('exceptions'), rows, columns),
         gains=gains,
         claims=tuple(_claim(f'{where}, claims {i}', claim) for i, claim in enumerate(claims)),
         grid=_grid(f'{where}, grid', raw.get('grid')),
-        validation=_mapping(f'{where}, validation', raw.get('validation') or VALIDATION),
-        notes=tuple(notes),
+        validation=_data(f'{where}, validation', raw.get('validation') or VALIDATION),
+        notes=_notes(f'{where}, notes', raw.get('notes')),
     )
 
 
 def check_readout(where: str, value: Any) -> str:
     """A readout as it stands, or an error."""
-    if not READOUT.fullmatch(str(value)):
-        raise InputError(f"{where}: readout '{value}' is none of last, best, median_last<N>")
-    return str(value)
+    if not isinstance(value, str) or not READOUT.fullmatch(value):
+        raise InputError(f'{where}: readout {brief(value)} is none of last, best, median_last<N>')
+    return value
 
 
-def _mapping(where: str, value: Any) -> dict:
+def default_variant(source: str, *numbers: Numbers) -> str:
+    """What a table runs as that does not say it: as published where numbers of a source are printed."""
+    printed = any(number is not None for of in numbers for row in of.values() for number in row.values())
+    return 'published' if printed and source and not re.match(r'none\b', source, re.IGNORECASE) else 'corrected'
+
+
+def _text(where: str, key: str, value: Any) -> str:
+    return '' if value is None else check_text(f"{where}: field '{key}'", value)
+
+
+def _notes(where: str, value: Any) -> tuple[str, ...]:
+    notes = [value] if isinstance(value, str) else _list(where, value)
+    for note in notes:
+        if not isinstance(note, str):
+            raise InputError(f'{where}: expected text, got {brief(note)}; put a note with a colon in quotes')
+    return tuple(check_text(where, note) for note in notes)
+
+
+def _list(where: str, value: Any) -> list:
+    if value is not None and not isinstance(value, list):
+        raise InputError(f'{where}: expected a list, got {brief(value)}')
+    return value or []
+
+
+def _mapping(where: str, value: Any) -> dict[str, Any]:
     if value is not None and not isinstance(value, Mapping):
-        raise InputError(f'{where}: expected a mapping, got {value!r}')
+        raise InputError(f'{where}: expected a mapping, got {brief(value)}')
+    for key in value or {}:
+        if not isinstance(key, str):
+            raise InputError(f'{where}: the key {brief(key)} is not text; quote it')
     return dict(value or {})
 
 
+def _data(where: str, value: Any) -> Overrides:
+    """A mapping of dotted keys to values that are data alone."""
+    found = _mapping(where, value)
+    check_data(where, found)
+    return found
+
+
 def _known(where: str, kind: str, given: Any, names: Collection[str]) -> None:
-    if given not in names:
-        raise InputError(f"{where}: unknown {kind} '{given}'; {nearest(str(given), names)}")
+    if not isinstance(given, str) or given not in names:
+        raise InputError(f'{where}: unknown {kind} {_quoted(given)}; {nearest(str(given), names)}')
+
+
+def _quoted(value: Any) -> str:
+    """A name as messages quote it."""
+    return f"'{value}'" if isinstance(value, str) and value.isprintable() and len(value) < 80 else brief(value)
 
 
 def _overrides(where: str, kind: str, raw: Any) -> dict[str, Overrides]:
     found = _mapping(f'{where}, {kind}s', raw)
-    return {name: check_overrides(f"{where}, {kind} '{name}'", value) for name, value in found.items()}
+    names = [check_name(f'{where}, {kind} {brief(name)}: its name', name) for name in found]
+    return {name: check_overrides(f'{where}, {kind} {_quoted(name)}', found[name]) for name in names}
 
 
 def check_overrides(where: str, raw: Any) -> Overrides:
     """The overrides of a row, column or cell: reserved words hold what they must, and none is mistyped."""
     overrides = _mapping(where, raw)
+    _data(where, {key: value for key, value in overrides.items() if key != 'grid'})
     for key, value in overrides.items():
         if key not in RESERVED and '.' not in key and (meant := close_to(key, RESERVED)):
             raise InputError(f"{where}: unknown word '{key}'; did you mean '{meant}'?")
         if key in ('config', 'metric') and not (isinstance(value, str) and value):
-            raise InputError(f'{where}: {key} must be text, got {value!r}')
+            raise InputError(f'{where}: {key} must be text, got {brief(value)}')
         if key == 'implemented' and not isinstance(value, bool):
-            raise InputError(f'{where}: implemented must be true or false, got {value!r}')
+            raise InputError(f'{where}: implemented must be true or false, got {brief(value)}')
     if 'readout' in overrides:
         check_readout(where, overrides['readout'])
     if 'grid' in overrides:
@@ -151,23 +192,24 @@ def check_overrides(where: str, raw: Any) -> Overrides:
 def _seeds(where: str, trials: Any, seeds: Any) -> tuple[int, ...]:
     if seeds is None:
         trials = 1 if trials is None else trials
-        if not isinstance(trials, int) or trials < 1:
-            raise InputError(f'{where}: trials must be an integer >= 1, got {trials!r}')
+        check_number(f'{where}: trials', trials, 1, MOST_TRIALS)
         return tuple(range(trials))
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise InputError(f'{where}: seeds must be a list of integers, got {seeds!r}')
+    if not isinstance(seeds, list) or not seeds or len(seeds) > MOST_TRIALS:
+        raise InputError(f'{where}: seeds must be a list of at most {MOST_TRIALS} integers, got {brief(seeds)}')
+    for seed in seeds:
+        check_number(f'{where}: a seed', seed, 0, MOST_SEED)
     if len(set(seeds)) != len(seeds) or trials not in (None, len(seeds)):
-        raise InputError(f'{where}: {trials or len(seeds)} trials need as many different seeds, got {seeds}')
+        raise InputError(f'{where}: {trials or len(seeds)} trials need as many different seeds, got {brief(seeds)}')
     return tuple(seeds)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST_NUMBER
 
 
 def _number(where: str, field: str, value: Any) -> float | None:
     if value is not None and not _is_number(value):
-        raise InputError(f'{where} has the {field} value {value!r}; a number or null is needed')
+        raise InputError(f'{where} has the {field} value {brief(value)}; a number or null is needed')
     return value
 
 
@@ -177,7 +219,7 @@ def _numbers(where: str, field: str, raw: Any, rows: Collection[str], columns: C
     for row, values in _mapping(f'{where}, {field}', raw).items():
         _known(f'{where}, {field}', 'row', row, rows)
         if not isinstance(values, list) or len(values) != len(columns):
-            count = len(values) if isinstance(values, list) else repr(values)
+            count = len(values) if isinstance(values, list) else brief(values)
             raise InputError(f"{where}: row '{row}' needs {len(columns)} {field} values, got {count}")
         checked = [_number(f"{where}: row '{row}'", field, value) for value in values]
         numbers[row] = dict(zip(columns, checked, strict=True))
@@ -210,12 +252,17 @@ def _exceptions(
 
 
 def _grid(where: str, raw: Any) -> dict[str, list]:
-    grid = _mapping(where, raw)
+    grid = _data(where, raw)
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"{where}: '{key}' needs a list of values, got {values!r}")
-        if any(values.count(value) > 1 for value in values):
-            raise InputError(f"{where}: '{key}' lists a value twice, got {values!r}")
+            raise InputError(f"{where}: '{key}' needs a list of values, got {brief(values)}")
+        if len({repr(value) for value in values}) < len(values):
+            raise InputError(f"{where}: '{key}' lists a value twice, got {brief(values)}")
+        if key.rpartition('.')[2] == 'type':
+            for value in values:
+                check_type(where, str(value))
+    if math.prod(len(values) for values in grid.values()) > MOST_POINTS:
+        raise InputError(f'{where}: more than {MOST_POINTS} combinations')
     return grid
 
 
@@ -224,22 +271,22 @@ def _claim(where: str, raw: Any) -> Claim:
     for key in claim:
         _known(where, 'field', key, _CLAIM)
     for key in ('text', 'higher', 'lower', 'pair'):
-        if not claim.get(key):
+        if claim.get(key) in (None, '', [], {}):
             raise InputError(f"{where}: field '{key}' is missing")
     _known(where, 'pair', claim['pair'], PAIRS)
     margin, printed = claim.get('margin'), claim.get('printed', True)
     if margin is not None and not _is_number(margin):
-        raise InputError(f'{where}: margin must be a number, got {margin!r}')
+        raise InputError(f'{where}: margin must be a number, got {brief(margin)}')
     if not isinstance(printed, bool):
-        raise InputError(f'{where}: printed must be true or false, got {printed!r}')
+        raise InputError(f'{where}: printed must be true or false, got {brief(printed)}')
     return Claim(
-        text=str(claim['text']),
+        text=check_text(f'{where}: text', claim['text']),
         higher=_selection(f'{where}, higher', claim['higher']),
         lower=_selection(f'{where}, lower', claim['lower']),
         pair=claim['pair'],
         margin=margin,
         printed=printed,
-        note=str(claim.get('note') or ''),
+        note=_text(where, 'note', claim.get('note')),
     )
 
 
@@ -250,6 +297,6 @@ def _selection(where: str, raw: Any) -> Selection:
         _known(where, 'field', key, ('rows', 'columns'))
         names = value if isinstance(value, list) else [value]
         if not names or not all(isinstance(name, str) for name in names):
-            raise InputError(f'{where}: {key} must be a glob or a list of globs, got {value!r}')
+            raise InputError(f'{where}: {key} must be a glob or a list of globs, got {brief(value)}')
         globs[key] = tuple(names)
     return Selection(**globs)

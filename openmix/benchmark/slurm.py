@@ -11,9 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
+from openmix.benchmark.escape import slurm_name, slurm_path
+from openmix.benchmark.limits import MOST_JOBS, MOST_MINUTES, MOST_RUNS
 from openmix.benchmark.run import Queue
 from openmix.benchmark.trials import Trial
-from openmix.errors import InputError, Stopped, install_hint
+from openmix.errors import InputError, Stopped, check_number, install_hint
 from openmix.lease import EXPIRES_S, HEARTBEAT_S, holder_of
 
 _SIGNAL_DELAY_S = 120  # from the signal that time is up to the end: trainings are saved in between
@@ -40,16 +42,21 @@ class Resources:
     parallel: int = 256
 
     def __post_init__(self) -> None:
-        least = {'time_min': 1, 'gpus': 0, 'cpus': 1, 'parallel': 1}
-        options = {'time_min': 'time-min', 'gpus': 'gpus-per-run', 'cpus': 'cpus-per-task'}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                option = options.get(name, 'array-parallelism')
-                raise InputError(f'{option} must be >= {low}, got {getattr(self, name)}')
+        check_number('time-min', self.time_min, 1, MOST_MINUTES)
+        check_number('gpus-per-run', self.gpus, 0, MOST_JOBS)
+        check_number('cpus-per-task', self.cpus, 1, MOST_JOBS)
+        check_number('array-parallelism', self.parallel, 1, MOST_RUNS)
+        if self.partition is not None:
+            slurm_name('partition', self.partition)
 
     def slurm(self, name: str) -> dict[str, Any]:
         """As submitit's executor for Slurm takes it."""
-        found: dict[str, Any] = {'job_name': name, 'partition': self.partition, 'time': self.time_min, 'nodes': 1}
+        found: dict[str, Any] = {
+            'job_name': slurm_name('the name of the jobs', name),
+            'partition': self.partition,
+            'time': self.time_min,
+            'nodes': 1,
+        }
         found |= {'ntasks_per_node': 1, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus or None}
         found |= {'array_parallelism': self.parallel, 'signal_delay_s': _SIGNAL_DELAY_S}
         found |= {'additional_parameters': {'requeue': True}}
@@ -137,7 +144,7 @@ def submit(
     """
     submitit = _submitit()
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=_REQUEUES)
+        executor = submitit.AutoExecutor(folder=slurm_path(folder), cluster=cluster, slurm_max_num_timeout=_REQUEUES)
     except RuntimeError as error:  # it found no srun
         raise InputError(f'no Slurm here ({error}); --print-sbatch prints the script') from error
     if cluster == 'slurm':
@@ -160,7 +167,7 @@ def sbatch_script(count: int, folder: Path, name: str, resources: Resources) -> 
         def affinity(cls) -> int:
             return 1
 
-    executor = OnPaper(folder=folder.resolve(), max_num_timeout=_REQUEUES)
+    executor = OnPaper(folder=slurm_path(folder.resolve()), max_num_timeout=_REQUEUES)
     executor.update_parameters(**resources.slurm(name))
     if count > 1:
         executor.parameters['map_count'] = count  # as submitit sets it for an array

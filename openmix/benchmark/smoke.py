@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -18,6 +16,7 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.trials import read_out
 from openmix.config import apply_overrides
 from openmix.errors import InputError
+from openmix.result import read_result
 
 BATCH, SIDE = 4, 64  # images a batch; pixels a side where a recipe crops to more
 Imitation = Callable[[dict[str, Any], Path], AbstractContextManager[Path]]
@@ -77,11 +76,11 @@ class Smoke:
         cfg = apply_overrides(cfg, shrink(cfg, self._root_of), 'shrinking')
         cfg.work_dir = str(self.folder / f'run{self.runs}')
         cfg.experiment_name = f'{self.folder.name}-{self.runs}'  # mmengine keeps its records by this name
-        result = self.train(cfg)
-        value = read_out(json.loads(result.read_text(encoding='utf-8')), cell.metric, cell.readout)
-        if not math.isfinite(value):
-            raise InputError(f'{cell.metric} is {value}')
-        return value
+        path = self.train(cfg)
+        result = read_result(path)
+        if result is None:
+            raise InputError(f'the pass left no {path.name}')
+        return read_out(result, cell.metric, cell.readout)
 
     def _root_of(self, dataset: Mapping[str, Any]) -> Path:
         """The stand-in for a data set, made when it is first asked for."""

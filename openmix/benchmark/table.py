@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from openmix.benchmark.cell import Cell, slugs
+from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.expand import expand, loss_gains
+from openmix.benchmark.folders import plain_slug, slug
 from openmix.benchmark.schema import read_schema
+from openmix.benchmark.values import check_data, check_name
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import configs_dir
-from openmix.errors import InputError, nearest
+from openmix.errors import InputError, brief, nearest
 from openmix.metrics import lower_is_better
 from openmix.yaml_file import load_yaml
 
@@ -34,6 +36,7 @@ class Table:
         gains: column -> the column that its gain is taken over.
         claims: what the paper says of the numbers.
         validation: dotted overrides that switch a recipe to the held-out split.
+        options: dotted keys that `--cfg-options` set on top of every cell.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Table:
     claims: tuple[Claim, ...] = ()
     validation: dict[str, Any] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def trials(self) -> int:
@@ -77,6 +81,18 @@ class Table:
         if variant not in VARIANTS:
             raise InputError(f"unknown variant '{variant}'; {nearest(variant, VARIANTS)}")
         return replace(self, variant=variant, cells=tuple(replace(cell, variant=variant) for cell in self.cells))
+
+    def with_options(self, options: Mapping[str, Any] | None) -> Table:
+        """The table with dotted keys set on top of every cell, as by `--cfg-options`; None: as it is.
+
+        Raises:
+            InputError: a key or a value is no data, see `openmix.benchmark.values`.
+        """
+        if not options:
+            return self
+        check_data('--cfg-options', options)
+        found = dict(options)
+        return replace(self, options=found, cells=tuple(replace(cell, options=found) for cell in self.cells))
 
     def cell(self, row: str, column: str) -> Cell:
         """One cell by name or slug.
@@ -105,10 +121,13 @@ class Table:
 
 
 def _name_of(kind: str, given: str, names: Sequence[str], table: str) -> str:
-    by_slug = {slug: name for name, slug in slugs(names).items()}
-    if given not in names and given not in by_slug:
-        raise InputError(f"table '{table}' has no {kind} '{given}'; {nearest(given, names)}")
-    return given if given in names else by_slug[given]
+    if given in names:
+        return given
+    found = [name for name in names if given in (slug(name), plain_slug(name))]
+    if len(found) != 1:
+        several = f'; it may be {" or ".join(map(repr, found))}' if found else f'; {nearest(given, names)}'
+        raise InputError(f"table '{table}' has no {kind} '{given}'{several}")
+    return found[0]
 
 
 def _matching(kind: str, glob: str | None, names: Sequence[str], table: str) -> list[str]:
@@ -133,10 +152,12 @@ def load_table(name: str | Path) -> Table:
         InputError: there is no such table, or the file does not describe one.
     """
     root, given = configs_dir() / 'tables', Path(name)
+    if '\0' in str(name):
+        raise InputError(f'no table {brief(str(name))}')
     if given.suffix in ('.yaml', '.yml') and given.is_file():
         inside = given.resolve().is_relative_to(root.resolve())
         label = str(given.resolve().relative_to(root.resolve()).with_suffix('')) if inside else given.stem
-        return _build(label, load_yaml(given))
+        return _build(check_name('the name of a table', label), load_yaml(given))
     label = str(name).removesuffix('.yaml')
     if label not in table_names():
         raise InputError(f"no table '{name}'; {nearest(label, table_names())}")

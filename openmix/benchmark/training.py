@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from openmix.benchmark.limits import MOST_JOBS
 from openmix.benchmark.trials import Trial
 from openmix.config import tools_path
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 
 # How a training ends that was asked to: 128 + the signal's number, or by the signal where it had not begun to listen.
 STOPPED = {128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM, -signal.SIGINT}
@@ -42,8 +43,8 @@ def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[di
         InputError: a number below 1, or more GPUs a training than there are.
     """
     for name, value in (('jobs', jobs), ('gpus-per-run', per_run)):
-        if value is not None and value < 1:
-            raise InputError(f'{name} must be >= 1, got {value}')
+        if value is not None:
+            check_number(name, value, 1, MOST_JOBS)
     if devices and per_run > len(devices):
         raise InputError(f'gpus-per-run is {per_run}, this machine shows {len(devices)} GPUs')
     groups = [devices[i : i + per_run] for i in range(0, len(devices) - per_run + 1, per_run)]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from openmix.benchmark.cell import Cell
+from openmix.benchmark.cell import Cell, epochs_of
+from openmix.benchmark.folders import layout, point_folder_of
 from openmix.benchmark.grid import best, final_cell, points, search_cells
+from openmix.benchmark.limits import MOST_RUNS, MOST_TRIALS
 from openmix.benchmark.table import Table
-from openmix.errors import InputError, nearest
+from openmix.benchmark.trial_files import TrialFiles, read_trial_files
+from openmix.errors import InputError, check_number, nearest
 from openmix.lease import holder_of
 from openmix.provenance import Provenance, provenance
+from openmix.result import Result
 
 # From what wants attention most to what wants it least; a cell is in the first state any trial is in.
 STATES = ('running', 'failed', 'interrupted', 'stale', 'pending', 'done')
@@ -60,36 +66,30 @@ class Trial:
         """What `cell.json` says the folder was made for; mmengine dumps its own `config.py` beside it."""
         place = {'table': self.cell.table, 'row': self.cell.row, 'column': self.cell.column}
         run = {'trial': self.index, 'seed': self.seed, 'kind': self.kind, 'variant': self.cell.variant}
-        return place | run | self.provenance.as_dict()
+        options = {'options': dict(self.cell.options)} if self.cell.options else {}
+        return place | run | self.provenance.as_dict() | options
 
-    def found(self) -> dict[str, Any]:
-        """Whatever `result.json` the folder holds, also of another config or seed; empty where there is none."""
-        return read_json(self.folder / 'result.json')
+    def files(self) -> TrialFiles:
+        """What the folder holds now."""
+        return read_trial_files(self.folder)
 
-    def result(self) -> dict[str, Any] | None:
-        """The finished run's `result.json`; None where there is none for this config and seed, in this form."""
-        found = self.found()
-        ours = self.provenance.made(found) and found.get('seed') == self.seed
-        readouts = found.get('readouts')
-        whole = isinstance(readouts, dict) and all(isinstance(values, dict) for values in readouts.values())
-        return found if ours and whole else None
+    def result(self, files: TrialFiles | None = None) -> Result | None:
+        """The finished run's `result.json`; None where there is none for this config and seed."""
+        found = (files or self.files()).result
+        ours = found is not None and self.provenance.made(found.made_by) and found.seed == self.seed
+        return found if ours else None
 
-    def value(self) -> float | None:
+    def value(self, files: TrialFiles | None = None) -> float | None:
         """The cell's readout of the finished run; None where there is none, or it recorded no such thing."""
-        result = self.result()
+        result = self.result(files)
         try:
             return None if result is None else read_out(result, self.cell.metric, self.cell.readout)
         except InputError:
             return None
 
-    def last_epoch(self) -> dict[str, Any]:
+    def last_epoch(self) -> Mapping[str, float]:
         """The newest line of `metrics.jsonl`; empty where there is none."""
-        try:
-            lines = (self.folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-            found = json.loads(lines[-1]) if lines else {}
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return self.files().last_epoch
 
     def resumable(self) -> bool:
         """Whether a run of this config and seed left a checkpoint."""
@@ -97,45 +97,38 @@ class Trial:
 
     def failures(self) -> list[int]:
         """The exit codes of the runs that failed, oldest first; what was stopped did not fail."""
-        try:
-            return [int(code) for code in (self.folder / 'exit_code').read_text(encoding='utf-8').split()]
-        except (OSError, ValueError):
-            return []
+        return list(self.files().codes)
 
-    def is_stale(self) -> bool:
+    def is_stale(self, files: TrialFiles | None = None) -> bool:
         """Whether the folder holds a run, or a result, of another provenance or seed, or one that cannot be read."""
-        made_for = read_json(self.folder / 'cell.json')
-        another = 'config_hash' in made_for and not self.provenance.made(made_for)
-        changed = another or made_for.get('seed', self.seed) != self.seed
-        return changed or ((self.folder / 'result.json').is_file() and self.result() is None)
+        files = files or self.files()
+        made_for, ours = files.made_for, self.result(files) is not None
+        another = made_for is not None and not (self.provenance.made(made_for.made_by) and made_for.seed == self.seed)
+        unknown = made_for is None and (self.folder / 'cell.json').exists() and not ours
+        return another or unknown or (files.has_result and not ours)
 
-    def state(self) -> str:
+    def state(self, files: TrialFiles | None = None) -> str:
         """One of `STATES`."""
-        return 'running' if holder_of(self.folder) is not None else self.state_at_rest()
+        return 'running' if holder_of(self.folder) is not None else self.state_at_rest(files)
 
-    def state_at_rest(self) -> str:
+    def state_at_rest(self, files: TrialFiles | None = None) -> str:
         """The state but for whether a process is at it."""
-        if self.is_stale():
+        files = files or self.files()
+        if self.is_stale(files):
             return 'stale'
-        if self.value() is not None:
+        if self.value(files) is not None:
             return 'done'
-        if self.result() is not None or (self.folder / 'exit_code').is_file():
+        if self.result(files) is not None or files.has_failed:
             return 'failed'
-        return 'interrupted' if (self.folder / 'log.txt').is_file() else 'pending'
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return 'interrupted' if files.has_log else 'pending'
 
 
 def default_work_dir(table: Table) -> Path:
-    """Where a table's runs live unless told otherwise; those of another variant than the table's in their own."""
+    """Where a table's runs live unless told otherwise; those of another variant or with options in their own."""
     other = '' if table.variant == table.declared_variant else f'@{table.variant}'
+    if table.options:
+        said = json.dumps(table.options, sort_keys=True, default=str)
+        other += f'@options-{hashlib.sha256(said.encode()).hexdigest()[:6]}'
     return Path('work_dirs') / 'tables' / f'{table.name}{other}'
 
 
@@ -151,11 +144,15 @@ def trials_of(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int |
         InputError: `trials` is below 1, or a cell does not fit its recipe.
     """
     count = table.trials if trials is None else trials
-    if count < 1:
-        raise InputError(f'trials must be >= 1, got {count}')
+    check_number('trials', count, 1, MOST_TRIALS)
+    if count * len(cells) > MOST_RUNS:
+        raise InputError(
+            f'{len(cells)} cells with {count} trials each are more than {MOST_RUNS} runs; choose some rows'
+        )
+    places = layout(table.cells, Path(work_dir))
     searches: list[Trial] = []
     finals: list[list[Trial]] = []
-    for cell in (cell for cell in cells if cell.implemented):
+    for cell in (replace(cell, folder=places.of(cell)) for cell in cells if cell.implemented):
         point: dict[str, Any] | None = {}
         if cell.grid:
             own = _searches(table, cell, Path(work_dir))
@@ -168,13 +165,18 @@ def trials_of(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int |
 
 
 def _searches(table: Table, cell: Cell, work_dir: Path) -> list[Trial]:
-    found = zip(search_cells(cell, table.validation), points(cell), strict=True)
-    return [trial for at, point in found for trial in _trials(at, [table.seed(0)], work_dir, 'search', point)]
+    trials = []
+    for at, point in zip(search_cells(cell, table.validation), points(cell), strict=True):
+        made_by = provenance(at.resolve())
+        place = point_folder_of(work_dir / cell.folder / 'search', work_dir / at.folder, made_by)
+        at = replace(at, folder=f'{cell.folder}/search/{place}')
+        trials += _trials(at, [table.seed(0)], work_dir, 'search', point)
+    return trials
 
 
 def _trials(cell: Cell, seeds: Sequence[int], work_dir: Path, kind: str, point: dict[str, Any]) -> list[Trial]:
     cfg = cell.resolve()
-    made_by, epochs = provenance(cfg), (cfg.get('train_cfg') or {}).get('max_epochs')
+    made_by, epochs = provenance(cfg), epochs_of(cfg)
     return [
         Trial(cell, index, seed, work_dir / cell.folder / f'trial{index}', made_by, epochs, kind, point)
         for index, seed in enumerate(seeds)
@@ -205,19 +207,22 @@ def distinct(trials: Iterable[Trial]) -> list[Trial]:
     return list(found.values())
 
 
-def read_out(result: dict[str, Any], metric: str, readout: str) -> float:
+def read_out(result: Result, metric: str, readout: str) -> float:
     """The number of a run: one readout of one metric over its epochs.
 
     Raises:
-        InputError: the run did not record the metric or the readout.
+        InputError: the run did not record the metric or the readout, or what it recorded is not finite.
     """
-    recorded = result.get('readouts', {})
+    recorded = result.readouts
     if metric not in recorded:
         raise InputError(f"a result has no metric '{metric}'; {nearest(metric, recorded)}")
-    if readout in recorded[metric]:
-        return float(recorded[metric][readout])
-    last = re.fullmatch(r'median_last(\d+)', readout)
-    values = [epoch[metric] for epoch in result.get('history', []) if metric in epoch]
-    if last is None or not values:
-        raise InputError(f"a result has no readout '{readout}'; {nearest(readout, recorded[metric])}")
-    return float(statistics.median(values[-int(last[1]) :]))
+    found = recorded[metric].get(readout)
+    if found is None:
+        last = re.fullmatch(r'median_last(\d+)', readout)
+        values = [epoch[metric] for epoch in result.history if metric in epoch]
+        if last is None or not values:
+            raise InputError(f"a result has no readout '{readout}'; {nearest(readout, recorded[metric])}")
+        found = statistics.median(values[-int(last[1]) :])
+    if not math.isfinite(found):
+        raise InputError(f"a result's {readout} of {metric} is {found}")
+    return found

@@ -121,6 +121,12 @@ class Bench:
         return json.loads((self.work_dir / place / 'result.json').read_text())
 
 
+@pytest.fixture(scope='session')
+def bench_type():
+    """For tables that several tests of a file share."""
+    return Bench
+
+
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     monkeypatch.setattr('openmix.benchmark.run.cuda_devices', list)

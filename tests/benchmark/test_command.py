@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from openmix.benchmark.escape import markdown
 from openmix.benchmark.export import FIELDS
 from openmix.benchmark.table import table_names
 from openmix.config import tools_path
@@ -89,6 +90,8 @@ def test_plan_says_what_is_left(bench):
     done = call('plan', bench.path, '--work-dir', bench.work_dir, '--trials', '1')
     assert done.returncode == 0, done.stderr
     assert '5 trials, 5 to run' in done.stdout
+    assert 'disk: --disk counts the checkpoints' in done.stdout
+    done = call('plan', bench.path, '--work-dir', bench.work_dir, '--trials', '1', '--disk')
     assert 'disk of 5 trials unknown' in done.stdout  # the recipe has no backbone
 
 
@@ -101,4 +104,4 @@ def test_report_imports(bench, tmp_path):
     done = call('report', bench.path, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == ','.join(FIELDS)
-    assert f'89.50 ± 0.71 (2) from {theirs}' in (bench.work_dir / 'report.md').read_text()
+    assert f'89.50 ± 0.71 (2) from {markdown(str(theirs))}' in (bench.work_dir / 'report.md').read_text()

@@ -21,6 +21,7 @@ from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import trials_of
 from openmix.engine.results import readouts
 from openmix.metrics import lower_is_better
+from openmix.result import Result
 
 VOID = {'meta', 'input', 'img', 'br'}
 
@@ -93,7 +94,7 @@ def test_every_number_links_to_its_run_and_config(bench):
     assert len(links) == 5 * 2 + 10 * 4
     assert all((bench.work_dir / link).exists() for link in links)
     found = re.findall(r'href="([^"]+)"', cell(html, 'Mix up #1', 'MCE'))
-    assert found == ['mix-up-1/mce', 'mix-up-1/mce/config.py']
+    assert found == ['mix-up-1-ef7b1b/mce', 'mix-up-1-ef7b1b/mce/config.py']
 
 
 def test_links_are_relative_to_where_the_page_lies(bench):
@@ -226,12 +227,15 @@ def full_records(table, work_dir, epochs: int) -> list[Record]:
             continue
         values = tuple((record.cell.published or 70.0) + 0.1 * i + 0.05 * (n % 7) for i in range(len(own)))
         results = tuple(
-            {
-                'history': [{'epoch': e, record.cell.metric: v * e / epochs} for e in range(1, epochs + 1)],
-                'duration_s': 3600.0 * (1 + n),
-                'commit': 'c0ffee' * 6,
-                'environment': {'python': '3'},
-            }
+            Result(
+                seed=0,
+                config_hash='',
+                readouts={},
+                history=tuple({'epoch': e, record.cell.metric: v * e / epochs} for e in range(1, epochs + 1)),
+                duration_s=3600.0 * (1 + n),
+                commit='c0ffee' * 6,
+                environment={'python': '3'},
+            )
             for v in values
         )
         found.append(replace(record, finished=own, results=results, values=values, state='done'))

@@ -17,6 +17,7 @@ from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.statistics import gains
 from openmix.benchmark.trials import read_out
 from openmix.errors import InputError
+from openmix.result import Result
 
 RESULT = {
     'readouts': {'accuracy/top1': {'last': 3.0, 'best': 9.0, 'median_last3': 5.0}},
@@ -25,14 +26,17 @@ RESULT = {
 
 
 def test_readouts():
-    assert read_out(RESULT, 'accuracy/top1', 'last') == 3.0
-    assert read_out(RESULT, 'accuracy/top1', 'best') == 9.0
-    assert read_out(RESULT, 'accuracy/top1', 'median_last3') == 5.0
-    assert read_out(RESULT, 'accuracy/top1', 'median_last2') == 4.0  # not recorded: from the history
+    result = Result(0, '', RESULT['readouts'], tuple(RESULT['history']))
+    assert read_out(result, 'accuracy/top1', 'last') == 3.0
+    assert read_out(result, 'accuracy/top1', 'best') == 9.0
+    assert read_out(result, 'accuracy/top1', 'median_last3') == 5.0
+    assert read_out(result, 'accuracy/top1', 'median_last2') == 4.0  # not recorded: from the history
     with pytest.raises(InputError, match=r"no metric 'accuracy/top'; did you mean 'accuracy/top1'\?"):
-        read_out(RESULT, 'accuracy/top', 'last')
+        read_out(result, 'accuracy/top', 'last')
     with pytest.raises(InputError, match="no readout 'best'"):
-        read_out({'readouts': {'accuracy/top1': {'last': 1.0}}}, 'accuracy/top1', 'best')
+        read_out(Result(0, '', {'accuracy/top1': {'last': 1.0}}), 'accuracy/top1', 'best')
+    with pytest.raises(InputError, match='last of loss is nan'):
+        read_out(Result(0, '', {'loss': {'last': math.nan}}), 'loss', 'last')
 
 
 def test_mean_and_deviation(bench):

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from openmix.benchmark import run
-from openmix.benchmark.run import clock, set_aside
+from openmix.benchmark.run import set_aside
+from openmix.benchmark.times import clock
 from openmix.benchmark.training import command, slots
 from openmix.config import load_config, tools_path
 from openmix.engine.global_batch import split_batch
@@ -286,13 +287,13 @@ def test_several_processes_share_the_batch(bench):
 
 
 def test_wrong_numbers_are_refused(bench):
-    with pytest.raises(InputError, match='jobs must be >= 1'):
+    with pytest.raises(InputError, match=r'jobs must be in \[1, 1024\], got 0'):
         bench.run(jobs=0)
-    with pytest.raises(InputError, match='gpus-per-run must be >= 1'):
+    with pytest.raises(InputError, match=r'gpus-per-run must be in \[1, 1024\], got 0'):
         bench.run(per_run=0)
-    with pytest.raises(InputError, match='retries must be >= 0'):
+    with pytest.raises(InputError, match=r'retries must be in \[0, 1000\], got -1'):
         bench.run(retries=-1)
-    with pytest.raises(InputError, match='trials must be >= 1'):
+    with pytest.raises(InputError, match=r'trials must be in \[1, 1000\], got 0'):
         bench.trials(trials=0)
 
 
@@ -343,8 +344,8 @@ time.sleep(60)
     ('options', 'line'),
     [
         (['--rows', 'CutMax'], "no row matches 'CutMax'; did you mean 'CutMix'?"),
-        (['--gpus-per-run', '0'], 'gpus-per-run must be >= 1, got 0'),
-        (['--engine', 'slurm', '--time-min', '0', '--print-sbatch'], 'time-min must be >= 1, got 0'),
+        (['--gpus-per-run', '0'], 'gpus-per-run must be in [1, 1024], got 0'),
+        (['--engine', 'slurm', '--time-min', '0', '--print-sbatch'], 'time-min must be in [1, 527040], got 0'),
     ],
 )
 def test_bad_input_of_the_command_is_one_line(bench, options, line):

@@ -136,10 +136,10 @@ def test_without_submitit_is_one_line(bench, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'time_min': 0}, 'time-min must be >= 1'),
-        ({'gpus': -1}, 'gpus-per-run must be >= 0'),
-        ({'cpus': 0}, 'cpus-per-task must be >= 1'),
-        ({'parallel': 0}, 'array-parallelism must be >= 1'),
+        ({'time_min': 0}, r'time-min must be in \[1, '),
+        ({'gpus': -1}, r'gpus-per-run must be in \[0, '),
+        ({'cpus': 0}, r'cpus-per-task must be in \[1, '),
+        ({'parallel': 0}, r'array-parallelism must be in \[1, '),
     ],
 )
 def test_wrong_numbers_are_refused(options, message):

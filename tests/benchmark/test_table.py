@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from openmix.benchmark.cell import slugs
 from openmix.benchmark.claims import on_print
 from openmix.benchmark.export import FIELDS as FIELDS_OF_JSON
+from openmix.benchmark.folders import slugs
 from openmix.benchmark.report import FORMATS
 from openmix.benchmark.schema import FIELDS, RESERVED, VALIDATION
 from openmix.benchmark.table import load_table
@@ -67,12 +67,13 @@ def test_config_text_quotes_names(bench, tmp_path):
 
 def test_slugs_are_distinct_folders():
     names = ['Mixup', 'Mixup*', 'DM(CE)', 'ÄÖ', '***', 'R-18 / 400 ep']
-    found = slugs(names)
+    found = slugs('row', names)
     assert len(set(found.values())) == len(names)
     assert found['DM(CE)'] == 'dm-ce'
-    assert found['R-18 / 400 ep'] == 'r-18-400-ep'
+    assert re.fullmatch(r'r-18-400-ep-[0-9a-f]{6}', found['R-18 / 400 ep'])
     assert all(slug and set(slug) <= set('abcdefghijklmnopqrstuvwxyz0123456789-') for slug in found.values())
-    assert slugs(reversed(names)) == found
+    assert slugs('row', reversed(names)) == found
+    assert all(slugs('row', [name]) == {name: found[name]} for name in names)
 
 
 def test_select_by_glob(bench):
@@ -108,7 +109,7 @@ def test_unknown_table():
         ('readout: ', 'readuot: ', r"unknown field 'readuot'; did you mean 'readout'\?"),
         ('metric: accuracy/top1\n', '', "field 'metric' is missing"),
         ('median_last3', 'median_last0', "readout 'median_last0'"),
-        ('trials: 2', 'trials: 0', 'trials must be an integer >= 1'),
+        ('trials: 2', 'trials: 0', 'trials must be in \\[1, 1000\\], got 0'),
         ('trials: 2', 'trials: 2\nseeds: [1, 1]', 'different seeds'),
         ('trials: 2', 'variant: corected', r"did you mean 'corrected'\?"),
         ('[79.12, 80.44]', '[79.12]', "row 'Mixup' needs 2 published values, got 1"),

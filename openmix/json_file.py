@@ -1,0 +1,118 @@
+"""JSON that was written by others: read once, into plain typed values, or refused in one line that names the file."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from openmix.errors import InputError, brief
+
+_MOST_BYTES = 64 << 20
+_MOST_WHOLE = 1 << 63
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file.
+
+    Raises:
+        InputError: it is no regular file, cannot be read, or does not hold one JSON object.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f'{path} is not a regular file')
+        if found.st_size > _MOST_BYTES:
+            raise InputError(f'{path} has {found.st_size} bytes; at most {_MOST_BYTES} are read')
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}') from error
+    return parse_object(raw, str(path))
+
+
+def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
+    """The object in a JSON text.
+
+    Args:
+        text: bytes are UTF-8.
+        where: begins the error line.
+
+    Raises:
+        InputError: it is not JSON, not UTF-8, not an object, nested too deep, or gives a key twice.
+    """
+    try:
+        found = json.loads(text.decode('utf-8') if isinstance(text, bytes) else text, object_pairs_hook=_unique)
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from error
+    except RecursionError as error:
+        raise InputError(f'{where}: nested too deep') from error
+    except ValueError as error:  # not JSON, not UTF-8, or a number with too many digits
+        raise InputError(f'{where} is not JSON: {brief(str(error))[1:-1]}') from error
+    if not isinstance(found, dict):
+        raise InputError(f'{where}: expected an object, got {type(found).__name__}')
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise InputError(f'key {brief(twice)} is given twice')
+    return found
+
+
+def text_of(where: str, value: Any) -> str:
+    """A string that can be written to a file, or an error."""
+    if isinstance(value, str):
+        try:
+            value.encode('utf-8')
+        except UnicodeEncodeError:
+            pass
+        else:
+            return value
+    raise InputError(f'{where} must be text, got {brief(value)}')
+
+
+def whole_of(where: str, value: Any, low: int = 0) -> int:
+    """An integer of at least `low` that fits 64 bits, or an error."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _MOST_WHOLE:
+        raise InputError(f'{where} must be an integer >= {low}, got {brief(value)}')
+    return value
+
+
+def number_of(where: str, value: Any) -> float:
+    """A number as float, or an error; what a run measured may be infinite or no number (NaN)."""
+    if not isinstance(value, bool) and isinstance(value, (int, float)):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise InputError(f'{where} must be a number, got {brief(value)}')
+
+
+def finite_of(where: str, value: Any) -> float:
+    """A finite number >= 0 as float, or an error."""
+    found = number_of(where, value)
+    if not math.isfinite(found) or found < 0:
+        raise InputError(f'{where} must be finite and >= 0, got {brief(value)}')
+    return found
+
+
+def mapping_of(where: str, value: Any) -> Mapping[str, Any]:
+    """An object, or an error."""
+    if not isinstance(value, Mapping):
+        raise InputError(f'{where} must be an object, got {brief(value)}')
+    return value
+
+
+def list_of(where: str, value: Any) -> list[Any]:
+    """A list, or an error."""
+    if not isinstance(value, list):
+        raise InputError(f'{where} must be a list, got {brief(value)}')
+    return value

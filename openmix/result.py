@@ -1,0 +1,133 @@
+"""`Result`: what a finished run's `result.json` says, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openmix.errors import InputError, brief
+from openmix.json_file import (
+    finite_of,
+    list_of,
+    mapping_of,
+    number_of,
+    parse_object,
+    read_object,
+    text_of,
+    whole_of,
+)
+
+_SCALARS = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        seed: of the run.
+        config_hash: see `openmix.provenance.Provenance.digest`.
+        readouts: metric -> readout -> number.
+        history: one mapping an epoch or validation, oldest first: names to numbers.
+        version, data: of openmix and of the data set's files; None where it does not say.
+        commit: of the checkout.
+        environment: versions and hardware, as text.
+        world_size: how many processes trained.
+        duration_s: seconds of training; None where it does not say.
+        finished: when, as text.
+    """
+
+    seed: int
+    config_hash: str
+    readouts: Mapping[str, Mapping[str, float]] = field(hash=False)
+    history: tuple[Mapping[str, float], ...] = field(default=(), hash=False)
+    version: str | None = None
+    data: str | None = None
+    commit: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    world_size: int = 1
+    duration_s: float | None = None
+    finished: str | None = None
+
+    @property
+    def made_by(self) -> dict[str, str | None]:
+        """What `Provenance.made` compares."""
+        return {'config_hash': self.config_hash, 'data': self.data}
+
+
+def read_result(path: Path) -> Result | None:
+    """The result in a file; None where there is no file.
+
+    Raises:
+        InputError: the file cannot be read or does not hold a result; the line names it.
+    """
+    found = read_object(path)
+    return None if found is None else _result(found, str(path))
+
+
+def parse_result(text: str | bytes, where: str = 'result.json') -> Result:
+    """The result that a text describes; keys that are not known are left out.
+
+    Args:
+        where: begins the error line.
+
+    Raises:
+        InputError: it is not JSON, or a value is missing or not what it must be.
+    """
+    return _result(parse_object(text, where), where)
+
+
+def _result(found: Mapping[str, Any], where: str) -> Result:
+    missing = [key for key in ('seed', 'config_hash', 'readouts') if key not in found]
+    if missing:
+        raise InputError(f"{where}: '{missing[0]}' is missing")
+    texts = {key: _optional_text(where, found, key) for key in ('version', 'data', 'commit', 'finished')}
+    history = list_of(f'{where}: history', found.get('history', []))
+    seconds = found.get('duration_s')
+    return Result(
+        seed=whole_of(f'{where}: seed', found['seed']),
+        config_hash=text_of(f'{where}: config_hash', found['config_hash']),
+        readouts=_readouts(f'{where}: readouts', found['readouts']),
+        history=tuple(numbers_of(f'{where}: history {i}', row) for i, row in enumerate(history)),
+        environment=_environment(f'{where}: environment', found.get('environment') or {}),
+        world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),
+        duration_s=None if seconds is None else finite_of(f'{where}: duration_s', seconds),
+        **texts,
+    )
+
+
+def _optional_text(where: str, found: Mapping[str, Any], key: str) -> str | None:
+    value = found.get(key)
+    return None if value is None else text_of(f'{where}: {key}', value)
+
+
+def _readouts(where: str, value: Any) -> dict[str, dict[str, float]]:
+    return {
+        text_of(where, metric): numbers_of(f'{where} of {brief(metric)}', of_metric)
+        for metric, of_metric in mapping_of(where, value).items()
+    }
+
+
+def _environment(where: str, value: Any) -> dict[str, str]:
+    found = {}
+    for key, fact in mapping_of(where, value).items():
+        if not isinstance(fact, _SCALARS):
+            raise InputError(f'{where}: {brief(key)} must be text or a number, got {brief(fact)}')
+        found[text_of(where, key)] = text_of(f'{where}: {brief(key)}', str(fact))
+    return found
+
+
+def numbers_of(where: str, value: Any) -> dict[str, float]:
+    """An object of numbers by name, such as the row of an epoch; `epoch` and `iter` in it count.
+
+    Raises:
+        InputError: it is no such thing.
+    """
+    found = {}
+    for name, number in mapping_of(where, value).items():
+        place = f'{where}: {brief(name)}'
+        counts = name in ('epoch', 'iter')
+        found[text_of(where, name)] = whole_of(place, number) if counts else number_of(place, number)
+    return found

@@ -1,0 +1,171 @@
+"""`result.json` is checked at one door: whatever a file holds, it is a result or one line that names it."""
+
+import json
+import math
+import random
+
+import pytest
+
+from openmix.errors import InputError
+from openmix.result import parse_result, read_result
+
+GOOD = {
+    'metrics': {'accuracy/top1': 90.0},
+    'readouts': {'accuracy/top1': {'last': 90.0, 'median_last3': 89.5}},
+    'history': [{'epoch': 1, 'iter': 10, 'accuracy/top1': 80.0, 'time_s': 1.5}],
+    'seed': 3,
+    'config_hash': '0123456789ab',
+    'version': '0.1.0',
+    'data': None,
+    'commit': 'c0ffee',
+    'environment': {'python': '3.11', 'cores': 2},
+    'world_size': 2,
+    'duration_s': 12.5,
+    'finished': '2026-01-01T00:00:00+0000',
+    'another_key': {'of': ['a', 'later', 'version']},
+}
+WRONG = [
+    ('seed', 'one', 'seed must be an integer'),
+    ('seed', True, 'seed must be an integer'),
+    ('seed', 1.0, 'seed must be an integer'),
+    ('seed', -1, 'seed must be an integer >= 0'),
+    ('seed', 10**30, 'seed must be an integer'),
+    ('config_hash', 3, 'config_hash must be text'),
+    ('readouts', [1], 'readouts must be an object'),
+    ('readouts', {'accuracy/top1': 90}, "of 'accuracy/top1' must be an object"),
+    ('readouts', {'accuracy/top1': {'last': '90'}}, "'last' must be a number"),
+    ('readouts', {'accuracy/top1': {'last': True}}, "'last' must be a number"),
+    ('readouts', {'accuracy/top1': {'last': 10**400}}, "'last' must be a number"),
+    ('history', {}, 'history must be a list'),
+    ('history', [3], 'history 0 must be an object'),
+    ('history', [{'epoch': 1.5}], "'epoch' must be an integer"),
+    ('history', [{'epoch': 1, 'loss': None}], "'loss' must be a number"),
+    ('environment', 'here', 'environment must be an object'),
+    ('environment', {'a': [1]}, "'a' must be text or a number"),
+    ('world_size', 0, 'world_size must be an integer >= 1'),
+    ('duration_s', 'long', 'duration_s must be a number'),
+    ('duration_s', math.inf, 'duration_s must be finite'),
+    ('duration_s', -1, 'duration_s must be finite and >= 0'),
+    ('commit', ['a'], 'commit must be text'),
+    ('data', 3, 'data must be text'),
+]
+TEXTS = [
+    (b'', 'not JSON'),
+    (b'null', 'expected an object'),
+    (b'[]', 'expected an object'),
+    (b'{}', "'seed' is missing"),
+    (b'{"seed": 1, "seed": 2}', "key 'seed' is given twice"),
+    (b'\xff\xfe{}', 'not JSON'),
+    (json.dumps(GOOD).encode('utf-16'), 'not JSON'),
+    (b'\0' * 100, 'not JSON'),
+    (b'[' * 100_000, 'nested too deep'),
+    (b'{"a":' * 100_000, 'nested too deep'),
+    (b'{"seed": ' + b'9' * 10_000 + b'}', 'not JSON'),
+    (json.dumps(GOOD).encode()[:-20], 'not JSON'),
+    (json.dumps(GOOD | {'commit': '\ud800'}).encode(), 'commit must be text'),
+]
+
+
+def test_a_result_is_read():
+    found = parse_result(json.dumps(GOOD))
+    assert (found.seed, found.config_hash, found.data, found.world_size) == (3, '0123456789ab', None, 2)
+    assert found.readouts['accuracy/top1']['median_last3'] == 89.5
+    assert found.history[0] == {'epoch': 1, 'iter': 10, 'accuracy/top1': 80.0, 'time_s': 1.5}
+    assert found.environment == {'python': '3.11', 'cores': '2'}
+    least = parse_result(json.dumps({key: GOOD[key] for key in ('seed', 'config_hash', 'readouts')}))
+    assert (least.history, least.duration_s, least.commit, least.world_size) == ((), None, None, 1)
+
+
+@pytest.mark.parametrize(('key', 'value', 'message'), WRONG)
+def test_wrong_types_are_one_line(key, value, message):
+    with pytest.raises(InputError) as error:
+        parse_result(json.dumps(GOOD | {key: value}), 'here')
+    assert str(error.value).startswith('here')
+    assert message in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(('text', 'message'), TEXTS)
+def test_wrong_texts_are_one_line(text, message, tmp_path):
+    path = tmp_path / 'result.json'
+    path.write_bytes(text)
+    with pytest.raises(InputError) as error:
+        read_result(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_what_a_run_measured_may_be_no_number():
+    """That one epoch's loss was infinite takes nothing from its accuracy."""
+    found = parse_result(json.dumps(GOOD | {'history': [{'epoch': 1, 'loss': math.inf, 'nll': math.nan}]}))
+    assert found.history[0]['loss'] == math.inf
+    assert math.isnan(found.history[0]['nll'])
+
+
+def test_what_is_no_file_is_one_line(tmp_path):
+    assert read_result(tmp_path / 'result.json') is None
+    assert read_result(tmp_path / 'nowhere' / 'result.json') is None
+    (tmp_path / 'result.json').mkdir()
+    with pytest.raises(InputError, match='not a regular file'):
+        read_result(tmp_path / 'result.json')
+    large = tmp_path / 'large.json'
+    with large.open('wb') as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match='at most'):
+        read_result(large)
+
+
+def mutated(text: bytes, draw: random.Random) -> bytes:
+    """A text with a few bytes, tokens or pieces changed, doubled, moved or lost."""
+    found = bytearray(text)
+    tokens = [
+        b'null',
+        b'true',
+        b'-1',
+        b'1e999',
+        b'NaN',
+        b'"x"',
+        b'[]',
+        b'{}',
+        b'{"a":',
+        b'\\ud800',
+        b'\xff',
+        b'\0',
+        b'9' * 5000,
+    ]
+    for _ in range(draw.randint(1, 4)):
+        at, end = sorted(draw.randrange(len(found) + 1) for _ in '12')
+        kind = draw.randrange(5)
+        if kind == 0:
+            found[at : at + 1] = bytes([draw.randrange(256)])
+        elif kind == 1:
+            found[at:end] = b''
+        elif kind == 2:
+            found[at:at] = found[at:end]
+        else:
+            quote = found.find(b':', at)
+            comma = found.find(b',', max(quote, 0))
+            found[max(quote, 0) + 1 : max(comma, quote + 1)] = draw.choice(tokens)
+    return bytes(found)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_mutated_results_are_read_or_refused(seed):
+    draw, refused = random.Random(seed), 0
+    for _ in range(20):
+        line = refusal(mutated(json.dumps(GOOD).encode(), draw))
+        refused += line != ''
+        assert '\n' not in line
+        assert len(line) < 400
+    assert refused > 5
+
+
+def refusal(text: bytes) -> str:
+    """The error line of a text; '' where it is a result."""
+    try:
+        parse_result(text)
+    except InputError as error:
+        return str(error)
+    return ''
