@@ -144,6 +144,7 @@ _ALSO_READ: dict[str, Any] = {
     **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
     'efficient_conv_bn_eval': str | list | None,
     'compile': bool | dict,
+    'vis_backends': list,
     'data_on_device': bool,
     'sync_bn': str | None,
     'find_unused_parameters': bool,

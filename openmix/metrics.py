@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 _LOWER_IS_BETTER = ('loss', 'nll', 'error')
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric counts what should be small.
+    """Say whether a metric counts what should be small.
+
+    Its last part has a word that ends in loss, nll or error, or it is a time.
 
     Args:
-        metric: such as 'accuracy/top1' (no), 'accuracy/nll', 'fgsm/error' or 'time/minutes_per_epoch' (yes).
+        metric: such as 'accuracy/top1' (no), 'accuracy/nll', 'loss_clean', 'fgsm/error' or
+            'time/minutes_per_epoch' (yes).
     """
-    return metric.startswith('time/') or metric.rpartition('/')[2].endswith(_LOWER_IS_BETTER)
+    words = re.split(r'[^a-z0-9]+', metric.rpartition('/')[2].lower())
+    return metric.startswith('time/') or any(word.endswith(_LOWER_IS_BETTER) for word in words)

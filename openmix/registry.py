@@ -16,6 +16,7 @@ from mmengine.utils import get_object_from_string
 
 from openmix.errors import InputError, brief, nearest
 from openmix.recipe_file import DECLARED
+from openmix.stock import refusal
 
 _get_registered = Registry.get
 
@@ -125,6 +126,10 @@ def find(registry: Registry, name: Any) -> Any:
     """The registered object of that name; a class or function stands for itself.
 
     Raises:
-        InputError: nothing of that name is registered; the line names the nearest.
+        InputError: nothing of that name is registered; the line names the nearest. Or it is a part of mmengine
+            that does not fit, see `openmix.stock`.
     """
-    return name if callable(name) else registry.get(name)
+    found = name if callable(name) else registry.get(name)
+    if (why := refusal(registry.name, found)) is not None:
+        raise InputError(f"mmengine's {found.__name__} does not fit here: {why}")
+    return found

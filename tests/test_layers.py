@@ -15,7 +15,7 @@ BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check', 'yaml_fi
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
-    'registry': BASE,
+    'registry': BASE | {'stock'},
     'config': BASE,
     'check': BASE | {'signatures'},
     'errors': set(),
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     'weights_file': {'errors'},
     'result': {'errors', 'json_file'},
     'provenance': {'config', 'declared', 'registry'},
+    'stock': set(),
     'losses': {'mix', 'ops', 'registry', 'errors'},
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'weights_file'},

@@ -18,7 +18,7 @@ custom_hooks = [
 ]
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+visualizer = dict(type='Visualizer')
 log_level = 'INFO'
 load_from = None
 resume = False

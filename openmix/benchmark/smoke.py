@@ -96,7 +96,7 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     """Overrides that make a recipe tiny: what it is made of stays, only its sizes and lengths do not."""
     plain = cfg._cfg_dict.to_dict()
     found: dict[str, Any] = {'default_hooks.checkpoint': None, 'log_level': 'ERROR', 'env_cfg.cudnn_benchmark': False}
-    found |= {'visualizer.vis_backends': []}
+    found |= {'vis_backends': [], 'visualizer.vis_backends': []}
     for part in ('train', 'val', 'test'):
         loader = plain.get(f'{part}_dataloader')
         if loader:

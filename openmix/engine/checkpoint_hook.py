@@ -27,14 +27,15 @@ class CheckpointHook(Hook):
     and an older one goes only after that. With gradient accumulation it waits for the next step of
     the optimiser. An epoch's checkpoint comes before its validation, which a resumed run repeats.
 
-    SIGTERM and SIGINT are answered by a checkpoint and the end of the run.
+    SIGTERM and SIGINT are answered by a checkpoint and the end of the run. A run that a hook ends early, by
+    `stop_training`, is saved as it ends; gradients of an unfinished step of the optimiser are dropped.
 
     Args:
         interval: epochs, or iterations, between two checkpoints; -1 for none but the last.
         by_epoch: what `interval` counts. The files are `epoch_<N>.pth` or `iter_<N>.pth`.
         minutes: also save every so many minutes, as `latest.pth`, which the next checkpoint replaces.
         max_keep_ckpts: how many `epoch_<N>.pth` or `iter_<N>.pth` are kept; -1 for all.
-        save_last: save after the last iteration, whatever the interval.
+        save_last: save after the last iteration, planned or not, whatever the interval.
         save_begin: first epoch, or iteration, that is saved.
         save_best: a metric, such as 'accuracy/top1': the weights with its best value are kept as
             `best_<metric>.pth`. The best of a loss, nll or error is the lowest.
@@ -67,6 +68,7 @@ class CheckpointHook(Hook):
         self.stop = StopRequest()
         self._due: str | None = None
         self._saved_at = 0.0
+        self._saved_iter = 0
 
     def before_train(self, runner: Any) -> None:
         if is_main_process():
@@ -80,6 +82,9 @@ class CheckpointHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         self.stop.forget()
+        # Only a run that ended early gets here without its last checkpoint.
+        if self.save_last and self._saved_iter != runner.iter < runner.max_iters:
+            self.save(runner, self._name(runner, runner.iter), runner.epoch, runner.iter)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -94,7 +99,7 @@ class CheckpointHook(Hook):
         # Between two steps of the optimiser a state also has gradients, on every rank its own.
         if iterations % accumulation(runner) and iterations < runner.max_iters:
             return
-        self.save(runner, self._due or LATEST)
+        self.save(runner, self._due or LATEST, runner.epoch, iterations)
         self._due = None
         if stop is not None:
             self.stop.forget()
@@ -107,15 +112,25 @@ class CheckpointHook(Hook):
         at_interval = self.interval > 0 and left == 0 and done % self.interval == 0 and done >= self.save_begin
         if not (at_interval or (self.save_last and iterations == runner.max_iters)):
             return None
+        return self._name(runner, iterations)
+
+    def _name(self, runner: Any, iterations: int) -> str:
+        """The file of the state after so many iterations."""
+        per_epoch = len(runner.train_dataloader)
         return f'epoch_{-(-iterations // per_epoch)}.pth' if self.by_epoch else f'iter_{iterations}.pth'
 
-    def save(self, runner: Any, name: str) -> None:
-        """Write the state after the current iteration, then name it the newest, then drop older ones."""
+    def save(self, runner: Any, name: str, epoch: int, iterations: int) -> None:
+        """Write the current state, then name it the newest, then drop older ones.
+
+        Args:
+            epoch: that a resumed run begins in or goes on with.
+            iterations: trained so far.
+        """
         folder = Path(runner.work_dir)
-        check_finite(runner)
-        meta = dict(epoch=runner.epoch, iter=runner.iter + 1, batches_per_epoch=len(runner.train_dataloader))
+        check_finite(runner, iterations)
+        meta = dict(epoch=epoch, iter=iterations, batches_per_epoch=len(runner.train_dataloader))
         runner.save_checkpoint(str(folder), name, meta=meta)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_iter = time.monotonic(), iterations
         if not is_main_process():
             return
         runner.check_claim()
@@ -147,7 +162,7 @@ def accumulation(runner: Any) -> int:
     return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
 
-def check_finite(runner: Any) -> None:
+def check_finite(runner: Any, iterations: int) -> None:
     """Refuse to save weights that are not numbers: they would replace a state to go back to.
 
     Raises:
@@ -157,4 +172,4 @@ def check_finite(runner: Any) -> None:
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             kept = last_good(Path(runner.work_dir))
-            raise InputError(f"'{name}' is not finite after iteration {runner.iter + 1}, nothing is saved; {kept}")
+            raise InputError(f"'{name}' is not finite after iteration {iterations}, nothing is saved; {kept}")

@@ -10,8 +10,11 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook as MMEMAHook
 from mmengine.model import ExponentialMovingAverage as MMExponentialMovingAverage
+from mmengine.runner.amp import autocast
 from torch import nn
 
+from openmix.engine.buffers import take_rank_zero_buffers
+from openmix.errors import InputError
 from openmix.registry import HOOKS, MODELS
 
 
@@ -39,23 +42,67 @@ class EMAHook(MMEMAHook):
     """mmengine's hook, which validates the average, and the same metrics of the raw weights beside it.
 
     `accuracy/top1` is the average's, `accuracy/raw/top1` that of the weights in training, from one more
-    forward pass a validation batch. Arguments: see `mmengine.hooks.EMAHook`; its `momentum` is the share
-    of the new value.
+    forward pass a validation batch.
+
+    The average moves with every step of the optimiser, not between two steps where gradients accumulate, and not
+    where a step is left out because float16 gradients overflow.
+
+    Arguments are those of `mmengine.hooks.EMAHook`: `momentum` is the share of the new value in a step, `interval`
+    the steps from one move to the next. `begin_iter` counts iterations and `begin_epoch` epochs, from 1; before it
+    the average is the model.
+
+    Raises:
+        InputError: the average would begin after the end of the run.
     """
 
     def before_run(self, runner: Any) -> None:
         super().before_run(runner)
         self._of_raw: Sequence[BaseMetric] = ()
+        self._stepped = False
+
+    def before_train(self, runner: Any) -> None:
+        for name, begin, end in (
+            ('begin_epoch', self.begin_epoch, runner.max_epochs),
+            ('begin_iter', self.begin_iter, runner.planned_iters),
+        ):
+            if begin > end:
+                raise InputError(f'EMAHook: {name} must be <= {end}, where the run ends, got {begin}')
+        runner.optim_wrapper.optimizer.register_step_post_hook(self._note_step)
+
+    def _note_step(self, *_: Any) -> None:
+        self._stepped = True
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        if self._stepped or not self._ema_started(runner):
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        self._stepped = False
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        self._take_statistics()
+        super().before_save_checkpoint(runner, checkpoint)
+
+    def _take_statistics(self) -> None:
+        """Give the average the model's buffers, which may have moved since its last step."""
+        if not self.ema_model.update_buffers:
+            for own, of_model in zip(self.ema_model.module.buffers(), self.src_model.buffers(), strict=True):
+                own.copy_(of_model)
 
     def before_val_epoch(self, runner: Any) -> None:
         super().before_val_epoch(runner)
-        # The weights are swapped: from here to the end of the validation the copy holds the raw ones.
-        self.ema_model.module.eval()
+        # The weights are swapped: from here to the end of the validation the copy holds the raw ones. The model
+        # keeps its statistics, with which the raw ones are saved.
+        self._take_statistics()
+        raw = self.ema_model.module
+        take_rank_zero_buffers(raw)
+        raw.eval()
         self._of_raw = copy.deepcopy(runner.val_evaluator.metrics)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         raw = self.ema_model.module
-        predicted = raw(**raw.data_preprocessor(data_batch, False), mode='predict')
+        with autocast(enabled=runner.val_loop.fp16):
+            predicted = raw(**raw.data_preprocessor(data_batch, False), mode='predict')
         for metric in self._of_raw:
             metric.process(data_batch, predicted)
 
@@ -67,5 +114,3 @@ class EMAHook(MMEMAHook):
             for name, value in metric.evaluate(len(runner.val_dataloader.dataset)).items():
                 prefix, _, own = name.rpartition('/')
                 metrics[f'{prefix}/raw/{own}'] = value
-                # The hook that logs validations had its turn.
-                runner.message_hub.update_scalar(f'val/{prefix}/raw/{own}', value)

@@ -22,12 +22,14 @@ from openmix.config import config_hash
 from openmix.engine.checkpoint import load_weights, read_checkpoint
 from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
+from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.restart import check_agreement
+from openmix.engine.results import ResultHook
 from openmix.engine.runner import Runner, join_group
 from openmix.engine.trial import building, try_parts
 from openmix.errors import InputError, Stopped
 from openmix.files import write_text
-from openmix.registry import DATASETS, find
+from openmix.registry import DATASETS, HOOKS, find
 
 
 def fill_from_data(cfg: Config) -> Config:
@@ -54,12 +56,14 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     check_recipe(cfg)
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
+    choose_backends(cfg)
     try_parts(cfg)
-    for key in ('default_hooks', 'env_cfg'):
-        cfg[key] = cfg.get(key) or {}
+    # Behind the trial, whose lines name places of the recipe's own list.
+    complete_hooks(cfg)
+    cfg.env_cfg = cfg.get('env_cfg') or {}
     cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
-    for hook in cfg.get('custom_hooks') or []:
-        if hook.get('type') == 'ResultHook':
+    for hook in cfg.custom_hooks:
+        if issubclass(find(HOOKS, hook['type']), ResultHook):
             hook['recipe'] = digest
     cfg.launcher = launcher
     return cfg
@@ -118,26 +122,21 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
     """
     if iterations < 1:
         raise InputError(f'--dry-run needs at least 1 iteration, got {iterations}')
-    epochs = cfg.train_cfg.get('max_epochs')
-    planned = cfg.train_cfg.get('max_iters')
-    schedulers = cfg.get('param_scheduler') or []
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        # mmengine would end it with the few iterations, before a warm-up has passed.
-        if (end := epochs if scheduler.get('by_epoch', True) else planned) is not None:
-            scheduler.setdefault('end', end)
+    epochs, planned = cfg.train_cfg.get('max_epochs'), cfg.train_cfg.get('max_iters')
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations + 1)
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg[key] = None
     cfg.default_hooks.checkpoint = None
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'ResultHook']
+    cfg.default_hooks.timer = dict(type='IterTimerHook')
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not issubclass(find(HOOKS, hook['type']), ResultHook)]
     cfg.resume, cfg.load_from = False, None
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
         with building(cfg, ''):
             runner = Runner.from_cfg(cfg)
+        total = runner.schedule_iters = planned or epochs * len(runner.train_dataloader)
         runner.train()
         times = runner.message_hub.get_scalar('train/time').data[0][iterations // 2 :]
-        total = planned or epochs * len(runner.train_dataloader)
     seconds = float(sorted(times)[len(times) // 2])
     memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
     return {'seconds_per_iteration': seconds, 'hours': seconds * total / 3600, 'gpu_mib': memory}

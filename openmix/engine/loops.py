@@ -80,11 +80,25 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
     A checkpoint is taken after an iteration. Resumed after an epoch's last one, the loop does what
     ends an epoch, validation included, again: whether it was done before the run was cut off, the
     checkpoint cannot know.
+
+    A hook that sets `stop_training` ends the run after the epoch, which is validated whatever the interval.
     """
 
     def __init__(self, runner: Any, dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
         check_loader(self.dataloader)
+
+    def run(self) -> torch.nn.Module:
+        self.runner.call_hook('before_train')
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            last = self._epoch == self._max_epochs or self.stop_training
+            due = self._epoch % self.val_interval == 0 or last
+            if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
+                self.runner.val_loop.run()
+        self.runner.call_hook('after_train')
+        return self.runner.model
 
     def run_epoch(self) -> None:
         per_epoch = len(self.dataloader)
@@ -102,7 +116,8 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
 class IterBasedTrainLoop(MMIterBasedTrainLoop):
     """mmengine's loop, without its replay of all earlier batches on resume and its pause between passes.
 
-    Resumed where a validation was due, it validates again before it trains on.
+    Resumed where a validation was due, it validates again before it trains on. A hook that sets `stop_training`
+    ends the run after the iteration, which is validated whatever the interval.
     """
 
     def __init__(
@@ -117,17 +132,23 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         # Not the parent's: it starts the loader's workers before the position is known.
         BaseLoop.__init__(self, runner, dataloader)
         check_loader(self.dataloader)
-        self._max_iters, self._max_epochs = int(max_iters), 1
+        self._max_iters, self._max_epochs = int(max_iters), -(-int(max_iters) // len(self.dataloader))
         self._epoch = self._iter = 0
         self.val_begin, self.val_interval = val_begin, val_interval
         self.stop_training = False
         runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
 
+    @property
+    def epoch(self) -> int:
+        """Whole passes over the data so far."""
+        return self._iter // len(self.dataloader)
+
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        if self._iter:
+        # What ended the run before may do so again.
+        if self._iter and not self.stop_training:
             self.end_iteration()
         per_pass = len(self.dataloader)
         while self.unfinished():
@@ -149,7 +170,7 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
     def end_iteration(self) -> None:
         """Validate where it is due."""
         self._decide_current_val_interval()
-        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        due = self._iter % self.val_interval == 0 or not self.unfinished()
         if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
             self.runner.val_loop.run()
             self.runner.model.train()

@@ -25,4 +25,4 @@ class MixPolicyHook(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.policy.before_step(runner.iter, runner.max_iters)
+        model.policy.before_step(runner.iter, runner.planned_iters)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks import Hook
 from mmengine.hooks import RuntimeInfoHook as MMRuntimeInfoHook
 from torch import Tensor
 
+from openmix.engine.logger_hook import LoggerHook
 from openmix.registry import HOOKS
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from openmix.engine import measures
 from openmix.engine.environment import commit, environment
 from openmix.engine.history import Row, read_history, text_of
 from openmix.files import set_aside, write_text
@@ -62,6 +63,8 @@ class ResultHook(Hook):
             (folder / 'result.json').unlink(missing_ok=True)
         if runner.iter > 0:
             self.rows = self._rows_before(runner, folder / 'metrics.jsonl')
+        if not measures.has_last_line(runner):
+            measures.set_last_line(runner, max((at for at in self.rows if at < runner.iter), default=0))
         self._time_before = max((row['time_s'] for row in self.rows.values()), default=0.0)
         self._started = time.perf_counter()
 
@@ -86,12 +89,10 @@ class ResultHook(Hook):
         """Put metrics into the row of the current iteration; a new row starts with the mean training losses."""
         iteration = runner.iter
         if iteration not in self.rows:
-            since = iteration - max((other for other in self.rows if other < iteration), default=0)
-            scalars = runner.message_hub.log_scalars
-            losses = {k.removeprefix('train/'): v.mean(since) for k, v in scalars.items() if 'loss' in k}
-            lr = runner.optim_wrapper.get_lr().get('lr', [0.0])[0]
             epoch = -(-iteration // len(runner.train_dataloader))
-            self.rows[iteration] = {'epoch': epoch, 'iter': iteration, **losses, 'lr': lr}
+            measured = {**measures.losses(runner, iteration), 'lr': measures.learning_rate(runner)}
+            self.rows[iteration] = {'epoch': epoch, 'iter': iteration, **measured}
+        measures.set_last_line(runner, iteration)
         row = self.rows[iteration]
         row |= {k: float(v) for k, v in metrics.items()}
         row['time_s'] = round(self.elapsed(), 3)
@@ -119,6 +120,8 @@ class ResultHook(Hook):
             'environment': environment(),
             'world_size': runner.world_size,
             'duration_s': round(self.elapsed(), 1),
+            'epochs': round(runner.iter / len(runner.train_dataloader), 3),
+            'ended_early': runner.iter < runner.max_iters,
             'finished': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         }
         path = Path(runner.work_dir) / 'result.json'

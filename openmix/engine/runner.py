@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner as MMRunner
@@ -25,15 +26,44 @@ from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
+from openmix.engine.environment import environment
 from openmix.engine.global_batch import match_learning_rate
+from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id
+from openmix.engine.schedules import with_end
 from openmix.engine.stopping import ignore_in_worker
 from openmix.errors import InputError
 from openmix.files import appearing
 
 
 class Runner(MMRunner):
-    """Stock training, a few things apart: see the module."""
+    """Stock training, a few things apart: see the module.
+
+    Attributes:
+        schedule_iters: iterations that schedules are made for; None: those that the loop trains. A dry run trains
+            the first few of a longer run.
+    """
+
+    schedule_iters: int | None = None
+
+    @property
+    def planned_iters(self) -> int:
+        """Iterations of the whole run, which schedules of the optimiser and the policy are made for."""
+        return self.schedule_iters or self.max_iters
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(log_level, log_file, **{'logger_name': 'openmix', **kwargs})
+        logger.addFilter(LeftOut())
+        return logger
+
+    def _log_env(self, env_cfg: dict) -> None:
+        # All of it is in result.json, and the recipe in a file of the run's folder.
+        known = environment()
+        device = known.get('gpu0', known['cpu'])
+        self.logger.info(
+            f'openmix {known["openmix"]}, Python {known["python"]}, torch {known["torch"]}, {device}; '
+            f'seed {self.seed}, processes {self.world_size}'
+        )
 
     # What the training holds of its folder; without one nothing is checked.
     claim: Claim | None = None
@@ -85,7 +115,9 @@ class Runner(MMRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed:
-            return super().wrap_model(model_wrapper_cfg, model)
+            # mmengine takes out torch's SyncBatchNorm, and says so whether there is any or not.
+            synced = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+            return super().wrap_model(model_wrapper_cfg, model) if synced else model.to(get_device())
         return data_parallel(model.to(get_device()), self.cfg)
 
     def _maybe_compile(self, target: str) -> None:
@@ -97,6 +129,12 @@ class Runner(MMRunner):
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         match_learning_rate(self, optim_wrapper, auto_scale_lr)
+
+    def _build_param_scheduler(self, scheduler: Any, optim_wrapper: OptimWrapper) -> list:
+        schedules = scheduler if isinstance(scheduler, (list, tuple)) else [scheduler]
+        per_epoch = len(self.train_dataloader)
+        ended = [with_end(one, self.planned_iters, per_epoch) if isinstance(one, dict) else one for one in schedules]
+        return super()._build_param_scheduler(ended, optim_wrapper)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint in one step; nothing on ranks other than 0.

@@ -21,7 +21,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.hooks import EMAHook
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -32,7 +32,7 @@ from openmix.config import origin
 from openmix.engine.compiling import compile_options
 from openmix.errors import InputError, check_choice, from_library, nearest
 from openmix.mix import Mix
-from openmix.registry import DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
+from openmix.registry import CONSTRUCTORS, DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
 
 _BLANKS = 64
 _WRAPPERS = (ClassBalancedDataset, ConcatDataset, RepeatDataset)
@@ -197,11 +197,9 @@ def _check_measured(cfg: Config, wanted: Sequence[str]) -> None:
 
 
 def _try_logs(cfg: Config) -> None:
-    with building(cfg, 'log_processor', 'LogProcessor'):
-        processor = mm.LOG_PROCESSORS.build({'type': 'LogProcessor', **(cfg.get('log_processor') or {})})
-        for custom in getattr(processor, 'custom_cfg', []):
-            asked = {key: value for key, value in custom.items() if key not in ('data_src', 'log_name', 'window_size')}
-            HistoryBuffer([1.0], [1]).statistics(asked.pop('method_name', None), **asked)
+    if cfg.get('log_processor') is not None:
+        line = 'nothing reads it: the LoggerHook decides what is logged, so that all records say the same numbers'
+        raise InputError(_line(cfg, 'log_processor', line))
     visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
     for i, backend in enumerate(visualizer.pop('vis_backends', None) or []):
         with building(cfg, f'visualizer.vis_backends.{i}', backend.get('type')):
@@ -229,6 +227,9 @@ def _try_optimizer(cfg: Config) -> None:
             if name not in dict(owner.named_children()):
                 owner.add_module(name, nn.ParameterDict({'of_part': torch.ones(1)}))
             owner = owner.get_submodule(name)
+    if 'constructor' in cfg.optim_wrapper:
+        with building(cfg, 'optim_wrapper.constructor'):
+            find(CONSTRUCTORS, cfg.optim_wrapper.constructor)
     with building(cfg, 'optim_wrapper', cfg.optim_wrapper.get('optimizer', {}).get('type')):
         optim = build_optim_wrapper(whole, copy.deepcopy(cfg.optim_wrapper))
     schedulers = []
@@ -237,6 +238,7 @@ def _try_optimizer(cfg: Config) -> None:
     for i, scheduler in enumerate([planned] if isinstance(planned, Mapping) else planned):
         place = 'param_scheduler' if isinstance(planned, Mapping) else f'param_scheduler.{i}'
         with building(cfg, place, scheduler.get('type')):
+            _check_measured(cfg, [scheduler.monitor] if 'monitor' in scheduler else [])
             ends = {} if 'end' in scheduler else {'end': epochs if scheduler.get('by_epoch', True) else iterations}
             ends = {key: int(end) for key, end in ends.items() if end < float('inf')}
             given = dict(optimizer=optim, epoch_length=_BLANKS)

@@ -325,7 +325,8 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval={iters}), logger=d
 
 
 def launch(call: list[str], folder: Path, *options: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    python_path = os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])
+    env = {**os.environ, 'PYTHONPATH': python_path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
     env |= {'RECORD': str(folder), 'CUDA_VISIBLE_DEVICES': ''}
     work_dir = ['--work-dir', str(folder / 'run')]
     return subprocess.run([*call, *work_dir, *options], env=env, capture_output=True, text=True, timeout=300)

@@ -6,11 +6,14 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook as MMEMAHook
 from mmengine.model import ExponentialMovingAverage as Stock
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS as ROOT
 from mmengine.registry import init_default_scope
 from torch import nn
+from torch.optim import SGD
 
 from openmix.engine.ema_hook import EMAHook, ExponentialMovingAverage
+from openmix.errors import InputError
 from openmix.registry import HOOKS
 
 
@@ -61,3 +64,70 @@ def test_recipes_take_it():
     assert isinstance(hook, EMAHook)
     assert isinstance(hook, MMEMAHook)
     assert type(ROOT.build(dict(hook.ema_cfg), default_args=dict(model=network()))) is ExponentialMovingAverage
+
+
+class Run:
+    """A run of the hook on one weight, without data: every iteration pulls the weight down by 1."""
+
+    max_epochs = 4
+    epoch = property(lambda self: self.iter // 3)
+
+    def __init__(self, iterations=12, accumulated=1, **options):
+        self.model = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.model.weight)
+        self.planned_iters, self.iter = iterations, 0
+        self.optim_wrapper = OptimWrapper(SGD(self.model.parameters(), lr=1.0), accumulative_counts=accumulated)
+        self.optim_wrapper.initialize_count_status(self.model, 0, iterations)
+        self.hook = EMAHook(**options)
+        self.hook.before_run(self)
+        self.hook.before_train(self)
+        self.values = []
+        for self.iter in range(iterations):
+            self.optim_wrapper.update_params(self.model(torch.ones(1, 1)).sum())
+            self.hook.after_train_iter(self, self.iter)
+            self.values.append(self.hook.ema_model.module.weight.item())
+
+
+def averages(weights, momentum, first=0):
+    """The average behind every step: the weight itself up to the step `first`, then mmengine's formula."""
+    found = []
+    for step, weight in enumerate(weights):
+        found.append(weight if step <= first else found[-1] + momentum * (weight - found[-1]))
+    return found
+
+
+def test_the_average_moves_with_the_steps_of_the_optimiser():
+    """With three iterations to a step, and a last step of one, it is the average over the steps."""
+    plain = Run(3, momentum=0.5).values
+    assert plain == averages([-1, -2, -3], 0.5)
+    accumulated = Run(7, accumulated=3, momentum=0.5).values
+    assert accumulated == [0, 0, plain[0], plain[0], plain[0], plain[1], plain[2]]
+
+
+def test_the_average_begins_at_an_iteration_or_an_epoch():
+    """Both counted from 1, whatever the iterations to a step; until then the average is the model."""
+    weights = [-1, -2, -3, -4, -5, -6]
+    for options in (dict(begin_iter=4), dict(begin_epoch=2)):
+        # The first move of mmengine's average takes the model as it is.
+        assert Run(6, momentum=0.5, **options).values == averages(weights, 0.5, first=3)
+        assert Run(12, accumulated=2, momentum=0.5, **{k: 2 * v - 1 for k, v in options.items()}).values[::2] == [
+            0,
+            *averages(weights, 0.5, first=3)[:-1],
+        ]
+
+
+def test_an_interval_counts_steps():
+    assert Run(8, accumulated=2, momentum=0.5, interval=2).values[1::2] == [-1, -1, -2, -2]
+
+
+@pytest.mark.parametrize('options', [dict(begin_iter=13), dict(begin_epoch=5)])
+def test_an_average_that_never_begins_is_refused(options):
+    with pytest.raises(InputError, match='where the run ends'):
+        Run(12, **options)
+
+
+def test_a_step_that_is_left_out_moves_nothing():
+    """As float16 does where gradients overflow."""
+    run = Run(1, momentum=0.5)
+    run.hook.after_train_iter(run, 1)
+    assert run.hook.ema_model.steps == 1

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
 from openmix.engine.amp import AutocastOptimWrapper
@@ -50,7 +50,10 @@ def test_readouts():
 
 
 def fake_runner(tmp_path, iteration=0):
-    scalars = {'train/loss': HistoryBuffer([4.0, 2.0], [1, 1])}
+    hub = MessageHub(f'{tmp_path}{iteration}')
+    for name, values in (('loss', (4.0, 2.0)), ('lr', (0.2, 0.1))):
+        for value in values:
+            hub.update_scalar(f'train/{name}', value)
     return types.SimpleNamespace(
         work_dir=str(tmp_path),
         cfg=Config({}),
@@ -59,8 +62,8 @@ def fake_runner(tmp_path, iteration=0):
         seed=3,
         world_size=1,
         train_dataloader=[0, 0],
-        message_hub=types.SimpleNamespace(log_scalars=scalars),
-        optim_wrapper=types.SimpleNamespace(get_lr=lambda: {'lr': [0.1]}),
+        message_hub=hub,
+        max_iters=6,
         logger=types.SimpleNamespace(info=lambda text: None),
         check_claim=lambda: None,
     )
@@ -88,6 +91,8 @@ def test_result_keeps_every_epoch_and_forgets_those_after_a_resume(tmp_path):
     assert [row['accuracy/top1'] for row in result['history']] == [10, 20, 33]
     assert [row['epoch'] for row in result['history']] == [1, 2, 3]
     assert result['history'][0]['loss'] == 3.0
+    assert result['history'][0]['lr'] == 0.1
+    assert (result['epochs'], result['ended_early']) == (3, False)
     assert result['metrics']['accuracy/top1'] == 33
     assert result['readouts']['accuracy/top1']['median_last3'] == 20
     assert result['config_hash'] == Provenance('abc', None).digest

@@ -5,10 +5,10 @@ import types
 
 import pytest
 import torch
-from mmengine.hooks import LoggerHook
 from mmengine.logging import MessageHub
 
 from openmix.engine.finite import FiniteLossHook
+from openmix.engine.logger_hook import LoggerHook
 from openmix.engine.read_back import HeldBack, ReadBackHook, RuntimeInfoHook
 from openmix.errors import InputError
 

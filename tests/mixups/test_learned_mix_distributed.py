@@ -75,7 +75,8 @@ def train(folder: Path, processes: int, batch: int) -> tuple[dict, dict]:
         call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), str(processes)]
     else:
         call = [sys.executable, str(ROOT / 'tools/train.py'), str(recipe)]
-    env = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    python_path = os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])
+    env = {**os.environ, 'PYTHONPATH': python_path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
     env['CUDA_VISIBLE_DEVICES'] = ''
     work_dir = ['--work-dir', str(folder / 'run')]
     done = subprocess.run([*call, *work_dir], env=env, capture_output=True, text=True, timeout=300)

@@ -1,0 +1,100 @@
+"""The hooks that every training needs, whatever list of hooks its recipe gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import IterTimerHook
+
+from openmix.engine.buffers import RankZeroBuffersHook
+from openmix.engine.checkpoint_hook import CheckpointHook
+from openmix.engine.ema_hook import EMAHook
+from openmix.engine.finite import FiniteLossHook
+from openmix.engine.logger_hook import LoggerHook
+from openmix.engine.policy_hook import MixPolicyHook
+from openmix.engine.read_back import RuntimeInfoHook
+from openmix.engine.results import ResultHook
+from openmix.engine.schedules import ParamSchedulerHook
+from openmix.engine.seeding import StepSeedHook
+from openmix.errors import InputError
+from openmix.registry import HOOKS, find
+
+# In this order; configs/_base_/runtime.py lists them too, so that a recipe can set their arguments by place.
+_NEEDED = (StepSeedHook, MixPolicyHook, RankZeroBuffersHook, FiniteLossHook, ResultHook)
+# Two would do their work twice.
+_ONCE = (*_NEEDED, CheckpointHook, EMAHook, IterTimerHook, LoggerHook, ParamSchedulerHook, RuntimeInfoHook)
+# What mmengine registers where a recipe does not say otherwise, by key of `default_hooks`.
+_DEFAULTS: dict[str, type] = {
+    'runtime_info': RuntimeInfoHook,
+    'timer': IterTimerHook,
+    'logger': LoggerHook,
+    'param_scheduler': ParamSchedulerHook,
+    'checkpoint': CheckpointHook,
+}
+_KNOWN = (*_DEFAULTS, 'sampler_seed')
+
+
+def complete_hooks(cfg: Config) -> None:
+    """Add the hooks that a training needs and its recipe does not list, in place.
+
+    Each is put behind the last of those that come before it in the order of `configs/_base_/runtime.py`, so that a
+    recipe that replaced the list, or a part of it, runs its hooks in the order of one that extended it.
+
+    Raises:
+        InputError: the recipe turns off a default hook that the run cannot do without, or has a hook twice that
+            does its work once.
+    """
+    given = dict(cfg.get('default_hooks') or {})
+    _check_defaults(cfg, given)
+    custom = list(cfg.get('custom_hooks') or [])
+    kinds = [find(HOOKS, hook['type']) for hook in custom]
+    _check_once(given, kinds)
+    at = 0
+    for needed in _NEEDED:
+        place = next((i for i, kind in enumerate(kinds) if issubclass(kind, needed)), None)
+        if place is None:
+            place = at
+            kinds.insert(at, needed)
+            custom.insert(at, {'type': needed.__name__})
+        at = max(at, place + 1)
+    # mmengine fails on a None that it has no hook of its own for.
+    cfg.default_hooks = {key: hook for key, hook in given.items() if hook is not None or key in _KNOWN}
+    cfg.custom_hooks = custom
+
+
+def _check_defaults(cfg: Config, given: dict[str, Any]) -> None:
+    turned_off = [key for key, hook in given.items() if hook is None]
+    if 'runtime_info' in turned_off:
+        raise InputError('default_hooks.runtime_info: None would leave the run without its losses; leave it out')
+    if 'param_scheduler' in turned_off and cfg.get('param_scheduler'):
+        raise InputError(
+            'default_hooks.param_scheduler: None would leave param_scheduler without effect; '
+            'to train at one learning rate set param_scheduler=None'
+        )
+
+
+def _check_once(given: dict[str, Any], custom: list[type]) -> None:
+    kinds = {key: find(HOOKS, hook['type']) for key, hook in given.items() if hook is not None}
+    named = [*kinds.values(), *custom, *(kind for key, kind in _DEFAULTS.items() if key not in given)]
+    for kind in _ONCE:
+        if (count := sum(1 for other in named if issubclass(other, kind))) > 1:
+            raise InputError(
+                f'the recipe has {count} hooks of type {kind.__name__}, which takes one; leave out the others'
+            )
+
+
+def choose_backends(cfg: Config) -> None:
+    """Hand `vis_backends` of a recipe to its visualizer, in place.
+
+    Raises:
+        InputError: the visualizer has others of its own.
+    """
+    asked = cfg.get('vis_backends')
+    if asked is None:
+        return
+    visualizer = cfg.get('visualizer') or {'type': 'Visualizer'}
+    own = visualizer.get('vis_backends')
+    if own is not None and own != asked:
+        raise InputError('the recipe: vis_backends and visualizer.vis_backends differ; set vis_backends alone')
+    cfg.visualizer = {**visualizer, 'vis_backends': asked}

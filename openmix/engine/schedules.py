@@ -1,0 +1,139 @@
+"""Schedules of the learning rate and the momentum: their length, when they step, and which of mmengine's are mended."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from mmengine.hooks import ParamSchedulerHook as MMParamSchedulerHook
+from mmengine.optim import scheduler as mm
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
+from mmengine.runner import IterBasedTrainLoop
+
+from openmix.errors import InputError, nearest
+from openmix.metrics import lower_is_better
+from openmix.registry import HOOKS, PARAM_SCHEDULERS
+
+
+def with_end(schedule: Mapping[str, Any], iterations: int, per_epoch: int) -> dict[str, Any]:
+    """A schedule as a dict that ends with the run, where it states no end itself.
+
+    One that counts epochs and is stepped by iterations ends after the last iteration, exactly; one that is stepped
+    by epochs after the last epoch that begins.
+
+    Args:
+        schedule: what a recipe says.
+        iterations: of the whole run.
+        per_epoch: iterations of an epoch.
+
+    Raises:
+        InputError: the schedule begins when the run is over.
+    """
+    found = dict(schedule)
+    if not found.get('by_epoch', True):
+        end: int | Fraction = iterations
+    elif found.get('convert_to_iter_based', False):
+        end = Fraction(iterations, per_epoch)
+    else:
+        end = -(-iterations // per_epoch)
+    if found.setdefault('end', end) <= found.get('begin', 0):
+        unit = 'epoch' if found.get('by_epoch', True) else 'iteration'
+        raise InputError(
+            f'param_scheduler: {found["type"]} begins at {unit} {found.get("begin", 0)}, '
+            f'but ends at {unit} {float(found["end"]):g}; lower begin or train longer'
+        )
+    return found
+
+
+@HOOKS.register_module()
+class ParamSchedulerHook(MMParamSchedulerHook):
+    """Steps every schedule after each iteration or each epoch, whichever it counts, in every training loop."""
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        # With accumulation a schedule may step before the optimiser does: mmengine's remark on that is for loops
+        # that step once an iteration.
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+            passed = (runner.iter + 1) % len(runner.train_dataloader) == 0
+            if passed and isinstance(runner.train_loop, IterBasedTrainLoop):
+                super().after_train_epoch(runner)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        # A loop of iterations calls this once, at its end.
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            super().after_train_epoch(runner)
+
+
+class _OnPlateau(mm.ReduceOnPlateauParamScheduler):
+    """Reduces a parameter when a metric of the validation has stopped improving.
+
+    Arguments are those of mmengine's `ReduceOnPlateauParamScheduler`, apart from these.
+
+    Args:
+        monitor: the metric, such as 'accuracy/top1'.
+        rule: 'less' or 'greater' is better; None: as the metric's name says, see `openmix.metrics.lower_is_better`.
+
+    Raises:
+        InputError: while training, the validation did not measure the metric.
+    """
+
+    def __init__(self, optimizer: Any, *args: Any, monitor: str, rule: str | None = None, **kwargs: Any) -> None:
+        rule = rule or ('less' if lower_is_better(monitor) else 'greater')
+        super().__init__(optimizer, *args, monitor=monitor, rule=rule, **kwargs)
+
+    @classmethod
+    def build_iter_from_epoch(cls, **_: Any) -> Any:
+        """Refuse to be stepped by iterations."""
+        raise InputError(f'{cls.__name__} steps with validations; leave out convert_to_iter_based')
+
+    def step(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Count an epoch, or look at the metrics of a validation."""
+        if metrics is not None and self.monitor not in metrics:
+            name = type(self).__name__
+            raise InputError(f"{name}: no metric '{self.monitor}' was measured; {nearest(self.monitor, metrics)}")
+        super().step(metrics)
+
+
+@PARAM_SCHEDULERS.register_module()
+class ReduceOnPlateauParamScheduler(_OnPlateau):
+    __doc__ = _OnPlateau.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class ReduceOnPlateauLR(LRSchedulerMixin, _OnPlateau):
+    __doc__ = _OnPlateau.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class ReduceOnPlateauMomentum(MomentumSchedulerMixin, _OnPlateau):
+    __doc__ = _OnPlateau.__doc__
+
+    def step(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Count an epoch, or look at the metrics of a validation."""
+        _OnPlateau.step(self, metrics)
+        if self.use_betas:
+            for group in self.optimizer.param_groups:
+                group['betas'] = (group['momentum'], group['betas'][1])
+
+
+class _OneCycle(mm.OneCycleParamScheduler):
+    """mmengine's schedule; its state in a checkpoint holds numbers and no function, so that it can be read back."""
+
+    def state_dict(self) -> dict:
+        return {key: value for key, value in super().state_dict().items() if key != 'anneal_func'}
+
+
+@PARAM_SCHEDULERS.register_module()
+class OneCycleParamScheduler(_OneCycle):
+    __doc__ = _OneCycle.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class OneCycleLR(LRSchedulerMixin, _OneCycle):
+    __doc__ = _OneCycle.__doc__

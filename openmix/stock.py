@@ -1,0 +1,69 @@
+"""Which of mmengine's hooks, schedules, loops and optimiser parts a recipe may name, decided one by one.
+
+They take part in our loops, so each is tested in them or refused. Nothing is asked about classes of openmix or of a
+user's own. A class that a newer mmengine adds is refused until it stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_OWN = 'openmix has one of the same name; leave out the prefix'
+_SCHEDULES = ('Constant', 'CosineAnnealing', 'CosineRestart', 'Exponential', 'Linear', 'MultiStep', 'Poly', 'Step')
+
+# By the name of the registry: classes that do in our loops what they say; the tests of openmix try each.
+CHECKED: Mapping[str, frozenset[str]] = {
+    'hook': frozenset({'DistSamplerSeedHook', 'EmptyCacheHook', 'IterTimerHook'}),
+    'loop': frozenset({'ValLoop', 'TestLoop'}),
+    'optimizer constructor': frozenset({'DefaultOptimWrapperConstructor'}),
+    'optimizer wrapper': frozenset({'OptimWrapper'}),
+    'parameter scheduler': frozenset(
+        f'{kind}{of}' for kind in _SCHEDULES for of in ('LR', 'Momentum', 'ParamScheduler')
+    ),
+}
+# By the name of the registry: why a class is refused, and what to take instead.
+REFUSED: Mapping[str, Mapping[str, str]] = {
+    'hook': {
+        **dict.fromkeys(('CheckpointHook', 'EMAHook', 'EarlyStoppingHook', 'LoggerHook'), _OWN),
+        **dict.fromkeys(('ParamSchedulerHook', 'RuntimeInfoHook'), _OWN),
+        'NPUProfilerHook': 'it needs devices that openmix does not run on; take torch.profiler around a dry run',
+        'NaiveVisualizationHook': "it draws another library's samples; tools/show_mix.py draws mixed batches",
+        'PrepareTTAHook': 'it is for models of another library; tools/test.py --ten-crop averages over crops',
+        'ProfilerHook': 'it counts epochs and steps otherwise than our loops; take torch.profiler around a dry run',
+        'SyncBuffersHook': (
+            'it validates averaged statistics that are not saved; RankZeroBuffersHook, which every run has, '
+            "validates those that are, and sync_bn='naive' makes batch norm that of all processes"
+        ),
+    },
+    'loop': dict.fromkeys(('EpochBasedTrainLoop', 'IterBasedTrainLoop'), _OWN),
+    'optimizer constructor': {},
+    'optimizer wrapper': {
+        'AmpOptimWrapper': 'it keeps casts that a policy made without gradient; take AutocastOptimWrapper',
+        **dict.fromkeys(
+            ('ApexOptimWrapper', 'ColossalAIOptimWrapper', 'DeepSpeedOptimWrapper'),
+            'it is for runners of another kind; take OptimWrapper, or AutocastOptimWrapper for mixed precision',
+        ),
+    },
+    'parameter scheduler': dict.fromkeys(
+        (
+            *('OneCycleLR', 'OneCycleParamScheduler'),
+            *('ReduceOnPlateauLR', 'ReduceOnPlateauMomentum', 'ReduceOnPlateauParamScheduler'),
+        ),
+        _OWN,
+    ),
+}
+_UNDECIDED = 'it has not been tried in our loops; see openmix/stock.py for those that have'
+
+
+def refusal(registry: str, found: Any) -> str | None:
+    """Say why a recipe may not name a class; None where it may.
+
+    Args:
+        registry: name of the registry that the class was looked up in.
+        found: the class.
+    """
+    if registry not in CHECKED or not getattr(found, '__module__', '').startswith('mmengine.'):
+        return None
+    name = found.__name__
+    return None if name in CHECKED[registry] else REFUSED[registry].get(name, _UNDECIDED)

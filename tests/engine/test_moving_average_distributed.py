@@ -1,0 +1,41 @@
+"""Two processes with a moving average: what is recorded of either network is what the saved weights score."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+RECIPE = """
+_base_ = '{root}/configs/classification/digits/resnet20.py'
+model = dict(backbone=dict(depth=8, width=8))
+optim_wrapper = dict(accumulative_counts=2)
+train_dataloader = dict(batch_size=16)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=5, val_interval=5)
+custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.3)]
+"""
+
+
+@pytest.mark.slow
+def test_both_networks_are_validated_as_they_are_saved(tmp_path, call):
+    """With batch norm in training each process has statistics of its own; those of the first are saved."""
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(RECIPE.format(root=ROOT))
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
+    words = [str(ROOT / 'tools/dist_train.sh'), str(recipe), '2', '--work-dir', str(tmp_path / 'run')]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    recorded = json.loads((tmp_path / 'run/result.json').read_text())
+    assert recorded['world_size'] == 2
+    (checkpoint,) = (tmp_path / 'run').glob('epoch_*.pth')
+    for name, options in (('raw/', ()), ('', ('--ema',))):
+        code, said, err = call('test.py', recipe, checkpoint, '--out', tmp_path / 'found.json', *options)
+        assert code == 0, said + err
+        tested = json.loads((tmp_path / 'found.json').read_text())['metrics']
+        for metric in ('top1', 'top5'):
+            assert tested[f'accuracy/{metric}'] == recorded['metrics'][f'accuracy/{name}{metric}']
+        assert tested['accuracy/nll'] == pytest.approx(recorded['metrics'][f'accuracy/{name}nll'], rel=1e-6)
+    assert recorded['metrics']['accuracy/raw/nll'] != pytest.approx(recorded['metrics']['accuracy/nll'], rel=1e-5)
