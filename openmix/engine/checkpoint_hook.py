@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ class CheckpointHook(Hook):
             )
         value, hub = float(metrics[self.save_best]), runner.message_hub
         sign = -1 if lower_is_better(self.save_best) else 1
+        if math.isnan(value):
+            return
         if 'best_score' in hub.runtime_info and sign * value <= sign * hub.get_info('best_score'):
             return
         hub.update_info('best_score', value)

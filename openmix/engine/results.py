@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -29,11 +30,11 @@ def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
         values: one an epoch, oldest first, not empty.
 
     Returns:
-        last, best, and the median of the last 3, 5 and 10 (of all, where there are fewer).
+        last, best (of those that are numbers), and the median of the last 3, 5 and 10 (of all, where there are fewer).
     """
     best = min if lower_is_better(name) else max
     medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10)}
-    return {'last': values[-1], 'best': best(values), **medians}
+    return {'last': values[-1], 'best': best((value for value in values if not math.isnan(value)), default=math.nan), **medians}
 
 
 @HOOKS.register_module()

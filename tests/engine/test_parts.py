@@ -1,6 +1,7 @@
 """Seeds, readouts, checkpoints and AMP, each by value."""
 
 import json
+import math
 import types
 
 import pytest
@@ -46,6 +47,7 @@ def test_readouts():
     read = readouts('accuracy/top1', values)
     assert read == dict(last=25, best=50, median_last3=25, median_last5=25, median_last10=25)
     assert readouts('accuracy/nll', values)['best'] == 10
+    assert readouts('loss_clean', [math.nan, *values])['best'] == 10
     assert readouts('accuracy/top1', [*range(20)])['median_last10'] == 14.5
 
 
