@@ -33,8 +33,9 @@ def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
         last, best (of those that are numbers), and the median of the last 3, 5 and 10 (of all, where there are fewer).
     """
     best = min if lower_is_better(name) else max
+    numbers = [value for value in values if not math.isnan(value)]
     medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10)}
-    return {'last': values[-1], 'best': best((value for value in values if not math.isnan(value)), default=math.nan), **medians}
+    return {'last': values[-1], 'best': best(numbers, default=math.nan), **medians}
 
 
 @HOOKS.register_module()

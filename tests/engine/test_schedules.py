@@ -81,7 +81,7 @@ def runners(tmp_path_factory):
     ):
         options = {'train_dataloader.batch_size': 220, 'log_level': 'ERROR', 'vis_backends': []}
         cfg = load_config('classification/digits/resnet20.py', options)
-        cfg.train_cfg = loop
+        cfg.train_cfg, cfg.experiment_name = loop, name
         cfg = prepare(cfg)
         cfg.work_dir = str(tmp_path_factory.mktemp(name))
         found[name] = Runner.from_cfg(cfg)
