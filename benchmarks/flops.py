@@ -17,6 +17,7 @@ from openmix.config import apply_overrides
 from openmix.engine.launch import fill_from_data
 from openmix.engine.trial import served
 from openmix.errors import InputError
+from openmix.evaluation.complexity import attention_as_products
 from openmix.registry import MODELS
 
 IMAGES, DRAWS = 2, 25
@@ -56,7 +57,7 @@ def step_flops(model: nn.Module, shape: Sequence[int]) -> float:
     torch.manual_seed(0)
     x, y = torch.rand(IMAGES, *shape), torch.arange(IMAGES)
     steps = DRAWS if model.policy.leaves_parameters_unused else 1
-    with Flops() as counter:
+    with attention_as_products(), Flops() as counter:
         for _ in range(steps):
             losses = model.loss(x, y)
             torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()

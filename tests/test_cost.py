@@ -32,6 +32,15 @@ def test_a_step_is_a_forward_and_two_backward_passes():
     assert recipe_flops(recipe(dict(type='NoMix'))) == 2 * multiply_adds
 
 
+def test_attention_is_counted_forward_and_backward():
+    """Two blocks of 12 N d^2 in the linear layers and 2 N^2 d in attention, N = 5 tokens of width d = 24."""
+    cfg, n, d = recipe(dict(type='NoMix')), 5, 24
+    cfg.model.backbone = dict(type='TimmBackbone', name='vit_tiny_patch16_224', img_size=32, embed_dim=d, depth=2)
+    stem = 4 * 3 * 16 * 16 * d
+    multiply_adds = 3 * (stem + 2 * (12 * n * d * d + 2 * n * n * d) + d * 10) - stem
+    assert recipe_flops(cfg) == 2 * multiply_adds
+
+
 def test_policies_cost_their_passes():
     vanilla = recipe_flops(recipe(dict(type='NoMix')))
     assert recipe_flops(recipe(dict(type='Mixup'))) == vanilla

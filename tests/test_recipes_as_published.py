@@ -210,7 +210,10 @@ def test_norms_biases_and_positions_do_not_decay(recipe):
 
 def rates(cfg, per_epoch=20):
     """The learning rate of every iteration."""
-    optim = build_optim_wrapper(nn.Linear(1, 1), {'type': 'OptimWrapper', 'optimizer': cfg.optim_wrapper.optimizer})
+    model = nn.Linear(1, 1)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optim = build_optim_wrapper(model, {'type': 'OptimWrapper', 'optimizer': cfg.optim_wrapper.optimizer})
     schedulers = []
     for scheduler in cfg.param_scheduler:
         ends = {'end': scheduler.get('end', cfg.train_cfg.max_epochs)}

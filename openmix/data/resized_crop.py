@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
 from openmix.registry import TRANSFORMS
 
+_ON_BYTES = (v2.InterpolationMode.BILINEAR, v2.InterpolationMode.BICUBIC)
 _FLIPS = (v2.RandomHorizontalFlip, v2.RandomVerticalFlip)
 
 
@@ -25,6 +28,10 @@ class RandomResizedCrop(v2.RandomResizedCrop):
         window = v2.functional.crop(inpt, **params).permute(1, 2, 0)
         # torch resizes a copy in one piece faster than a window of the image.
         whole = window.contiguous().permute(2, 0, 1)
+        if whole.dtype == torch.uint8 and self.interpolation in _ON_BYTES and self.antialias is True:
+            # torchvision goes by float32 on some processors, and rounds otherwise there.
+            mode = self.interpolation.value
+            return F.interpolate(whole[None], self.size, mode=mode, align_corners=False, antialias=True)[0]
         return v2.functional.resize(whole, self.size, self.interpolation, antialias=self.antialias)
 
 

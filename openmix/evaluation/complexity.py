@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from openmix.errors import InputError, check_number
@@ -46,6 +49,22 @@ class Complexity:
     stages: list[Stage]
 
 
+@contextmanager
+def attention_as_products() -> Iterator[None]:
+    """Run attention as its matrix products, on every device.
+
+    Torch's counter follows operators. On some devices one fused operator is all of an attention, or of a layer around
+    it, and the counter knows no formula for it.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 def count(backbone: nn.Module, head: nn.Module, shape: tuple[int, int], depth: int = 1) -> Complexity:
     """Parameters and multiply-adds of one image through backbone and head, in evaluation mode.
 
@@ -75,7 +94,7 @@ def count(backbone: nn.Module, head: nn.Module, shape: tuple[int, int], depth: i
     device = next(classifier.parameters()).device
     counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), counter:
+        with torch.no_grad(), attention_as_products(), counter:
             classifier(torch.empty(1, 3, *shape, device=device))
     finally:
         for handle in handles:

@@ -16,6 +16,7 @@ from openmix.mixups.base import PairPolicy, Probe
 from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.mix_block import adjust_mask, mask_loss
 from openmix.ops.ema import ema_update, frozen_copy
+from openmix.ops.precision import no_grad
 from openmix.ops.schedules import compounded_cosine, cosine
 from openmix.registry import MODELS, find
 
@@ -148,7 +149,7 @@ class LearnedMix(PairPolicy):
         size = self.grid(z)
         partner = self.draw_pairs(z, pairs)
         lam = self.draw_lam(len(partner), z.device)
-        with torch.no_grad():
+        with no_grad():
             mask = self.settle(self.draw_mask(self.features(z, probe), partner, lam, size), lam)
         mix = Mix.pairs(partner, lam, mask)
         return mix.blend(z), mix

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -13,3 +14,14 @@ def full_precision(x: Tensor) -> AbstractContextManager:
     if torch.amp.is_autocast_available(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """`torch.no_grad` for weights that are trained in the same forward pass, also under autocast.
+
+    Older torch goes on with the casts that were made inside, which have no gradient.
+    """
+    with torch.no_grad():
+        yield
+    torch.clear_autocast_cache()

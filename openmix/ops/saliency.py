@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -29,8 +30,7 @@ def fine_grained_saliency(images: Tensor) -> Tensor:
         images: (N, 3, H, W) uint8 RGB, or (N, 1, H, W) uint8 gray.
 
     Returns:
-        (N, H, W) uint8. Equal to OpenCV's map (given the same image in its BGR order) up to 256 x 256
-        pixels; beyond, OpenCV's float32 integral image rounds and this one does not.
+        (N, H, W) uint8. Equal to OpenCV's map, given the same image in its BGR order.
 
     Raises:
         InputError: other dtype or shape.
@@ -47,9 +47,10 @@ def fine_grained_saliency(images: Tensor) -> Tensor:
     gray = gray.to(torch.int16)
     for _ in range(2):
         gray = _smooth(gray).add_(8).bitwise_right_shift_(4)
-    sums = _integral(gray, torch.int32)
-    # Whole numbers up to here are exact in float32, which the means need anyway.
-    return _contrast(sums.float() if 255 * gray[0].numel() <= _EXACT else sums, gray, 1.0)
+    if 255 * gray[0].numel() <= _EXACT:
+        # Whole numbers up to here are exact in float32, which the means need anyway.
+        return _contrast(_windows(_integral(gray, torch.int32).float()), gray, 1.0)
+    return _contrast(_rounded_windows(_rounded_integral(gray)), gray, 1.0)
 
 
 def byte_misread_saliency(images: Tensor) -> Tensor:
@@ -63,7 +64,9 @@ def byte_misread_saliency(images: Tensor) -> Tensor:
         images: (N, 3, H, W) floating RGB, which the detector takes for BGR, or (N, 1, H, W).
 
     Returns:
-        (N, H, W) uint8.
+        (N, H, W) uint8. Equal to OpenCV 4's map up to 256 x 256 pixels; beyond, its float32 integral image rounds and
+        this one does not. OpenCV 5.0's own gray images round in another order where W % 8 is 4 or more, in two of the
+        last columns.
 
     Raises:
         InputError: not floating, or other shape.
@@ -82,7 +85,7 @@ def byte_misread_saliency(images: Tensor) -> Tensor:
         gray = _smooth(gray) / 16
     # 2 ** 20: a fixed-point sum is exact and, unlike a float cumsum on a GPU, the same every time.
     sums = _integral((gray * 2**20).round().long(), torch.int64)
-    return _contrast(sums, gray.contiguous().view(torch.uint8)[..., : gray.shape[-1]], 2.0**-20)
+    return _contrast(_windows(sums), gray.contiguous().view(torch.uint8)[..., : gray.shape[-1]], 2.0**-20)
 
 
 def _check_channels(images: Tensor) -> None:
@@ -110,8 +113,20 @@ def _integral(gray: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.nn.functional.pad(sums, (1, 0, 1, 0))
 
 
-def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
-    """(N, H, W) uint8 from the integral image, in multiples of `unit`, and the pixels' own values in [0, 255]."""
+def _rounded_integral(gray: Tensor) -> Tensor:
+    """`_integral` as OpenCV rounds it: in float32, one row after the other added to the sum of those above."""
+    sums = gray.cumsum(2, dtype=torch.int32).float()
+    for y in range(1, sums.shape[1]):
+        sums[:, y].add_(sums[:, y - 1])
+    return torch.nn.functional.pad(sums, (1, 0, 1, 0))
+
+
+def _contrast(window: Callable[[int], Tensor], centre: Tensor, unit: float) -> Tensor:
+    """(N, H, W) uint8 from sums over windows, in multiples of `unit`, and the pixels' own values in [0, 255].
+
+    Args:
+        window: gives the sums of every pixel's neighbourhood of one reach.
+    """
     height, width = centre.shape[1:]
     both, net = torch.zeros(2, *centre.shape, dtype=torch.int16, device=centre.device)
     if height * width == 1:
@@ -122,7 +137,7 @@ def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
     columns = torch.arange(width, dtype=torch.float32, device=centre.device)
     # Neighbourhoods that reach past the image are the whole image: count them together.
     for reach, times in Counter(min(r, max(height, width)) for r in _REACHES).items():
-        total = _around(_around(sums, 1, reach), 2, reach)
+        total = window(reach)
         others = (_sizes(rows, reach)[:, None] * _sizes(columns, reach)).sub_(1)
         rest = (total - centre.to(total.dtype)).float() if unit == 1 else (total * unit).sub_(centre)
         difference = torch.addcdiv(centre, rest, others, value=-1, out=rest)
@@ -134,6 +149,30 @@ def _contrast(sums: Tensor, centre: Tensor, unit: float) -> Tensor:
         both.add_(whole.abs_(), alpha=times)
     on, off = (both + net) >> 1, (both - net) >> 1
     return _stretch(on).add_(_stretch(off)).to(torch.uint8)
+
+
+def _windows(sums: Tensor) -> Callable[[int], Tensor]:
+    """Sums over windows from an integral image without rounding."""
+    return lambda reach: _around(_around(sums, 1, reach), 2, reach)
+
+
+def _rounded_windows(sums: Tensor) -> Callable[[int], Tensor]:
+    """Sums over windows from an integral image that is rounded: its corners in OpenCV's order."""
+
+    def window(reach: int) -> Tensor:
+        bottom, top = _edges(sums, 1, reach)
+        (bottom_right, bottom_left), (top_right, top_left) = _edges(bottom, 2, reach), _edges(top, 2, reach)
+        return (bottom_right + top_left).sub_(bottom_left).sub_(top_right)
+
+    return window
+
+
+def _edges(sums: Tensor, dim: int, reach: int) -> tuple[Tensor, Tensor]:
+    """Running sums where the neighbourhood of every index ends, and where it begins."""
+    length = sums.shape[dim] - 1
+    at = torch.arange(length, device=sums.device)
+    end, begin = (at + (reach + 1)).clamp_max_(length), (at - (reach - 1)).clamp_min_(0)
+    return sums.index_select(dim, end), sums.index_select(dim, begin)
 
 
 def _around(sums: Tensor, dim: int, reach: int) -> Tensor:

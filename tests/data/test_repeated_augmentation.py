@@ -18,13 +18,25 @@ def build(n, rank=0, world=1, monkeypatch=None, **kwargs):
     return RepeatedAugSampler(range(n), seed=3, **kwargs)
 
 
-@pytest.mark.parametrize(('n', 'world', 'repeats'), [(1000, 1, 3), (1000, 4, 3), (100, 4, 3), (1003, 3, 2), (10, 4, 5)])
+@pytest.mark.parametrize(
+    ('n', 'world', 'repeats'), [(1000, 1, 3), (1000, 4, 3), (256, 4, 3), (1003, 3, 2), (300, 4, 5)]
+)
 def test_shows_the_samples_that_timm_shows(monkeypatch, n, world, repeats):
     for rank in range(world):
         ours = build(n, rank, world, monkeypatch, shuffle=False, repeats=repeats)
         timms = TimmSampler(range(n), world, rank, shuffle=False, num_repeats=repeats)
         assert [index % n for index in ours] == list(timms)
         assert len(ours) == len(timms) == len(list(ours))
+
+
+@pytest.mark.parametrize(('n', 'world', 'repeats'), [(100, 4, 3), (10, 4, 5), (255, 2, 3)])
+def test_sets_below_256_samples_are_not_rounded_down(monkeypatch, n, world, repeats):
+    """As timm's newer releases mean it; the older ones show nothing of them."""
+    copies = [index for index in range(n) for _ in range(repeats)]
+    for rank in range(world):
+        ours = build(n, rank, world, monkeypatch, shuffle=False, repeats=repeats)
+        assert [index % n for index in ours] == copies[rank::world][: math.ceil(n / world)]
+        assert len(ours) == math.ceil(n / world)
 
 
 def test_an_epoch_is_a_permutation_of_a_third_with_three_draws_each():

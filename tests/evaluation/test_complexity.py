@@ -29,10 +29,10 @@ PUBLISHED = {
 }
 
 
-def parts_of(name):
-    """Backbone and head without storage, of a recipe or of a name of torchvision's, with 1,000 classes."""
+def parts_of(name, device='meta'):
+    """Backbone and head of a recipe or of a name of torchvision's, with 1,000 classes."""
     init_default_scope('openmix')
-    with torch.device('meta'):
+    with torch.device(device):
         if name.startswith(IMAGENET):
             return classifier_parts(MODELS.build(fill_from_data(load_config(name)).model))
         backbone = MODELS.build(dict(type='TorchvisionBackbone', name=name))
@@ -72,11 +72,37 @@ def test_stages_of_a_resnet_by_hand():
     assert stages['head'].parameters == 512 * 1000 + 1000
 
 
-def test_attention_by_hand():
-    """DeiT-S: 12 blocks of 12 N d^2 in the linear layers and 2 N^2 d in attention, N = 197 tokens."""
-    n, d = 197, 384
-    derived = 12 * (12 * n * d * d + 2 * n * n * d) + 196 * 3 * 16 * 16 * d + d * 1000
-    assert count(*parts_of(f'{IMAGENET}deit_small.py'), (224, 224)).multiply_adds == derived
+def vit_by_hand(d):
+    """12 blocks of 12 N d^2 in the linear layers and 2 N^2 d in attention, N = 197 tokens, width d."""
+    n = 197
+    return 12 * (12 * n * d * d + 2 * n * n * d) + 196 * 3 * 16 * 16 * d + d * 1000
+
+
+def swin_by_hand(d):
+    """Four stages of blocks on windows of 49 tokens, merged by four in between, from 56 x 56 tokens of width d."""
+    n, total = 56 * 56, 56 * 56 * 3 * 4 * 4 * d
+    for stage, blocks in enumerate((2, 2, 6, 2)):
+        if stage:
+            n, total = n // 4, total + (n // 4) * 4 * d * 2 * d
+            d *= 2
+        total += blocks * (12 * n * d * d + 2 * n * 49 * d)
+    return total + d * 1000
+
+
+@pytest.mark.parametrize('device', ['meta', 'cpu'])
+@pytest.mark.parametrize(
+    ('name', 'derived'),
+    [
+        (f'{IMAGENET}deit_small.py', vit_by_hand(384)),
+        (f'{IMAGENET}swin_tiny.py', swin_by_hand(96)),
+        ('vit_b_16', vit_by_hand(768)),
+        ('swin_t', swin_by_hand(96)),
+    ],
+)
+def test_attention_by_hand(name, derived, device):
+    """Fused or not: one operator may be all of an attention on one device and not on another."""
+    assert count(*parts_of(name, device), (224, 224)).multiply_adds == derived
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_convolutions_by_hand_on_a_rectangle():

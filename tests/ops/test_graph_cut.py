@@ -134,9 +134,9 @@ def optimum(unary, down, right):
             cost = weight.ravel().astype(np.int64) * (1 if step == other else 2 if step > other else 0)
             edges.append((here[step].ravel(), there[other].ravel(), cost))
             edges.append((there[step].ravel(), here[other].ravel(), cost))
-    rows, columns, capacity = (np.concatenate(part) for part in zip(*edges))
-    graph = coo_array((capacity.astype(np.int32), (rows, columns)), shape=(node.size + 2,) * 2).tocsr()
-    flow = maximum_flow(graph.astype(np.int32), source, sink).flow_value
+    rows, columns, capacity = (np.concatenate(part).astype(np.int32) for part in zip(*edges))
+    graph = coo_array((capacity, (rows, columns)), shape=(node.size + 2,) * 2).tocsr()
+    flow = maximum_flow(graph, source, sink).flow_value
     return (flow + np.minimum(slope, 0).sum()) / scale + unary[0].sum()
 
 

@@ -23,7 +23,7 @@ _ONLY_WEIGHTS = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 def on_meta() -> bool:
     """Whether modules are being built without storage, so that weights would have nowhere to go."""
-    return torch.get_default_device().type == 'meta'
+    return torch.empty(0).is_meta
 
 
 @contextmanager
