@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from openmix.registry import DATASETS
 
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 _ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
+# Links to one folder that are followed: two at every level would double the way at each.
+_MOST_WAYS = 16
 
 
 class Provenance(NamedTuple):
@@ -102,28 +105,40 @@ def _fingerprint(folder: Path) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _fingerprint_as_of(folder: Path, _changed: int) -> str | None:
-    lines = sorted(_files(str(folder), ''))
+    lines = sorted(_files(str(folder)))
     return _digest(lines) if lines else None
 
 
-def _files(folder: str, name: str) -> Iterator[str]:
+def _files(top: str) -> Iterator[str]:
     """The names of all files below a folder, with the sizes of those that are not images.
 
     Asking a million images for their size takes minutes on a shared disk. Hidden files are openmix's own,
-    archives what was unpacked.
+    archives what was unpacked. Links are followed, but not back to a folder above, nor to one folder for ever.
     """
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            place, lower = f'{name}/{entry.name}', entry.name.lower()
-            if entry.name.startswith('.') or lower.endswith(_ARCHIVES):
-                continue
-            if lower.endswith(_IMAGES):
-                yield place
-            elif entry.is_dir():
-                yield from _files(entry.path, place)
-            else:
-                yield f'{place} {entry.stat().st_size}'
+    folders: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(top, '', (_identity(top),))]
+    visits = Counter[tuple[int, int]]()
+    while folders:
+        folder, name, above = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                place, lower = f'{name}/{entry.name}', entry.name.lower()
+                if entry.name.startswith('.') or lower.endswith(_ARCHIVES):
+                    continue
+                if lower.endswith(_IMAGES):
+                    yield place
+                elif entry.is_dir():
+                    identity = _identity(entry.path)
+                    visits[identity] += 1
+                    if identity not in above and visits[identity] <= _MOST_WAYS:
+                        folders.append((entry.path, place, (*above, identity)))
+                else:
+                    yield f'{place} {entry.stat().st_size}'
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _digest(parts: Iterable[str]) -> str:
-    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256('\n'.join(parts).encode(errors='surrogateescape')).hexdigest()[:12]

@@ -1,5 +1,9 @@
 """The hash of a result: recipe, version and data, each of which changes it."""
 
+import hashlib
+import os
+from itertools import pairwise
+
 import pytest
 from mmengine.config import Config
 
@@ -84,3 +88,36 @@ def test_only_the_folder_of_the_data_set_counts(tmp_path):
     touched(tmp_path)
     assert before is not None
     assert data_fingerprint(recipe(tmp_path, kind='CIFAR10')) == before
+
+
+def test_links_that_go_round_and_pipes_end(root):
+    before = data_fingerprint(recipe(root))
+    for name in ('here', 'there'):
+        (root / 'train' / name).symlink_to('.')
+        (root / name).symlink_to('..')
+    os.mkfifo(root / 'train' / 'a' / 'pipe')
+    touched(root)
+    looped = data_fingerprint(recipe(root))
+    assert looped not in (None, before)
+    levels = [root.parent / 'levels' / str(i) for i in range(20)]
+    for here, below in pairwise(levels):
+        here.mkdir(parents=True)
+        for name in 'ab':
+            (here / name).symlink_to(below)
+    levels[-1].mkdir()
+    (levels[-1] / 'x.jpg').write_bytes(b'1')
+    (root / 'deep').symlink_to(levels[0])
+    touched(root)
+    assert data_fingerprint(recipe(root)) not in (None, looped)
+
+
+def test_two_links_to_one_folder_are_two_places(root):
+    """As results that were recorded count them: the digest is of the tree as it is read."""
+    (root / 'test').symlink_to('val')
+    (root / 'valid').symlink_to('val')
+    (root / 'extra').mkdir()
+    (root / 'extra' / os.fsdecode(b'\xff.jpg')).write_bytes(b'1')
+    lines = [f'/{half}/a/2.jpg' for half in ('test', 'val', 'valid')]
+    lines += ['/list.txt 1', '/train/a/1.jpg', '/train/b/1.jpg', '/extra/\udcff.jpg']
+    one = hashlib.sha256('\n'.join(sorted(lines)).encode(errors='surrogateescape')).hexdigest()[:12]
+    assert data_fingerprint(recipe(root)) == hashlib.sha256(one.encode()).hexdigest()[:12]

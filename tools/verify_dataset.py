@@ -1,4 +1,4 @@
-"""Check that data sets are complete and readable; one line a split.
+"""Check that data sets are complete, readable, numbered alike and apart; one line a split, then one a class.
 
     python tools/verify_dataset.py classification/digits/resnet20.py
     python tools/verify_dataset.py --type CUB200 --root data/cub200
@@ -17,7 +17,8 @@ from typing import Any
 
 from openmix.config import DictAction, load_config
 from openmix.data.image_folder import ImageFolder, list_classes
-from openmix.data.verify import describe, splits_of
+from openmix.data.verify import build, describe, overlap, splits_of, table
+from openmix.engine.data_check import built_classes, check_data, differing
 from openmix.errors import InputError
 from openmix.registry import DATASETS, find
 
@@ -36,7 +37,38 @@ def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
         raise InputError(f'{type_name}: root {root} is missing')
     where = {'root': root} if needs_root else {}
     splits = list_classes(Path(str(root))) if issubclass(cls, ImageFolder) else ('train', 'test')
-    return {split: {'type': type_name, 'split': split, **where} for split in splits}
+    # Training first: the others are held against it.
+    ordered = sorted(splits, key=lambda split: split != 'train')
+    return {split: {'type': type_name, 'split': split, **where} for split in ordered}
+
+
+def check(splits: dict[str, dict[str, Any]]) -> None:
+    """Read every image of every split, and print what they hold, each on its own and together.
+
+    Raises:
+        InputError: something is missing or unreadable, or images are in two splits.
+    """
+    built: dict[str, Any] = {}
+    for name, cfg in splits.items():
+        built[name] = build(cfg)
+        print(f'{name}: {describe(built[name], cfg)}', flush=True)
+    first = next(iter(built))
+    own, others = built_classes(built[first]), {name: built_classes(dataset) for name, dataset in built.items()}
+    for name, classes in others.items():
+        if own is not None and classes is not None and classes != own:
+            raise InputError(f'{name}: {differing(classes, own, first)}')
+    print('\n'.join(table(built)), flush=True)
+    faults = []
+    for name, dataset in built.items():
+        # Where the split that is trained on is asked for by name, it is no surprise.
+        if first == 'train' and splits[name].get('split') != splits[first].get('split'):
+            line, to_mend = overlap(built[first], dataset, name, first)
+            if to_mend:
+                faults.append(line)
+            elif line:
+                print(line)
+    if faults:
+        raise InputError('; '.join(faults))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,9 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.type:
             splits = named_splits(args.type, args.root)
         else:
-            splits = splits_of(load_config(args.config, args.cfg_options))
-        for name, cfg in splits.items():
-            print(f'{name}: {describe(cfg)}', flush=True)
+            cfg = load_config(args.config, args.cfg_options)
+            try:
+                check_data(cfg)
+            except TypeError as error:
+                raise InputError(f'the data sets of {args.config}: {error}') from error
+            splits = splits_of(cfg)
+        check(splits)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

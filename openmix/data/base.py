@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from openmix.data.facts import Facts
 from openmix.data.listing import Skipped
-from openmix.data.splits import choose_rows
+from openmix.data.splits import Drawn, choose_rows, drawn_from
+from openmix.errors import InputError
 
 
 class ImageDataset(Dataset):
@@ -37,8 +38,12 @@ class ImageDataset(Dataset):
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
-        """What a data set built with the same arguments is, without reading its images."""
-        raise NotImplementedError
+        """What a data set built with the same arguments is, without reading its images.
+
+        Raises:
+            InputError: a sub-class has no such method of its own.
+        """
+        raise InputError(f'{cls.__name__} needs a class method facts(**kwargs) that returns Facts, see docs/data.md')
 
     @classmethod
     def served(cls, **kwargs: Any) -> tuple[int, ...] | None:
@@ -48,6 +53,11 @@ class ImageDataset(Dataset):
         """
         size = cls.facts(**kwargs).size
         return None if size is None else (3, *size)
+
+    @classmethod
+    def drawn(cls, **kwargs: Any) -> Drawn | None:
+        """Which images a data set built with the same arguments takes; None: only building it would tell."""
+        return None
 
     @classmethod
     def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
@@ -91,6 +101,16 @@ class ImageDataset(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
         return {key: value[0] for key, value in self.__getitems__([index % len(self)]).items()}
+
+
+class OfficialHalves:
+    """Of a data set whose splits are cut from an official training half and a test half."""
+
+    @classmethod
+    def drawn(
+        cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, **kwargs: Any
+    ) -> Drawn | None:
+        return drawn_from(cls.__name__, root, split, val_fraction, split_seed)
 
 
 class ArrayDataset(ImageDataset):

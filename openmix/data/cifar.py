@@ -11,7 +11,7 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
-from openmix.data.base import ArrayDataset
+from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.facts import Facts
 from openmix.data.lists import read_arrays
 from openmix.data.splits import source_split
@@ -93,7 +93,7 @@ def _read_batch(name: str, path: Path, remedy: str) -> tuple[np.ndarray, list[in
     return data, labels
 
 
-class _Cifar(ArrayDataset):
+class _Cifar(OfficialHalves, ArrayDataset):
     """What both data sets share.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import mmengine.registry as mm
 from torch.utils.data import default_collate
 
+from openmix.errors import InputError
 from openmix.registry import FUNCTIONS
 
 
@@ -14,5 +15,15 @@ from openmix.registry import FUNCTIONS
 @mm.FUNCTIONS.register_module()
 @FUNCTIONS.register_module()
 def identity_collate(batch: Any) -> Any:
-    """The batch as the data set answered it; single samples (from wrapped data sets) are stacked."""
-    return default_collate(batch) if isinstance(batch, list) else batch
+    """The batch as the data set answered it; single samples (from data sets that answer no batches) are stacked.
+
+    Raises:
+        InputError: they cannot be stacked.
+    """
+    if not isinstance(batch, list):
+        return batch
+    try:
+        return default_collate(batch)
+    except (TypeError, RuntimeError, ValueError, KeyError) as error:
+        line = ' '.join(str(error).split())[:200]
+        raise InputError(f'the samples of a batch cannot be stacked: {line}; see docs/data.md') from error

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from openmix.data.base import ArrayDataset
+from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.facts import Facts
 from openmix.data.splits import every_nth_of_class, source_split
 from openmix.registry import DATASETS
@@ -27,7 +27,7 @@ def read_digits() -> tuple[Tensor, Tensor]:
 
 
 @DATASETS.register_module()
-class Digits(ArrayDataset):
+class Digits(OfficialHalves, ArrayDataset):
     """Handwritten digits at 16 x 16, 10 classes; every fifth image of a class is a test image.
 
     Args:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from openmix.data.base import ImageDataset
+from openmix.data.base import ImageDataset, OfficialHalves
 from openmix.data.decode import as_array, fit, unreadable
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.listing import entries
@@ -181,7 +181,7 @@ class ImageFiles(ImageDataset):
         return run_pipeline(self.pipeline[self.on_pixels :], image, *sample)
 
 
-class PublishedImages(ImageFiles):
+class PublishedImages(OfficialHalves, ImageFiles):
     """A published data set of image files: an official training half and a test half.
 
     Args:

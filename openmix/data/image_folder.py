@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from openmix.data.decode import decode_once
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
 from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, entries, images_below
-from openmix.errors import InputError, brief, nearest
+from openmix.data.splits import Drawn
+from openmix.errors import InputError, brief, check_number, nearest
 from openmix.files import shown
 from openmix.registry import DATASETS
 
@@ -134,7 +136,7 @@ class ImageFolder(ImageFiles):
                 'ImageFolder: a pipeline needs in_memory=False; augment images in memory by the preprocessor'
             )
         known = self.facts(root, split, size=size, classes=classes, mean=mean, std=std, val_fraction=val_fraction)
-        folder = Path(root) / ('train' if val_fraction and split == 'val' else split)
+        folder = _folder_of(root, split, val_fraction)
         skipped = Skipped()
         paths, targets = list_images(folder, known.classes, skipped, complete=folder.name == 'train')
         labels = torch.tensor(targets)
@@ -183,6 +185,13 @@ class ImageFolder(ImageFiles):
         return Facts(Path(root).name, tuple(classes), tuple(mean), tuple(std), as_size(size, 'ImageFolder: size'))
 
     @classmethod
+    def drawn(
+        cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, **kwargs: Any
+    ) -> Drawn | None:
+        check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
+        return Drawn(os.path.realpath(_folder_of(root, split, val_fraction)), split, val_fraction, split_seed)
+
+    @classmethod
     def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
         own = set(cls.facts(**{key: value for key, value in cfg.items() if key != 'type'}).classes)
         return {**cfg, 'classes': list(classes)} if cfg.get('classes') is None and own <= set(classes) else None
@@ -191,6 +200,10 @@ class ImageFolder(ImageFiles):
         if self.array is not None:
             return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))
         return super().images(indices)
+
+
+def _folder_of(root: str, split: str, val_fraction: float) -> Path:
+    return Path(root) / ('train' if val_fraction and split == 'val' else split)
 
 
 def _tell(folder: Path, classes: Sequence[str], labels: Tensor, skipped: Skipped) -> None:

@@ -13,6 +13,7 @@ import torch
 from timm.data import ImageNetInfo
 from torchvision.datasets import imagenet as archives
 
+from openmix.data.base import OfficialHalves
 from openmix.data.download import fetching, unpack, unpack_checked
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles, check_folder
@@ -132,7 +133,7 @@ def sort_validation(root: Path) -> None:
 
 
 @DATASETS.register_module()
-class ImageNet(ImageFiles):
+class ImageNet(OfficialHalves, ImageFiles):
     """ImageNet-1k: 1,281,167 training images; the 50,000 official validation images are the test.
 
     Args:

@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
+import os
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from openmix.errors import InputError, check_number, nearest
 
 SPLITS = ('train', 'val', 'test')
+
+
+class Drawn(NamedTuple):
+    """Which images a split takes, known before any is read.
+
+    Attributes:
+        source: names what it is cut from: an official half or a folder.
+        split: 'val' takes the held-out images, 'train' the others; any other name all of them.
+        val_fraction: share of each class held out; 0: nothing is, and the split takes all.
+        split_seed: draws the held-out images.
+    """
+
+    source: str
+    split: str
+    val_fraction: float = 0.0
+    split_seed: int = 0
+
+    def shares(self, other: Drawn) -> bool:
+        """True where some image may be in both: held out by one and the same draw, no image is in two splits."""
+        if self.source != other.source:
+            return False
+        parts = {
+            drawn.split: drawn for drawn in (self, other) if drawn.val_fraction and drawn.split in ('train', 'val')
+        }
+        if len(parts) < 2:
+            return True
+        # Of one seed, the images that a smaller share holds out are among those of a larger one.
+        return parts['train'].split_seed != parts['val'].split_seed or (
+            parts['train'].val_fraction < parts['val'].val_fraction
+        )
+
+
+def drawn_from(name: str, root: str, split: str, val_fraction: float, split_seed: int) -> Drawn:
+    """The images of a split of a data set with official halves.
+
+    Raises:
+        InputError: there is no such split, or a number is out of range.
+    """
+    check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
+    half = source_split(name, split, val_fraction)
+    return Drawn(f'{name}: {half} of {os.path.realpath(root)}', split, val_fraction, split_seed)
 
 
 def rank_in_class(labels: Tensor, order: Tensor | None = None) -> Tensor:

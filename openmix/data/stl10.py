@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import STL10 as Reader
 
-from openmix.data.base import ArrayDataset
+from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.download import fetching
 from openmix.data.facts import Facts
 from openmix.data.image_files import check_folder
@@ -51,7 +51,7 @@ def read_stl10(root: Path, train: bool) -> tuple[Tensor, Tensor]:
 
 
 @DATASETS.register_module()
-class STL10(ArrayDataset):
+class STL10(OfficialHalves, ArrayDataset):
     """STL-10: 5,000 training and 8,000 test images of 96 x 96, 10 classes; the folds are not used.
 
     Args:

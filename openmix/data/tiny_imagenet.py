@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from openmix.data.base import ArrayDataset
+from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.decode import decode_once
 from openmix.data.download import fetch
 from openmix.data.facts import Facts
@@ -111,7 +111,7 @@ def _read(path: Path) -> list[str]:
 
 
 @DATASETS.register_module()
-class TinyImageNet(ArrayDataset):
+class TinyImageNet(OfficialHalves, ArrayDataset):
     """Tiny-ImageNet: 500 training images of 64 x 64 a class; the labelled official validation images are the test.
 
     Classes are those of `wnids.txt`, sorted: 200 officially, fewer in a part of it. Images are

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from openmix.data.image_files import ImageFiles
+from openmix.data.base import ImageDataset
+from openmix.data.image_files import ImageFiles, PublishedImages
+from openmix.data.image_folder import ImageFolder
+from openmix.data.imagenet import ImageNet
+from openmix.data.read import UnreadableImage, read_image
 from openmix.errors import InputError
+from openmix.files import shown
 from openmix.registry import DATASETS, find
 
 
-def describe(cfg: dict[str, Any]) -> str:
-    """Build a data set, read every image of it, and say what it holds.
-
-    Args:
-        cfg: registry dict of a data set.
+def build(cfg: dict[str, Any]) -> Any:
+    """The data set of a registry dict, every image of it read.
 
     Raises:
         InputError: something is missing, unreadable or empty; or the dict names an unknown type or argument.
@@ -29,18 +36,100 @@ def describe(cfg: dict[str, Any]) -> str:
     # All others read their images when built.
     if isinstance(dataset, ImageFiles) and getattr(dataset, 'array', None) is None:
         bad = dataset.unreadable()
-        if bad:
-            more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
-            raise InputError(f'{bad[0]}{more}: not a readable image; replace or remove')
-    counts = torch.bincount(dataset.labels, minlength=len(dataset.metainfo['classes']))
-    height, width = dataset[0]['inputs'].shape[1:]
+        if dataset.skip_corrupt:
+            for path in bad:
+                dataset.skipped.add('not readable', str(path))
+        elif bad:
+            more = f' ({len(bad) - 1} more like it)' if len(bad) > 1 else ''
+            try:
+                read_image(bad[0])
+            except UnreadableImage as error:
+                raise InputError(f'{error}{more}') from error
+    return dataset
+
+
+def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
+    """What a data set holds, on one line.
+
+    Args:
+        dataset: as `build` returns it.
+        cfg: its registry dict.
+    """
+    counts = images_a_class(dataset)
+    height, width = dataset[0]['inputs'].shape[-2:]
     text = (
         f'{len(dataset)} images, served at {height}x{width}, {len(counts)} classes, '
-        f'{int(counts.min())} to {int(counts.max())} images a class'
+        f'{min(counts)} to {max(counts)} images a class'
     )
     whole = getattr(dataset, 'OFFICIAL', {}).get(cfg.get('split', 'train'))
     is_part = cfg.get('subset') is not None or bool(cfg.get('val_fraction'))
     return text if whole in (None, len(dataset)) or is_part else f'{text}; the official data set has {whole}'
+
+
+def images_a_class(dataset: Any) -> list[int]:
+    """How many images a data set has of each class, in the order of the labels."""
+    return torch.bincount(dataset.labels, minlength=len(dataset.metainfo['classes'])).tolist()
+
+
+def table(datasets: Mapping[str, Any]) -> list[str]:
+    """Lines with the label, the name and the images of every class, a column a split, and what was not read.
+
+    Splits must have the same classes.
+    """
+    classes = next(iter(datasets.values())).metainfo['classes']
+    counts = [images_a_class(dataset) for dataset in datasets.values()]
+    rows = [('label', 'class', *datasets)]
+    rows += [(str(label), shown(name), *(str(count[label]) for count in counts)) for label, name in enumerate(classes)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ['  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths)).rstrip() for row in rows]
+    if any(isinstance(dataset, ImageFolder) for dataset in datasets.values()):
+        lines.append("labels follow the names as text, '10' before '2'; classes=[...] sets another order")
+    for split, dataset in datasets.items():
+        if isinstance(dataset, ImageDataset) and (passed_over := dataset.skipped.line()):
+            lines.append(f'{split}: not read: {passed_over}')
+    return lines
+
+
+def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
+    """Files of a data set that are, by their content, among those it is trained on, each with the one there.
+
+    Only of data sets that keep their files.
+    """
+    if not isinstance(training, ImageFiles) or not isinstance(judged, ImageFiles):
+        return []
+    sizes = [{path: os.stat(path).st_size for path in dataset.paths} for dataset in (training, judged)]
+    common = set(sizes[0].values()) & set(sizes[1].values())
+    with ThreadPoolExecutor() as pool:
+        digests = [
+            dict(zip(paths, pool.map(_digest, paths)))
+            for paths in ([path for path, size in split.items() if size in common] for split in sizes)
+        ]
+    known = {digest: path for path, digest in reversed(digests[0].items())}
+    return [(path, known[digest]) for path, digest in digests[1].items() if digest in known]
+
+
+def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[str, bool]:
+    """What to say of images that are in two splits, '' without any, and whether the user can mend it.
+
+    Some published data sets have a few in both halves, which stay.
+    """
+    shared = shared_files(training, judged)
+    if not shared:
+        return '', False
+    published = isinstance(judged, (PublishedImages, ImageNet))
+    line = (
+        f'{part}: {len(shared)} of {len(judged)} images are in {of} too, the first is {shown(shared[0][0])}, '
+        f'there {shown(shared[0][1])}'
+    )
+    return f'{line}; ' + ('published so' if published else 'leave each in one of them'), not published
+
+
+def _digest(path: Path) -> bytes:
+    digest = hashlib.blake2b()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.digest()
 
 
 def splits_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:

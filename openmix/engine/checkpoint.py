@@ -83,6 +83,15 @@ def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) ->
     Raises:
         InputError: the keys or shapes differ, see `check_weights`.
     """
-    weights = weights_of(read_checkpoint(path), path, ema)
+    put_weights(model, read_checkpoint(path), path, ema)
+
+
+def put_weights(model: torch.nn.Module, checkpoint: dict, path: str | Path, ema: bool = False) -> None:
+    """`load_weights` of a checkpoint that is read already; `path` is where from.
+
+    Raises:
+        InputError: the keys or shapes differ, see `check_weights`.
+    """
+    weights = weights_of(checkpoint, path, ema)
     check_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from openmix import __version__
 from openmix.config import DictAction, load_config
-from openmix.engine.checkpoint import load_weights
+from openmix.engine.checkpoint import put_weights, read_checkpoint
+from openmix.engine.data_check import trained_classes
 from openmix.engine.image_shape import add_shape_option, image_shape
 from openmix.engine.launch import prepare
 from openmix.engine.trial import building
@@ -98,12 +99,13 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
     """
     with building(cfg, 'model', cfg.model.get('type')):
         model = MODELS.build(cfg.model)
-    load_weights(model, checkpoint, ema)
+    content = read_checkpoint(checkpoint)
+    put_weights(model, content, checkpoint, ema)
     network = Reported(model).eval().requires_grad_(False)
     pixels = [torch.rand(n, 3, *shape, generator=torch.Generator().manual_seed(n)) for n in _CHECKED]
     with torch.no_grad(), building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
         wanted = [network(x) for x in pixels]
-    about = _about(cfg, checkpoint, shape, ema)
+    about = _about(cfg, checkpoint, shape, ema, trained_classes(content, checkpoint))
     with _new_file(out) as unchecked, torch.no_grad():
         with building(cfg, 'model.backbone', 'it cannot be exported'), _quietly():
             run = write(network, pixels[-1], about, unchecked)
@@ -173,8 +175,10 @@ def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], p
     return torch.jit.load(str(path))
 
 
-def _about(cfg: Config, checkpoint: str, shape: tuple[int, int], ema: bool) -> dict[str, str]:
-    """What a user of the file has to know, as texts by key."""
+def _about(
+    cfg: Config, checkpoint: str, shape: tuple[int, int], ema: bool, trained: tuple[str, ...] | None
+) -> dict[str, str]:
+    """What a user of the file has to know, as texts by key; classes are those that were trained."""
     dataset = dict(cfg.test_dataloader.dataset)
     facts = find(DATASETS, dataset.pop('type')).facts(**dataset)
     return {
@@ -183,7 +187,7 @@ def _about(cfg: Config, checkpoint: str, shape: tuple[int, int], ema: bool) -> d
         'weights': 'moving average' if ema else 'raw',
         'input': f'{INPUT}: float32 RGB (N, 3, {shape[0]}, {shape[1]}) in [0, 1]; normalised inside',
         'output': f'{OUTPUT}: float32 (N, {cfg.model.head.num_classes}), before the softmax',
-        'classes': json.dumps(list(facts.classes)),
+        'classes': json.dumps(list(facts.classes if trained is None else trained)),
     }
 
 

@@ -19,9 +19,10 @@ from torch import nn
 
 from openmix.check import check_recipe
 from openmix.config import config_hash
-from openmix.engine.checkpoint import load_weights, read_checkpoint
+from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
+from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
 from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.restart import check_agreement
 from openmix.engine.results import ResultHook
@@ -57,6 +58,7 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
     choose_backends(cfg)
+    check_data(cfg)
     try_parts(cfg)
     # Behind the trial, whose lines name places of the recipe's own list.
     complete_hooks(cfg)
@@ -158,6 +160,12 @@ def evaluate(
         out: where to write the metrics as JSON.
         wrap: puts what predicts otherwise, as from several crops, around the model.
     """
+    if cfg.get('test_dataloader') is None:
+        raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
+    content = read_checkpoint(checkpoint)
+    classes, named = trained_classes(content, checkpoint), f"'{checkpoint}'"
+    if classes is not None:
+        check_data_of(cfg, 'test', classes, named)
     cfg.load_from, cfg.resume = None, False
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
@@ -166,7 +174,8 @@ def evaluate(
     with building(cfg, ''):
         runner = Runner.from_cfg(cfg)
     model: Any = getattr(runner.model, 'module', runner.model)
-    load_weights(model, checkpoint, ema)
+    put_weights(model, content, checkpoint, ema)
+    check_built(runner.test_dataloader.dataset, classes, 'test_dataloader.dataset', named)
     if wrap is not None:
         # Nothing is trained: the processes' copies need no wrapper that keeps them alike.
         runner.model = wrap(model)

@@ -24,6 +24,7 @@ from openmix.config import config_hash
 from openmix.engine.checkpoint import check_weights, read_checkpoint
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
+from openmix.engine.data_check import built_classes, check_built, trained_classes
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
 from openmix.engine.environment import environment
@@ -106,7 +107,11 @@ class Runner(MMRunner):
         return self._with_data_on_device(super().build_train_loop(loop))
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        return self._with_data_on_device(super().build_val_loop(loop))
+        built: Any = super().build_val_loop(loop)
+        if isinstance(self._train_loop, BaseLoop):
+            trained = built_classes(self.train_dataloader.dataset)
+            check_built(built.dataloader.dataset, trained, 'val_dataloader.dataset', 'the training data')
+        return self._with_data_on_device(built)
 
     def _with_data_on_device(self, loop: Any) -> BaseLoop:
         if self.cfg.get('data_on_device'):
@@ -166,6 +171,8 @@ class Runner(MMRunner):
         checkpoint = read_checkpoint(filename)
         if self._resume:
             _check_resumable(checkpoint, filename, len(self.train_dataloader))
+            trained = trained_classes(checkpoint, filename)
+            check_built(self.train_dataloader.dataset, trained, 'train_dataloader.dataset', f"'{filename}'")
             # A program in old checkpoints: mmengine would run it.
             checkpoint['meta'].pop('config', None)
             if checkpoint['meta'].get('recipe', '') != _recipe_hash(self.cfg):

@@ -10,7 +10,7 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from openmix.errors import check_number
+from openmix.errors import InputError, check_number
 from openmix.registry import METRICS
 
 
@@ -75,6 +75,10 @@ class Accuracy(BaseMetric):
         """Keep (id, rank of the true class, cross-entropy) of every sample and network of the batch."""
         for batch in data_samples:
             y = batch['labels']
+            if y is None or batch['ids'] is None:
+                raise InputError(
+                    "a batch that is measured must hold labels and ids; see docs/data.md, A data set of one's own"
+                )
             networks = {'': batch['logits'], **{f'{name}/': z for name, z in batch.get('others', {}).items()}}
             rows = [batch['ids']]
             for logits in networks.values():

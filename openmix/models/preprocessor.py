@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
 from openmix.errors import InputError, check_number
-from openmix.ops.batches import check_labels
+from openmix.ops.batches import check_labels, what
 from openmix.registry import MODELS, TRANSFORMS, find
 
 
@@ -73,8 +74,10 @@ class ImagePreprocessor(BaseDataPreprocessor):
             A new dict of the same keys; `inputs` float32, normalised.
 
         Raises:
-            InputError: a label is no class of the model.
+            InputError: the data set or the collate function answers something else, or a label is no class of the
+                model.
         """
+        _check_batch(data)
         if isinstance(data.get('labels'), Tensor):
             # On the device a wrong one would only be found by stopping the whole of it.
             check_labels('the data', data['labels'], self.num_classes)
@@ -97,6 +100,28 @@ class ImagePreprocessor(BaseDataPreprocessor):
     def denormalize(self, x: Tensor) -> Tensor:
         """The inverse of `normalize`."""
         return x * self.std + self.mean
+
+
+def _check_batch(data: Any) -> None:
+    inputs = data.get('inputs') if isinstance(data, Mapping) else None
+    if isinstance(inputs, Tensor) and inputs.ndim in (4, 5):
+        labels, ids = data.get('labels'), data.get('ids')
+        if (labels is None or (isinstance(labels, Tensor) and labels.shape[:1] == inputs.shape[:1])) and (
+            ids is None or (isinstance(ids, Tensor) and ids.shape == inputs.shape[:1])
+        ):
+            return
+    if isinstance(data, Mapping):
+        got = ', '.join(f'{key}: {what(value)}' for key, value in list(data.items())[:6])
+        got = f'a dict of {got}' if got else 'an empty dict'
+    else:
+        got = f'a {type(data).__name__}'
+        if isinstance(data, Sequence) and not isinstance(data, str):
+            got += f' of {", ".join(what(value) for value in data[:3])}'
+    raise InputError(
+        'a batch must be a dict of inputs (N, 3, H, W), labels (N,) and ids (N,), the places of the samples, got '
+        f'{got}; let the data set answer {{"inputs": image, "labels": label, "ids": index}}, and the loader collate '
+        "by 'identity_collate' (docs/data.md, A data set of one's own)"
+    )
 
 
 def _build(step: dict | nn.Module) -> nn.Module:

@@ -37,13 +37,14 @@ def test_what_is_there_is_left_alone_and_verifies(main, tmp_path, capsys, name, 
     said = capsys.readouterr().out
     assert f'python tools/verify_dataset.py --type {name} --root {tmp_path}' in said
     assert command('verify_dataset').main(['--type', name, '--root', str(tmp_path)]) == 0
-    train, test = capsys.readouterr().out.splitlines()
+    train, test, *table = capsys.readouterr().out.splitlines()
     official = DATASETS.get(name).OFFICIAL
     assert train == (
         'train: 12 images, served at 224x224, 3 classes, 4 to 4 images a class; '
         f'the official data set has {official["train"]}'
     )
     assert test.startswith('test: 6 images')
+    assert [line.split()[-2:] for line in table] == [['train', 'test'], *[['4', '2']] * 3]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,9 @@ def test_a_truncated_image_is_found_by_the_check(tmp_path, capsys):
     image = tmp_path / 'CUB_200_2011/images/001.Kind_1/bird_0.jpg'
     image.write_bytes(image.read_bytes()[:300])
     assert command('verify_dataset').main(['--type', 'CUB200', '--root', str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f'{image}: not a readable image; replace or remove\n'
+    said = capsys.readouterr().err
+    assert said.startswith(f'{image} is not a readable image')
+    assert said.count('\n') == 1
     assert command('verify_dataset').main(['--type', 'CUB200', '--root', str(image.parent)]) == 2
     assert 'should hold CUB_200_2011, found bird_0.jpg' in capsys.readouterr().err
 

@@ -2,6 +2,7 @@ import importlib.util
 import pickle
 
 import pytest
+from image_trees import write_cub200
 
 from openmix.config import tools_path
 from openmix.data.verify import splits_of
@@ -16,13 +17,40 @@ def main():
     return module.main
 
 
-def test_prints_one_line_a_split(main, folder_tree, capsys):
-    assert main(['--type', 'ImageFolder', '--root', str(folder_tree)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert sorted(lines) == [
-        'test: 6 images, served at 224x224, 3 classes, 2 to 2 images a class',
+def test_prints_a_line_a_split_and_a_class_and_what_is_not_read(main, folder_tree, capsys):
+    (folder_tree / 'train' / 'cat' / '.DS_Store').write_bytes(b'')
+    (folder_tree / 'test' / 'dog' / 'x.gif').write_bytes(b'')
+    (folder_tree / 'test' / 'emu' / '0.png').unlink()
+    with pytest.warns(UserWarning, match='not read: 1 of the kind .gif'):
+        assert main(['--type', 'ImageFolder', '--root', str(folder_tree)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
         'train: 18 images, served at 224x224, 3 classes, 6 to 6 images a class',
+        'test: 5 images, served at 224x224, 3 classes, 1 to 2 images a class',
+        'label  class  train  test',
+        '0      cat    6      2',
+        '1      dog    6      2',
+        '2      emu    6      1',
+        "labels follow the names as text, '10' before '2'; classes=[...] sets another order",
+        f'train: not read: 1 hidden ({folder_tree}/train/cat/.DS_Store)',
+        f'test: not read: 1 of the kind .gif ({folder_tree}/test/dog/x.gif)',
     ]
+
+
+def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsys):
+    trained = (folder_tree / 'train' / 'cat' / '0.png').read_bytes()
+    (folder_tree / 'test' / 'dog' / 'renamed.png').write_bytes(trained)
+    (folder_tree / 'test' / 'emu' / 'linked.png').symlink_to(folder_tree / 'train' / 'emu' / '1.png')
+    line = fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
+    assert line.startswith('test: 2 of 8 images are in train too, the first is ')
+    assert line.endswith('dog/renamed.png, there ' + str(folder_tree / 'train/cat/0.png; leave each in one of them\n'))
+
+
+def test_published_images_of_two_halves_are_said(main, tmp_path, capsys):
+    write_cub200(tmp_path)
+    images = tmp_path / 'CUB_200_2011' / 'images' / '001.Kind_1'
+    (images / 'bird_1.jpg').write_bytes((images / 'bird_0.jpg').read_bytes())
+    assert main(['--type', 'CUB200', '--root', str(tmp_path)]) == 0
+    assert 'test: 1 of 6 images are in train too' in capsys.readouterr().out
 
 
 def test_checks_a_recipe(main, folder_tree, tmp_path, capsys):
@@ -32,7 +60,7 @@ def test_checks_a_recipe(main, folder_tree, tmp_path, capsys):
         f'train_dataloader = {loader % "train"}\nval_dataloader = {loader % "test"}\ntest_dataloader = val_dataloader\n'
     )
     assert main([str(recipe)]) == 0
-    assert [line.split(':')[0] for line in capsys.readouterr().out.splitlines()] == ['train', 'val']
+    assert [line.split(':')[0] for line in capsys.readouterr().out.splitlines()[:2]] == ['train', 'val']
     assert main([str(recipe), '--cfg-options', 'train_dataloader.dataset.subset=4']) == 0
     assert capsys.readouterr().out.startswith('train: 4 images')
 
@@ -58,7 +86,9 @@ def test_faults_are_one_line_and_exit_code_2(main, folder_tree, tmp_path, capsys
     assert 'no config file' in fault(main, capsys, 'classification/nothing.py')
     (folder_tree / 'train' / 'cat' / '0.png').write_bytes(pickle.dumps(0))
     (folder_tree / 'train' / 'cat' / '1.png').write_bytes(b'')
-    assert 'cat/0.png and 1 more' in fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
+    assert 'cat/0.png is not a readable image' in fault(
+        main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree)
+    )
 
 
 def test_a_recipe_without_data_is_named():

@@ -1,0 +1,141 @@
+"""What the data sets of a recipe must agree on: their classes, and that none is judged by what it trains on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from mmengine.config import Config
+
+from openmix.errors import InputError
+from openmix.files import shown
+from openmix.registry import DATASETS, find
+
+
+@runtime_checkable
+class _Known(Protocol):
+    """A class of data sets that tells of one before it is built."""
+
+    def facts(self, **kwargs: Any) -> Any: ...
+
+    def drawn(self, **kwargs: Any) -> Any: ...
+
+    def with_classes(self, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None: ...
+
+
+def check_data(cfg: Config) -> None:
+    """Hold the validation and test data of a recipe against its training data.
+
+    A class without images there is given its place: such a data set numbers its classes as training does.
+
+    Raises:
+        InputError: classes differ in name or order, or images of one are trained on without being asked for by name.
+    """
+    training = _dataset(cfg, 'train')
+    if training is None:
+        return
+    for part in ('val', 'test'):
+        check_data_of(cfg, part, _classes(training), 'the training data')
+        judged = _dataset(cfg, part)
+        if judged is not None:
+            _check_apart(training, judged, part)
+
+
+def check_data_of(cfg: Config, part: str, classes: Sequence[str], others: str) -> None:
+    """Hold the classes of a data set of a recipe against others', in place; one that has only some is given their list.
+
+    Args:
+        cfg: recipe.
+        part: 'train', 'val' or 'test'.
+        classes: names of the others, in the order of their labels.
+        others: what the names are of.
+
+    Raises:
+        InputError: the classes differ.
+    """
+    dataset = _dataset(cfg, part)
+    if dataset is None or (own := _classes(dataset)) == tuple(classes):
+        return
+    fitted = find(DATASETS, dataset['type']).with_classes(dataset, classes)
+    if fitted is None:
+        raise InputError(f'{part}_dataloader.dataset: {differing(own, classes, others)}')
+    cfg[f'{part}_dataloader'].dataset = fitted
+
+
+def differing(own: Sequence[str], classes: Sequence[str], others: str) -> str:
+    """Where two lists of class names differ first, for an error line."""
+    if len(own) != len(classes) and (set(own) <= set(classes) or set(classes) <= set(own)):
+        more, fewer, which = (own, classes, others) if len(own) > len(classes) else (classes, own, 'these data')
+        odd = next(name for name in more if name not in set(fewer))
+        what = f"{len(own)} classes here, {len(classes)} in {others}: '{shown(odd)}' is not among those of {which}"
+    else:
+        label = next((i for i, pair in enumerate(zip(own, classes)) if pair[0] != pair[1]), min(len(own), len(classes)))
+        here, there = (f"'{shown(names[label])}'" if label < len(names) else 'none' for names in (own, classes))
+        what = f'class {label} is {here} here and {there} in {others}'
+    return f'{what}; all must have the same classes in the same order'
+
+
+def trained_classes(checkpoint: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
+    """Names of the classes that a checkpoint's model tells apart, in the order of its labels; None: it does not say.
+
+    Raises:
+        InputError: what it says are no names.
+    """
+    meta = checkpoint.get('meta')
+    known = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    classes = known.get('classes') if isinstance(known, Mapping) else None
+    if classes is None:
+        return None
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"'{path}' is damaged: the names of its classes are no list of names")
+    return tuple(classes)
+
+
+def check_built(dataset: Any, classes: Sequence[str] | None, place: str, others: str) -> None:
+    """Hold a data set that is built against the class names of others, as far as both are known.
+
+    Raises:
+        InputError: they differ.
+    """
+    own = built_classes(dataset)
+    if own is not None and classes is not None and own != tuple(classes):
+        raise InputError(f'{place}: {differing(own, classes, others)}')
+
+
+def built_classes(dataset: Any) -> tuple[str, ...] | None:
+    """Names of the classes of a data set that is built; None: it has no `metainfo` that names them."""
+    metainfo = getattr(dataset, 'metainfo', None)
+    classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
+    return tuple(classes) if isinstance(classes, (list, tuple)) else None
+
+
+def _dataset(cfg: Config, part: str) -> dict[str, Any] | None:
+    """The registry dict of a loader's data set; None: there is none, or its class tells nothing before it is built."""
+    dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset')
+    return dict(dataset) if dataset and isinstance(find(DATASETS, dataset.get('type')), _Known) else None
+
+
+def _arguments(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in dataset.items() if key != 'type'}
+
+
+def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
+    return find(DATASETS, dataset['type']).facts(**_arguments(dataset)).classes
+
+
+def _check_apart(training: dict[str, Any], judged: dict[str, Any], part: str) -> None:
+    trained, asked = (find(DATASETS, one['type']).drawn(**_arguments(one)) for one in (training, judged))
+    if asked is None or trained is None or not asked.shares(trained):
+        return
+    if asked.split == trained.split:
+        # Asked for by name: how well a model knows its training images.
+        print(f"note: {part}_dataloader reads the split '{asked.split}', which is trained on", file=sys.stderr)
+        return
+    told = ' and '.join(
+        f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed} in {loader}"
+        for loader, drawn in ((f'{part}_dataloader', asked), ('train_dataloader', trained))
+    )
+    raise InputError(
+        f'{part}_dataloader.dataset: its images are trained on: {told}; set val_fraction and split_seed alike in both'
+    )
