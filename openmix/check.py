@@ -8,153 +8,37 @@ from __future__ import annotations
 
 import inspect
 import math
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import mmengine.registry as mm
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from openmix import registry
 from openmix.config import origin
 from openmix.errors import InputError, brief, check_number, close_to, nearest
-from openmix.signatures import arguments, described, fits, hints_of, named
-
-# The key that holds a typed dict, or a list of them, and where its type is looked up.
-_SLOTS: dict[str, Registry] = {
-    'model': registry.MODELS,
-    'data_preprocessor': registry.MODELS,
-    'backbone': registry.MODELS,
-    'neck': registry.MODELS,
-    'head': registry.MODELS,
-    'policy': registry.MIXUPS,
-    'policies': registry.MIXUPS,
-    'loss': registry.LOSSES,
-    'dataset': registry.DATASETS,
-    'datasets': registry.DATASETS,
-    'sampler': registry.DATA_SAMPLERS,
-    'batch_sampler': registry.DATA_SAMPLERS,
-    'collate_fn': registry.FUNCTIONS,
-    'worker_init_fn': registry.FUNCTIONS,
-    'augment': registry.TRANSFORMS,
-    'pipeline': registry.TRANSFORMS,
-    'transforms': registry.TRANSFORMS,
-    'optim_wrapper': registry.OPTIM_WRAPPERS,
-    'optimizer': registry.OPTIMIZERS,
-    'param_scheduler': registry.PARAM_SCHEDULERS,
-    'train_cfg': registry.LOOPS,
-    'val_cfg': registry.LOOPS,
-    'test_cfg': registry.LOOPS,
-    'val_evaluator': registry.METRICS,
-    'test_evaluator': registry.METRICS,
-    'metrics': registry.METRICS,
-    'default_hooks': registry.HOOKS,
-    'custom_hooks': registry.HOOKS,
-    'visualizer': mm.VISUALIZERS,
-    'vis_backends': mm.VISBACKENDS,
-    'log_processor': mm.LOG_PROCESSORS,
-    'model_wrapper_cfg': mm.MODEL_WRAPPERS,
-}
-# What mmengine builds where the recipe names no type; evaluators and loops also have forms without one.
-_DEFAULT_TYPES = {
-    'optim_wrapper': 'OptimWrapper',
-    'visualizer': 'Visualizer',
-    'log_processor': 'LogProcessor',
-    'val_cfg': 'ValLoop',
-    'test_cfg': 'TestLoop',
-    'model_wrapper_cfg': 'MMDistributedDataParallel',
-}
-# Keys that a builder takes out before it calls the constructor.
-_TAKEN_OUT = {
-    'optim_wrapper': {'constructor', 'paramwise_cfg'},
-    'param_scheduler': {'convert_to_iter_based'},
-    'default_hooks': {'priority'},
-    'custom_hooks': {'priority'},
-}
-# Arguments that the builder of a slot hands over itself, or that the data set fills in.
-_GIVEN = {
-    *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
-    *('batch_size', 'in_features', 'num_classes', 'mean', 'std', 'save_dir', 'logits', 'y', 'mix', 'param_name'),
-}
-# Slots of functions that are called with their arguments later.
-_CALLED = ('collate_fn', 'worker_init_fn')
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-_LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'}
-_PARAMWISE = {
-    *('lr_mult', 'decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult'),
-    *('dwconv_decay_mult', 'dcn_offset_lr_mult', 'custom_keys', 'bypass_duplicate'),
-    *('parts', 'decay_vectors'),
-}
-# Dicts that name no type, and their keys.
-_UNTYPED = {
-    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
-    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
-    'mp_cfg': {'mp_start_method', 'opencv_num_threads'},
-    'auto_scale_lr': {'enable', 'base_batch_size'},
-    'compile': {'backend', 'mode', 'dynamic'},
-    'paramwise_cfg': _PARAMWISE,
-    'clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
-    **dict.fromkeys(_LOADERS, _LOADER_KEYS),
-}
-_MAX_EPOCHS, _MAX_ITERS = 10**6, 10**9
-_LOADER_BOUNDS = {
-    'batch_size': (1, 2**20),
-    'num_workers': (0, 512),
-    'prefetch_factor': (1, 2**10),
-    'timeout': (0, 2**20),
-    'num_batch_per_epoch': (1, _MAX_ITERS),
-}
-# Numbers that mmengine and torch take as they come, and then fail on or never end: the bounds of each.
-_BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
-    'train_cfg': {
-        'max_epochs': (1, _MAX_EPOCHS),
-        'max_iters': (1, _MAX_ITERS),
-        'val_interval': (1, _MAX_ITERS),
-        'val_begin': (0, _MAX_ITERS),
-    },
-    'param_scheduler': {
-        'begin': (0, _MAX_ITERS),
-        'end': (1, _MAX_ITERS),
-        'T_max': (1, _MAX_ITERS),
-        'step_size': (1, _MAX_ITERS),
-    },
-    'randomness': {'seed': (0, 2**32 - 1)},
-    'sampler': {'seed': (0, 2**32 - 1)},
-    'optim_wrapper': {'accumulative_counts': (1, _MAX_ITERS)},
-    'auto_scale_lr': {'base_batch_size': (1, 2**31)},
-    'env_cfg': {'resource_limit': (1, 2**20)},
-    'mp_cfg': {'opencv_num_threads': (0, 512)},
-    **dict.fromkeys(_LOADERS, _LOADER_BOUNDS),
-}
-_OPTIONAL = ('seed', 'prefetch_factor', 'val_begin', 'T_max')
-_SWITCHES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_LOADERS, ('pin_memory', 'drop_last', 'shuffle', 'persistent_workers', 'in_order')),
-    'randomness': ('diff_rank_seed', 'deterministic'),
-    'env_cfg': ('cudnn_benchmark',),
-    'auto_scale_lr': ('enable',),
-    'compile': ('dynamic',),
-    'param_scheduler': ('convert_to_iter_based',),
-}
-_RUNNER = {name: p for name, p in inspect.signature(Runner.__init__).parameters.items() if name not in ('self', 'cfg')}
-# What the runner reads of a recipe beside its own arguments.
-_ALSO_READ: dict[str, Any] = {
-    **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
-    'efficient_conv_bn_eval': str | list | None,
-    'compile': bool | dict,
-    'vis_backends': list,
-    'data_on_device': bool,
-    'sync_bn': str | None,
-    'find_unused_parameters': bool,
-}
-_LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
-_TOGETHER = (
-    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
-    ('val_dataloader', 'val_cfg', 'val_evaluator'),
-    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+from openmix.recipe_schema import (
+    ALSO_READ,
+    BOUNDS,
+    CALLED,
+    DEFAULT_TYPES,
+    GIVEN,
+    LEVELS,
+    LIBRARY_PARTS,
+    LOADER_PARTS,
+    LOADERS,
+    OPTIONAL,
+    RUNNER,
+    SLOTS,
+    SWITCHES,
+    TAKEN_OUT,
+    TOGETHER,
+    UNTYPED,
 )
+from openmix.signatures import arguments, described, fits, hints_of, named
 
 # A place of the recipe, dotted, and what is wrong there.
 Fault = tuple[str, str]
@@ -172,20 +56,32 @@ def check_recipe(cfg: Config) -> None:
         raise InputError(f'{fault} (in {source})' if source else fault)
 
 
+def declared_types(cfg: Config) -> dict[str, Any]:
+    """Dotted place to the annotation of the parameter that takes what stands there; None where it has none."""
+    types: dict[str, Any] = hints_of(Runner.__init__) | ALSO_READ
+    for _ in _root(cfg.to_dict(), types):
+        pass
+    return types
+
+
+def is_read(key: str) -> bool:
+    """Whether anything reads a key at the top of a recipe; any other is a variable of the recipe's own."""
+    return key in hints_of(Runner.__init__) or key in ALSO_READ or key in UNTYPED
+
+
 def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
-    hints = hints_of(Runner.__init__) | _ALSO_READ
+    hints = hints_of(Runner.__init__) | ALSO_READ
     for key, value in recipe.items():
         if key in hints:
-            default = _RUNNER[key].default if key in _RUNNER else None
+            default = RUNNER[key].default if key in RUNNER else None
             if not (value is None and default is None) and not fits(value, hints[key]):
                 yield key, f'the recipe: {key} must be {described(hints[key])}, got {brief(value)}'
-        elif key not in _SLOTS and key not in _UNTYPED:
-            known = {*hints, *_UNTYPED} if isinstance(value, Mapping) else set(hints)
+        elif key not in SLOTS and key not in UNTYPED:
+            known = {*hints, *UNTYPED} if isinstance(value, Mapping) else set(hints)
             if meant := close_to(key, known, 0.8):
                 yield key, f"the recipe has a key '{key}', which nothing reads; did you mean '{meant}'?"
     yield from _whole(recipe)
-    # Anything else at the top is a variable of the recipe's own.
-    yield from _walk('', '', {key: value for key, value in recipe.items() if key in hints or key in _UNTYPED})
+    yield from _root(recipe, {})
 
 
 def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
@@ -194,13 +90,13 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         yield 'model', 'the recipe: model is missing; give it a type, such as dict(type=...)'
     if (scope := recipe.get('default_scope', 'openmix')) != 'openmix':
         yield 'default_scope', f"the recipe: default_scope must be 'openmix', got {brief(scope)}"
-    if (level := recipe.get('log_level', 'INFO')) not in _LEVELS:
-        yield 'log_level', f'the recipe: log_level must be one of {", ".join(_LEVELS)}, got {brief(level)}'
+    if (level := recipe.get('log_level', 'INFO')) not in LEVELS:
+        yield 'log_level', f'the recipe: log_level must be one of {", ".join(LEVELS)}, got {brief(level)}'
     # The first is mmengine's: it counts batch statistics twice and copies of the model run the original's blocks.
     for key in ('activation_checkpointing', 'grad_checkpointing'):
         if recipe.get(key) is not None:
             yield key, f'the recipe: {key} belongs elsewhere; give model=dict(grad_checkpointing=True)'
-    for keys in _TOGETHER:
+    for keys in TOGETHER:
         absent = [key for key in keys if recipe.get(key) is None]
         if 0 < len(absent) < len(keys):
             present = [key for key in keys if key not in absent]
@@ -208,7 +104,7 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
                 present[0],
                 f'the recipe has {" and ".join(present)} but no {" and no ".join(absent)}; give all or none',
             )
-    for part in _LOADERS:
+    for part in LOADERS:
         for key in ('dataset', 'sampler', 'collate_fn'):
             loader = recipe.get(part)
             if isinstance(loader, Mapping) and not isinstance(loader.get(key), Mapping):
@@ -226,44 +122,70 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
             yield place, f'{place}: must be a dict, got {brief(value)}'
 
 
-def _walk(path: str, slot: str, node: Any) -> Iterator[Fault]:
+def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
+    """What the runner builds and reads; anything else at the top is a variable of the recipe's own."""
+    for key, value in recipe.items():
+        if key == 'default_hooks':
+            for name, hook in value.items() if isinstance(value, Mapping) else ():
+                place = f'{key}.{name}'
+                if isinstance(hook, Mapping):
+                    yield from _typed(place, key, registry.HOOKS, hook, types)
+                elif hook is not None:
+                    yield place, f'{place}: a hook must be a dict with a type, got {brief(hook)}'
+        elif key in SLOTS:
+            yield from _part(key, key, SLOTS[key], value, types)
+        elif key in UNTYPED:
+            yield from _untyped(key, key, value, types)
+
+
+def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any]) -> Iterator[Fault]:
+    """A dict that a registry builds, or a list of them; anything else its owner's signature tells of."""
     if isinstance(node, (list, tuple)):
         for i, value in enumerate(node):
-            if slot in _SLOTS and not isinstance(value, (Mapping, list) if slot == 'transforms' else Mapping):
+            if not isinstance(value, (Mapping, list) if slot == 'transforms' else Mapping):
                 yield f'{path}.{i}', f'{path}.{i}: must be a dict with a type, got {brief(value)}'
-            yield from _walk(f'{path}.{i}', slot, value)
+            yield from _part(f'{path}.{i}', slot, of, value, types)
     elif isinstance(node, Mapping):
-        # A dict of hooks is named by use, each of its entries is a hook.
-        of_hooks = path == 'default_hooks'
-        if slot in _SLOTS and not of_hooks:
-            yield from _typed(path, slot, node)
-        elif slot in _UNTYPED and ('.' not in path or slot not in _LOADERS):
-            yield from _untyped(path, slot, node)
-        for key, value in node.items():
-            inner = 'default_hooks' if of_hooks else str(key)
-            if of_hooks and not isinstance(value, (Mapping, type(None))):
-                yield f'{path}.{key}', f'{path}.{key}: a hook must be a dict with a type, got {brief(value)}'
-            yield from _walk(f'{path}.{key}' if path else str(key), inner, value)
+        yield from _typed(path, slot, of, node, types)
 
 
-def _typed(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
+def _parts_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
+    """Which arguments of a class or function are built by a registry."""
+    found = {name: of for name, p in known.items() if (of := _builder(p.annotation)) is not None}
+    for cls, parts in LIBRARY_PARTS:
+        if inspect.isclass(built) and issubclass(built, cls):
+            found |= parts
+    return found
+
+
+def _builder(hint: Any) -> Registry | None:
+    """The registry that an annotation, or a part of it, names."""
+    marked = hint.__metadata__ if typing.get_origin(hint) is typing.Annotated else ()
+    marks = [mark.registry for mark in marked if isinstance(mark, registry.Built)]
+    inner = [of for arg in typing.get_args(hint) if (of := _builder(arg)) is not None]
+    return next(iter([*marks, *inner]), None)
+
+
+def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
+    types[f'{path}.type'] = str
     if 'type' not in node:
         if slot == 'train_cfg' and 'by_epoch' in node:
             name = 'EpochBasedTrainLoop' if node['by_epoch'] else 'IterBasedTrainLoop'
         elif slot in ('val_evaluator', 'test_evaluator') and 'metrics' in node:
+            yield from _part(f'{path}.metrics', slot, of, node['metrics'], types)
             return
-        elif slot in _DEFAULT_TYPES:
-            name = _DEFAULT_TYPES[slot]
+        elif slot in DEFAULT_TYPES:
+            name = DEFAULT_TYPES[slot]
         else:
-            yield path, f'{path}: a type is missing; {nearest("", registry.known_to(_SLOTS[slot]))}'
+            yield path, f'{path}: a type is missing; {nearest("", registry.known_to(of))}'
             return
         node = {'type': name, **{key: value for key, value in node.items() if key != 'by_epoch'}}
     try:
-        built = registry.find(_SLOTS[slot], node['type'])
+        built = registry.find(of, node['type'])
     except InputError as error:
         yield f'{path}.type', f'{path}: {error}'
         return
-    taken = _TAKEN_OUT.get(slot, set())
+    taken = TAKEN_OUT.get(slot, set())
     parameters = arguments(built)
     forwarded = _forwarded(built, node)
     if parameters is not None or forwarded is not None:
@@ -272,14 +194,20 @@ def _typed(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
     else:
         known = named(built)
     for name, parameter in known.items():
+        types[f'{path}.{name}'] = None if parameter.annotation is parameter.empty else parameter.annotation
         if name not in node:
-            if parameter.default is parameter.empty and name not in _GIVEN and slot not in _CALLED:
+            if parameter.default is parameter.empty and name not in GIVEN and slot not in CALLED:
                 yield path, f"{path}: {built.__name__} needs '{name}'"
             continue
         yield from _value(f'{path}.{name}', f'{path}: {built.__name__}: {name}', node[name], parameter)
     if slot in ('train_cfg', 'val_cfg', 'test_cfg') and hasattr(built, 'max_iters') != (slot == 'train_cfg'):
         yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
-    yield from _numbers(path, slot, node)
+    yield from _numbers(path, slot, node, types)
+    for key, inner in _parts_of(built, known).items():
+        yield from _part(f'{path}.{key}', key, inner, node.get(key), types)
+    if slot == 'optim_wrapper':
+        for key in ('paramwise_cfg', 'clip_grad'):
+            yield from _untyped(f'{path}.{key}', key, node.get(key), types)
 
 
 def _forwarded(built: Callable, node: Mapping[str, Any]) -> dict[str, inspect.Parameter] | None:
@@ -293,10 +221,28 @@ def _forwarded(built: Callable, node: Mapping[str, Any]) -> dict[str, inspect.Pa
     return None
 
 
-def _untyped(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
+def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator[Fault]:
+    """A dict without a type whose keys are known; what stands below those keys is free."""
+    if not isinstance(node, Mapping):
+        return
     owner = 'the recipe' if '.' not in path else path.rpartition('.')[0]
-    yield from _keys(owner, slot, node, _UNTYPED[slot], path)
-    yield from _numbers(path, slot, node)
+    yield from _keys(owner, slot, node, UNTYPED[slot], path)
+    yield from _numbers(path, slot, node, types)
+    for key, of in LOADER_PARTS.items() if slot in LOADERS else ():
+        yield from _part(f'{path}.{key}', key, of, node.get(key), types)
+    if slot == 'env_cfg':
+        yield from _untyped(f'{path}.mp_cfg', 'mp_cfg', node.get('mp_cfg'), types)
+    if slot == 'paramwise_cfg':
+        yield from _custom_keys(f'{path}.custom_keys', node.get('custom_keys'))
+
+
+def _custom_keys(path: str, node: Any) -> Iterator[Fault]:
+    """What mmengine's constructor reads of each; any other key it would pass over."""
+    for name, options in node.items() if isinstance(node, Mapping) else ():
+        if isinstance(options, Mapping):
+            yield from _keys(path, name, options, ('lr_mult', 'decay_mult'), f'{path}.{name}')
+        else:
+            yield f'{path}.{name}', f'{path}.{name}: must be a dict, got {brief(options)}'
 
 
 def _keys(where: str, owner: str, node: Mapping[str, Any], known: Iterable[str], path: str = '') -> Iterator[Fault]:
@@ -316,13 +262,15 @@ def _value(place: str, where: str, value: Any, parameter: inspect.Parameter) -> 
         yield place, f'{where} must be finite, got {value}'
 
 
-def _numbers(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
-    for key, (low, high) in _BOUNDS.get(slot, {}).items():
-        if key in node and not (node[key] is None and key in _OPTIONAL):
+def _numbers(path: str, slot: str, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
+    for key, (low, high) in BOUNDS.get(slot, {}).items():
+        types[f'{path}.{key}'] = int | None
+        if key in node and not (node[key] is None and key in OPTIONAL):
             try:
                 check_number(f'{path}: {key}', node[key], low, high)
             except InputError as error:
                 yield f'{path}.{key}', str(error)
-    for key in _SWITCHES.get(slot, ()):
+    for key in SWITCHES.get(slot, ()):
+        types[f'{path}.{key}'] = bool
         if key in node and not isinstance(node[key], bool):
             yield f'{path}.{key}', f'{path}: {key} must be True or False, got {brief(node[key])}'

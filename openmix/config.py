@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.config import DictAction as MMDictAction
 
 from openmix.errors import InputError, brief, close_to_any, nearest
+from openmix.options import OptionText
 from openmix.recipe_file import BASE, check_plain, parse_source, read_settings
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -109,23 +109,6 @@ def base_path(name: str, by: Path) -> Path:
     raise InputError(f'{by}: no file {brief(name)} to inherit from; {close_to_any(inner, [*_known(), *near])}')
 
 
-class DictAction(MMDictAction):
-    """mmengine's `--cfg-options KEY=VALUE ...`.
-
-    Raises:
-        InputError: an option is no KEY=VALUE, or its brackets do not close.
-    """
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        for value in values or ():
-            try:
-                super().__call__(parser, namespace, [value], option_string)
-            except (ValueError, AssertionError, IndexError) as error:
-                raise InputError(
-                    f"{option_string} takes KEY=VALUE, as in train_cfg.max_epochs=5, got '{value}'"
-                ) from error
-
-
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
     """A recipe with its `_base_` files merged and `options` (dotted keys) applied.
 
@@ -133,7 +116,12 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         InputError: the file is missing or does not parse, or an option does not fit it.
     """
     cfg = read_settings(config_path(path), base_path, is_shipped)
-    return apply_overrides(cfg, options or {}, '--cfg-options')
+    cfg = apply_overrides(cfg, options or {}, '--cfg-options')
+    if typed := [key for key, value in (options or {}).items() if isinstance(value, OptionText)]:
+        from openmix.settle import settle  # what the parameters are declared as takes torch to find out
+
+        cfg = settle(cfg, typed)
+    return cfg
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -197,6 +185,9 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
         if key in replace:
             parent[leaf] = ConfigDict({k: v for k, v in value.items() if k != '_delete_'})
         elif isinstance(parent, list):
+            if not leaf.isdigit() or int(leaf) >= len(parent):
+                places = [str(i) for i in range(len(parent))]
+                raise InputError(f"option '{key}': '{leaf}' is no place of that list; {nearest(leaf, places)}")
             parent[int(leaf)] = value
         elif isinstance(parent, Mapping) and isinstance(value, Mapping) and isinstance(parent.get(leaf), Mapping):
             cfg.merge_from_dict({key: dict(value)})

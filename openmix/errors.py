@@ -6,6 +6,7 @@ import difflib
 import errno
 import functools
 import math
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
@@ -62,10 +63,10 @@ def close_to_any(name: str, valid: Iterable[str], most: int = 3) -> str:
     Names are compared as a whole and by their last part, so that a file's name alone is found too.
     """
     name = name[:200].strip('/')
-    last = name.rpartition('/')[2].partition('.')[0]
+    last = re.split('[/.]', name.removesuffix('.py'))[-1]
 
     def likeness(one: str) -> float:
-        parts = [part.partition('.')[0] for part in one.split('/')]
+        parts = re.split('[/.]', one.removesuffix('.py'))
         alike = max(difflib.SequenceMatcher(None, last, part).ratio() for part in parts) if last else 0.0
         return difflib.SequenceMatcher(None, name, one).ratio() + alike
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import mmengine.registry as mm
 from mmengine.registry import Registry
@@ -109,6 +110,19 @@ def _bind_loss(cfg: dict, registry: Registry) -> Any:
 
 
 LOSSES = Registry('loss', scope='openmix', locations=['openmix.losses'], build_func=_bind_loss)
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """Marks a parameter that takes a dict with a type: `registry` builds it."""
+
+    registry: Registry
+
+
+ModelConfig = Annotated[dict, Built(MODELS)]
+PolicyConfig = Annotated[dict, Built(MIXUPS)]
+LossConfig = Annotated[dict, Built(LOSSES)]
+TransformConfig = Annotated[dict, Built(TRANSFORMS)]
 
 
 def known_to(of: Registry) -> set[str]:

@@ -68,7 +68,7 @@ def _signature(function: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
 def hints_of(function: Any) -> dict[str, Any]:
     """Resolved annotations; none where they name what cannot be looked up."""
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
 
@@ -118,6 +118,8 @@ def described(hint: Any) -> str:
     """An annotation in words, for an error line."""
     base = typing.get_origin(hint) or hint
     inner = typing.get_args(hint)
+    if base is typing.Annotated:
+        return described(inner[0])
     if base in (typing.Union, types.UnionType):
         return ' or '.join(dict.fromkeys(described(one) for one in inner))
     if base is typing.Literal:

@@ -123,6 +123,16 @@ def parse_yaml(text: str) -> Any:
         raise InputError(f'not YAML: {error.object[error.start]!r} is no character') from error
 
 
+def parse_scalar(text: str) -> Any:
+    """What a plain scalar means: a number, True, None, or the text itself, blanks, commas and colons in it kept.
+
+    Raises:
+        InputError: a number is too large.
+    """
+    known = [tag for tag, pattern in resolvers().get(text[:1], []) if pattern.match(text)]
+    return parse_yaml(text) if any(not tag.endswith(':merge') for tag in known) else text
+
+
 def dump_yaml(value: Any) -> str:
     """The YAML of a plain value, to be read by `parse_yaml`."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -18,11 +18,11 @@ from urllib.parse import unquote
 
 import pytest
 import torch
-from mmengine.config import DictAction
 
 from openmix.benchmark.table import table_names
 from openmix.config import config_path, load_config
 from openmix.engine import launch
+from openmix.options import DictAction, OptionText
 from openmix.registry import LOSSES, MIXUPS, MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -244,7 +244,8 @@ def test_config_options_shown_build(page):
     for name, options in trained(page):
         cfg = launch.prepare(load_config(name, options))
         model = MODELS.build(cfg.model)
-        assert type(model.policy).__name__ == options.get('model.policy.type', 'NoMix')
+        asked = options.get('model.policy.type', OptionText('NoMix'))
+        assert type(model.policy).__name__ == asked.text
 
 
 def test_the_readme_shows_options():

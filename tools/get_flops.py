@@ -8,12 +8,13 @@ import torch
 from rich.console import Console
 from rich.table import Table as Grid
 
-from openmix.config import DictAction, load_config
+from openmix.config import load_config
 from openmix.engine import launch
 from openmix.engine.image_shape import add_shape_option, image_shape
 from openmix.engine.trial import building
 from openmix.errors import check_number, command
 from openmix.evaluation.complexity import Complexity, classifier_parts, count
+from openmix.options import DictAction
 from openmix.registry import MODELS
 
 

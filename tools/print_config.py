@@ -2,8 +2,9 @@
 
 import argparse
 
-from openmix.config import DictAction, bases_of, diff, load_config
+from openmix.config import bases_of, diff, load_config
 from openmix.errors import command
+from openmix.options import DictAction
 
 
 @command

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.tensorboard import SummaryWriter
 
-from openmix.config import DictAction, load_config, work_dir_of
+from openmix.config import load_config, work_dir_of
 from openmix.engine import launch
 from openmix.engine.checkpoint import load_weights
 from openmix.engine.seeding import step_seed
@@ -18,6 +18,7 @@ from openmix.engine.trial import building
 from openmix.errors import InputError, command
 from openmix.evaluation.draw import MixedBatch, draw_mixes, draw_strip, to_array
 from openmix.models.classifier import MixClassifier
+from openmix.options import DictAction
 from openmix.registry import DATASETS, MIXUPS, MODELS, find
 
 LAMS = [i / 10 for i in range(11)]

@@ -5,10 +5,11 @@ import json
 import os
 from functools import partial
 
-from openmix.config import DictAction, load_config, work_dir_of
+from openmix.config import load_config, work_dir_of
 from openmix.engine import launch
 from openmix.errors import InputError, command
 from openmix.evaluation.ten_crop import TenCrop, before_crop
+from openmix.options import DictAction
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,11 +4,12 @@ import argparse
 import os
 from pathlib import Path
 
-from openmix.config import DictAction, apply_overrides, load_config, work_dir_of
+from openmix.config import apply_overrides, load_config, work_dir_of
 from openmix.engine import launch
 from openmix.engine.global_batch import enable_scaling, split_batch
 from openmix.engine.restart import checkpoint_of_launch
 from openmix.errors import command
+from openmix.options import DictAction
 
 # Where a launcher says how many there are.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}

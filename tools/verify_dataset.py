@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openmix.config import DictAction, load_config
+from openmix.config import load_config
 from openmix.data.image_folder import ImageFolder, list_classes
 from openmix.data.verify import build, describe, overlap, splits_of, table
 from openmix.engine.data_check import built_classes, check_data, differing
 from openmix.errors import InputError
+from openmix.options import DictAction
 from openmix.registry import DATASETS, find
 
 

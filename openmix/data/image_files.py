@@ -24,6 +24,7 @@ from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import choose_rows, source_split
 from openmix.errors import InputError
 from openmix.files import shown
+from openmix.registry import TransformConfig
 
 
 def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
@@ -89,7 +90,7 @@ class ImageFiles(ImageDataset):
         paths: Sequence[str | Path],
         labels: Tensor,
         split: str = '',
-        pipeline: Sequence[dict] | None = None,
+        pipeline: Sequence[TransformConfig] | None = None,
         val_fraction: float = 0.0,
         split_seed: int = 0,
         subset: int | None = None,
@@ -199,7 +200,7 @@ class PublishedImages(OfficialHalves, ImageFiles):
         root: str,
         split: str = 'train',
         size: int | tuple[int, int] = 224,
-        pipeline: Sequence[dict] | None = None,
+        pipeline: Sequence[TransformConfig] | None = None,
         val_fraction: float = 0.0,
         split_seed: int = 0,
         subset: int | None = None,

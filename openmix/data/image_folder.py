@@ -18,7 +18,7 @@ from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, ent
 from openmix.data.splits import Drawn
 from openmix.errors import InputError, brief, check_number, nearest
 from openmix.files import shown
-from openmix.registry import DATASETS
+from openmix.registry import DATASETS, TransformConfig
 
 EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
@@ -121,7 +121,7 @@ class ImageFolder(ImageFiles):
         split: str = 'train',
         size: int | tuple[int, int] = 224,
         in_memory: bool = False,
-        pipeline: Sequence[dict] | None = None,
+        pipeline: Sequence[TransformConfig] | None = None,
         classes: Sequence[str] | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,

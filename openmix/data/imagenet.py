@@ -21,7 +21,7 @@ from openmix.data.listing import Skipped, entries, images_below
 from openmix.data.lists import read_lines, read_mat
 from openmix.data.splits import source_split
 from openmix.errors import InputError, brief, nearest
-from openmix.registry import DATASETS
+from openmix.registry import DATASETS, TransformConfig
 
 PAGE = 'https://image-net.org/challenges/LSVRC/2012/2012-downloads.php'
 DEVKIT = 'ILSVRC2012_devkit_t12'
@@ -155,7 +155,7 @@ class ImageNet(OfficialHalves, ImageFiles):
         split: str = 'train',
         classes: Sequence[str] | None = None,
         size: int | tuple[int, int] = 224,
-        pipeline: Sequence[dict] | None = None,
+        pipeline: Sequence[TransformConfig] | None = None,
         val_fraction: float = 0.0,
         split_seed: int = 0,
         subset: int | None = None,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from openmix.data.pipeline import run_pipeline
 from openmix.errors import InputError, check_number
-from openmix.registry import TRANSFORMS
+from openmix.registry import TRANSFORMS, Built
 
 
 @TRANSFORMS.register_module()
@@ -28,7 +28,7 @@ class StackViews:
         InputError: no transform or no view; when called, views of different sizes.
     """
 
-    def __init__(self, transforms: Sequence[Callable], count: int = 2) -> None:
+    def __init__(self, transforms: Sequence[Annotated[Callable, Built(TRANSFORMS)]], count: int = 2) -> None:
         check_number('StackViews: count', count, 1, 64)
         if not transforms:
             raise InputError('StackViews: transforms must name at least one transform')

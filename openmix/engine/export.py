@@ -22,7 +22,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from openmix import __version__
-from openmix.config import DictAction, load_config
+from openmix.config import load_config
 from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.data_check import trained_classes
 from openmix.engine.image_shape import add_shape_option, image_shape
@@ -30,6 +30,7 @@ from openmix.engine.launch import prepare
 from openmix.engine.trial import building
 from openmix.errors import InputError, install_hint
 from openmix.files import appearing
+from openmix.options import DictAction
 from openmix.registry import DATASETS, MODELS, find
 
 INPUT, OUTPUT = 'pixels', 'logits'

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, Probe
-from openmix.registry import MIXUPS, find
+from openmix.registry import MIXUPS, PolicyConfig, find
 
 
 @MIXUPS.register_module()
@@ -28,7 +28,7 @@ class OneOf(MixPolicy):
         InputError: there is no child, or the probabilities do not fit.
     """
 
-    def __init__(self, policies: Sequence[MixPolicy | dict], probs: Sequence[float] | None = None) -> None:
+    def __init__(self, policies: Sequence[MixPolicy | PolicyConfig], probs: Sequence[float] | None = None) -> None:
         super().__init__()
         built: list[MixPolicy] = []
         if isinstance(policies, str) or not isinstance(policies, Sequence):

@@ -16,7 +16,7 @@ from openmix.models.grad_checkpointing import checkpoint_blocks
 from openmix.models.heads.linear_head import LinearHead
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.sites import Sites
-from openmix.registry import MIXUPS, MODELS, find
+from openmix.registry import MIXUPS, MODELS, ModelConfig, PolicyConfig, find
 
 
 @runtime_checkable
@@ -63,10 +63,10 @@ class MixClassifier(BaseModel):
 
     def __init__(
         self,
-        backbone: dict,
-        head: dict,
-        policy: dict,
-        data_preprocessor: dict | None = None,
+        backbone: ModelConfig,
+        head: ModelConfig,
+        policy: PolicyConfig,
+        data_preprocessor: ModelConfig | None = None,
         grad_checkpointing: bool | Sequence[str] = False,
     ) -> None:
         for part, registry in ((backbone, MODELS), (head, MODELS), (policy, MIXUPS)):

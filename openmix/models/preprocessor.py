@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from openmix.errors import InputError, check_number
 from openmix.ops.batches import check_labels, what
-from openmix.registry import MODELS, TRANSFORMS, find
+from openmix.registry import MODELS, TRANSFORMS, TransformConfig, find
 
 
 @MODELS.register_module()
@@ -40,7 +40,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self,
         mean: Sequence[float],
         std: Sequence[float],
-        augment: Sequence[dict | nn.Module] = (),
+        augment: Sequence[TransformConfig | nn.Module] = (),
         channels_last: bool = False,
     ) -> None:
         super().__init__(non_blocking=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.ops.batches import what
-from openmix.registry import LOSSES, MODELS
+from openmix.registry import LOSSES, MODELS, LossConfig
 
 
 @MODELS.register_module()
@@ -27,7 +27,7 @@ class LinearHead(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, num_classes: int, loss: dict | None = None, init_std: float | None = 0.01
+        self, in_features: int, num_classes: int, loss: LossConfig | None = None, init_std: float | None = 0.01
     ) -> None:
         super().__init__()
         name = type(self).__name__

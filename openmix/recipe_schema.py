@@ -1,0 +1,146 @@
+"""What the runner and the libraries read of a recipe, where no signature says it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import mmengine.registry as mm
+from mmcv.transforms import BaseTransform
+from mmengine.optim import OptimWrapper
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import Transform
+
+from openmix import registry
+
+# What the runner builds of its own arguments. What is built inside of those, their signatures say.
+SLOTS: dict[str, Registry] = {
+    'model': registry.MODELS,
+    'data_preprocessor': registry.MODELS,
+    'optim_wrapper': registry.OPTIM_WRAPPERS,
+    'param_scheduler': registry.PARAM_SCHEDULERS,
+    'train_cfg': registry.LOOPS,
+    'val_cfg': registry.LOOPS,
+    'test_cfg': registry.LOOPS,
+    'val_evaluator': registry.METRICS,
+    'test_evaluator': registry.METRICS,
+    'custom_hooks': registry.HOOKS,
+    'visualizer': mm.VISUALIZERS,
+    'vis_backends': mm.VISBACKENDS,
+    'log_processor': mm.LOG_PROCESSORS,
+    'model_wrapper_cfg': mm.MODEL_WRAPPERS,
+}
+LOADER_PARTS = {
+    'dataset': registry.DATASETS,
+    'sampler': registry.DATA_SAMPLERS,
+    'batch_sampler': registry.DATA_SAMPLERS,
+    'collate_fn': registry.FUNCTIONS,
+    'worker_init_fn': registry.FUNCTIONS,
+}
+# Classes of libraries whose signatures do not say which registry builds an argument.
+LIBRARY_PARTS: tuple[tuple[type, dict[str, Registry]], ...] = (
+    (Visualizer, {'vis_backends': mm.VISBACKENDS}),
+    (OptimWrapper, {'optimizer': registry.OPTIMIZERS}),
+    (BaseTransform, {'transforms': registry.TRANSFORMS}),
+    (Transform, {'transforms': registry.TRANSFORMS}),
+)
+# What mmengine builds where the recipe names no type; evaluators and loops also have forms without one.
+DEFAULT_TYPES = {
+    'optim_wrapper': 'OptimWrapper',
+    'visualizer': 'Visualizer',
+    'log_processor': 'LogProcessor',
+    'val_cfg': 'ValLoop',
+    'test_cfg': 'TestLoop',
+    'model_wrapper_cfg': 'MMDistributedDataParallel',
+}
+# Keys that a builder takes out before it calls the constructor.
+TAKEN_OUT = {
+    'optim_wrapper': {'constructor', 'paramwise_cfg'},
+    'param_scheduler': {'convert_to_iter_based'},
+    'default_hooks': {'priority'},
+    'custom_hooks': {'priority'},
+}
+# Arguments that the builder of a slot hands over itself, or that the data set fills in.
+GIVEN = {
+    *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
+    *('batch_size', 'in_features', 'num_classes', 'mean', 'std', 'save_dir', 'logits', 'y', 'mix', 'param_name'),
+}
+# Slots of functions that are called with their arguments later.
+CALLED = ('collate_fn', 'worker_init_fn')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'}
+PARAMWISE = {
+    *('lr_mult', 'decay_mult', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult'),
+    *('dwconv_decay_mult', 'dcn_offset_lr_mult', 'custom_keys', 'bypass_duplicate'),
+    *('parts', 'decay_vectors'),
+}
+# Dicts that name no type, and their keys.
+UNTYPED = {
+    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+    'compile': {'backend', 'mode', 'dynamic'},
+    'paramwise_cfg': PARAMWISE,
+    'clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
+    **dict.fromkeys(LOADERS, LOADER_KEYS),
+}
+MAX_EPOCHS, _MAX_ITERS = 10**6, 10**9
+LOADER_BOUNDS = {
+    'batch_size': (1, 2**20),
+    'num_workers': (0, 512),
+    'prefetch_factor': (1, 2**10),
+    'timeout': (0, 2**20),
+    'num_batch_per_epoch': (1, _MAX_ITERS),
+}
+# Numbers that mmengine and torch take as they come, and then fail on or never end: the bounds of each.
+BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
+    'train_cfg': {
+        'max_epochs': (1, MAX_EPOCHS),
+        'max_iters': (1, _MAX_ITERS),
+        'val_interval': (1, _MAX_ITERS),
+        'val_begin': (0, _MAX_ITERS),
+    },
+    'param_scheduler': {
+        'begin': (0, _MAX_ITERS),
+        'end': (1, _MAX_ITERS),
+        'T_max': (1, _MAX_ITERS),
+        'step_size': (1, _MAX_ITERS),
+    },
+    'randomness': {'seed': (0, 2**32 - 1)},
+    'sampler': {'seed': (0, 2**32 - 1)},
+    'optim_wrapper': {'accumulative_counts': (1, _MAX_ITERS)},
+    'auto_scale_lr': {'base_batch_size': (1, 2**31)},
+    'env_cfg': {'resource_limit': (1, 2**20)},
+    'mp_cfg': {'opencv_num_threads': (0, 512)},
+    **dict.fromkeys(LOADERS, LOADER_BOUNDS),
+}
+OPTIONAL = ('seed', 'prefetch_factor', 'val_begin', 'T_max')
+SWITCHES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(LOADERS, ('pin_memory', 'drop_last', 'shuffle', 'persistent_workers', 'in_order')),
+    'randomness': ('diff_rank_seed', 'deterministic'),
+    'env_cfg': ('cudnn_benchmark',),
+    'auto_scale_lr': ('enable',),
+    'compile': ('dynamic',),
+    'param_scheduler': ('convert_to_iter_based',),
+}
+RUNNER = {name: p for name, p in inspect.signature(Runner.__init__).parameters.items() if name not in ('self', 'cfg')}
+# What the runner reads of a recipe beside its own arguments.
+ALSO_READ: dict[str, Any] = {
+    **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
+    'efficient_conv_bn_eval': str | list | None,
+    'compile': bool | dict,
+    'vis_backends': list,
+    'data_on_device': bool,
+    'sync_bn': str | None,
+    'find_unused_parameters': bool,
+}
+LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
+TOGETHER = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)

@@ -1,0 +1,94 @@
+"""Options as the parameters that take them declare them: a text stays a text where one is asked for."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from mmengine.config import Config
+
+from openmix.check import declared_types, is_read
+from openmix.config import flatten
+from openmix.errors import InputError, close_to_any
+from openmix.options import OptionText, read_list, read_plain
+from openmix.signatures import fits
+
+_UNKNOWN = (None, Any)
+
+
+def settle(cfg: Config, keys: Iterable[str]) -> Config:
+    """Replace the texts of options in a recipe by values, in place, and return it.
+
+    Args:
+        cfg: the recipe with the options merged.
+        keys: dotted keys of the options.
+
+    Raises:
+        InputError: a value cannot be read, or nothing reads the key.
+    """
+    keys = list(keys)
+    for key in keys:
+        if not is_read(key.partition('.')[0]):
+            places = [place for place, _ in flatten(cfg._cfg_dict.to_dict()) if is_read(place.partition('.')[0])]
+            first = key.partition('.')[0]
+            raise InputError(f"option '{key}' sets '{first}', which nothing reads; {close_to_any(key, places)}")
+    # The type of a part decides what its other parameters are.
+    for key in sorted(keys, key=lambda key: not key.endswith('type')):
+        holder, leaf = _holder(cfg, key)
+        if isinstance(holder[leaf], OptionText):
+            hint = str if key.rpartition('.')[2] == 'type' else _type_at(declared_types(cfg), key)
+            try:
+                holder[leaf] = read_typed(holder[leaf].text, hint)
+            except InputError as error:
+                raise InputError(f"option '{key}': {error}") from error
+    return cfg
+
+
+def _holder(cfg: Config, key: str) -> tuple[Any, Any]:
+    node: Any = cfg._cfg_dict
+    *inner, leaf = key.split('.')
+    for part in inner:
+        node = node[int(part)] if isinstance(node, list) else node[part]
+    return node, int(leaf) if isinstance(node, list) else leaf
+
+
+def _type_at(types: dict[str, Any], key: str) -> Any:
+    """The declared type of a place; inside of a list, of its values; None where nothing declares it."""
+    if key in types:
+        return types[key]
+    above, _, leaf = key.rpartition('.')
+    hint = types.get(above) if leaf.isdigit() else None
+    found = [arg for one in (hint, *typing.get_args(hint)) for arg in typing.get_args(one) if fits([], one)]
+    return found[0] if found else None
+
+
+def read_typed(text: str, hint: Any) -> Any:
+    """What a typed text means for a parameter.
+
+    Args:
+        text: as typed.
+        hint: the parameter's annotation; None where there is none.
+
+    Raises:
+        InputError: it means nothing there.
+    """
+    wants_text = hint not in _UNKNOWN and fits('', hint)
+    try:
+        value = read_plain(text)
+    except InputError:
+        if not wants_text or text.strip()[:1] in ('"', "'"):
+            raise
+        return text
+    if hint in _UNKNOWN or (not isinstance(value, str) and fits(value, hint)):
+        return value
+    if wants_text:
+        return value if text.strip()[0] in '\'"' else text
+    if ',' in text and isinstance(value, str) and fits(listed := read_list(text), hint):
+        return listed
+    if isinstance(value, str) and fits(0.5, hint):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
