@@ -116,8 +116,17 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         InputError: the file is missing or does not parse, or an option does not fit it.
     """
     cfg = read_settings(config_path(path), base_path, is_shipped)
-    cfg = apply_overrides(cfg, options or {}, '--cfg-options')
-    if typed := [key for key, value in (options or {}).items() if isinstance(value, OptionText)]:
+    return apply_options(cfg, options or {})
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any]) -> Config:
+    """Merge `--cfg-options` into a copy of `cfg`; what was typed becomes what the parameter of its place declares.
+
+    Raises:
+        InputError: an option does not fit the recipe, or nothing reads it.
+    """
+    cfg = apply_overrides(cfg, options, '--cfg-options')
+    if typed := [key for key, value in options.items() if isinstance(value, OptionText)]:
         from openmix.settle import settle  # what the parameters are declared as takes torch to find out
 
         cfg = settle(cfg, typed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from openmix.errors import InputError, brief
@@ -13,14 +12,8 @@ from openmix.yaml_file import parse_scalar, parse_yaml
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
 
-@dataclass(frozen=True)
-class OptionText:
+class OptionText(str):
     """A value as it was typed; what it means depends on the parameter that takes it."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return repr(self.text)
 
 
 def read_plain(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -34,15 +34,21 @@ def settle(cfg: Config, keys: Iterable[str]) -> Config:
             first = key.partition('.')[0]
             raise InputError(f"option '{key}' sets '{first}', which nothing reads; {close_to_any(key, places)}")
     # The type of a part decides what its other parameters are.
-    for key in sorted(keys, key=lambda key: not key.endswith('type')):
+    named = [key for key in keys if key.rpartition('.')[2] == 'type']
+    _replace(cfg, dict.fromkeys(named, str))
+    types = declared_types(cfg)
+    _replace(cfg, {key: _type_at(types, key) for key in keys if key not in named})
+    return cfg
+
+
+def _replace(cfg: Config, hints: Mapping[str, Any]) -> None:
+    for key, hint in hints.items():
         holder, leaf = _holder(cfg, key)
         if isinstance(holder[leaf], OptionText):
-            hint = str if key.rpartition('.')[2] == 'type' else _type_at(declared_types(cfg), key)
             try:
-                holder[leaf] = read_typed(holder[leaf].text, hint)
+                holder[leaf] = read_typed(str(holder[leaf]), hint)
             except InputError as error:
                 raise InputError(f"option '{key}': {error}") from error
-    return cfg
 
 
 def _holder(cfg: Config, key: str) -> tuple[Any, Any]:

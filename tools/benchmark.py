@@ -24,8 +24,9 @@ from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names
 from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
-from openmix.config import DictAction, tools_path
+from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
+from openmix.options import DictAction
 
 VERBS = {
     'show': 'measured and published numbers; without a table, of all',

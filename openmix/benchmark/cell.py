@@ -12,7 +12,7 @@ from mmengine.config import Config
 from openmix.benchmark.escape import visible
 from openmix.benchmark.literal import as_python
 from openmix.benchmark.variant import add_published
-from openmix.config import apply_overrides, load_config
+from openmix.config import apply_options, apply_overrides, load_config
 from openmix.errors import InputError
 from openmix.metrics import lower_is_better
 from openmix.provenance import provenance
@@ -77,7 +77,7 @@ class Cell:
             raise InputError(f'{where}: not implemented yet')
         try:
             cfg = apply_overrides(_recipe(self.config), self.overrides)
-            cfg = apply_overrides(cfg, self.options, '--cfg-options') if self.options else cfg
+            cfg = apply_options(cfg, self.options) if self.options else cfg
             return add_published(cfg) if self.variant == 'published' else cfg
         except InputError as error:
             raise InputError(f'{where}: {error}') from error
