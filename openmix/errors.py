@@ -7,6 +7,7 @@ import errno
 import functools
 import math
 import re
+import signal
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
@@ -21,9 +22,9 @@ class InputError(Exception):
 class Stopped(Exception):
     """The run was asked to stop and is saved; commands exit with 128 + the signal's number, as shells do."""
 
-    def __init__(self, line: str, signal: int) -> None:
+    def __init__(self, line: str, number: int) -> None:
         super().__init__(line)
-        self.code = 128 + signal
+        self.code = 128 + number
 
 
 # The index has another project by the name that is imported here.
@@ -153,7 +154,7 @@ def from_library(error: BaseException) -> bool:
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2."""
+    """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2, Ctrl-C one and 130."""
 
     @functools.wraps(main)
     def run() -> None:
@@ -167,6 +168,9 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(stopped.code)
+        except KeyboardInterrupt:
+            print('interrupted', file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise

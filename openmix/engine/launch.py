@@ -27,6 +27,7 @@ from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.restart import check_agreement
 from openmix.engine.results import ResultHook
 from openmix.engine.runner import Runner, join_group
+from openmix.engine.stopping import signals_given_back
 from openmix.engine.trial import building, try_parts
 from openmix.errors import InputError, Stopped
 from openmix.files import write_text
@@ -82,7 +83,7 @@ def train(cfg: Config) -> Path:
     with building(cfg, ''):
         join_group(cfg.launcher, cfg.env_cfg)
     try:
-        with claimed(Path(cfg.work_dir)) as claim:
+        with claimed(Path(cfg.work_dir)) as claim, signals_given_back():
             with building(cfg, ''):
                 runner = Runner.from_cfg(cfg)
             runner.claim = claim

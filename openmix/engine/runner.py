@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id
 from openmix.engine.schedules import with_end
-from openmix.engine.stopping import ignore_in_worker
+from openmix.engine.workers import end_with_command
 from openmix.errors import InputError
 from openmix.files import appearing
 
@@ -96,7 +95,7 @@ class Runner(MMRunner):
                 f'a batch of {built.batch_size} is larger than the {len(built.dataset)} images there are, '
                 'and drop_last=True leaves nothing: lower batch_size or leave out drop_last'
             )
-        built.worker_init_fn = partial(_start_worker, built.worker_init_fn)
+        end_with_command(built)
         return built
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -202,12 +201,6 @@ def join_group(launcher: str, env_cfg: dict) -> None:
 def _recipe_hash(cfg: Config) -> str:
     """`config_hash`, whichever checkpoint the run goes on from."""
     return config_hash(Config({**cfg.to_dict(), 'load_from': None}))
-
-
-def _start_worker(init_fn: Any, worker: int) -> None:
-    ignore_in_worker()
-    if init_fn is not None:
-        init_fn(worker)
 
 
 def _check_resumable(checkpoint: dict, path: str, batches: int) -> None:

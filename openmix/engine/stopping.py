@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -59,10 +61,16 @@ class StopRequest:
         return self._agreed
 
 
-def ignore_in_worker() -> None:
-    """A loader's worker leaves when the trainer does, not on a signal sent to the whole process group."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Undo what a block does to the answers to SIGTERM and SIGINT, however it ends: after an error they work again."""
+    usual = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, answer in usual.items():
+            if signal.getsignal(number) is not answer:
+                signal.signal(number, answer)
 
 
 def command_to_resume() -> str:

@@ -1,0 +1,198 @@
+"""Commands as real processes: start them, signal them, see how they end and what they leave behind.
+
+Python, torch and openmix take seconds to start. A `Nursery` is a process that has imported them; it forks one
+process a command, which runs the command and then ends as a Python process of its own ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOOLS = ROOT / 'tools'
+ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session, without those that are dead and only not reaped yet."""
+    found = []
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            # The command's name, in brackets, may hold anything.
+            state, _, _, of_session, *_ = stat.read_text().rpartition(')')[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(of_session) == session and state not in 'ZX':
+            found.append(int(stat.parent.name))
+    return found
+
+
+def naming(text: object) -> list[int]:
+    """The processes whose command line holds a text, such as a folder."""
+    found = []
+    for words in Path('/proc').glob('[0-9]*/cmdline'):
+        try:
+            if str(text).encode() in words.read_bytes():
+                found.append(int(words.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def until(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether the condition came true in so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@dataclass
+class Command:
+    """A process that leads a session of its own.
+
+    Attributes:
+        poll: its exit code, negative for the signal that killed it; None while it runs.
+    """
+
+    pid: int
+    log: Path
+    poll: Callable[[], int | None]
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors='replace')
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """Until it has said something."""
+        assert until(lambda: text in self.said or self.poll() is not None, seconds), self.said[-3000:]
+        assert text in self.said, self.said[-3000:]
+
+    def to_all(self, number: int) -> None:
+        """Signal the whole process group, as a terminal does."""
+        os.killpg(self.pid, number)
+
+    def ends(self, seconds: float) -> int | None:
+        """The exit code, or None if it still runs after so many seconds."""
+        until(lambda: self.poll() is not None, seconds)
+        return self.poll()
+
+    def left(self, seconds: float = 3) -> list[int]:
+        """What still runs of its session so many seconds after it, the command itself apart."""
+        until(lambda: not set(members(self.pid)) - {self.pid}, seconds)
+        return sorted(set(members(self.pid)) - {self.pid})
+
+    def clear(self) -> None:
+        """Kill all of the session that is left."""
+        for pid in members(self.pid):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: self.poll() is not None, 10)
+
+
+def start(words: Sequence[object], log: Path) -> Command:
+    """A command in a fresh process."""
+    with open(log, 'wb') as out:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+    return Command(process.pid, log, process.poll)
+
+
+class Nursery:
+    """Forks commands from a process that has imported what they need."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
+
+    def start(
+        self, words: Sequence[object], log: Path, imitate: dict | None = None, root: Path | None = None
+    ) -> Command:
+        """A command of tools/.
+
+        Args:
+            words: its file name and arguments.
+            log: where its output goes.
+            imitate: the data set, as in a recipe, whose stand-in is written below `root` first.
+            root: an empty folder.
+        """
+        log.touch()
+        request = {'words': [str(word) for word in words], 'log': str(log), 'imitate': imitate, 'root': str(root)}
+        pid = self._ask(request)
+        assert pid is not None
+        return Command(pid, log, lambda: self._ask({'poll': pid}))
+
+    def _ask(self, request: dict) -> int | None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps(request) + '\n')
+        stdin.flush()
+        return json.loads(stdout.readline())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _next_command() -> dict | None:
+    """Serve requests; in the forked process, the command to run. None when there are no more."""
+    codes: dict[int, int] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        if (asked := request.get('poll')) is not None:
+            if asked not in codes and (done := os.waitpid(asked, os.WNOHANG))[0]:
+                codes[asked] = os.waitstatus_to_exitcode(done[1])
+            print(json.dumps(codes.get(asked)), flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            return request
+        print(pid, flush=True)
+    return None
+
+
+def _become(request: dict) -> None:
+    """Run a command in this process."""
+    from openmix.data.imitation import imitation
+
+    os.setsid()
+    for file, number in ((os.devnull, 0), (request['log'], 1), (request['log'], 2)):
+        opened = os.open(file, os.O_RDWR | os.O_APPEND)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.argv = [str(TOOLS / request['words'][0]), *request['words'][1:]]
+    with nullcontext() if request['imitate'] is None else imitation(request['imitate'], Path(request['root'])):
+        runpy.run_path(sys.argv[0], run_name='__main__')
+
+
+def _main() -> None:
+    import openmix.engine.launch
+    import openmix.evaluation
+    import openmix.models  # noqa: F401
+
+    # As in a fresh process: whoever reaped the nursery's children would take their exit codes from it.
+    if (request := _next_command()) is not None:
+        _become(request)
+
+
+if __name__ == '__main__':
+    _main()
