@@ -1,12 +1,20 @@
-"""tools/publish_model.py: a checkpoint stripped to its weights, named by its content."""
+"""tools/publish_model.py: a checkpoint stripped to its weights, under our names or those of the backbone's library."""
 
 import hashlib
+import json
 
 import pytest
+import timm
 import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
+from openmix.config import load_config
 from openmix.engine.checkpoint import load_weights
+from openmix.engine.launch import prepare
+from openmix.registry import MODELS
 
 COMMAND = 'publish_model.py'
 
@@ -15,7 +23,15 @@ def checkpoint(folder, ema=False):
     """A run's file as training leaves it; with an average mmengine keeps the raw weights beside it."""
     torch.manual_seed(0)
     raw, average = nn.Linear(4, 3).state_dict(), nn.Linear(4, 3).state_dict()
-    meta = {'epoch': 3, 'iter': 69, 'seed': 5, 'recipe': 'abc', 'cfg': "root = '/home/me'", 'experiment_name': 'mine'}
+    meta = {
+        'epoch': 3,
+        'iter': 69,
+        'seed': 5,
+        'recipe': 'abc',
+        'mmengine_version': '0.10.7c0e121f',
+        'cfg': "root = '/home/me'",
+        'experiment_name': 'mine',
+    }
     found = {'meta': meta, 'state_dict': raw, 'optimizer': {'state': torch.zeros(1000)}, 'message_hub': {}}
     if ema:
         found |= {'state_dict': average, 'ema_state_dict': {f'module.{key}': value for key, value in raw.items()}}
@@ -40,7 +56,7 @@ def test_only_weights_and_meta_are_left(call, tmp_path, options, has_average):
         'recipe': 'abc',
         'weights': kind,
     }
-    assert not {'cfg', 'experiment_name'} & found['meta'].keys()
+    assert not {'cfg', 'experiment_name', 'mmengine_version'} & found['meta'].keys()
     model = nn.Linear(4, 3)
     load_weights(model, published)
     assert torch.equal(model.weight, (average if options else raw)['weight'])
@@ -62,3 +78,164 @@ def test_bad_input_is_one_line(call, tmp_path, name, options, line):
     code, _, err = call(COMMAND, tmp_path / name, *options)
     assert (code, len(err.splitlines())) == (2, 1)
     assert line in err
+
+
+TYPES = {'timm': 'TimmBackbone', 'torchvision': 'TorchvisionBackbone'}
+slow = pytest.mark.slow
+CASES = [
+    ('timm', 'name="test_resnet"', False),
+    ('timm', 'name="test_resnet"', True),
+    ('timm', 'name="test_vit", img_size=16', False),
+    pytest.param('timm', 'name="mobilenetv3_small_050"', False, marks=slow),
+    pytest.param('torchvision', 'name="resnet18"', True, marks=slow),
+    ('timm', 'name="dla46_c"', False),  # its last layer is a convolution
+    ('torchvision', 'name="shufflenet_v2_x0_5"', False),
+    pytest.param('torchvision', 'name="googlenet"', False, marks=slow),  # it has classifiers at its sides
+]
+
+
+def recipe_of(folder, backbone, policy='type="NoMix"'):
+    """A recipe of one's own on digits."""
+    path = folder / 'mine.py'
+    path.write_text(
+        "_base_ = 'configs/classification/digits/resnet20.py'\n"
+        f'model = dict(backbone=dict(_delete_=True, {backbone}), policy=dict(_delete_=True, {policy}))\n'
+    )
+    return path
+
+
+def trained(folder, recipe):
+    """A model of a recipe with weights and statistics of its own, and its checkpoint with a moving average."""
+    torch.manual_seed(0)
+    model = MODELS.build(prepare(load_config(recipe)).model)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.add_(0.05 * torch.rand_like(value))
+    average = {key: value.clone() for key, value in model.state_dict().items()}
+    average['head.fc.bias'] += 1
+    raw = {f'module.{key}': value for key, value in model.state_dict().items()}
+    meta = {'dataset_meta': {'classes': [str(digit) for digit in range(10)]}, 'recipe': 'abc'}
+    torch.save({'meta': meta, 'state_dict': average, 'ema_state_dict': raw}, folder / 'epoch_1.pth')
+    return model.eval(), folder / 'epoch_1.pth'
+
+
+def read(library, file):
+    """A model of the library alone with the weights of the file, and what the file says of itself."""
+    if library == 'timm':
+        with safe_open(file, 'pt') as opened:
+            about = json.loads(opened.metadata()['openmix'])
+        options = {key: eval(value) for key, value in about['options'].items()}
+        return timm.create_model(about['model'], num_classes=10, checkpoint_path=str(file), **options), about
+    found = torch.load(file, weights_only=True)
+    options = {key: eval(value) for key, value in found['meta']['options'].items()}
+    model = torchvision.models.get_model(found['meta']['model'], num_classes=10, **options)
+    model.load_state_dict(found['state_dict'])
+    return model, found['meta']
+
+
+@pytest.mark.parametrize(('library', 'backbone', 'ema'), CASES)
+def test_the_library_itself_loads_what_is_published(call, tmp_path, library, backbone, ema):
+    recipe = recipe_of(tmp_path, f'type="{TYPES[library]}", {backbone}')
+    model, checkpoint = trained(tmp_path, recipe)
+    x = torch.rand(2, 3, 16, 16)
+    options = ['--ema'] if ema else []
+    code, said, err = call(COMMAND, checkpoint, '--format', library, '--config', recipe, '--out', tmp_path, *options)
+    assert code == 0, err
+    theirs, about = read(library, said.strip())
+    with torch.no_grad():
+        wanted = model(x, mode='tensor') + ema
+        torch.testing.assert_close(theirs.eval()(x), wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+    assert about['dataset_meta']['classes'] == [str(digit) for digit in range(10)]
+    assert (about['library'], about['recipe'], about['num_classes']) == (library, 'abc', 10)
+    assert about['weights'] == ('moving average' if ema else 'raw')
+    assert len(about['mean']) == len(about['std']) == 3
+    assert 'openmix' in about
+
+
+def test_of_a_learned_policy_the_network_that_is_reported_is_published(call, tmp_path):
+    recipe = recipe_of(tmp_path, 'type="TimmBackbone", name="test_resnet"', 'type="AutoMix", site="layer3"')
+    model, checkpoint = trained(tmp_path, recipe)
+    code, said, err = call(COMMAND, checkpoint, '--format', 'timm', '--config', recipe)
+    assert code == 0, err
+    theirs, _ = read('timm', said.strip())
+    x = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.eval()(x), model(x, mode='tensor'))
+        assert not torch.allclose(theirs(x), model.head(model.backbone(x)))
+
+
+def test_safetensors_have_our_names_and_say_what_is_known(call, tmp_path):
+    path, raw, _ = checkpoint(tmp_path)
+    code, said, err = call(COMMAND, path, '--format', 'safetensors')
+    assert code == 0, err
+    found = load_file(said.strip())
+    assert found.keys() == raw.keys()
+    assert torch.equal(found['weight'], raw['weight'])
+    with safe_open(said.strip(), 'pt') as opened:
+        assert json.loads(opened.metadata()['openmix'])['recipe'] == 'abc'
+    assert call(COMMAND, path, '--format', 'safetensors')[1] == said
+    model = nn.Linear(4, 3)
+    load_weights(model, said.strip())
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'options', 'line'),
+    [
+        ('type="ThinResNet", depth=8, width=4', ['--format', 'timm'], 'ThinResNet is no model of timm'),
+        ('type="TimmBackbone", name="test_resnet"', ['--format', 'torchvision'], 'is no model of torchvision'),
+        (
+            'type="TimmBackbone", name="deit_tiny_distilled_patch16_224", img_size=16',
+            ['--format', 'timm'],
+            "timm's deit_tiny_distilled_patch16_224 is not this",
+        ),
+        ('type="TimmBackbone", name="test_resnet"', ['--format', 'openmix'], 'takes no --config'),
+    ],
+)
+def test_what_has_no_original_is_refused_and_nothing_is_written(call, tmp_path, backbone, options, line):
+    recipe = recipe_of(tmp_path, backbone)
+    _, path = trained(tmp_path, recipe)
+    code, _, err = call(COMMAND, path, *options, '--config', recipe, '--out', tmp_path / 'zoo')
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert line in err
+    assert not (tmp_path / 'zoo').exists()
+
+
+def test_the_recipe_is_asked_for(call, tmp_path):
+    path, *_ = checkpoint(tmp_path)
+    code, _, err = call(COMMAND, path, '--format', 'timm')
+    assert (code, err) == (2, 'error: --format timm needs --config: the recipe says which model it is\n')
+
+
+def test_other_logits_are_refused_and_no_file_is_left(call, tmp_path, monkeypatch):
+    """A policy of one's own may report something else than a backbone and a head."""
+    recipe = recipe_of(tmp_path, 'type="TimmBackbone", name="test_resnet"')
+    model, path = trained(tmp_path, recipe)
+    monkeypatch.setattr(type(model.policy), 'logits', lambda self, model, x: 2 * model.head(model.backbone(x)))
+    code, _, err = call(COMMAND, path, '--format', 'timm', '--config', recipe, '--out', tmp_path / 'zoo')
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert "the logits of timm's test_resnet differ from the run's by" in err
+    assert list((tmp_path / 'zoo').iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('content', 'line'),
+    [
+        ({'state_dict': {'w': 1}}, "holds a int under 'w'"),
+        ({'state_dict': {}}, 'holds no weights'),
+        ({'state_dict': {'w': torch.ones(1)}, 'meta': [1]}, 'its meta is a list'),
+        ({'state_dict': {'w': torch.ones(1)}, 'meta': {'best': torch.ones(1)}}, 'its meta holds more than numbers'),
+    ],
+)
+def test_content_of_other_kinds_is_one_line(call, tmp_path, content, line):
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    code, _, err = call(COMMAND, tmp_path / 'epoch_1.pth', '--out', tmp_path / 'zoo')
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert line in err
+    assert not (tmp_path / 'zoo').exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(call, tmp_path):
+    path, *_ = checkpoint(tmp_path)
+    code, _, err = call(COMMAND, path, '--out', path)
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert 'cannot write' in err

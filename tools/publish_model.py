@@ -1,50 +1,99 @@
 """Strip a checkpoint to what others need, named by its content: tools/publish_model.py CHECKPOINT [options]."""
 
+from __future__ import annotations
+
 import argparse
-import hashlib
-import io
 from pathlib import Path
+from typing import Any
 
-import torch
+from openmix.errors import InputError, command
 
-from openmix import __version__
-from openmix.engine.checkpoint import read_checkpoint, weights_of
-from openmix.errors import command
-from openmix.files import appearing
-
-# Of a run's meta what says how the weights came about; the rest is about the machine, or long.
-KEPT = ('epoch', 'iter', 'seed', 'recipe', 'best', 'dataset_meta', 'mmengine_version', 'time')
+SUFFIXES = {'openmix': '.pth', 'safetensors': '.safetensors', 'timm': '.safetensors', 'torchvision': '.pth'}
 
 
-def publish(path: Path, ema: bool, folder: Path) -> Path:
-    """Write `<stem>-<first 8 of its SHA-256>.pth` with the weights and what is known of them; returns the file.
-
-    The same weights give the same name.
+def publish(path: Path, ema: bool, folder: Path, layout: str = 'openmix') -> Path:
+    """Write the weights under our own names and what is known of them; returns the file, see `publishing.write`.
 
     Raises:
         InputError: no such checkpoint, or no moving average in it.
     """
+    from openmix.engine.checkpoint import read_checkpoint
+    from openmix.engine.publishing import about, published_weights, write
+
     checkpoint = read_checkpoint(path)
-    weights = weights_of(checkpoint, path, ema)
-    meta = {key: value for key, value in (checkpoint.get('meta') or {}).items() if key in KEPT}
-    meta |= {'openmix': __version__, 'weights': 'moving average' if ema else 'raw'}
-    content = io.BytesIO()  # torch writes a file's own name into it, which would change the digest
-    torch.save({'meta': meta, 'state_dict': {key: value.clone() for key, value in weights.items()}}, content)
-    published = folder / f'{path.stem}-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth'
-    folder.mkdir(parents=True, exist_ok=True)
-    with appearing(published) as partial:
-        partial.write_bytes(content.getvalue())
-    return published
+    weights = published_weights(checkpoint, path, ema)
+    return write(weights, about(checkpoint, path, ema), folder, path.stem, SUFFIXES[layout])
+
+
+def publish_original(path: Path, ema: bool, folder: Path, library: str, config: str) -> Path:
+    """Write the network that the run reports under the names of the library that its backbone is from.
+
+    The file appears only when the library's own model takes the weights, all of them and no others, and puts out the
+    same logits.
+
+    Raises:
+        InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
+    """
+    from openmix.config import load_config
+    from openmix.engine.checkpoint import load_weights, read_checkpoint
+    from openmix.engine.image_shape import image_shape
+    from openmix.engine.launch import prepare
+    from openmix.engine.publishing import about, write
+    from openmix.engine.trial import building
+    from openmix.models.originals import WEIGHTS_FROM, Original
+    from openmix.registry import MODELS
+
+    cfg = prepare(load_config(config))
+    original = Original.of(library, cfg.model.backbone.to_dict(), cfg.model.head.num_classes)
+    for source in WEIGHTS_FROM:  # those of the checkpoint replace them
+        cfg.model.backbone.pop(source, None)
+    with building(cfg, 'model', cfg.model.get('type')):
+        model: Any = MODELS.build(cfg.model)
+    load_weights(model, path, ema)
+    model.eval()
+    backbone, head = model.policy.network(model)
+    known = about(read_checkpoint(path), path, ema) | {
+        'library': library,
+        'model': original.name,
+        'options': {key: repr(value) for key, value in original.options.items()},
+        'num_classes': original.num_classes,
+        'mean': model.data_preprocessor.mean.flatten().tolist(),
+        'std': model.data_preprocessor.std.flatten().tolist(),
+    }
+    shape = image_shape(cfg)
+
+    def check(written: Any) -> None:
+        original.check(written, lambda x: model(x, mode='tensor'), shape)
+
+    return write(original.weights(backbone, head), known, folder, path.stem, SUFFIXES[library], check)
 
 
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(description='Strip a checkpoint to its weights and what is known of them.')
     parser.add_argument('checkpoint', type=Path, help='a file written by tools/train.py')
+    parser.add_argument(
+        '--format',
+        choices=tuple(SUFFIXES),
+        default='openmix',
+        help="whose names the weights have: ours, in a .pth or .safetensors file, or those of the backbone's library",
+    )
+    parser.add_argument('--config', help='the recipe of the checkpoint, for timm and torchvision')
     parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
     parser.add_argument('--out', type=Path, metavar='DIR', help='where to (default: beside the checkpoint)')
     args = parser.parse_args()
-    print(publish(args.checkpoint, args.ema, args.out or args.checkpoint.parent))
+    folder = args.out or args.checkpoint.parent
+    if args.format in ('timm', 'torchvision'):
+        if args.config is None:
+            raise InputError(f'--format {args.format} needs --config: the recipe says which model it is')
+        file = publish_original(args.checkpoint, args.ema, folder, args.format, args.config)
+    elif args.config is not None:
+        raise InputError(
+            f'--format {args.format} takes no --config: it holds the weights of the checkpoint as they are'
+        )
+    else:
+        file = publish(args.checkpoint, args.ema, folder, args.format)
+    print(file)
 
 
 if __name__ == '__main__':

@@ -107,7 +107,7 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
     with torch.no_grad(), building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
         wanted = [network(x) for x in pixels]
     about = _about(cfg, checkpoint, shape, ema, trained_classes(content, checkpoint))
-    with _new_file(out) as unchecked, torch.no_grad():
+    with new_file(out) as unchecked, torch.no_grad():
         with building(cfg, 'model.backbone', 'it cannot be exported'), _quietly():
             run = write(network, pixels[-1], about, unchecked)
             found = [run(x) for x in pixels]
@@ -193,7 +193,7 @@ def _about(
 
 
 @contextmanager
-def _new_file(out: Path) -> Iterator[Path]:
+def new_file(out: Path) -> Iterator[Path]:
     """`appearing`, tried before there is anything to write.
 
     Raises:

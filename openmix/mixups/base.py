@@ -166,9 +166,14 @@ class MixPolicy(nn.Module):
     def after_step(self, model: nn.Module) -> None:
         """Learned policies: move the momentum encoder. Called after every optimiser step."""
 
+    def network(self, model: Any) -> tuple[nn.Module, nn.Module]:
+        """The backbone and the head that the run reports."""
+        return model.backbone, model.head
+
     def logits(self, model: Any, x: Tensor) -> Tensor:
         """(N, C) logits that a run is judged by, of un-mixed (N, 3, H, W); learned policies: the momentum encoder's."""
-        return model.head(model.backbone(x))
+        backbone, head = self.network(model)
+        return head(backbone(x))
 
     def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
         """Learned policies: (N, C) logits of the other networks, by name, to be reported beside those."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from openmix.errors import InputError, brief, check_choice, check_number, nearest
 from openmix.losses.cross_entropy import mix_ce
@@ -254,8 +254,8 @@ class LearnedMix(PairPolicy):
         if hasattr(self.mixer, 'project'):
             self.mixer.project()
 
-    def logits(self, model: Any, x: Tensor) -> Tensor:
-        return self.momentum_head(self.momentum_backbone(x))
+    def network(self, model: Any) -> tuple[nn.Module, nn.Module]:
+        return self.momentum_backbone, self.momentum_head
 
     def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
         online = model.backbone(x)

@@ -46,8 +46,7 @@ def torchvision_backbone(
     published = None if weights is None else _published(name, weights)
     if on_meta():
         published = None
-    if name in _SIDE_HEADS:
-        kwargs = {'aux_logits': False, 'init_weights': published is None and checkpoint is None, **kwargs}
+    kwargs = without_side_heads(name, trained=published is not None or checkpoint is not None) | kwargs
     try:
         model = get_model(name, weights=published, **kwargs)
     except (TypeError, ValueError) as error:
@@ -65,6 +64,15 @@ def torchvision_backbone(
     if checkpoint is not None:
         load_weights(model, checkpoint, (path, *_SIDE_HEADS.get(name, ())))
     return model
+
+
+def without_side_heads(name: str, trained: bool) -> dict[str, Any]:
+    """Options of the models that have side classifiers, to build them without; of all others none.
+
+    Args:
+        trained: weights are loaded afterwards, so that drawing them would be in vain.
+    """
+    return {'aux_logits': False, 'init_weights': not trained} if name in _SIDE_HEADS else {}
 
 
 def _published(name: str, weights: str) -> Any:

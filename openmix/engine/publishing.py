@@ -1,0 +1,97 @@
+"""A checkpoint stripped to its weights and what is known of them, in a file that holds data alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from openmix import __version__
+from openmix.engine.checkpoint import weights_of
+from openmix.engine.export import new_file
+from openmix.errors import InputError
+from openmix.weights_file import read_file
+
+# Of a run's meta what says how the weights came about; the rest is about the machine, or long. Not mmengine's version:
+# it is written with the commit of the folder that the run was started in behind it.
+KEPT = ('epoch', 'iter', 'seed', 'recipe', 'best', 'dataset_meta', 'time')
+# The one entry of a .safetensors file's metadata: with more of them their order, and so the file's name, would vary.
+METADATA = 'openmix'
+
+
+def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Tensor]:
+    """The weights of a checkpoint by name, raw or their moving average.
+
+    Raises:
+        InputError: no moving average, or no weights by name.
+    """
+    weights = weights_of(dict(checkpoint), path, ema)
+    if not isinstance(weights, Mapping) or not weights:
+        raise InputError(f"'{path}' holds no weights")
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise InputError(f"'{path}' holds a {type(value).__name__} under {key!r}, where weights have a tensor")
+    return dict(weights)
+
+
+def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any]:
+    """What is known of published weights, as plain values.
+
+    Raises:
+        InputError: the checkpoint's meta holds something else.
+    """
+    meta = checkpoint.get('meta') or {}
+    if not isinstance(meta, Mapping):
+        raise InputError(f"'{path}': its meta is a {type(meta).__name__}, not a mapping")
+    kept = {key: value for key, value in meta.items() if key in KEPT}
+    try:
+        kept = json.loads(json.dumps(kept))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"'{path}': its meta holds more than numbers, words and lists of them: {error}") from error
+    return kept | {'openmix': __version__, 'weights': 'moving average' if ema else 'raw'}
+
+
+def write(
+    weights: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    folder: Path,
+    stem: str,
+    suffix: str,
+    check: Callable[[dict[str, Tensor]], None] | None = None,
+) -> Path:
+    """Write `<stem>-<first 8 of its SHA-256><suffix>`; the same weights give the same name.
+
+    Args:
+        weights: by name.
+        meta: plain values; the entry 'meta' beside 'state_dict', or JSON in the metadata of a .safetensors file.
+        suffix: '.pth', for `torch.load`, or '.safetensors'.
+        check: takes the weights as read back from the file, and raises where they are not right; the file then
+            does not appear.
+
+    Returns the file.
+
+    Raises:
+        InputError: the place is not writable.
+    """
+    # Each in memory of its own: tied weights are written twice.
+    plain = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    if suffix == '.safetensors':
+        data = save_safetensors(plain, {METADATA: json.dumps(dict(meta), sort_keys=True)})
+    else:
+        content = io.BytesIO()  # torch writes a file's own name into it, which would change the digest
+        torch.save({'meta': dict(meta), 'state_dict': plain}, content)
+        data = content.getvalue()
+    final = folder / f'{stem}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}'
+    with new_file(final) as partial:
+        partial.write_bytes(data)
+        if check is not None:
+            read = read_file(partial)
+            check(read if suffix == '.safetensors' else read['state_dict'])
+    return final
