@@ -14,6 +14,10 @@ from torch import nn
 from openmix.config import load_config
 from openmix.engine.checkpoint import load_weights
 from openmix.engine.launch import prepare
+from openmix.errors import InputError
+from openmix.models.backbones import timm_backbone
+from openmix.models.heads import LinearHead
+from openmix.models.originals import Original
 from openmix.registry import MODELS
 
 COMMAND = 'publish_model.py'
@@ -88,7 +92,6 @@ CASES = [
     ('timm', 'name="test_vit", img_size=16', False),
     pytest.param('timm', 'name="mobilenetv3_small_050"', False, marks=slow),
     pytest.param('torchvision', 'name="resnet18"', True, marks=slow),
-    ('timm', 'name="dla46_c"', False),  # its last layer is a convolution
     ('torchvision', 'name="shufflenet_v2_x0_5"', False),
     pytest.param('torchvision', 'name="googlenet"', False, marks=slow),  # it has classifiers at its sides
 ]
@@ -150,6 +153,16 @@ def test_the_library_itself_loads_what_is_published(call, tmp_path, library, bac
     assert about['weights'] == ('moving average' if ema else 'raw')
     assert len(about['mean']) == len(about['std']) == 3
     assert 'openmix' in about
+
+
+def test_a_last_layer_that_is_a_convolution_takes_the_head():
+    original = Original.of('timm', {'type': 'TimmBackbone', 'name': 'dla46_c', 'pretrained': True}, 10)
+    backbone, head = timm_backbone('dla46_c').eval(), LinearHead(256, 10, init_std=0.1)
+    weights = original.weights(backbone, head)
+    assert weights['fc.weight'].shape == (10, 256, 1, 1)
+    original.check(weights, lambda x: head(backbone(x)), (32, 32))
+    with pytest.raises(InputError, match='logits of timm'):
+        original.check(weights, lambda x: head(backbone(x)) + 1, (32, 32))
 
 
 def test_of_a_learned_policy_the_network_that_is_reported_is_published(call, tmp_path):

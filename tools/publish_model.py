@@ -35,7 +35,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
         InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
     """
     from openmix.config import load_config
-    from openmix.engine.checkpoint import load_weights, read_checkpoint
+    from openmix.engine.checkpoint import put_weights, read_checkpoint
     from openmix.engine.image_shape import image_shape
     from openmix.engine.launch import prepare
     from openmix.engine.publishing import about, write
@@ -49,10 +49,11 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
         cfg.model.backbone.pop(source, None)
     with building(cfg, 'model', cfg.model.get('type')):
         model: Any = MODELS.build(cfg.model)
-    load_weights(model, path, ema)
+    checkpoint = read_checkpoint(path)
+    put_weights(model, checkpoint, path, ema)
     model.eval()
     backbone, head = model.policy.network(model)
-    known = about(read_checkpoint(path), path, ema) | {
+    known = about(checkpoint, path, ema) | {
         'library': library,
         'model': original.name,
         'options': {key: repr(value) for key, value in original.options.items()},
