@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import io
 import math
+import os
 import re
 import signal
 import sys
@@ -153,13 +155,54 @@ def from_library(error: BaseException) -> bool:
     return library and not file.startswith(_PACKAGE)
 
 
-def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2, Ctrl-C one and 130."""
+def open_streams() -> None:
+    """Make every stream writable: a closed one leads nowhere, and no sign that is printed can fail.
+
+    A closed stream's number would go to the next file that is opened, which prints would then end up in.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, 'w', encoding='utf-8')  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, 'w', encoding='utf-8')  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def _reader_left() -> bool:
+    """Whether it is stdout that a pipe broke of: what could not be written is still there to be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def command(main: Callable[[], int | None]) -> Callable[[], None]:
+    """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
+
+    What is printed is escaped where the terminal's encoding has no sign for it; a reader that goes away, as in
+    `| head`, ends the command as a shell would.
+    """
 
     @functools.wraps(main)
     def run() -> None:
+        open_streams()
         try:
-            main()
+            if code := main():
+                sys.exit(code)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _reader_left():
+                raise
+            # What is left to be written at the exit goes nowhere too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
         except InputError as error:
             # Raised in a loader's worker, the line is the last of a traceback that torch made its message.
             line = str(error).strip().splitlines()[-1].removeprefix(f'{__name__}.InputError: ')

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     'signatures': set(),
     'yaml_file': {'errors'},
     'options': {'errors', 'yaml_file'},
+    'arguments': {'errors', 'options'},
     'settle': {'check', 'config', 'errors', 'options', 'signatures'},
     'recipe_file': {'errors', 'yaml_file'},
     'files': set(),

@@ -1,13 +1,12 @@
 """Print versions and hardware, for reports: tools/collect_env.py."""
 
-import argparse
-
+from openmix.arguments import CommandParser
 from openmix.errors import command
 
 
 @command
 def main() -> None:
-    argparse.ArgumentParser(description='Print versions and hardware, for reports.').parse_args()
+    CommandParser('Print versions and hardware, for reports.').parse_args()
     from openmix.engine.environment import commit, environment, namesake
 
     for name, value in {**environment(), 'commit': commit()}.items():

@@ -1,16 +1,20 @@
 """Export a checkpoint's network to TorchScript: tools/export_torchscript.py CONFIG CHECKPOINT --out FILE [options]."""
 
-import argparse
-
-from openmix.engine.export import add_options, export_as_asked, to_torchscript
+from openmix.arguments import CommandParser, check_out
+from openmix.config import config_path
 from openmix.errors import command
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Export the network that a run reports, normalisation included.')
-    add_options(parser, '.pt')
-    export_as_asked(parser.parse_args(), to_torchscript)
+    parser = CommandParser('Export the network that a run reports, normalisation included.')
+    parser.add_export('.pt')
+    args = parser.parse_args()
+    config_path(args.config)
+    check_out('--out', args.out)
+    from openmix.engine.export import export_as_asked, to_torchscript
+
+    export_as_asked(args, to_torchscript)
 
 
 if __name__ == '__main__':

@@ -1,21 +1,20 @@
 """Count a recipe's parameters and FLOPs: tools/get_flops.py CONFIG [--shape H W] [options]."""
 
-import argparse
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 from rich.table import Table as Grid
 
+from openmix.arguments import CommandParser
 from openmix.config import load_config
-from openmix.engine import launch
-from openmix.engine.image_shape import add_shape_option, image_shape
-from openmix.engine.trial import building
 from openmix.errors import check_number, command
-from openmix.evaluation.complexity import Complexity, classifier_parts, count
-from openmix.options import DictAction
-from openmix.registry import MODELS
+
+if TYPE_CHECKING:
+    from openmix.evaluation.complexity import Complexity
 
 
 def show(found: Complexity) -> None:
@@ -34,15 +33,24 @@ def show(found: Complexity) -> None:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Count the parameters and FLOPs of backbone and head for one image.')
-    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
-    add_shape_option(parser)
+    parser = CommandParser('Count the parameters and FLOPs of backbone and head for one image.')
+    parser.add_recipe()
+    parser.add_shape()
     parser.add_argument('--depth', type=int, default=1, help='of the rows: 2 shows the children of each stage')
     parser.add_argument('--format', choices=('text', 'json'), default='text')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_cfg_options()
     args = parser.parse_args()
     check_number('--depth', args.depth, 1)
-    cfg = launch.prepare(load_config(args.config, args.cfg_options))
+    cfg = load_config(args.config, args.cfg_options)
+    import torch
+
+    from openmix.engine import launch
+    from openmix.engine.image_shape import image_shape
+    from openmix.engine.trial import building
+    from openmix.evaluation.complexity import classifier_parts, count
+    from openmix.registry import MODELS
+
+    cfg = launch.prepare(cfg)
     shape = image_shape(cfg, args.shape)
     with torch.device('meta'):
         backbone, head = classifier_parts(MODELS.build(cfg.model))

@@ -8,29 +8,30 @@ download from, one line says what to get, with which checksum, and where to put 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openmix.errors import InputError, nearest
-from openmix.registry import DATASETS, known_to
+from openmix.arguments import CommandParser
+from openmix.errors import InputError, command, nearest
 
 
 def preparable() -> dict[str, Any]:
     """Data sets by name that know how to prepare themselves."""
+    from openmix.registry import DATASETS, known_to
+
     found = {name: DATASETS.get(name) for name in sorted(known_to(DATASETS))}
     return {name: cls for name, cls in found.items() if hasattr(cls, 'prepare')}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('name', help=f'one of {", ".join(preparable())}')
+    parser = CommandParser(__doc__)
+    parser.add_argument('name', help='a data set, such as CUB200; with any other name the line says which there are')
     parser.add_argument('--root', required=True, help='its folder')
-    args = parser.parse_args(argv)
-    known = preparable()
     try:
+        args = parser.parse_args(argv)
+        known = preparable()
         if args.name not in known:
             raise InputError(f"no data set '{args.name}' to prepare; {nearest(args.name, known)}")
         known[args.name].prepare(Path(args.root))
@@ -43,4 +44,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command(main)()

@@ -1,21 +1,23 @@
 """Print a resolved recipe, or what it changes in its bases: tools/print_config.py CONFIG [--diff [OTHER]]."""
 
-import argparse
-
+from openmix.arguments import CommandParser
 from openmix.config import bases_of, diff, load_config
 from openmix.errors import command
-from openmix.options import DictAction
 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Print a recipe with its bases merged.')
-    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
-    parser.add_argument(
-        '--diff', nargs='?', const='', metavar='OTHER', help='only what differs from OTHER (default: from its bases)'
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser = CommandParser('Print a recipe with its bases merged.')
+    parser.add_argument('config', nargs='?', help='a recipe, by path or by its name below configs/')
+    help_text = 'only what differs from OTHER (default: from its bases)'
+    parser.add_argument('--diff', nargs='?', const='', metavar='OTHER', help=help_text)
+    parser.add_cfg_options()
     args = parser.parse_args()
+    if args.config is None and args.diff:
+        # One recipe behind --diff is the one to print.
+        args.config, args.diff = args.diff, ''
+    if args.config is None:
+        parser.error('the following arguments are required: config')
     cfg = load_config(args.config, args.cfg_options)
     if args.diff is None:
         print(cfg.pretty_text)

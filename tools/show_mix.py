@@ -1,25 +1,22 @@
 """Draw a batch before and after mixing: tools/show_mix.py CONFIG [--policy CutMix ...] [--out FILE.png]."""
 
-import argparse
+from __future__ import annotations
+
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
-from torch.utils.tensorboard import SummaryWriter
 
+from openmix.arguments import CommandParser, check_out, is_name
 from openmix.config import load_config, work_dir_of
-from openmix.engine import launch
-from openmix.engine.checkpoint import load_weights
-from openmix.engine.seeding import step_seed
-from openmix.engine.trial import building
-from openmix.errors import InputError, command
-from openmix.evaluation.draw import MixedBatch, draw_mixes, draw_strip, to_array
-from openmix.models.classifier import MixClassifier
-from openmix.options import DictAction
-from openmix.registry import DATASETS, MIXUPS, MODELS, find
+from openmix.errors import InputError, check_number, command
+
+if TYPE_CHECKING:
+    import torch
+
+    from openmix.evaluation.draw import MixedBatch
+    from openmix.models.classifier import MixClassifier
 
 LAMS = [i / 10 for i in range(11)]
 
@@ -36,6 +33,11 @@ def title_of(policy: dict) -> str:
 
 def build(cfg: Config, policy: dict, checkpoint: str | None, ema: bool) -> MixClassifier:
     """The recipe's model with a policy, its weights as drawn or from a checkpoint."""
+    from openmix.engine.checkpoint import load_weights
+    from openmix.engine.trial import building
+    from openmix.models.classifier import MixClassifier
+    from openmix.registry import MODELS
+
     with building(cfg, 'model.policy', policy['type']):
         model = MODELS.build({**cfg.model, 'policy': policy})
     assert isinstance(model, MixClassifier)
@@ -46,6 +48,10 @@ def build(cfg: Config, policy: dict, checkpoint: str | None, ema: bool) -> MixCl
 
 def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_maps: bool) -> MixedBatch:
     """Augment a loader's batch and mix it as a training step would."""
+    import torch
+
+    from openmix.evaluation.draw import MixedBatch
+
     torch.manual_seed(seed)
     data = model.data_preprocessor(batch, training=True)
     x, y = data['inputs'], data['labels']
@@ -79,6 +85,8 @@ def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> to
     Raises:
         InputError: the policy draws no lam.
     """
+    import torch
+
     torch.manual_seed(seed)
     data = model.data_preprocessor(batch, training=True)
     others = torch.arange(len(data['inputs'])).roll(1)
@@ -102,9 +110,9 @@ def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> to
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Draw a batch before and after mixing, with labels and lambda.')
-    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
-    parser.add_argument('--policy', nargs='+', metavar='NAME', help="these policies instead of the recipe's")
+    parser = CommandParser('Draw a batch before and after mixing, with labels and lambda.')
+    parser.add_recipe()
+    parser.add_list('--policy', is_name, metavar='NAME ...', help="these policies instead of the recipe's")
     parser.add_argument('--out', help='the PNG (default: show_mix.png in the work folder)')
     parser.add_argument('--count', type=int, default=8, help='samples to show')
     parser.add_argument('--maps', action='store_true', help='also the masks, and the saliency or attention behind them')
@@ -112,12 +120,26 @@ def main() -> None:
     parser.add_argument('--checkpoint', help='trained weights, for policies that ask the model (default: initial ones)')
     parser.add_argument('--ema', action='store_true', help="the checkpoint's moving average, not its raw weights")
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_cfg_options()
     args = parser.parse_args()
     if args.count < 1:
         raise InputError(f'--count must be at least 1, got {args.count}')
+    check_number('--seed', args.seed, 0, 2**32 - 1)
+    cfg = load_config(args.config, args.cfg_options)
+    work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
+    out = Path(args.out) if args.out else work_dir / 'show_mix.png'
+    check_out('--out', out)
 
-    cfg = launch.prepare(load_config(args.config, args.cfg_options))
+    import torch
+    from mmengine.runner import Runner
+    from torch.utils.tensorboard import SummaryWriter
+
+    from openmix.engine import launch
+    from openmix.engine.seeding import step_seed
+    from openmix.evaluation.draw import draw_mixes, draw_strip, to_array
+    from openmix.registry import DATASETS, MIXUPS, find
+
+    cfg = launch.prepare(cfg)
     policies = [dict(type=name) for name in args.policy or []] or leaves(cfg.model.policy)
     for policy in policies:
         find(MIXUPS, policy['type'])
@@ -136,8 +158,6 @@ def main() -> None:
     else:
         mixes = [mix_batch(*of_policy, args.maps) for of_policy in zip(models, titles, repeat(batch), seeds)]
         figure = draw_mixes(mixes, classes, args.count)
-    work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
-    out = Path(args.out) if args.out else work_dir / 'show_mix.png'
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
     with SummaryWriter(str(out.parent / 'show_mix')) as writer:

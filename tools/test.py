@@ -5,23 +5,21 @@ import json
 import os
 from functools import partial
 
+from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config, work_dir_of
-from openmix.engine import launch
 from openmix.errors import InputError, command
-from openmix.evaluation.ten_crop import TenCrop, before_crop
-from openmix.options import DictAction
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
-    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
+    parser = CommandParser('Evaluate a checkpoint.')
+    parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     parser.add_argument('--work-dir', '--work_dir', help='where the log goes')
     parser.add_argument('--out', help='write the metrics to this JSON file')
     parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
     help_text = 'average the softmax of ten crops: corners, centre, and their mirror images'
     parser.add_argument('--ten-crop', action='store_true', help=help_text)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_cfg_options()
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -30,7 +28,13 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
-    cfg = launch.prepare(load_config(args.config, args.cfg_options), args.launcher)
+    cfg = load_config(args.config, args.cfg_options)
+    if args.out:
+        check_out('--out', args.out)
+    from openmix.engine import launch
+    from openmix.evaluation.ten_crop import TenCrop, before_crop
+
+    cfg = launch.prepare(cfg, args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
     wrap = None
     if args.ten_crop:
@@ -45,4 +49,6 @@ def main() -> None:
 
 if __name__ == '__main__':
     main()
-    launch.end_process()
+    from openmix.engine.launch import end_process
+
+    end_process()

@@ -4,33 +4,29 @@ import argparse
 import os
 from pathlib import Path
 
+from openmix.arguments import CommandParser, is_name, is_no_recipe
+from openmix.benchmark.times import clock
 from openmix.config import apply_overrides, load_config, work_dir_of
-from openmix.engine import launch
-from openmix.engine.global_batch import enable_scaling, split_batch
-from openmix.engine.restart import checkpoint_of_launch
 from openmix.errors import command
-from openmix.options import DictAction
 
 # Where a launcher says how many there are.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a recipe.')
-    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
+    parser = CommandParser('Train a recipe.')
+    parser.add_recipe()
     parser.add_argument('--work-dir', '--work_dir', help='where the run is kept (default: work_dirs/ mirrors configs/)')
-    parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint (default: the newest)'
-    )
+    help_text = 'go on from a checkpoint (default: the newest)'
+    parser.add_optional('--resume', is_no_recipe, 'auto', metavar='CKPT', help=help_text)
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
-    parser.add_argument(
-        '--compile', nargs='?', const='', metavar='BACKEND', help='compile the backbone (default: by inductor)'
-    )
+    help_text = 'compile the backbone (default: by inductor)'
+    parser.add_optional('--compile', is_name, '', metavar='BACKEND', help=help_text)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
     parser.add_argument('--split-batch', action='store_true', help="processes share the recipe's batch size")
     parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
     parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_cfg_options()
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--dry-run', type=int, metavar='N', help='train N iterations, keep nothing, print the cost')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
@@ -41,6 +37,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    # Not before there is something to do: torch takes seconds to load.
+    from openmix.engine import launch
+    from openmix.engine.global_batch import enable_scaling, split_batch
+    from openmix.engine.restart import checkpoint_of_launch
+
     if args.auto_scale_lr:
         enable_scaling(cfg)
     if args.amp:
@@ -59,9 +60,10 @@ def main() -> None:
         cfg.env_cfg.cudnn_benchmark = False
     if args.dry_run is not None:
         cost = launch.dry_run(cfg, args.dry_run)
+        hours = f'{cost["hours"]:.2f}' if cost['hours'] >= 1 else f'{cost["hours"]:.5f}'
         print(
-            f'dry run: {cost["seconds_per_iteration"]:.3f} s an iteration, about {cost["hours"]:.2f} h for the '
-            f'whole schedule, peak GPU memory {cost["gpu_mib"]:.0f} MiB'
+            f'dry run: {cost["seconds_per_iteration"]:.3f} s an iteration, about {hours} h for the whole schedule '
+            f'({clock(3600 * cost["hours"])}), peak GPU memory {cost["gpu_mib"]:.0f} MiB'
         )
         return
     # Started again by the launcher, it goes on from where it was, not from where it was first told to.
@@ -74,4 +76,6 @@ def main() -> None:
 
 if __name__ == '__main__':
     main()
-    launch.end_process()
+    from openmix.engine.launch import end_process
+
+    end_process()

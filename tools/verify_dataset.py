@@ -8,20 +8,15 @@ Exit code 2 and one line on a fault.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from openmix.arguments import CommandParser
 from openmix.config import load_config
-from openmix.data.image_folder import ImageFolder, list_classes
-from openmix.data.verify import build, describe, overlap, splits_of, table
-from openmix.engine.data_check import built_classes, check_data, differing
-from openmix.errors import InputError
-from openmix.options import DictAction
-from openmix.registry import DATASETS, find
+from openmix.errors import InputError, command
 
 
 def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
@@ -30,6 +25,9 @@ def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the type is unknown, or needs a root.
     """
+    from openmix.data.image_folder import ImageFolder, list_classes
+    from openmix.registry import DATASETS, find
+
     cls = find(DATASETS, type_name)
     needs_root = 'root' in inspect.signature(cls).parameters
     if needs_root and root is None:
@@ -49,6 +47,9 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     Raises:
         InputError: something is missing or unreadable, or images are in two splits.
     """
+    from openmix.data.verify import build, describe, overlap, table
+    from openmix.engine.data_check import built_classes, differing
+
     built: dict[str, Any] = {}
     for name, cfg in splits.items():
         built[name] = build(cfg)
@@ -73,11 +74,11 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(__doc__)
     parser.add_argument('config', nargs='?', help='a recipe, by path or by its name below configs/')
     parser.add_argument('--type', help='a registered data set instead of a recipe, such as CIFAR10')
     parser.add_argument('--root', help='its folder')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
+    parser.add_cfg_options()
     try:
         args = parser.parse_args(argv)
         if (args.config is None) == (args.type is None):
@@ -86,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             splits = named_splits(args.type, args.root)
         else:
             cfg = load_config(args.config, args.cfg_options)
+            from openmix.data.verify import splits_of
+            from openmix.engine.data_check import check_data
+
             try:
                 check_data(cfg)
             except TypeError as error:
@@ -99,4 +103,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command(main)()

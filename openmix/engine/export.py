@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
@@ -25,12 +25,11 @@ from openmix import __version__
 from openmix.config import load_config
 from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.data_check import trained_classes
-from openmix.engine.image_shape import add_shape_option, image_shape
+from openmix.engine.image_shape import image_shape
 from openmix.engine.launch import prepare
 from openmix.engine.trial import building
 from openmix.errors import InputError, install_hint
 from openmix.files import appearing
-from openmix.options import DictAction
 from openmix.registry import DATASETS, MODELS, find
 
 INPUT, OUTPUT = 'pixels', 'logits'
@@ -60,18 +59,8 @@ class Reported(nn.Module):
         return self.model(self.model.data_preprocessor.normalize(pixels), mode='tensor')
 
 
-def add_options(parser: ArgumentParser, suffix: str) -> None:
-    """What every command that exports takes; read by `export_as_asked`."""
-    parser.add_argument('config', help='a recipe, by path or by its name below configs/')
-    parser.add_argument('checkpoint', help='a file written by tools/train.py')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the {suffix} file')
-    add_shape_option(parser)
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
-
-
 def export_as_asked(args: Namespace, write: Writer) -> None:
-    """Export by the options of `add_options`, see `export`, and say how well the file agrees."""
+    """Export by the options of `CommandParser.add_export`, see `export`, and say how well the file agrees."""
     cfg = prepare(load_config(args.config, args.cfg_options))
     difference = export(cfg, args.checkpoint, args.out, write, image_shape(cfg, args.shape), args.ema)
     print(f'{args.out}: largest difference of a logit {difference:.2g}')

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from mmengine.config import Config
 
 from openmix.engine.trial import served
 from openmix.errors import InputError, check_number
-
-
-def add_shape_option(parser: ArgumentParser) -> None:
-    """Let a command take `--shape`, to be read by `image_shape`."""
-    help_text = "images' height and width, or one side of a square (default: what the recipe's test data serves)"
-    parser.add_argument('--shape', type=int, nargs='+', metavar='H', help=help_text)
 
 
 def image_shape(cfg: Config, given: Sequence[int] | None = None) -> tuple[int, int]:
