@@ -9,6 +9,7 @@ import io
 import math
 import os
 import re
+import select
 import signal
 import sys
 import sysconfig
@@ -175,12 +176,10 @@ def open_streams() -> None:
 
 
 def _reader_left() -> bool:
-    """Whether it is stdout that a pipe broke of: what could not be written is still there to be written."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    """Whether stdout is a pipe that nobody reads any more."""
+    asked = select.poll()
+    asked.register(sys.stdout, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
