@@ -15,13 +15,14 @@ from openmix.benchmark.escape import terminal
 from openmix.benchmark.export import as_csv, as_dicts, as_json
 from openmix.benchmark.folders import layout, slug
 from openmix.benchmark.grids import as_plain, grid
-from openmix.benchmark.limits import MOST_ITERATIONS
+from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import FORMATS, as_text, write_report
 from openmix.benchmark.run import Queue
 from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names
+from openmix.benchmark.training import check_counts
 from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
@@ -101,8 +102,8 @@ def write(text: str, out: Path | None) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding='utf-8')
-    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f'--out: {error.strerror}: {error.filename}') from error
+    except OSError as error:
+        raise InputError(f'--out: cannot write to {error.filename or out}: {error.strerror}') from error
     print(out)
 
 
@@ -180,6 +181,13 @@ def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console) -> int:
+    # Before anything loads torch: what is wrong is said at once.
+    check_number('retries', args.retries, 0, MOST_TRIALS)
+    on_slurm = args.engine == 'slurm' or args.print_sbatch
+    if on_slurm:
+        resources_of(args)
+    else:
+        check_counts(args.jobs, args.gpus_per_run)
     left_out = len(cells) - len(implemented(table, cells))
     if left_out:
         out = sys.stderr if args.print_sbatch else sys.stdout  # where only the script belongs
@@ -187,7 +195,7 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     if args.smoke:
         return smoke_table(cells, console)
     check_own_folder(table, trials_of(table, cells, work_dir, args.trials))
-    if args.engine == 'slurm' or args.print_sbatch:
+    if on_slurm:
         return submit_table(table, cells, work_dir, args, console)
     failed: list[Trial] = []
     for trials in stages(table, cells, work_dir, args.trials):
@@ -226,6 +234,10 @@ def smoke_table(cells: Sequence[Cell], console: Console) -> int:
     return 1 if failed else 0
 
 
+def resources_of(args: argparse.Namespace) -> slurm.Resources:
+    return slurm.Resources(args.partition, args.time_min, args.gpus_per_run, args.cpus_per_task, args.array_parallelism)
+
+
 def submit_table(
     table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console
 ) -> int:
@@ -234,9 +246,7 @@ def submit_table(
     if not trials:
         console.print(f'{len(every)} trials are done or running, nothing to submit')
         return 0
-    resources = slurm.Resources(
-        args.partition, args.time_min, args.gpus_per_run, args.cpus_per_task, args.array_parallelism
-    )
+    resources = resources_of(args)
     folder, name = work_dir / 'slurm', '-'.join(map(slug, table.name.split('/')))
     if args.print_sbatch:
         print(slurm.sbatch_script(len(trials), folder, name, resources), end='')

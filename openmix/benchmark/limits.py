@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MOST_CELLS = 100_000
+MOST_CELLS = 20_000
 MOST_RUNS = 1_000_000  # trials of all cells together
 MOST_TRIALS = 1_000  # of a cell
 MOST_POINTS = 10_000  # of a grid

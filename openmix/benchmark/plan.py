@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from rich.table import Table as Grid
 
 from openmix.benchmark.cell import Cell, epochs_of, value_at
-from openmix.benchmark.grids import grid
+from openmix.benchmark.grids import Grid, grid
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
@@ -41,6 +40,7 @@ class Need(NamedTuple):
         disk: bytes of their checkpoints; None where they were not counted.
         unsized: how many have a model of unknown size.
         data: one line for each data set that is missing.
+        own: policies of one's own that a published table gives nothing to.
     """
 
     runs: int
@@ -49,6 +49,7 @@ class Need(NamedTuple):
     disk: float | None
     unsized: int
     data: list[str]
+    own: list[str]
 
 
 def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
@@ -101,7 +102,9 @@ def needs(
             size = sizes[recipe]
             disk, unsized = disk + (size or 0.0), unsized + (size is None)
     data = missing_data(list(resolved.values()))
-    return Need(len(cells), seconds, unknown, None if parameters is None else disk, unsized, data)
+    published = [resolved[cell.folder] for cell in cells if cell.variant == 'published']
+    own = list(dict.fromkeys(kind for cfg in published for kind in without_published(cfg)))
+    return Need(len(cells), seconds, unknown, None if parameters is None else disk, unsized, data, own)
 
 
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
@@ -198,11 +201,5 @@ def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> l
     elif need.runs > need.unsized:
         size = f'{need.disk / 1e9:.1f} GB' if need.disk >= 1e8 else f'{need.disk / 1e6:.1f} MB'
         lines.append(f'disk: about {size} for checkpoints')
-    own = {kind: None for trial in runs if trial.cell.variant == 'published' for kind in own_policies(trial)}
-    lines += [f'{kind} declares no options of published runs: it runs as the recipe says' for kind in own]
+    lines += [f'{kind} declares no options of published runs: it runs as the recipe says' for kind in need.own]
     return [*lines, *(f'missing data: {line}' for line in need.data)]
-
-
-def own_policies(trial: Trial) -> list[str]:
-    """The policies of one's own in a trial that a published table gives nothing to."""
-    return without_published(trial.cell.resolve())

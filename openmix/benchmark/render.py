@@ -14,7 +14,7 @@ from openmix.benchmark.grids import ENDLESS, blocks, grid
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
-from openmix.benchmark.variant import VARIANTS
+from openmix.benchmark.variant import VARIANTS, without_published
 
 OTHER_SOURCE = '†'
 _VERDICTS = {'better': 'green', 'worse': 'red', 'agrees': 'dim', '': 'dim'}
@@ -124,6 +124,10 @@ def footnote(records: Sequence[Record]) -> str:
 def remarks(table: Table, records: Sequence[Record]) -> list[str]:
     """What a reader must know of the numbers: what the variant means, which files could not be read."""
     said = [f'{table.variant} variant: {VARIANTS[table.variant]}']
+    if table.variant == 'published':
+        ran = [record.finished[0].cell.resolve() for record in records if record.finished]
+        own = dict.fromkeys(kind for cfg in ran for kind in without_published(cfg))
+        said += [f'{kind} declares no options of published runs: it ran as the recipe says' for kind in own]
     if table.options:
         said.append(f'with --cfg-options {" ".join(f"{key}={value}" for key, value in table.options.items())}')
     return said + [f'cannot be read: {line}' for record in records for line in record.bad]
@@ -144,7 +148,8 @@ def terminal(table: Table, records: Sequence[Record], full: bool = True, width: 
 
     heads = [column.replace(' / ', '\n') for column in columns]
     lines = [(row, [cell(row, column) for column in columns]) for row in rows]
-    parts: list[RenderableType] = [words(table.title, 'bold'), blocks(heads, lines, width, has_published(records))]
+    parts: list[RenderableType] = [words(table.title, 'bold')]
+    parts += blocks(heads, lines, width, has_published(records))
     parts.append(words(caption(table), 'dim'))
     if any(verdict(record) for record in records):
         parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))

@@ -15,6 +15,7 @@ from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import terminal
 from openmix.benchmark.table import Table
+from openmix.errors import InputError
 from openmix.files import write_text
 
 FORMATS = ('terminal', 'md', 'json', 'csv', 'latex', 'html', 'hf')
@@ -57,9 +58,15 @@ def write_report(
 
     Args:
         pictures: of mixed batches, see `draw_pictures`.
+
+    Raises:
+        InputError: the folder cannot be written to.
     """
-    work_dir.mkdir(parents=True, exist_ok=True)
     html, text = work_dir / 'report.html', work_dir / 'report.md'
-    write_text(html, page(table, records, work_dir, pictures))
-    write_text(text, markdown(table, records, work_dir))
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        write_text(html, page(table, records, work_dir, pictures))
+        write_text(text, markdown(table, records, work_dir))
+    except OSError as error:
+        raise InputError(f'cannot write to {error.filename or work_dir}: {error.strerror}') from error
     return html, text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -152,15 +153,13 @@ def load_table(name: str | Path) -> Table:
         InputError: there is no such table, or the file does not describe one.
     """
     root, given = configs_dir() / 'tables', Path(name)
-    if '\0' in str(name):
-        raise InputError(f'no table {brief(str(name))}')
-    if given.suffix in ('.yaml', '.yml') and given.is_file():
+    if given.suffix in ('.yaml', '.yml') and os.path.isfile(given):  # False too for what no file can be called
         inside = given.resolve().is_relative_to(root.resolve())
         label = str(given.resolve().relative_to(root.resolve()).with_suffix('')) if inside else given.stem
         return _build(check_name('the name of a table', label), load_yaml(given))
     label = str(name).removesuffix('.yaml')
     if label not in table_names():
-        raise InputError(f"no table '{name}'; {nearest(label, table_names())}")
+        raise InputError(f'no table {brief(str(name))}; {nearest(label, table_names())}')
     return _build(label, load_yaml(root / f'{label}.yaml'))
 
 

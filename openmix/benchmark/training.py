@@ -31,6 +31,13 @@ def cuda_devices() -> list[str]:
     return [name.strip() for name in visible.split(',')][:count] if visible else [str(i) for i in range(count)]
 
 
+def check_counts(jobs: int | None, per_run: int) -> None:
+    """Raise an `InputError` where the trainings at a time, or the GPUs of one, are no count; see `slots`."""
+    for name, value in (('jobs', jobs), ('gpus-per-run', per_run)):
+        if value is not None:
+            check_number(name, value, 1, MOST_JOBS)
+
+
 def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[dict[str, str]]:
     """What each parallel training finds in its environment: its GPUs, or its share of the cores.
 
@@ -42,9 +49,7 @@ def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[di
     Raises:
         InputError: a number below 1, or more GPUs a training than there are.
     """
-    for name, value in (('jobs', jobs), ('gpus-per-run', per_run)):
-        if value is not None:
-            check_number(name, value, 1, MOST_JOBS)
+    check_counts(jobs, per_run)
     if devices and per_run > len(devices):
         raise InputError(f'gpus-per-run is {per_run}, this machine shows {len(devices)} GPUs')
     groups = [devices[i : i + per_run] for i in range(0, len(devices) - per_run + 1, per_run)]
