@@ -50,7 +50,7 @@ def test_errors_are_one_line(args):
 
 def test_list_counts_the_cells():
     lines = [line.split('│') for line in call('list').stdout.splitlines()]
-    counts = {line[1].strip(): [cell.strip() for cell in line[2:7]] for line in lines if len(line) > 6}
+    counts = {line[0].strip(): [cell.strip() for cell in line[1:6]] for line in lines if len(line) > 5}
     assert counts['quickstart'] == ['7', '7', '0', counts['quickstart'][3], '1']
     assert counts['decoupled_mixup/table1'][::2] == ['90', '90', '3']
 

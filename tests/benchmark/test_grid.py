@@ -82,7 +82,7 @@ def test_search_is_reported(searched):
     assert '| Mixup / MCE | alpha=0.5 (chosen) | 80.00 |' in text
     assert '| Mixup / MCE | alpha=1.0 | 75.00 |' in text
     grid, _ = progress.status(searched.table, searched.trials('Mixup', 'MCE')).renderables
-    assert grid.row_count == 5
+    assert len(grid.rows) == 5
 
 
 @pytest.mark.parametrize(

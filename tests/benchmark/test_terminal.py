@@ -110,6 +110,22 @@ def test_a_pipe_gets_whole_lines_without_padding(args):
 
 
 @pytest.mark.parametrize(
+    'verb', ['list', 'show', 'show decoupled_mixup/table1 --format json', 'plan decoupled_mixup/table1']
+)
+def test_a_closed_pipe_is_no_traceback(verb):
+    words = ' '.join([sys.executable, str(tools_path('benchmark.py')), verb])
+    done = subprocess.run(['bash', '-c', f'{words} | head -n 1'], capture_output=True, text=True, timeout=60)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ''
+
+
+def test_a_terminal_of_ascii_alone_is_answered():
+    done = call('show', 'quickstart', env={**os.environ, 'PYTHONIOENCODING': 'ascii', 'LC_ALL': 'C'})
+    assert done.returncode == 0, done.stderr
+    assert 'Mixup' in done.stdout
+
+
+@pytest.mark.parametrize(
     ('args', 'line'),
     [
         (('show', 'quickstart', '--format', 'csv', '--out', '/'), '--out'),
