@@ -33,6 +33,8 @@ class Stopped(Exception):
 # The index has another project by the name that is imported here.
 DISTRIBUTION = 'openmix-bench'
 _MOST_LISTED = 40
+# How torch hands over what was raised in a loader's worker: with the trace as its message.
+_WORKER_TRACE = re.compile(r'in DataLoader worker process \d+\.\nOriginal (Traceback .*)', re.DOTALL)
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ('stdlib', 'purelib', 'platlib'))
 _PACKAGE = str(Path(__file__).resolve().parent)
 # What a full disk, a quota or a limit on a file's size answers to a write.
@@ -151,9 +153,28 @@ def from_library(error: BaseException) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     file = frame.tb_frame.f_code.co_filename if frame is not None else ''
+    if (inner := _in_worker(error)) is not None:
+        file = inner[0]
     # Of Python's own frozen modules and of compiled ones only a name is left.
     library = file.startswith((*_LIBRARIES, '<frozen')) or file.endswith('.pyx')
     return library and not file.startswith(_PACKAGE)
+
+
+def message_of(error: BaseException) -> str:
+    """The words of an error, on one line of at most 400 characters; a trace that a loader's worker sent is left out."""
+    inner = _in_worker(error)
+    text = ' '.join((str(error) if inner is None else inner[1]).split()) or type(error).__name__
+    return f'no {text}'[:400] if isinstance(error, KeyError) else text[:400]
+
+
+def _in_worker(error: BaseException) -> tuple[str, str] | None:
+    """Of an error that torch brought here from a loader's worker: the file that raised it, and its message."""
+    if not (found := _WORKER_TRACE.search(str(error))):
+        return None
+    lines = found[1].splitlines()
+    last = max(i for i, line in enumerate(lines) if line.startswith('  '))
+    files = re.findall(r'^  File "([^"]+)", line \d+', found[1], re.MULTILINE)
+    return files[-1] if files else '', '\n'.join(lines[last + 1 :]).partition(': ')[2]
 
 
 def open_streams() -> None:

@@ -45,8 +45,8 @@ def main() -> None:
     import torch
 
     from openmix.engine import launch
+    from openmix.engine.blame import building
     from openmix.engine.image_shape import image_shape
-    from openmix.engine.trial import building
     from openmix.evaluation.complexity import classifier_parts, count
     from openmix.registry import MODELS
 

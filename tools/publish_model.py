@@ -35,11 +35,11 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
         InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
     """
     from openmix.config import load_config
+    from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights, read_checkpoint
     from openmix.engine.image_shape import image_shape
     from openmix.engine.launch import prepare
     from openmix.engine.publishing import about, write
-    from openmix.engine.trial import building
     from openmix.models.originals import WEIGHTS_FROM, Original
     from openmix.registry import MODELS
 

@@ -33,8 +33,8 @@ def title_of(policy: dict) -> str:
 
 def build(cfg: Config, policy: dict, checkpoint: str | None, ema: bool) -> MixClassifier:
     """The recipe's model with a policy, its weights as drawn or from a checkpoint."""
+    from openmix.engine.blame import building
     from openmix.engine.checkpoint import load_weights
-    from openmix.engine.trial import building
     from openmix.models.classifier import MixClassifier
     from openmix.registry import MODELS
 

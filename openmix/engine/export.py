@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from openmix import __version__
 from openmix.config import load_config
+from openmix.engine.blame import building
 from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.data_check import trained_classes
 from openmix.engine.image_shape import image_shape
 from openmix.engine.launch import prepare
-from openmix.engine.trial import building
 from openmix.errors import InputError, install_hint
 from openmix.files import appearing
 from openmix.registry import DATASETS, MODELS, find

@@ -19,6 +19,7 @@ from torch import nn
 
 from openmix.check import check_recipe
 from openmix.config import config_hash
+from openmix.engine.blame import building, stepping
 from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
@@ -28,7 +29,7 @@ from openmix.engine.restart import check_agreement
 from openmix.engine.results import ResultHook
 from openmix.engine.runner import Runner, join_group
 from openmix.engine.stopping import signals_given_back
-from openmix.engine.trial import building, try_parts
+from openmix.engine.trial import try_parts
 from openmix.errors import InputError, Stopped
 from openmix.files import write_text
 from openmix.registry import DATASETS, HOOKS, find
@@ -88,7 +89,8 @@ def train(cfg: Config) -> Path:
                 runner = Runner.from_cfg(cfg)
             runner.claim = claim
             check_agreement(cfg.get('load_from') if cfg.get('resume') else None)
-            runner.train()
+            with stepping(cfg, runner):
+                runner.train()
     except Stopped:
         leave_group()
         raise
@@ -138,7 +140,8 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
         with building(cfg, ''):
             runner = Runner.from_cfg(cfg)
         total = runner.schedule_iters = planned or epochs * len(runner.train_dataloader)
-        runner.train()
+        with stepping(cfg, runner):
+            runner.train()
         times = runner.message_hub.get_scalar('train/time').data[0][iterations // 2 :]
     seconds = float(sorted(times)[len(times) // 2])
     memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
@@ -180,7 +183,8 @@ def evaluate(
     if wrap is not None:
         # Nothing is trained: the processes' copies need no wrapper that keeps them alike.
         runner.model = wrap(model)
-    metrics = {name: float(value) for name, value in runner.test().items()}
+    with stepping(cfg, runner):
+        metrics = {name: float(value) for name, value in runner.test().items()}
     if out and is_main_process():
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         crops = getattr(runner.model, 'crops', 1)

@@ -31,6 +31,7 @@ from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id
 from openmix.engine.schedules import with_end
+from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command
 from openmix.errors import InputError
 from openmix.files import appearing
@@ -103,7 +104,9 @@ class Runner(MMRunner):
         if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
             name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
-        return self._with_data_on_device(super().build_train_loop(loop))
+        built: Any = super().build_train_loop(loop)
+        try_smallest_batch(self.cfg, built.dataloader, self.world_size)
+        return self._with_data_on_device(built)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         built: Any = super().build_val_loop(loop)

@@ -28,54 +28,14 @@ from mmengine.runner import Runner
 from mmengine.runner.priority import get_priority
 from torch import Tensor, nn
 
-from openmix.config import origin
+from openmix.engine.blame import building, line_of
 from openmix.engine.compiling import compile_options
-from openmix.errors import InputError, check_choice, from_library, nearest
+from openmix.errors import InputError, check_choice, nearest
 from openmix.mix import Mix
 from openmix.registry import CONSTRUCTORS, DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
 
 _BLANKS = 64
 _WRAPPERS = (ClassBalancedDataset, ConcatDataset, RepeatDataset)
-
-
-@contextmanager
-def building(cfg: Config, place: str, name: Any = '') -> Iterator[None]:
-    """One line for what a library refuses while a part of the recipe is built.
-
-    Only errors that a library raises are the recipe's fault; those of openmix or of the user's own
-    code keep their traceback.
-
-    Args:
-        cfg: the recipe.
-        place: dotted place of the part.
-        name: of the class that is built.
-
-    Raises:
-        InputError: the part cannot be built as the recipe says.
-    """
-    try:
-        yield
-    except InputError as error:
-        raise InputError(_line(cfg, place, str(error))) from error
-    except Exception as error:
-        if not from_library(error):
-            raise
-        text = ' '.join(str(error).split()) or type(error).__name__
-        if isinstance(error, KeyError):
-            text = f'no {text}'
-        named = f'{name}: ' if isinstance(name, str) and name and name not in text[:80] else ''
-        raise InputError(_line(cfg, place, f'{named}{text[:400]}')) from error
-
-
-def _line(cfg: Config, place: str, text: str) -> str:
-    """An error line with its place in front and what set it behind."""
-    node: Any = cfg
-    for part in place.split('.') if place else ():
-        node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
-    named = [key for key in node if f': {key}' in text] if isinstance(node, dict) else []
-    source = origin(cfg, '.'.join([place, *named[:1]])) if place else ''
-    where = f'{place}: ' if place and not text.startswith(place) else ''
-    return f'{where}{text} (in {source})' if source and ' (in ' not in text else f'{where}{text}'
 
 
 def try_parts(cfg: Config) -> None:
@@ -84,15 +44,35 @@ def try_parts(cfg: Config) -> None:
     Raises:
         InputError: a part refuses what the recipe gives it; the line says which, and what set it.
     """
-    cfg = copy.deepcopy(cfg)
+    with _unheard():
+        _try_all(copy.deepcopy(cfg))
+
+
+def try_batch(cfg: Config, images: int) -> bool:
+    """Take a step of a prepared recipe's model with so many images on the meta device.
+
+    Returns:
+        False where it could not be tried: only the files tell the images' size, they come as several views, or
+        the model is not made of sites, head and probe.
+
+    Raises:
+        InputError: a part of the model refuses as many.
+    """
+    with _unheard():
+        cfg = copy.deepcopy(cfg)
+        return _try_step(cfg, _build_model(cfg), images)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep a trial's remarks and draws apart from the run's: what there is to say is said again when it begins."""
     generator = torch.get_rng_state()
-    # Whatever there is to remark is said again when the run builds its parts.
     logger = MMLogger.get_current_instance()
     spoke, logger.disabled = logger.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            _try_all(cfg)
+            yield
     finally:
         logger.disabled = spoke
         torch.set_rng_state(generator)
@@ -120,7 +100,7 @@ def _try_environment(cfg: Config) -> None:
     scale = cfg.get('auto_scale_lr') or {}
     if scale and 'base_batch_size' not in scale:
         raise InputError(
-            _line(cfg, 'auto_scale_lr', 'base_batch_size is missing; give the batch size that lr is meant for')
+            line_of(cfg, 'auto_scale_lr', 'base_batch_size is missing; give the batch size that lr is meant for')
         )
 
 
@@ -139,7 +119,7 @@ def _try_loader(cfg: Config, part: str) -> None:
     dataset = find(DATASETS, cfg[place].dataset.type)
     if isinstance(dataset, type) and issubclass(dataset, _WRAPPERS):
         raise InputError(
-            _line(
+            line_of(
                 cfg,
                 f'{place}.dataset',
                 f"{dataset.__name__} wraps mmengine's own data sets, not those that answer whole batches; "
@@ -154,7 +134,7 @@ def _try_loader(cfg: Config, part: str) -> None:
     if endless and loop != 'IterBasedTrainLoop':
         name = cfg[place].sampler.type
         raise InputError(
-            _line(cfg, f'{place}.sampler', f'{name} never ends an epoch; take DefaultSampler, or IterBasedTrainLoop')
+            line_of(cfg, f'{place}.sampler', f'{name} never ends an epoch; take DefaultSampler, or IterBasedTrainLoop')
         )
     evaluator = cfg.get(f'{part}_evaluator')
     for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator] if evaluator else []:
@@ -199,7 +179,7 @@ def _check_measured(cfg: Config, wanted: Sequence[str]) -> None:
 def _try_logs(cfg: Config) -> None:
     if cfg.get('log_processor') is not None:
         line = 'nothing reads it: the LoggerHook decides what is logged, so that all records say the same numbers'
-        raise InputError(_line(cfg, 'log_processor', line))
+        raise InputError(line_of(cfg, 'log_processor', line))
     visualizer = dict(cfg.get('visualizer') or {'type': 'Visualizer'})
     for i, backend in enumerate(visualizer.pop('vis_backends', None) or []):
         with building(cfg, f'visualizer.vis_backends.{i}', backend.get('type')):
@@ -267,7 +247,7 @@ def _check_classes(cfg: Config) -> None:
         if head['num_classes'] < len(facts.classes):
             line = f'num_classes is {head["num_classes"]}, but the data of {part}_dataloader ({facts.name}) has '
             line += f'{len(facts.classes)} classes; leave it out and the data sets it'
-            raise InputError(_line(cfg, 'model.head.num_classes', line))
+            raise InputError(line_of(cfg, 'model.head.num_classes', line))
 
 
 def _try_model(cfg: Config) -> None:
@@ -281,22 +261,30 @@ def _try_model(cfg: Config) -> None:
         if isinstance(part_cfg, Mapping):
             with building(cfg, f'model.{part}', part_cfg.get('type')), torch.device('meta'):
                 registry.build({**given, **part_cfg})
-    with building(cfg, 'model', cfg.model.get('type')), torch.device('meta'):
-        model = MODELS.build(cfg.model)
+    model = _build_model(cfg)
     if not isinstance(model, BaseModel):
         told = f'{type(model).__name__} is no model that can be trained; give it to a MixClassifier as its backbone'
-        raise InputError(_line(cfg, 'model', told))
+        raise InputError(line_of(cfg, 'model', told))
     size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
     if size > memory:
         raise InputError(
-            _line(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
+            line_of(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
         )
+    _try_step(cfg, model, min(cfg.train_dataloader.get('batch_size', 1), 2))
+
+
+def _build_model(cfg: Config) -> Any:
+    with building(cfg, 'model', cfg.model.get('type')), torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def _try_step(cfg: Config, model: Any, n: int) -> bool:
+    """A step with n images; False where it cannot be tried, see `try_batch`."""
     shape = served(cfg)
     # Of several views a batch is made by the policy, which comes first.
     if shape is None or len(shape) != 3 or not all(hasattr(model, part) for part in ('probe', 'sites', 'head')):
-        return
-    n = min(cfg.train_dataloader.get('batch_size', 1), 2)
+        return False
     batch = {
         'inputs': torch.zeros(n, *shape, dtype=torch.uint8, device='meta'),
         'labels': torch.zeros(n, dtype=torch.int64, device='meta'),
@@ -323,7 +311,7 @@ def _try_model(cfg: Config) -> None:
         handle.remove()
     if not isinstance(features, Tensor) or features.dim() != 2:
         told = f'puts out {_what(features)}; a head needs (N, D) features: return them pooled, as in x.mean((2, 3))'
-        raise InputError(_line(cfg, place, told))
+        raise InputError(line_of(cfg, place, told))
     with building(cfg, 'model.head', cfg.model.head.get('type')):
         logits = model.head(features)
     with building(cfg, 'model.head.loss'):
@@ -332,8 +320,9 @@ def _try_model(cfg: Config) -> None:
     for site in sites:
         if not isinstance(outputs.get(site), Tensor):
             problem = f'puts out {_what(outputs[site])}' if site in outputs else 'does not run in a forward pass'
-            raise InputError(_line(cfg, 'model.policy.sites', f"site '{site}' {problem}; choose another"))
+            raise InputError(line_of(cfg, 'model.policy.sites', f"site '{site}' {problem}; choose another"))
     _try_policies(cfg, model, outputs, data['labels'])
+    return True
 
 
 def _try_policies(cfg: Config, model: Any, outputs: dict[str, Tensor], labels: Tensor) -> None:
@@ -346,7 +335,7 @@ def _try_policies(cfg: Config, model: Any, outputs: dict[str, Tensor], labels: T
             try:
                 policy(outputs[site], probe)
             except InputError as error:
-                raise InputError(_line(cfg, 'model.policy', str(error))) from error
+                raise InputError(line_of(cfg, 'model.policy', str(error))) from error
             except (NotImplementedError, RuntimeError):
                 pass  # it asks for values, which the meta device has none of: the first step will tell
 

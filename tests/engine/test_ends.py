@@ -169,6 +169,24 @@ def test_with_workers_inside_a_batch(nursery, running, images, twice):
     ended(command, 130, 'interrupted')
 
 
+LAST_OF_ONE = """
+model['backbone'] = dict(type='TorchvisionBackbone', name='resnet18')
+train_dataloader.update(batch_size=7)
+train_dataloader['dataset']['pipeline'] = [dict(type='torchvision/Resize', size=(32, 32))]
+train_dataloader['dataset']['size'] = 32
+"""
+
+
+def test_by_a_last_batch_of_one_image(nursery, running, images):
+    """Eight images in batches of seven, which batch norm would refuse at the end of the epoch: no step is taken."""
+    recipe = write_recipe(images, 'image_folder', True, epochs=1)
+    recipe.write_text(recipe.read_text() + LAST_OF_ONE)
+    command = nursery.start(['train.py', recipe, '--work-dir', images / 'run'], images / 'log')
+    running.append(command)
+    ended(command, 2, 'error: train_dataloader: the last batch of an epoch has 1 image, not 7: model.backbone')
+    assert 's an iteration' not in command.said
+
+
 def test_of_a_dry_run(nursery, running, images):
     recipe = write_recipe(images, 'image_folder', True, epochs=1)
     command = nursery.start(['train.py', recipe, '--dry-run', '3'], images / 'log')

@@ -1,0 +1,144 @@
+"""Whose fault an error is: what a library refuses becomes a line that names the part of the recipe it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from openmix.config import origin
+from openmix.errors import InputError, Stopped, from_library, message_of
+
+_STEPS = {'train': 'a training step', 'val': 'a validation step', 'test': 'a test step'}
+# Of the host, torch raises no error of its own kind.
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory: you tried|Cannot allocate memory|std::bad_alloc")
+_LOST_WORKER = re.compile(r'DataLoader worker \(pid\(?s?\)? .*(killed by signal|exited unexpectedly)')
+
+
+@contextmanager
+def building(cfg: Config, place: str, name: Any = '') -> Iterator[None]:
+    """One line for what a library refuses while a part of the recipe is built.
+
+    Only errors that a library raises are the recipe's fault; those of openmix or of the user's own
+    code keep their traceback.
+
+    Args:
+        cfg: the recipe.
+        place: dotted place of the part.
+        name: of the class that is built.
+
+    Raises:
+        InputError: the part cannot be built as the recipe says.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(line_of(cfg, place, str(error))) from error
+    except Exception as error:
+        if not from_library(error):
+            raise
+        text = message_of(error)
+        named = f'{name}: ' if isinstance(name, str) and name and name not in text[:80] else ''
+        raise InputError(line_of(cfg, place, f'{named}{text}')) from error
+
+
+def line_of(cfg: Config, place: str, text: str) -> str:
+    """An error line with its place in front and what set it behind."""
+    node: Any = cfg
+    for part in place.split('.') if place else ():
+        node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
+    named = [key for key in node if f': {key}' in text] if isinstance(node, dict) else []
+    source = origin(cfg, '.'.join([place, *named[:1]])) if place else ''
+    where = f'{place}: ' if place and not text.startswith(place) else ''
+    return f'{where}{text} (in {source})' if source and ' (in ' not in text else f'{where}{text}'
+
+
+@contextmanager
+def stepping(cfg: Config, runner: Runner) -> Iterator[None]:
+    """One line for what a library refuses in a step of training, validation or test, and for too little memory.
+
+    Errors of openmix or of the user's own code keep their traceback, and so do those of hooks.
+
+    Args:
+        cfg: the recipe.
+        runner: what trains or tests it.
+
+    Raises:
+        InputError: a library refused; the line names the part of the recipe that called it.
+    """
+    try:
+        yield
+    except (InputError, Stopped):
+        raise
+    except Exception as error:
+        line = _line_for(cfg, runner, error)
+        if line is None:
+            raise
+        raise InputError(line) from error
+
+
+def _line_for(cfg: Config, runner: Runner, error: Exception) -> str | None:
+    """The line for an error that left a runner; None where a traceback tells more."""
+    part, place, module = _where(cfg, runner, error)
+    text, loader = message_of(error), f'{part}_dataloader'
+    kept = ' (optim_wrapper.accumulative_counts keeps the global batch)' if part == 'train' else ''
+    if isinstance(error, torch.OutOfMemoryError):
+        return line_of(cfg, loader, f'out of memory on the device in {_STEPS[part]}: {text}; lower batch_size{kept}')
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        return line_of(cfg, loader, f'out of memory in {_STEPS[part]}: {text}; lower batch_size{kept} or num_workers')
+    if _LOST_WORKER.search(text):
+        return line_of(cfg, loader, f'{text} If it ran out of memory, lower num_workers or batch_size')
+    if not place or not from_library(error):
+        return None
+    by = f'{module}: ' if module else ''
+    return line_of(cfg, place, f'in {_STEPS[part]}, {by}{text}')
+
+
+def _where(cfg: Config, runner: Runner, error: BaseException) -> tuple[str, str, str]:
+    """Where in a step an error was raised.
+
+    Returns:
+        'train', 'val' or 'test'; the place in the recipe, '' outside of a step; and the module by its name in the
+        model, '' for none.
+    """
+    loops = {id(runner._train_loop): 'train', id(runner._val_loop): 'val', id(runner._test_loop): 'test'}
+    model: Any = runner.model
+    names = {id(module): name for name, module in model.named_modules()}
+    part, place, name = 'train', '', ''
+    for frame in _frames(error):
+        owner = frame.f_locals.get('self')
+        if isinstance(owner, BaseLoop):
+            part = loops.get(id(owner), part)
+        elif isinstance(owner, Hook):
+            return part, '', ''
+        elif isinstance(owner, (DataLoader, _BaseDataLoaderIter)):
+            return part, f'{part}_dataloader', ''
+        elif isinstance(owner, (OptimWrapper, torch.optim.Optimizer)):
+            place, name = 'optim_wrapper', ''
+        elif isinstance(owner, nn.Module) and id(owner) in names:
+            # What wraps the model has names of its own in front.
+            *_, path = names[id(owner)].rpartition('module.')
+            top, _, inner = path.partition('.')
+            known = isinstance(cfg.model.get(top), (dict, list, tuple))
+            place = f'model.{top}' if known else 'model'
+            name = f'{inner if known else path} ({type(owner).__name__})'.strip()
+    return part, place, name
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame
+        trace = trace.tb_next
