@@ -52,10 +52,10 @@ class LoggerHook(Hook):
 
     def _log_training(self, runner: Any, iterations: int) -> None:
         """Log the point of an iteration, once."""
-        if iterations == self._logged:
+        found = measures.losses(runner, iterations)
+        if iterations == self._logged or not found:
             return
         self._logged = iterations
-        found = measures.losses(runner, iterations)
         words = [
             f'iteration {iterations}/{runner.max_iters}',
             *(f'{name} {value:.4f}' for name, value in found.items()),

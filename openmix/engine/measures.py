@@ -24,10 +24,10 @@ def has_last_line(runner: Any) -> bool:
 
 
 def losses(runner: Any, iterations: int) -> dict[str, float]:
-    """The mean of every training loss, by its name.
+    """The mean of every training loss, by its name; empty where nothing was trained since the last line.
 
     Args:
-        iterations: trained so far, more than at the last line.
+        iterations: trained so far.
     """
     return {name: value for name, value in _means(runner, iterations).items() if 'loss' in name}
 
@@ -45,5 +45,5 @@ def times(runner: Any, iterations: int) -> dict[str, float]:
 
 def _means(runner: Any, iterations: int) -> dict[str, float]:
     since = iterations - runner.message_hub.runtime_info.get(_LAST_LINE, 0)
-    scalars = runner.message_hub.log_scalars
+    scalars = runner.message_hub.log_scalars if since > 0 else {}
     return {k.removeprefix(_TRAIN): float(v.mean(since)) for k, v in scalars.items() if k.startswith(_TRAIN)}
