@@ -90,6 +90,9 @@ class Runner(MMRunner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+        if isinstance(dataloader, dict) and not torch.accelerator.is_available():
+            # Without an accelerator torch only warns of it, at every pass.
+            dataloader = {**dataloader, 'pin_memory': False}
         built = MMRunner.build_dataloader(dataloader, *args, **kwargs)
         if built.drop_last and not len(built):
             raise InputError(

@@ -52,17 +52,18 @@ def with_end(schedule: Mapping[str, Any], iterations: int, per_epoch: int) -> di
 class ParamSchedulerHook(MMParamSchedulerHook):
     """Steps every schedule after each iteration or each epoch, whichever it counts, in every training loop."""
 
+    def before_train(self, runner: Any) -> None:
+        # With accumulation a schedule may step before the optimiser does; mmengine's remark on that is for loops
+        # that step once an iteration. One filter: to set and unset it would make Python repeat other warnings.
+        warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        # With accumulation a schedule may step before the optimiser does: mmengine's remark on that is for loops
-        # that step once an iteration.
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
-            super().after_train_iter(runner, batch_idx, data_batch, outputs)
-            passed = (runner.iter + 1) % len(runner.train_dataloader) == 0
-            if passed and isinstance(runner.train_loop, IterBasedTrainLoop):
-                super().after_train_epoch(runner)
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        passed = (runner.iter + 1) % len(runner.train_dataloader) == 0
+        if passed and isinstance(runner.train_loop, IterBasedTrainLoop):
+            super().after_train_epoch(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
         # A loop of iterations calls this once, at its end.

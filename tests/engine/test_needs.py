@@ -1,13 +1,17 @@
 """What a training needs is there whatever list of hooks a recipe gives, and in order."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import init_default_scope
 
 from openmix.config import load_config
 from openmix.engine.launch import prepare
 from openmix.engine.needs import choose_backends, complete_hooks
+from openmix.engine.runner import Runner
 from openmix.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -114,3 +118,14 @@ def test_a_recipe_without_hooks_trains_as_one_with_those_of_the_base(tmp_path, m
     code, said, err = call('train.py', 'none.py', '--dry-run', '2')
     assert code == 0, said + err
     assert 'dry run' in said
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason='memory is pinned for an accelerator')
+def test_memory_is_not_pinned_for_nobody():
+    """Torch would say so at every pass over the data."""
+    loader = load_config('classification/digits/resnet20.py').val_dataloader
+    init_default_scope('openmix')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        batches = list(Runner.build_dataloader({**loader, 'pin_memory': True}, seed=0))
+    assert len(batches) == 1
