@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from registered import registered
 from torch import nn
 
 from openmix import losses
@@ -16,7 +17,7 @@ from openmix.registry import LOSSES, MIXUPS, MODELS
 
 MIXUPS.import_from_location()
 LOSSES.import_from_location()
-POLICIES = sorted(name for name, cls in MIXUPS.module_dict.items() if issubclass(cls, MixPolicy))
+POLICIES = sorted(name for name, cls in registered(MIXUPS).items() if issubclass(cls, MixPolicy))
 # What a policy cannot be built without.
 NEEDED = {'OneOf': {'policies': [{'type': 'NoMix'}]}, 'SuperMix': {'teacher': nn.Flatten()}}
 images, labels = torch.rand(4, 3, 8, 8), torch.arange(4)
@@ -74,7 +75,7 @@ def test_a_probe_says_what_it_holds(args, given, told):
 logits, mix = torch.zeros(4, 4), Mix.none(4)
 
 
-@pytest.mark.parametrize('name', sorted(LOSSES.module_dict))
+@pytest.mark.parametrize('name', sorted(registered(LOSSES)))
 @pytest.mark.parametrize(
     ('args', 'told'),
     [

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from device_waits import DEVICE, Waits, no_waits
+from registered import registered
 
 from openmix.mix import Mix
 from openmix.registry import LOSSES
@@ -101,10 +102,7 @@ def test_what_does_not_wait_passes(name):
     run(PASSES[name])
 
 
-LOSSES.import_from_location()
-
-
-@pytest.mark.parametrize('name', sorted(LOSSES.module_dict))
+@pytest.mark.parametrize('name', sorted(registered(LOSSES)))
 def test_no_loss_waits_for_the_device(name):
     with torch.device(DEVICE):
         logits, y = torch.empty(8, 5, requires_grad=True), torch.empty(8, dtype=torch.int64)

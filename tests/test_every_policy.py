@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from device_waits import DEVICE, no_waits
+from registered import registered
 
 from openmix.errors import InputError
 from openmix.mix import Mix
@@ -226,7 +227,7 @@ def check_no_sync(policy: MixPolicy) -> None:
 
 
 def test_every_policy_has_a_row_and_every_row_a_policy():
-    policies = {name for name in MIXUPS.module_dict if issubclass(MIXUPS.get(name), MixPolicy)}
+    policies = {name for name in registered(MIXUPS) if issubclass(MIXUPS.get(name), MixPolicy)}
     assert policies == set(POLICIES)
     assert all(POLICIES.values())
 

@@ -1,6 +1,7 @@
 """Every recipe merges, says what it is, and builds at full size."""
 
 import ast
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,28 +16,91 @@ RECIPES = sorted(
     if not {'_base_', 'tables'} & set(path.relative_to(configs_dir()).parts)
 )
 
-# From the architectures' definitions on CIFAR; on ImageNet as torchvision, timm and the papers publish them.
+
+class Printed(NamedTuple):
+    """Parameters of a network with a head of `classes`, which reads `features`."""
+
+    parameters: int
+    classes: int
+    features: int
+
+    def with_classes(self, classes: int) -> int:
+        return self.parameters + (classes - self.classes) * (self.features + 1)
+
+
+def narrow_resnet18(stem, widths):
+    """torchvision's ResNet-18 but for the widths of its stages: convolutions, norms of two a channel, no head."""
+    total, before = 3 * stem * 49 + 2 * stem, stem
+    for width in widths:
+        total += 9 * width * (before + 3 * width) + 4 * 2 * width + (before + 2) * width
+        before = width
+    return total
+
+
+def small_vit(d, depth, patch, tokens):
+    """Blocks of 12 d^2 weights and 13 d biases and norms, class token, positions, patches, the last norm; no head."""
+    return depth * (12 * d * d + 13 * d) + d + (tokens + 1) * d + (3 * patch * patch + 1) * d + 2 * d
+
+
+def small_swin(d, depths, heads, window):
+    """Blocks as a ViT's with a table of relative positions for each head; merging between stages; no head."""
+    total = (3 * 4 * 4 + 1) * d + 2 * d
+    for stage, (blocks, count) in enumerate(zip(depths, heads)):
+        if stage:
+            total, d = total + 8 * d + 8 * d * d, 2 * d
+        total += blocks * (12 * d * d + 13 * d + (2 * window - 1) ** 2 * count)
+    return total + 2 * d
+
+
+# On ImageNet as torchvision, timm and the papers print them; with a CIFAR stem from the architectures' definitions.
+RESNET18, RESNET34 = Printed(11_689_512, 1000, 512), Printed(21_797_672, 1000, 512)
+RESNET50, RESNET101 = Printed(25_557_032, 1000, 2048), Printed(44_549_160, 1000, 2048)
+RESNEXT50, RESNEXT101 = Printed(25_028_904, 1000, 2048), Printed(44_177_704, 1000, 2048)
+CIFAR_RESNET18, CIFAR_RESNEXT50 = Printed(11_220_132, 100, 512), Printed(23_177_124, 100, 2048)
+RESNET20 = Printed(269_722, 10, 64)  # He et al.: 0.27 M
 PARAMETERS = {
-    'classification/cifar100/resnet18.py': 11_220_132,
-    'classification/cifar100/resnext50.py': 23_177_124,
-    'classification/cifar100/wrn28_8.py': 23_401_012,
-    **{f'classification/imagenet/resnet18_{epochs}ep.py': 11_689_512 for epochs in (100, 300)},
-    **{f'classification/imagenet/resnet34_{epochs}ep.py': 21_797_672 for epochs in (100, 300)},
-    **{f'classification/imagenet/resnet50_{epochs}ep.py': 25_557_032 for epochs in (100, 300)},
-    **{f'classification/imagenet/resnet101_{epochs}ep.py': 44_549_160 for epochs in (100, 300)},
-    'classification/imagenet/resnet50_rsb_a3.py': 25_557_032,
-    'classification/imagenet/resnet50_rsb_a3_table10.py': 25_557_032,
-    'classification/imagenet/resnext101_100ep.py': 44_177_704,
-    'classification/imagenet/deit_small.py': 22_050_664,
-    'classification/imagenet/swin_tiny.py': 28_288_354,
-    # Those of ImageNet but for the last layer: 200, 100 and 10 classes in place of 1,000.
-    'classification/cub200/resnet18.py': 11_689_512 - 800 * 513,
-    'classification/cub200/resnext50.py': 25_028_904 - 800 * 2049,
-    'classification/fgvc_aircraft/resnet18.py': 11_689_512 - 900 * 513,
-    'classification/fgvc_aircraft/resnext50.py': 25_028_904 - 900 * 2049,
-    'classification/stl10/resnet18.py': 11_689_512 - 990 * 513,
-    'classification/stl10/resnet50.py': 25_557_032 - 990 * 2049,
+    'classification/cifar10/resnet18.py': CIFAR_RESNET18,
+    'classification/cifar10/resnet20_small.py': RESNET20,
+    'classification/cifar100/resnet18.py': CIFAR_RESNET18,
+    'classification/cifar100/resnext50.py': CIFAR_RESNEXT50,
+    'classification/cifar100/wrn28_8.py': Printed(23_401_012, 100, 512),
+    'classification/cub200/resnet18.py': RESNET18,
+    'classification/cub200/resnext50.py': RESNEXT50,
+    'classification/digits/resnet20.py': RESNET20,
+    'classification/fgvc_aircraft/resnet18.py': RESNET18,
+    'classification/fgvc_aircraft/resnext50.py': RESNEXT50,
+    'classification/image_folder/resnet18.py': RESNET18,
+    **{f'classification/imagenet/resnet18_{epochs}ep.py': RESNET18 for epochs in (100, 300)},
+    **{f'classification/imagenet/resnet34_{epochs}ep.py': RESNET34 for epochs in (100, 300)},
+    **{f'classification/imagenet/resnet50_{epochs}ep.py': RESNET50 for epochs in (100, 300)},
+    **{f'classification/imagenet/resnet101_{epochs}ep.py': RESNET101 for epochs in (100, 300)},
+    'classification/imagenet/resnet50_rsb_a3.py': RESNET50,
+    'classification/imagenet/resnet50_rsb_a3_table10.py': RESNET50,
+    'classification/imagenet/resnext101_100ep.py': RESNEXT101,
+    'classification/imagenet/deit_small.py': Printed(22_050_664, 1000, 384),
+    'classification/imagenet/swin_tiny.py': Printed(28_288_354, 1000, 768),
+    'classification/stl10/resnet18.py': RESNET18,
+    'classification/stl10/resnet50.py': RESNET50,
+    'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,
+    'classification/tiny_imagenet/resnext50.py': CIFAR_RESNEXT50,
+    'classification/tiny_imagenet/resnet18_narrow.py': Printed(narrow_resnet18(64, (32, 64, 128, 256)), 0, 256),
+    'classification/tiny_imagenet/deit_tiny.py': Printed(small_vit(192, 4, 8, 64), 0, 192),
+    'classification/tiny_imagenet/swin_narrow.py': Printed(small_swin(48, (2, 2, 2), (2, 4, 8), 4), 0, 192),
 }
+
+
+def test_every_recipe_is_listed_with_its_parameters():
+    assert set(RECIPES) == PARAMETERS.keys()
+
+
+def test_networks_by_hand_are_those_that_are_printed():
+    """The formulas of the small ones, at the sizes that the papers print."""
+    assert Printed(small_vit(384, 12, 16, 196), 0, 384).with_classes(1000) == 22_050_664
+    assert Printed(small_swin(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), 0, 768).with_classes(1000) == 28_288_354
+    # The first stage of the printed one has no shortcut of its own, as its stem is as wide.
+    shortcut = 64 * 64 + 2 * 64
+    narrow = narrow_resnet18(64, (64, 128, 256, 512)) - shortcut
+    assert Printed(narrow, 0, 512).with_classes(1000) == RESNET18.parameters
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
@@ -53,8 +117,7 @@ def test_recipe_builds(recipe):
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
     assert model(torch.empty(2, 3, *facts.size, device='meta')).shape == (2, len(facts.classes))
-    if recipe in PARAMETERS:
-        assert sum(p.numel() for p in model.parameters()) == PARAMETERS[recipe]
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[recipe].with_classes(len(facts.classes))
     METRICS.build(cfg.val_evaluator)
 
 
@@ -65,7 +128,3 @@ def test_recipe_reads_like_a_methods_section(recipe):
     bases = load_config(recipe)
     # DeiT and RSB mix by default; a table's rows replace either.
     assert bases.model.policy.type == ('OneOf' if 'deit' in recipe or 'swin' in recipe or 'rsb' in recipe else 'NoMix')
-
-
-def test_parameter_counts_name_recipes():
-    assert PARAMETERS.keys() <= set(RECIPES)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from registered import registered
 
 from openmix.registry import LOSSES, MIXUPS
 
@@ -85,24 +86,42 @@ def test_the_rule_sees_a_violation():
 
 
 def test_nothing_imports_tools():
-    for path in [*FILES, *(ROOT / 'configs').rglob('*.py')]:
+    recipes = list((ROOT / 'configs').rglob('*.py'))
+    assert recipes
+    for path in [*FILES, *recipes]:
         assert not re.search(r'^\s*(from|import) tools\b', path.read_text(), re.MULTILINE), path
+
+
+def named(source: str, names: set[str]) -> dict[str, int]:
+    """Of `names`, those that code in a file holds as a symbol or as a text of its own, and where last."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        name = node.value if isinstance(node, ast.Constant) else node.id if isinstance(node, ast.Name) else None
+        if isinstance(name, str) and name in names:
+            found[name] = node.lineno
+    return found
 
 
 def test_no_policy_is_named_outside_its_file():
     """Code in no file but its own tells policies apart; docstrings and comments may explain by example."""
-    for name, cls in MIXUPS.module_dict.items():
-        home = cls.__module__.rpartition('.')[2]
-        for path in FILES:
-            if path == PACKAGE / 'mixups' / f'{home}.py':
-                continue
-            for node in ast.walk(ast.parse(path.read_text())):
-                literal = isinstance(node, ast.Constant) and node.value == name
-                symbol = isinstance(node, ast.Name) and node.id == name
-                named = literal or symbol
-                assert not named, f'{path}:{node.lineno} names the policy {name}'
+    home = {name: cls.__module__.replace('.', '/') + '.py' for name, cls in registered(MIXUPS).items()}
+    files = {path.relative_to(ROOT).as_posix(): path for path in FILES}
+    assert {where for where in home.values() if where.startswith('openmix/mixups/')} <= files.keys()
+    for where, path in files.items():
+        for name, line in named(path.read_text(), set(home)).items():
+            assert where == home[name], f'{path}:{line} names the policy {name}'
+
+
+def test_the_rule_sees_a_policy_that_is_named():
+    """One that is registered by its own file alone, and by nothing that this test imports."""
+    policies = set(registered(MIXUPS))
+    assert len(policies) >= 10
+    for name in policies:
+        for planted in (f"def f(policy):\n    return policy == '{name}'", f'x = isinstance(y, {name})'):
+            assert named(planted, policies) == {name: len(planted.splitlines())}
+        assert named(f'"""As {name} does."""  # {name}', policies) == {}
 
 
 def test_losses_are_functions_of_logits_labels_and_mix():
-    for loss in LOSSES.module_dict.values():
+    for loss in registered(LOSSES).values():
         assert loss.__code__.co_varnames[:3] == ('logits', 'y', 'mix')

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from registered import registered
 from torch import nn
 
 from openmix.engine.amp import AutocastOptimWrapper
@@ -108,7 +109,7 @@ def test_every_policy_steps_in_bfloat16(policy, device):
 
 
 @pytest.mark.parametrize('device', DEVICES)
-@pytest.mark.parametrize('loss', sorted(LOSSES.module_dict))
+@pytest.mark.parametrize('loss', sorted(registered(LOSSES)))
 def test_every_loss_steps_in_bfloat16(loss, device):
     model = check_step(dict(type='Mixup', alpha=1.0), dict(type=loss), device)
     logits = model(model.data_preprocessor(batch(device))['inputs'])
