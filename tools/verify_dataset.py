@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,10 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
 
     built: dict[str, Any] = {}
     for name, cfg in splits.items():
-        built[name] = build(cfg)
+        with warnings.catch_warnings():
+            # Said below, for all splits together.
+            warnings.filterwarnings('ignore', message='ImageFolder: ')
+            built[name] = build(cfg)
         print(f'{name}: {describe(built[name], cfg)}', flush=True)
     first = next(iter(built))
     own, others = built_classes(built[first]), {name: built_classes(dataset) for name, dataset in built.items()}

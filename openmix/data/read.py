@@ -128,8 +128,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > LARGEST_IMAGE:
             raise _Refused(f'it has more than {LARGEST_IMAGE} pixels')
-        # A camera's MPO file holds the photo first, then previews of it.
-        if image.format != 'MPO' and _holds_several(image):
+        # A JPEG file holds one; a camera's MPO file the photo first, then previews of it.
+        if image.format not in ('JPEG', 'MPO') and _holds_several(image):
             raise _Refused('it holds several frames or pages; save the one that is meant')
         yield image
 
@@ -206,6 +206,9 @@ _CONVERT: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What undoes the orientation that a camera stored."""
+    # Most JPEG files say nothing; asking Pillow takes as long as decoding a small one.
+    if image.format == 'JPEG' and not {'exif', 'xmp'} & image.info.keys():
+        return None
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged Exif data: shown as it is stored, as viewers do

@@ -148,6 +148,13 @@ def test_images_stand_upright(tmp_path, suffix, orientation):
     assert np.array_equal(found, upright.get(orientation, stored))
 
 
+def test_an_orientation_in_xmp_counts_too(tmp_path):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    COLOUR.save(tmp_path / 'x.jpg', xmp=xmp)
+    COLOUR.save(tmp_path / 'plain.jpg')
+    assert np.array_equal(both(tmp_path / 'x.jpg'), both(tmp_path / 'plain.jpg')[::-1].transpose(1, 0, 2))
+
+
 def test_damaged_exif_data_leave_an_image_as_it_is_stored(tmp_path):
     COLOUR.save(tmp_path / 'x.jpg', exif=b'Exif\0\0II*\0\xff\xff\xff\xff broken')
     COLOUR.save(tmp_path / 'plain.jpg')
