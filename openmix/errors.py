@@ -224,8 +224,8 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         except InputError as error:
-            # Raised in a loader's worker, the line is the last of a traceback that torch made its message.
-            line = str(error).strip().splitlines()[-1].removeprefix(f'{__name__}.InputError: ')
+            inner = _in_worker(error)
+            line = (str(error) if inner is None else inner[1]).strip().splitlines()[-1]
             print(f'error: {line}', file=sys.stderr)
             sys.exit(2)
         except Stopped as stopped:

@@ -24,6 +24,7 @@ from openmix.errors import InputError, Stopped, from_library, message_of
 _STEPS = {'train': 'a training step', 'val': 'a validation step', 'test': 'a test step'}
 # Of the host, torch raises no error of its own kind.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory: you tried|Cannot allocate memory|std::bad_alloc")
+_LOST_PEER = re.compile(r'gloo/|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe')
 _LOST_WORKER = re.compile(r'DataLoader worker \(pid\(?s?\)? .*(killed by signal|exited unexpectedly)')
 
 
@@ -100,7 +101,8 @@ def _line_for(cfg: Config, runner: Runner, error: Exception) -> str | None:
         return line_of(cfg, loader, f'out of memory in {_STEPS[part]}: {text}; lower batch_size{kept} or num_workers')
     if _LOST_WORKER.search(text):
         return line_of(cfg, loader, f'{text} If it ran out of memory, lower num_workers or batch_size')
-    if not place or not from_library(error):
+    # Of a process whose peer is gone nothing is to blame: what that one said tells why.
+    if not place or not from_library(error) or (runner.distributed and _LOST_PEER.search(text)):
         return None
     by = f'{module}: ' if module else ''
     return line_of(cfg, place, f'in {_STEPS[part]}, {by}{text}')

@@ -7,6 +7,7 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,18 +15,20 @@ import openmix
 from openmix.errors import DISTRIBUTION
 
 _PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv-lite', 'numpy', 'scikit-learn')
+_GIT_S = 60  # on a network folder that does not answer it would wait for ever
 
 
 def commit() -> str | None:
-    """The commit of the checkout openmix runs from, '+' appended where files differ; None in a wheel."""
+    """The commit of the checkout openmix runs from, '+' where files differ; None in a wheel, or if git does not answer."""
     root = Path(openmix.__file__).resolve().parent.parent
     if not (root / '.git').exists():
         return None
     try:
         git = ['git', '-C', str(root)]
-        head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, 'status', '--porcelain', '-uno'], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        asked: dict[str, Any] = dict(capture_output=True, text=True, check=True, timeout=_GIT_S)
+        head = subprocess.run([*git, 'rev-parse', '--short=12', 'HEAD'], **asked)
+        dirty = subprocess.run([*git, 'status', '--porcelain', '-uno'], **asked)
+    except (OSError, subprocess.SubprocessError):
         return None
     return head.stdout.strip() + ('+' if dirty.stdout.strip() else '')
 

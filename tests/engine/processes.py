@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / 'tools'
 ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+ENVIRONMENT |= {'PYTHON': sys.executable, 'GLOO_SOCKET_IFNAME': 'lo'}
 
 
 def members(session: int) -> list[int]:
@@ -101,11 +102,11 @@ class Command:
         until(lambda: self.poll() is not None, 10)
 
 
-def start(words: Sequence[object], log: Path) -> Command:
+def start(words: Sequence[object], log: Path, program: str = sys.executable) -> Command:
     """A command in a fresh process."""
     with open(log, 'wb') as out:
         process = subprocess.Popen(
-            [sys.executable, *map(str, words)],
+            [program, *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -117,7 +117,7 @@ def test_of_training(nursery, running, tmp_path, base, mode, persistent):
     if mode == 'well':
         assert (tmp_path / 'run' / 'result.json').is_file()
     elif mode == 'error':
-        assert last.startswith('error: ')
+        assert last.startswith(f'error: {tmp_path}' if by_image else 'error: loss')
         assert ('is not a readable image' if by_image else 'became nan') in last
     else:
         assert last.startswith('saved after iteration')
@@ -218,6 +218,19 @@ def test_of_a_table_and_of_an_evaluation(running, images):
     running.append(start(words, images / 'test.log'))
     ended(running[1], 0, '"accuracy/top1"')
     assert until(lambda: not naming(images), 3)
+
+
+def test_of_two_processes_by_an_error_of_one(running, images):
+    """The other waits for it in a collective operation, and is not left waiting."""
+    recipe = write_recipe(images, 'image_folder', True, epochs=100)
+    recipe.write_text(recipe.read_text() + 'train_dataloader.update(num_workers=1, batch_size=2)\n')
+    next((images / 'data' / 'train').rglob('*.jpg')).write_bytes(b'no image')
+    words = [TOOLS / 'dist_train.sh', recipe, 2, '--work-dir', images / 'run']
+    running.append(start(words, images / 'log', program='bash'))
+    running[0].wait_for('is not a readable image')
+    assert running[0].ends(60) == 1  # torchrun's own; it gives the others 30 s
+    assert until(lambda: not naming(images), 3)
+    assert 'error: model' not in running[0].said  # the lost connection is not blamed on a part of the recipe
 
 
 def test_a_worker_says_all_but_that_the_trainer_hung_up(capsys):
