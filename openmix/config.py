@@ -48,6 +48,11 @@ def _candidates(stem: Path) -> list[Path]:
     return [stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES if stem.name)]
 
 
+def _from_home(name: str | Path) -> Path:
+    """A path with its `~` written out, where one can be asked for: a NUL byte is in no user's name."""
+    return Path(name if '\0' in str(name) else os.path.expanduser(name))
+
+
 def _first_file(stems: Iterable[Path]) -> Path | None:
     for stem in stems:
         for candidate in _candidates(stem):
@@ -78,7 +83,7 @@ def config_path(name: str | Path) -> Path:
     Raises:
         InputError: there is no such file; the line names the nearest.
     """
-    given = Path(os.path.expanduser(name))
+    given = _from_home(name)
     if found := _first_file([given, _below_configs(given)]):
         return found
     for folder in (given, _below_configs(given)):
@@ -101,7 +106,7 @@ def base_path(name: str, by: Path) -> Path:
     package, _, inner = name.rpartition('::')
     if package not in ('', 'openmix'):
         raise InputError(f"{by}: _base_ = {brief(name)}: files are known of 'openmix::' alone")
-    given = Path(os.path.expanduser(inner))
+    given = _from_home(inner)
     beside = [] if package else [by.parent / given]
     if inner and (found := _first_file([*beside, _below_configs(given)])):
         return found

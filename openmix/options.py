@@ -89,7 +89,7 @@ class DictAction(argparse.Action):
         for word in [values] if isinstance(values, str) else values:
             key, equals, text = word.partition('=')
             if not equals or not key.strip():
-                raise InputError(f"{option_string} takes KEY=VALUE, as in train_cfg.max_epochs=5, got '{word}'")
+                raise InputError(f'{option_string} takes KEY=VALUE, as in train_cfg.max_epochs=5, got {brief(word)}')
             key = key.strip()
             if key in given:
                 raise InputError(f"{option_string} is given '{key}' twice; give it once")
