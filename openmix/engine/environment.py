@@ -19,7 +19,7 @@ _GIT_S = 60  # on a network folder that does not answer it would wait for ever
 
 
 def commit() -> str | None:
-    """The commit of the checkout openmix runs from, '+' where files differ; None in a wheel, or if git does not answer."""
+    """The commit of openmix's checkout, '+' where files differ; None in a wheel or if git does not answer."""
     root = Path(openmix.__file__).resolve().parent.parent
     if not (root / '.git').exists():
         return None
