@@ -40,7 +40,7 @@ MAY_IMPORT = {
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'weights_file'},
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
-    'engine': BASE | {'lease', 'options', 'losses', 'metrics', 'provenance', 'weights_file'},
+    'engine': BASE | {'lease', 'options', 'losses', 'metrics', 'provenance', 'recipe_schema', 'weights_file'},
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
     'benchmark': {
         *('registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics', 'provenance'),

@@ -67,9 +67,9 @@ def main() -> None:
         )
         return
     # Started again by the launcher, it goes on from where it was, not from where it was first told to.
-    if resume := checkpoint_of_launch(Path(cfg.work_dir)) or args.resume:
-        launch.resume_from(cfg, str(resume), args.seed)
-    result = launch.train(cfg)
+    resume = checkpoint_of_launch(Path(cfg.work_dir)) or args.resume
+    checkpoint = launch.resume_from(cfg, resume, args.seed) if resume else None
+    result = launch.train(cfg, checkpoint)
     if int(os.environ.get('RANK', 0)) == 0:
         print(result)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from torch import Tensor
 
-from openmix.errors import InputError
+from openmix.errors import InputError, brief
 from openmix.weights_file import read_file
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
@@ -26,44 +29,184 @@ _PICKLED: list[Any] = [
 ]
 torch.serialization.add_safe_globals(_PICKLED)
 
+Weights = dict[str, Tensor]
 
-def read_checkpoint(path: str | Path) -> dict:
-    """The content of a checkpoint file, on the CPU.
+
+@dataclass(frozen=True)
+class Meta:
+    """What a checkpoint says of its run; None where it says nothing.
+
+    Attributes:
+        epoch: that the run is in or goes on with, from 0.
+        iteration: how many iterations were trained.
+        batches: iterations of an epoch.
+        world_size: processes.
+        seed: of the run.
+        launch: see `openmix.engine.restart.launch_id`.
+        recipe_hash: see `openmix.config.config_hash`.
+        recipe: the resolved recipe as plain data, see `openmix.engine.resumable.plain`.
+        data: see `openmix.provenance.data_fingerprint`.
+    """
+
+    epoch: int | None = None
+    iteration: int | None = None
+    batches: int | None = None
+    world_size: int | None = None
+    seed: int | None = None
+    launch: str | None = None
+    recipe_hash: str | None = None
+    recipe: dict[str, Any] | None = None
+    data: str | None = None
+
+
+# The key of each field in a file, and its values.
+_META: dict[str, tuple[str, type, int]] = {
+    'epoch': ('epoch', int, 0),
+    'iteration': ('iter', int, 0),
+    'batches': ('batches_per_epoch', int, 1),
+    'world_size': ('world_size', int, 1),
+    'seed': ('seed', int, 0),
+    'launch': ('launch', str, 0),
+    'recipe_hash': ('recipe', str, 0),
+    'recipe': ('resolved_recipe', dict, 0),
+    'data': ('data', str, 0),
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint, or of a bare state dict, its parts of the types that they must have.
+
+    Attributes:
+        path: of the file.
+        meta: what it says of its run.
+        weights: of the network in training.
+        average: the moving average of them; None where the run kept none.
+        content: all of the file, as mmengine's hooks take it. It stores the average as `state_dict` and the weights
+            in training as `ema_state_dict`.
+    """
+
+    path: Path
+    meta: Meta
+    weights: Weights
+    average: Weights | None
+    content: dict[str, Any]
+
+    @classmethod
+    def parse(cls, content: Any, path: str | Path) -> Checkpoint:
+        """Hold what a file contained against what a checkpoint is.
+
+        Raises:
+            InputError: a part is of another type; the line names it.
+        """
+        if not isinstance(content, dict):
+            raise InputError(f"'{path}' holds a {type(content).__name__}, not a checkpoint")
+        weights, average = _weights(content.get('state_dict', content), 'state_dict', path), None
+        if 'ema_state_dict' in content:
+            state = _weights(content['ema_state_dict'], 'ema_state_dict', path)
+            average, weights = (
+                weights,
+                {key.removeprefix(_OF_MODEL): value for key, value in state.items() if key.startswith(_OF_MODEL)},
+            )
+        return cls(Path(path), _meta(content.get('meta'), path), weights, average, content)
+
+    def chosen(self, ema: bool) -> Weights:
+        """The weights in training, or their moving average.
+
+        Raises:
+            InputError: the average is asked for and there is none.
+        """
+        if not ema:
+            return self.weights
+        if self.average is None:
+            raise InputError(f"'{self.path}' holds no moving average; train with an EMAHook or leave out --ema")
+        return self.average
+
+
+# Before the keys of a model in the state of its moving average.
+_OF_MODEL = 'module.'
+
+
+def _weights(found: Any, name: str, path: str | Path) -> Weights:
+    if not isinstance(found, Mapping):
+        raise InputError(f"'{path}' is not a checkpoint: its {name} is a {type(found).__name__}, not a state dict")
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise InputError(
+                f"'{path}' is not a checkpoint: it holds a {type(value).__name__} under {brief(key)} of its {name}"
+            )
+    return dict(found)
+
+
+def _meta(found: Any, path: str | Path) -> Meta:
+    if found is None:
+        return Meta()
+    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+        raise InputError(f"'{path}' is not a checkpoint: its meta is a {type(found).__name__}, not a mapping of names")
+    values = {}
+    for field, (key, kind, low) in _META.items():
+        value = found.get(key)
+        # Beyond 63 bits torch's generators take no seed, and no training has that many iterations.
+        fits = type(value) is kind and (not isinstance(value, int) or low <= value < 2**63)
+        if value is not None and not fits:
+            raise InputError(f"'{path}' is not a checkpoint: '{key}' of its meta is {brief(value)}")
+        values[field] = value
+    if not is_plain(values['recipe']):
+        raise InputError(f"'{path}' is not a checkpoint: 'resolved_recipe' of its meta is no plain data")
+    return Meta(**values)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is what JSON can say: names, numbers and text in mappings and lists."""
+    waiting, seen = [value], set()
+    while waiting:
+        node = waiting.pop()
+        if type(node) in (dict, list):
+            if id(node) in seen:  # in itself, or at many places: small in a file, without end when written out
+                return False
+            seen.add(id(node))
+            if isinstance(node, dict) and not all(type(key) is str for key in node):
+                return False
+            waiting += node.values() if isinstance(node, dict) else node
+        elif node is not None and type(node) not in (bool, int, float, str):
+            return False
+    return True
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint file, on the CPU; `Checkpoint.parse` has a name for its parts.
 
     Raises:
         InputError: the file is missing, damaged, is not a checkpoint, or would run code when loaded.
     """
+    return load_checkpoint(path).content
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """A checkpoint file, on the CPU.
+
+    Raises:
+        InputError: as `read_checkpoint`.
+    """
     if not os.path.lexists(path):
         raise InputError(f"no checkpoint '{path}'")
-    content = read_file(path)
-    if not isinstance(content, dict):
-        raise InputError(f"'{path}' holds a {type(content).__name__}, not a checkpoint")
-    return content
+    return Checkpoint.parse(read_file(path), path)
 
 
-def weights_of(checkpoint: dict, path: str | Path, ema: bool = False) -> dict[str, Any]:
-    """The model's weights in a checkpoint: the raw ones, or their moving average.
-
-    mmengine's EMAHook stores the average as `state_dict` and the raw weights as `ema_state_dict`.
+def weights_of(checkpoint: dict[str, Any], path: str | Path, ema: bool = False) -> Weights:
+    """The model's weights in the content of a checkpoint: those in training, or their moving average.
 
     Raises:
         InputError: the average is asked for and there is none.
     """
-    if 'ema_state_dict' in checkpoint:
-        if ema:
-            return checkpoint['state_dict']
-        raw = checkpoint['ema_state_dict']
-        return {k.removeprefix('module.'): v for k, v in raw.items() if k.startswith('module.')}
-    if ema:
-        raise InputError(f"'{path}' holds no moving average; train with an EMAHook or leave out --ema")
-    return checkpoint.get('state_dict', checkpoint)
+    return Checkpoint.parse(checkpoint, path).chosen(ema)
 
 
-def check_weights(own: dict[str, Any], weights: dict[str, Any], path: str | Path) -> None:
+def check_weights(own: Weights, weights: Weights, path: str | Path) -> None:
     """Hold the weights of a file against those of a model.
 
     Raises:
-        InputError: the keys or shapes differ; the line names the first few.
+        InputError: the keys, shapes or kinds of numbers differ; the line names the first few.
     """
     faults = [f"missing '{k}'" for k in own if k not in weights]
     faults += [f"unknown '{k}'" for k in weights if k not in own]
@@ -71,6 +214,11 @@ def check_weights(own: dict[str, Any], weights: dict[str, Any], path: str | Path
         f"'{k}' is {tuple(weights[k].shape)}, not {tuple(own[k].shape)}"
         for k in own
         if k in weights and weights[k].shape != own[k].shape
+    ]
+    faults += [
+        f"'{k}' is of {weights[k].dtype}, not {own[k].dtype}"
+        for k in own
+        if k in weights and _kind(weights[k]) != _kind(own[k])
     ]
     if faults:
         more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
@@ -86,8 +234,8 @@ def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) ->
     put_weights(model, read_checkpoint(path), path, ema)
 
 
-def put_weights(model: torch.nn.Module, checkpoint: dict, path: str | Path, ema: bool = False) -> None:
-    """`load_weights` of a checkpoint that is read already; `path` is where from.
+def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | Path, ema: bool = False) -> None:
+    """`load_weights` of a checkpoint's content that is read already; `path` is where from.
 
     Raises:
         InputError: the keys or shapes differ, see `check_weights`.
@@ -95,3 +243,8 @@ def put_weights(model: torch.nn.Module, checkpoint: dict, path: str | Path, ema:
     weights = weights_of(checkpoint, path, ema)
     check_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)
+
+
+def _kind(value: Tensor) -> tuple[bool, bool]:
+    """Of numbers: whole ones, fractions or complex ones; one kind takes the other's values, and loses of them."""
+    return value.is_floating_point(), value.is_complex()

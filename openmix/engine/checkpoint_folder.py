@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmix import files
-from openmix.engine.checkpoint import read_checkpoint
+from openmix.engine.checkpoint import Checkpoint, load_checkpoint
 from openmix.errors import InputError
 from openmix.weights_file import peek
 
@@ -111,7 +111,7 @@ def last_good(folder: Path) -> str:
     return f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
 
 
-def newest_intact(folder: Path) -> tuple[Path, dict]:
+def newest_intact(folder: Path) -> Checkpoint:
     """The most trained checkpoint of a run that can be read; one line on stderr names each that cannot.
 
     Raises:
@@ -119,7 +119,7 @@ def newest_intact(folder: Path) -> tuple[Path, dict]:
     """
     for path in checkpoints_in(folder):
         try:
-            return path, read_checkpoint(path)
+            return load_checkpoint(path)
         except InputError as error:
             print(f'warning: passed over: {error}', file=sys.stderr)
     raise InputError(f"nothing to resume in '{folder}'; leave out --resume to start")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 
-from openmix.engine.restart import unique_launch
+from openmix.engine.restart import refuse_together, unique_launch
 from openmix.errors import InputError
 from openmix.lease import Lease, holder_at, inside, kept
 
@@ -46,11 +46,7 @@ def claimed(folder: Path) -> Iterator[Claim]:
         InputError: another training is at work there; the line names it. Nothing in the folder is touched.
     """
     lease, why = _take(folder) if is_main_process() else (None, None)
-    refusal = [why]
-    # Every process has to hear of it, or the others would wait for this one.
-    broadcast_object_list(refusal)
-    if refusal[0] is not None:
-        raise InputError(refusal[0])
+    refuse_together(why)
     if lease is None:
         yield Claim(folder, None)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import json
 import os
 import sys
@@ -13,25 +14,28 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_distributed, is_main_process
+from mmengine.dist import barrier, get_world_size, is_distributed, is_main_process
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from openmix.check import check_recipe
 from openmix.config import config_hash
 from openmix.engine.blame import building, stepping
-from openmix.engine.checkpoint import put_weights, read_checkpoint
+from openmix.engine.checkpoint import Checkpoint, load_checkpoint, put_weights, read_checkpoint
 from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
 from openmix.engine.needs import choose_backends, complete_hooks
-from openmix.engine.restart import check_agreement
+from openmix.engine.restart import check_agreement, refuse_together
 from openmix.engine.results import ResultHook
+from openmix.engine.resumable import check_resumable
 from openmix.engine.runner import Runner, join_group
 from openmix.engine.stopping import signals_given_back
+from openmix.engine.training_state import check_parts
 from openmix.engine.trial import try_parts
 from openmix.errors import InputError, Stopped
 from openmix.files import write_text
+from openmix.provenance import data_fingerprint
 from openmix.registry import DATASETS, HOOKS, find
 
 
@@ -73,8 +77,12 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     return cfg
 
 
-def train(cfg: Config) -> Path:
+def train(cfg: Config, checkpoint: Checkpoint | None = None) -> Path:
     """Train a prepared recipe; returns the path of its `result.json`.
+
+    Args:
+        cfg: recipe.
+        checkpoint: to go on from, where `resume_from` has chosen one.
 
     Raises:
         InputError: something of the recipe, the data or the machine does not do, or another training is at work in
@@ -85,10 +93,13 @@ def train(cfg: Config) -> Path:
         join_group(cfg.launcher, cfg.env_cfg)
     try:
         with claimed(Path(cfg.work_dir)) as claim, signals_given_back():
+            if cfg.get('resume') and checkpoint is None:
+                checkpoint = resume_from(cfg, cfg.get('load_from') or 'auto')
+            check_agreement(checkpoint)
+            refuse_together(_objection(cfg, checkpoint) if checkpoint is not None and is_main_process() else None)
             with building(cfg, ''):
                 runner = Runner.from_cfg(cfg)
-            runner.claim = claim
-            check_agreement(cfg.get('load_from') if cfg.get('resume') else None)
+            runner.claim, runner.chosen = claim, checkpoint
             with stepping(cfg, runner):
                 runner.train()
     except Stopped:
@@ -194,19 +205,40 @@ def evaluate(
     return metrics
 
 
-def resume_from(cfg: Config, checkpoint: str, seed: int | None = None) -> None:
+def _objection(cfg: Config, checkpoint: Checkpoint) -> str | None:
+    """Why a recipe does not go on from a checkpoint, before anything of the run's folder is touched."""
+    try:
+        check_parts(checkpoint)
+        path = str(checkpoint.path)
+        if (classes := trained_classes(checkpoint.content, path)) is not None:
+            check_data_of(copy.deepcopy(cfg), 'train', classes, f"'{path}'")
+        check_resumable(checkpoint, cfg, get_world_size(), data_fingerprint(cfg))
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def resume_from(cfg: Config, chosen: str | Checkpoint, seed: int | None = None) -> Checkpoint:
     """Set a recipe to go on from a checkpoint, or with 'auto' from the newest intact one of its work folder.
 
     The seed is the checkpoint's; `seed` is the one asked for on the command line, if any.
 
+    Returns:
+        the checkpoint, which is loaded as it was read here, whatever becomes of the file.
+
     Raises:
         InputError: there is nothing to resume, or another seed is asked for.
     """
-    path = Path(checkpoint)
-    path, content = newest_intact(Path(cfg.work_dir)) if checkpoint == 'auto' else (path, read_checkpoint(path))
-    trained_with = content.get('meta', {}).get('seed')
+    if isinstance(chosen, Checkpoint):
+        checkpoint = chosen
+    else:
+        checkpoint = newest_intact(Path(cfg.work_dir)) if chosen == 'auto' else load_checkpoint(chosen)
+    trained_with = checkpoint.meta.seed
     if trained_with is not None:
         if seed not in (None, trained_with):
-            raise InputError(f"'{path}' was trained with seed {trained_with}; leave out --seed {seed}, or --resume")
+            raise InputError(
+                f"'{checkpoint.path}' was trained with seed {trained_with}; leave out --seed {seed}, or --resume"
+            )
         cfg.randomness.seed = trained_with
-    cfg.resume, cfg.load_from = True, str(path)
+    cfg.resume, cfg.load_from = True, str(checkpoint.path)
+    return checkpoint

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, broadcast_object_list
 
+from openmix.engine.checkpoint import Checkpoint
 from openmix.engine.checkpoint_folder import checkpoints_in, newest_intact
 from openmix.errors import InputError
 
@@ -40,7 +41,7 @@ def may_be_restart() -> bool:
     return int(count) > 0
 
 
-def checkpoint_of_launch(folder: Path) -> Path | None:
+def checkpoint_of_launch(folder: Path) -> Checkpoint | None:
     """The newest intact checkpoint of a run's folder if an earlier start of this very launch wrote it.
 
     Nothing is taken up from another launch: that is asked for by `--resume`.
@@ -49,21 +50,36 @@ def checkpoint_of_launch(folder: Path) -> Path | None:
     if launch is None or not may_be_restart() or not checkpoints_in(folder):
         return None
     try:
-        path, content = newest_intact(folder)
+        checkpoint = newest_intact(folder)
     except InputError:
         return None
-    return path if content.get('meta', {}).get('launch') == launch else None
+    return checkpoint if checkpoint.meta.launch == launch else None
 
 
-def check_agreement(checkpoint: str | None) -> None:
+def check_agreement(checkpoint: Checkpoint | None) -> None:
     """Hold against each other what the processes go on from; each of them calls it.
 
     Raises:
         InputError: they differ, as they do where machines do not share the run's folder.
     """
-    found = set(map(str, all_gather_object(checkpoint)))
+    mine = None if checkpoint is None else (str(checkpoint.path), checkpoint.meta.iteration)
+    found = set(all_gather_object(mine))
     if len(found) > 1:
+        names = sorted('none' if one is None else f'{one[0]} after iteration {one[1]}' for one in found)
         raise InputError(
-            f'the processes would go on from different checkpoints ({", ".join(sorted(found))}); '
+            f'the processes would go on from different checkpoints ({", ".join(names)}); '
             'give a --work-dir that all machines share'
         )
+
+
+def refuse_together(refusal: str | None) -> None:
+    """Raise in every process what the first one has to object; each of them calls it.
+
+    Raises:
+        InputError: there is something.
+    """
+    heard = [refusal]
+    # Without it the others would wait for the first.
+    broadcast_object_list(heard)
+    if heard[0] is not None:
+        raise InputError(heard[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
@@ -16,6 +17,7 @@ from mmengine.hooks import Hook
 from openmix.engine import measures
 from openmix.engine.environment import commit, environment
 from openmix.engine.history import Row, read_history, text_of
+from openmix.engine.resume import earlier_plans
 from openmix.files import set_aside, write_text
 from openmix.metrics import lower_is_better
 from openmix.provenance import Provenance, data_fingerprint
@@ -102,6 +104,13 @@ class ResultHook(Hook):
             runner.check_claim()
             write_text(Path(runner.work_dir) / 'metrics.jsonl', text_of(self.rows))
 
+    def _provenance_of(self, plans: Sequence[Mapping[str, Any]]) -> Provenance:
+        """A run whose length was changed on the way is another one than a run that was planned so from its start."""
+        if not plans:
+            return self.provenance
+        recipe = hashlib.sha256(json.dumps([self.provenance.recipe, *plans]).encode()).hexdigest()[:12]
+        return self.provenance._replace(recipe=recipe)
+
     def elapsed(self) -> float:
         """Seconds of training so far, those before a resume included."""
         return self._time_before + time.perf_counter() - self._started
@@ -112,15 +121,17 @@ class ResultHook(Hook):
         history = [self.rows[key] for key in sorted(self.rows)]
         names = dict.fromkeys(k for row in history for k in row if k not in ('epoch', 'iter', 'time_s', 'lr'))
         values = {name: [row[name] for row in history if name in row] for name in names}
+        plans = earlier_plans(runner.message_hub)
         result = {
             'metrics': {name: series[-1] for name, series in values.items()},
             'readouts': {name: readouts(name, series) for name, series in values.items()},
             'history': history,
             'seed': runner.seed,
-            **self.provenance.as_dict(),
+            **self._provenance_of(plans).as_dict(),
             'commit': commit(),
             'environment': environment(),
             'world_size': runner.world_size,
+            **({'earlier_plans': plans} if plans else {}),
             'duration_s': round(self.elapsed(), 1),
             'epochs': round(runner.iter / len(runner.train_dataloader), 3),
             'ended_early': runner.iter < runner.max_iters,

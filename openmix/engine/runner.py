@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import MMLogger
@@ -19,22 +19,24 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
-from openmix.config import config_hash
-from openmix.engine.checkpoint import check_weights, read_checkpoint
+from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
-from openmix.engine.data_check import built_classes, check_built, trained_classes
+from openmix.engine.data_check import built_classes, check_built
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
 from openmix.engine.environment import environment
 from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id
+from openmix.engine.resumable import plain_recipe, recipe_hash
+from openmix.engine.resume import restore
 from openmix.engine.schedules import with_end
 from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command
 from openmix.errors import InputError
 from openmix.files import appearing
+from openmix.provenance import data_fingerprint
 
 
 class Runner(MMRunner):
@@ -68,6 +70,8 @@ class Runner(MMRunner):
 
     # What the training holds of its folder; without one nothing is checked.
     claim: Claim | None = None
+    # What the run goes on from, read where it was chosen: by its name another file could be found by now.
+    chosen: Checkpoint | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         join_group(self.launcher, env_cfg)
@@ -156,7 +160,7 @@ class Runner(MMRunner):
             return
         self.call_hook('read_back')
         path = Path(out_dir) / filename
-        meta = {**(kwargs.pop('meta', None) or {}), 'recipe': _recipe_hash(self.cfg), 'launch': launch_id()}
+        meta = {**(kwargs.pop('meta', None) or {}), **self._about}
         try:
             with appearing(path) as partial_path:
                 super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)
@@ -167,29 +171,53 @@ class Runner(MMRunner):
                 'make room and repeat the command with --resume'
             ) from error
 
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        """What every checkpoint says of the run."""
+        return {
+            'recipe': recipe_hash(self.cfg),
+            'resolved_recipe': plain_recipe(self.cfg),
+            'launch': launch_id(),
+            'world_size': self.world_size,
+            'data': data_fingerprint(self.cfg),
+        }
+
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load a model's weights and return the whole checkpoint, on the CPU.
+
+        Of a run with a moving average those are the averaged ones.
 
         Raises:
             InputError: the file cannot be loaded safely, or is of another model.
         """
-        checkpoint = read_checkpoint(filename)
-        if self._resume:
-            _check_resumable(checkpoint, filename, len(self.train_dataloader))
-            trained = trained_classes(checkpoint, filename)
-            check_built(self.train_dataloader.dataset, trained, 'train_dataloader.dataset', f"'{filename}'")
-            # A program in old checkpoints: mmengine would run it.
-            checkpoint['meta'].pop('config', None)
-            if checkpoint['meta'].get('recipe', '') != _recipe_hash(self.cfg):
-                self.logger.warning('The recipe differs from the one of the checkpoint: the run is no longer the same.')
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        checkpoint = self._take(filename)
+        content = checkpoint.content
+        weights = checkpoint.weights if checkpoint.average is None else checkpoint.average
         model: Any = self.model.module if is_model_wrapper(self.model) else self.model
-        weights = checkpoint.get('state_dict', checkpoint)
         check_weights(model.state_dict(), weights, filename)
-        model.load_state_dict(weights)
+        content.setdefault('state_dict', weights)
+        self.call_hook('after_load_checkpoint', checkpoint=content)
+        model.load_state_dict(content['state_dict'])
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
-        return checkpoint
+        return content
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on from a checkpoint, see `openmix.engine.resume.restore`.
+
+        Raises:
+            InputError: the file cannot be loaded safely, or does not fit the run.
+        """
+        checkpoint = self._take(filename)
+        restore(self, checkpoint)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        self.logger.info(f'Resumed in epoch {self.epoch}, after iteration {self.iter}')
+
+    def _take(self, filename: str) -> Checkpoint:
+        """The checkpoint that was chosen for the run, as it was read then; else the file's."""
+        chosen, self.chosen = self.chosen, None
+        return chosen if chosen is not None and str(chosen.path) == str(filename) else load_checkpoint(filename)
 
 
 def join_group(launcher: str, env_cfg: dict) -> None:
@@ -202,20 +230,3 @@ def join_group(launcher: str, env_cfg: dict) -> None:
         torch.distributed.init_process_group('gloo')
     else:
         init_dist(launcher, **env_cfg.get('dist_cfg', {}))
-
-
-def _recipe_hash(cfg: Config) -> str:
-    """`config_hash`, whichever checkpoint the run goes on from."""
-    return config_hash(Config({**cfg.to_dict(), 'load_from': None}))
-
-
-def _check_resumable(checkpoint: dict, path: str, batches: int) -> None:
-    for key in ('meta', 'optimizer', 'message_hub'):
-        if key not in checkpoint:
-            raise InputError(f"'{path}' holds no '{key}': it can be loaded (load_from), not resumed")
-    before = checkpoint['meta'].get('batches_per_epoch', batches)
-    if before != batches:
-        raise InputError(
-            f"'{path}' was made at {before} batches an epoch, now there are {batches}: "
-            'resume with the same data, batch size and number of processes'
-        )

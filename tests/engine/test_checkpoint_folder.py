@@ -33,7 +33,7 @@ def names(folder):
 
 def test_the_most_trained_comes_first(folder):
     assert names(folder) == [LATEST, 'epoch_3.pth', 'epoch_2.pth', 'epoch_1.pth']
-    assert newest_intact(folder)[1]['meta']['iter'] == 34
+    assert newest_intact(folder).meta.iteration == 34
     for path in folder.iterdir():  # a copy without times
         os.utime(path, (0, 0))
     assert names(folder)[0] == LATEST
@@ -54,7 +54,7 @@ def test_the_number_counts_where_the_content_does_not(folder, capsys):
         'epoch_1.pth',
         'epoch_last.pth',
     ]
-    assert newest_intact(folder)[0].name == LATEST
+    assert newest_intact(folder).path.name == LATEST
     assert "epoch_12.pth' is not a checkpoint" in capsys.readouterr().err
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_file_stops_nothing(folder, capsys):
     (folder / 'epoch_7.pth').symlink_to('nowhere')
     (folder / 'epoch_8.pth').mkdir()
     os.mkfifo(folder / 'epoch_9.pth')
-    assert newest_intact(folder)[0].name == LATEST
+    assert newest_intact(folder).path.name == LATEST
     said = capsys.readouterr().err
     assert all(word in said for word in ('leads nowhere', 'is a folder', 'no regular file'))
     prune(folder, 1, written=())

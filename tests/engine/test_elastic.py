@@ -68,7 +68,7 @@ def set_launcher(monkeypatch, **names):
 def write_checkpoint(folder: Path, name: str = 'epoch_1.pth') -> Path:
     """One that a run of the current launch would write."""
     with appearing(folder / name) as partial:
-        torch.save(dict(meta=dict(launch=launch_id())), partial)
+        torch.save(dict(meta=dict(launch=launch_id()), state_dict={}), partial)
     return folder / name
 
 
@@ -94,7 +94,8 @@ def test_only_the_same_launch_goes_on_by_itself(tmp_path, monkeypatch, first, se
     set_launcher(monkeypatch, **first)
     written = write_checkpoint(tmp_path)
     set_launcher(monkeypatch, **{**first, **second})
-    assert checkpoint_of_launch(tmp_path) == (written if goes_on else None)
+    found = checkpoint_of_launch(tmp_path)
+    assert (found and found.path) == (written if goes_on else None)
 
 
 def test_nothing_to_go_on_from_is_a_start(tmp_path, monkeypatch, capsys):

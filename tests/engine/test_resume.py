@@ -130,9 +130,9 @@ def test_the_newest_intact_checkpoint_is_taken(recipe, alone, tmp_path, capsys):
     (whole,) = (tmp_path / 'run').glob('epoch_*.pth')
     half = tmp_path / 'run' / LATEST
     half.write_bytes(whole.read_bytes()[:5000])
-    path, content = newest_intact(tmp_path / 'run')
-    assert path == whole
-    assert content['meta']['iter'] == 40
+    found = newest_intact(tmp_path / 'run')
+    assert found.path == whole
+    assert found.meta.iteration == 40
     assert str(half) in capsys.readouterr().err
     whole.unlink()
     with pytest.raises(InputError, match='nothing to resume'):
@@ -172,7 +172,7 @@ def test_a_checkpoint_runs_no_code(recipe, alone, tmp_path):
 def test_another_batch_size_cannot_resume(recipe, alone, tmp_path):
     shutil.copytree(alone, tmp_path / 'run')
     line = run(recipe, tmp_path / 'run', '--resume', '--cfg-options', 'train_dataloader.batch_size=5', code=2)
-    assert '10 batches an epoch, now there are 15' in line
+    assert 'train_dataloader.batch_size was 8 and is 5' in line
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(recipe, alone, tmp_path):

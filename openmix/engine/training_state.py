@@ -1,0 +1,197 @@
+"""What a run goes on with beside its weights: optimiser, schedules and logs, held against the run's own.
+
+torch and mmengine take most of it as it comes, and fail at the next step or log other numbers. Here the form of each
+part is compared with that of the freshly built one before any of it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+
+from openmix.engine.checkpoint import Checkpoint, is_plain
+from openmix.errors import InputError, brief
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """mmengine's message hub: the newest values of every logged scalar, and what hooks keep there.
+
+    Attributes:
+        scalars: by name.
+        info: by name, plain data.
+        saved: whether each of them goes into the next checkpoint.
+    """
+
+    scalars: dict[str, HistoryBuffer]
+    info: State
+    saved: dict[str, bool]
+
+    @classmethod
+    def parse(cls, found: Any, path: Any) -> Logs:
+        """Hold a message hub's state against what it has to be.
+
+        Raises:
+            InputError: naming the part that is of another type.
+        """
+        names = ('log_scalars', 'runtime_info', 'resumed_keys')
+        if not isinstance(found, Mapping) or not all(isinstance(found.get(name), Mapping) for name in names):
+            raise _fault(path, 'message_hub', found)
+        scalars, info, saved = (dict(found[name]) for name in names)
+        if not all(isinstance(key, str) for part in (scalars, info, saved) for key in part):
+            raise _fault(path, 'message_hub', 'a name that is no text')
+        for name, value in info.items():
+            _check_info(name, value, path)
+        for name, flag in saved.items():
+            if type(flag) is not bool:
+                raise _fault(path, f'message_hub.resumed_keys.{name}', flag)
+        return cls({name: _history(name, value, path) for name, value in scalars.items()}, info, saved)
+
+    def as_dict(self) -> State:
+        """As mmengine loads it."""
+        known = {key: flag for key, flag in self.saved.items() if key in self.scalars or key in self.info}
+        return {'log_scalars': self.scalars, 'runtime_info': self.info, 'resumed_keys': known}
+
+
+# Under this name the message hub, and so every later checkpoint, keeps the lengths that a run was planned for before.
+EARLIER_PLANS = 'earlier_plans'
+# What mmengine's hooks and ours compute with.
+_NUMBERS = ('epoch', 'iter', 'max_epochs', 'max_iters', 'best_score', 'last_line')
+# Of hooks that follow a metric: a mapping of numbers to each.
+_FOLLOWED = 'early_stopping/'
+_OF_FOLLOWED = {'iter', 'value', 'best', 'waited'}
+
+
+def _check_info(name: str, value: Any, path: Any) -> None:
+    if name.startswith(_FOLLOWED):
+        numbers = isinstance(value, Mapping) and all(type(value.get(key)) in (int, float) for key in _OF_FOLLOWED)
+        if not numbers:
+            raise _fault(path, f'message_hub.runtime_info.{name}', value)
+    plans = isinstance(value, list) and all(isinstance(plan, dict) for plan in value) and is_plain(value)
+    if (name in _NUMBERS and type(value) not in (int, float)) or (name == EARLIER_PLANS and not plans):
+        raise _fault(path, f'message_hub.runtime_info.{name}', value)
+
+
+def _history(name: str, found: Any, path: Any) -> HistoryBuffer:
+    """The values of a scalar, in a buffer of our own."""
+    state = vars(found) if isinstance(found, HistoryBuffer) else {}
+    series = [state.get(key) for key in ('_log_history', '_count_history')]
+    arrays = [one for one in series if isinstance(one, np.ndarray) and one.ndim == 1 and one.dtype.kind in 'biuf']
+    if len(arrays) != 2 or len(arrays[0]) != len(arrays[1]):
+        raise _fault(path, f'message_hub.log_scalars.{name}', found)
+    return HistoryBuffer(*arrays)
+
+
+def check_optimizer(found: Any, own: OptimWrapper, path: Any) -> State:
+    """Hold an optimiser's state against the one of the run.
+
+    Its options and the state of every parameter must have the types, and tensors the shapes, that this optimiser has.
+
+    Raises:
+        InputError: naming the place.
+    """
+    mine = own.state_dict()
+    if not isinstance(found, Mapping) or found.keys() != mine.keys():
+        raise _fault(path, 'optimizer', found)
+    for key in mine.keys() - {'state', 'param_groups'}:
+        check_form(found[key], mine[key], f'optimizer.{key}', path)
+    groups, of_mine = found['param_groups'], mine['param_groups']
+    if not isinstance(groups, list) or len(groups) != len(of_mine):
+        raise _fault(path, 'optimizer.param_groups', groups)
+    for i, (group, expected) in enumerate(zip(groups, of_mine, strict=True)):
+        check_form(group, expected, f'optimizer.param_groups.{i}', path)
+        if group['params'] != expected['params']:
+            raise _fault(path, f'optimizer.param_groups.{i}.params', group['params'])
+    params = dict(zip((n for group in of_mine for n in group['params']), _parameters(own), strict=True))
+    states = found['state']
+    if not isinstance(states, Mapping) or not all(key in params for key in states):
+        raise _fault(path, 'optimizer.state', states)
+    kinds: dict[str, set[str]] = {}
+    names: dict[int, Any] = {}
+    for number, state in states.items():
+        place, param = f'optimizer.state.{number}', params[number]
+        # Factored optimisers keep other things of matrices than of vectors, and all keep the same of those.
+        if not isinstance(state, Mapping) or state.keys() != names.setdefault(param.dim(), state).keys():
+            raise _fault(path, place, state)
+        for key, value in state.items():
+            kind = _kind_of_state(value, param)
+            if not isinstance(key, str) or kind is None or len(kinds.setdefault(key, {kind}) | {kind}) > 1:
+                raise _fault(path, f'{place}.{key}', tuple(value.shape) if isinstance(value, Tensor) else value)
+    return dict(found)
+
+
+def _parameters(own: OptimWrapper) -> list[Tensor]:
+    return [param for group in own.optimizer.param_groups for param in group['params']]
+
+
+def _kind_of_state(value: Any, param: Tensor) -> str | None:
+    """A number, or a tensor like its parameter or of some of its dimensions; None for what no optimiser keeps."""
+    if value is None or type(value) in (bool, int, float):
+        return 'number'
+    if not isinstance(value, Tensor) or value.is_complex():
+        return None
+    if value.dim() == 0 and param.dim() > 0:
+        return 'scalar'
+    dims = iter(param.shape)
+    return 'tensor' if all(size in dims for size in value.shape) else None
+
+
+def check_form(found: Any, own: Any, place: str, path: Any) -> None:
+    """Hold a value against one of the run's own: of mappings the keys, of lists the length, of leaves the type.
+
+    Numbers stand for each other, nothing stands for every leaf and the other way round, as options are set or not.
+
+    Raises:
+        InputError: naming the first place that differs.
+    """
+    if isinstance(own, Mapping):
+        if not isinstance(found, Mapping) or found.keys() != own.keys():
+            raise _fault(path, place, found)
+        for key, value in own.items():
+            check_form(found[key], value, f'{place}.{key}', path)
+    elif isinstance(own, (list, tuple)):
+        if not isinstance(found, (list, tuple)) or len(found) != len(own):
+            raise _fault(path, place, found)
+        for i, value in enumerate(own):
+            check_form(found[i], value, f'{place}.{i}', path)
+    elif isinstance(own, Tensor):
+        if not isinstance(found, Tensor) or found.shape != own.shape or found.is_complex() != own.is_complex():
+            raise _fault(path, place, found)
+    elif own is None or found is None:
+        if found is not None and type(found) not in (bool, int, float, str):
+            raise _fault(path, place, found)
+    elif not _same_kind(found, own):
+        raise _fault(path, place, found)
+
+
+def _same_kind(found: Any, own: Any) -> bool:
+    numbers = (int, float)
+    if type(own) in numbers:
+        return type(found) in numbers
+    return type(found) is type(own)
+
+
+def _fault(path: Any, place: str, found: Any) -> InputError:
+    return InputError(f"'{path}' cannot be resumed: {place} in it is {brief(found)}, which does not fit this run")
+
+
+def check_parts(checkpoint: Checkpoint) -> None:
+    """Refuse what was never meant to be resumed.
+
+    Raises:
+        InputError: naming the part that is missing.
+    """
+    for key in ('meta', 'optimizer', 'message_hub'):
+        if key not in checkpoint.content:
+            raise InputError(f"'{checkpoint.path}' holds no '{key}': it can be loaded (load_from), not resumed")
+    for key in ('epoch', 'iteration'):
+        if getattr(checkpoint.meta, key) is None:
+            raise InputError(f"'{checkpoint.path}' does not say its {key}: it can be loaded (load_from), not resumed")
