@@ -201,7 +201,11 @@ def test_views_in_the_channels_last_format():
         (lambda: StackViews([], 2), 'at least one transform'),
         (lambda: StackViews([v2.AugMix()], 0), 'StackViews: count'),
         (lambda: StackViews([v2.CenterCrop(3)])(Image.new('RGB', (8, 8))), 'what changes the size'),
-        (lambda: jensen_shannon(torch.rand(7, 3), torch.arange(3), laid_out(7, 1)), '7 rows'),
+        (lambda: jensen_shannon(torch.rand(7, 3), torch.arange(3), laid_out(7, 1)), 'not those of the batch'),
+        (
+            lambda: jensen_shannon(torch.rand(7, 3), torch.arange(3), Mix(laid_out(7, 1).source % 3, torch.ones(7, 1))),
+            '7 rows',
+        ),
         (lambda: jensen_shannon(torch.rand(6, 3), torch.arange(3), laid_out(3, 2), weight=-1.0), 'weight'),
     ],
 )

@@ -272,4 +272,4 @@ def test_bad_options_are_one_line():
         mix_bce(*batch(), labels='three')
     logits, y, mix = batch()
     with pytest.raises(InputError, match='class indices'):
-        decoupled_ce(logits, torch.nn.functional.one_hot(y, 7), mix)
+        decoupled_ce(logits, torch.nn.functional.one_hot(y, 7).float(), mix)
