@@ -18,8 +18,22 @@ from pathlib import Path
 from typing import Any
 
 
+def printable(text: object) -> str:
+    """A text as it reads on one line of a terminal: what does not print, and bytes that are not UTF-8, are escaped."""
+    text = str(text)
+    return text if text.isprintable() else ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class InputError(Exception):
-    """Bad input: one line that says what is wrong, where, and what to do; commands exit with code 2."""
+    """Bad input: one line that says what is wrong, where, and what to do; commands exit with code 2.
+
+    What does not print is escaped here, wherever it came from: names of files, texts of recipes, words of libraries.
+    """
+
+    def __init__(self, line: str) -> None:
+        # Torch raises what a loader's worker raised anew, with the trace as its message.
+        keep = '\n' if _WORKER_TRACE.search(line) else ''
+        super().__init__('\n'.join(map(printable, line.split('\n'))) if keep else printable(line))
 
 
 class Stopped(Exception):
@@ -237,7 +251,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            where = f" for '{error.filename}'" if error.filename else ''
+            where = f" for '{printable(error.filename)}'" if error.filename else ''
             print(f'error: {error.strerror}{where}; what was written before is kept', file=sys.stderr)
             sys.exit(2)
 

@@ -10,11 +10,6 @@ from pathlib import Path
 _PARTIAL = '.partial-'
 
 
-def shown(path: str | Path) -> str:
-    """A path as it reads on one line: what does not print, and bytes that are not UTF-8, are escaped."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in str(path))
-
-
 @contextmanager
 def appearing(final: Path) -> Iterator[Path]:
     """A path beside `final` to write to; it takes that name, in one step, when the block ends well.

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from openmix.data.read import UnreadableImage, check_grown, read_image
-from openmix.errors import InputError
-from openmix.files import appearing, shown
+from openmix.errors import InputError, printable
+from openmix.files import appearing
 
 CACHE_FOLDER = '.openmix'
 # Of the rules by which files become pixels: arrays that were decoded by older ones are not served.
@@ -82,7 +82,7 @@ def decode(paths: Sequence[Path], size: tuple[int, int], skip_corrupt: bool = Fa
         raise InputError(faults[bad[0]] + _and_more(bad))
     good = np.flatnonzero([not fault for fault in faults])
     if bad:
-        warnings.warn(f'{len(bad)} unreadable images skipped, the first is {shown(paths[bad[0]])}', stacklevel=2)
+        warnings.warn(f'{len(bad)} unreadable images skipped, the first is {printable(paths[bad[0]])}', stacklevel=2)
         out = out[good]
     return out, good
 

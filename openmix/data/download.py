@@ -16,7 +16,6 @@ from urllib.error import URLError
 from torchvision.datasets.utils import check_integrity, download_url
 
 from openmix.errors import InputError
-from openmix.files import shown
 
 
 @contextmanager
@@ -84,9 +83,9 @@ def unpack(file: Path, folder: Path) -> None:
     try:
         (_unpack_zip if zipfile.is_zipfile(file) else _unpack_tar)(file, folder, free)
     except tarfile.FilterError as error:
-        raise InputError(f'{shown(file)}: {_first_line(error)}; do not trust it') from error
+        raise InputError(f'{file}: {_first_line(error)}; do not trust it') from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise InputError(f'{shown(file)} is damaged: {_first_line(error)}; delete it and repeat the command') from error
+        raise InputError(f'{file} is damaged: {_first_line(error)}; delete it and repeat the command') from error
 
 
 def _unpack_zip(file: Path, folder: Path, free: int) -> None:
@@ -95,7 +94,7 @@ def _unpack_zip(file: Path, folder: Path, free: int) -> None:
         for member in packed.infolist():
             parts = PurePosixPath(member.filename.replace('\\', '/')).parts
             if '..' in parts or parts[:1] == ('/',) or stat.S_ISLNK(member.external_attr >> 16):
-                raise InputError(f'{shown(file)}: {member.filename!a} leaves its folder; do not trust it')
+                raise InputError(f'{file}: {member.filename!a} leaves its folder; do not trust it')
         packed.extractall(folder)
 
 
@@ -110,8 +109,8 @@ def _unpack_tar(file: Path, folder: Path, free: int) -> None:
 
 def _check_room(file: Path, size: int, free: int) -> None:
     if size > free:
-        raise InputError(f'{shown(file)} unpacks to more than the {free / 2**30:.3g} GiB that were free; make room')
+        raise InputError(f'{file} unpacks to more than the {free / 2**30:.3g} GiB that were free; make room')
 
 
 def _first_line(error: BaseException) -> str:
-    return shown((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('. '))
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('. ')

@@ -23,7 +23,6 @@ from openmix.data.read import UnreadableImage, read_image, read_pixels
 from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import choose_rows, source_split
 from openmix.errors import InputError
-from openmix.files import shown
 from openmix.registry import TransformConfig
 
 
@@ -40,7 +39,7 @@ def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
         return
     if not root.is_dir():
         raise InputError(f'{name}: root {root} is missing; {remedy}')
-    found = [shown(entry.name) for entry in entries(root) if not entry.name.startswith('.')]
+    found = [entry.name for entry in entries(root) if not entry.name.startswith('.')]
     some = ', '.join(found[:5]) + (f' and {len(found) - 5} more' if len(found) > 5 else '')
     raise InputError(
         f'{name}: {root} should hold {folder}, found {some or "nothing"}; {remedy}, or set root to the folder that '
@@ -59,7 +58,7 @@ def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-        raise InputError(f'{name}: {shown(missing[0])}{more} of {len(paths)} images missing; {remedy}')
+        raise InputError(f'{name}: {missing[0]}{more} of {len(paths)} images missing; {remedy}')
 
 
 class ImageFiles(ImageDataset):
@@ -147,7 +146,7 @@ class ImageFiles(ImageDataset):
                 readable.append(position)
         if not images:
             raise InputError(
-                f'{name}: no image of the batch is readable, e.g. {shown(self.path(int(indices[0]) % len(self)))}'
+                f'{name}: no image of the batch is readable, e.g. {self.path(int(indices[0]) % len(self))}'
             )
         shapes = sorted({tuple(image.shape[-2:]) for image in images})
         if len(shapes) > 1:

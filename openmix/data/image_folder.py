@@ -16,8 +16,7 @@ from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
 from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, entries, images_below
 from openmix.data.splits import Drawn
-from openmix.errors import InputError, brief, check_number, nearest
-from openmix.files import shown
+from openmix.errors import InputError, brief, check_number, nearest, printable
 from openmix.registry import DATASETS, TransformConfig
 
 EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -36,7 +35,7 @@ def _classes_in(folder: Path, skipped: Skipped) -> dict[str, Path]:
     _must_exist(folder)
     found = class_folders(folder, skipped)
     if not found:
-        raise InputError(f'ImageFolder: {shown(folder)} has no class folders; {_expected(folder)}')
+        raise InputError(f'ImageFolder: {folder} has no class folders; {_expected(folder)}')
     return found
 
 
@@ -59,18 +58,18 @@ def list_images(
     labels: list[int] = []
     for name, place in _classes_in(folder, skipped).items():
         if name not in label_of:
-            raise InputError(f'ImageFolder: {shown(place)} is no class of the training split; {nearest(name, classes)}')
+            raise InputError(f'ImageFolder: {place} is no class of the training split; {nearest(name, classes)}')
         found = images_below(place, EXTENSIONS, skipped)
         if not found and complete:
             passed_over = skipped.line()
             raise InputError(
-                f'ImageFolder: no images under {shown(place)}; add some ({", ".join(EXTENSIONS)}) or remove it'
+                f'ImageFolder: no images under {place}; add some ({", ".join(EXTENSIONS)}) or remove it'
                 + (f'; not read: {passed_over}' if passed_over else '')
             )
         paths += map(Path, found)
         labels += [label_of[name]] * len(found)
     if not paths:
-        raise InputError(f'ImageFolder: no images under {shown(folder)}; {_expected(folder)}')
+        raise InputError(f'ImageFolder: no images under {folder}; {_expected(folder)}')
     return paths, labels
 
 
@@ -78,13 +77,13 @@ def _must_exist(folder: Path) -> None:
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
-        raise InputError(f'ImageFolder: root {shown(folder.parent)} is missing; {_expected(folder)}')
+        raise InputError(f'ImageFolder: root {folder.parent} is missing; {_expected(folder)}')
     found = [entry.name for entry in entries(folder.parent) if entry.is_dir() and not entry.name.startswith('.')]
-    raise InputError(f"ImageFolder: {shown(folder.parent)} has no split '{folder.name}'; {nearest(folder.name, found)}")
+    raise InputError(f"ImageFolder: {folder.parent} has no split '{folder.name}'; {nearest(folder.name, found)}")
 
 
 def _expected(folder: Path) -> str:
-    return f'expected {shown(folder)}/<class>/*.jpg'
+    return f'expected {folder}/<class>/*.jpg'
 
 
 @DATASETS.register_module()
@@ -209,11 +208,11 @@ def _folder_of(root: str, split: str, val_fraction: float) -> Path:
 def _tell(folder: Path, classes: Sequence[str], labels: Tensor, skipped: Skipped) -> None:
     """Say which classes have no images here, and which files are not read; hidden ones go without saying."""
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
-    empty = [shown(name) for name, count in zip(classes, counts) if not count]
+    empty = [printable(name) for name, count in zip(classes, counts) if not count]
     if empty:
         some = ', '.join(empty[:5]) + (f' and {len(empty) - 5} more' if len(empty) > 5 else '')
         warnings.warn(
-            f'ImageFolder: {shown(folder)} has no images of {len(empty)} of its classes: {some}', stacklevel=3
+            f'ImageFolder: {printable(folder)} has no images of {len(empty)} of its classes: {some}', stacklevel=3
         )
     if passed_over := skipped.line(leave_out=[HIDDEN]):
-        warnings.warn(f'ImageFolder: {shown(folder)}: not read: {passed_over}', stacklevel=3)
+        warnings.warn(f'ImageFolder: {printable(folder)}: not read: {passed_over}', stacklevel=3)

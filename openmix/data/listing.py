@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from openmix.errors import InputError
-from openmix.files import shown
+from openmix.errors import InputError, printable
 
 # Hidden are what editors, file managers and archives leave behind, and openmix's own.
 HIDDEN = 'hidden'
@@ -23,9 +22,9 @@ class Skipped:
         self.examples: dict[str, str] = {}
 
     def add(self, reason: str, path: str) -> None:
-        reason = shown(reason)
+        reason = printable(reason)
         self.counts[reason] = self.counts.get(reason, 0) + 1
-        self.examples.setdefault(reason, shown(path))
+        self.examples.setdefault(reason, printable(path))
 
     def line(self, leave_out: Sequence[str] = ()) -> str:
         """All on one line; '' where nothing was passed over."""
@@ -45,7 +44,7 @@ def entries(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(f'cannot read the folder {shown(folder)}: {error.strerror}') from error
+        raise InputError(f'cannot read the folder {folder}: {error.strerror}') from error
 
 
 def class_folders(folder: Path, skipped: Skipped) -> dict[str, Path]:
@@ -66,7 +65,7 @@ def class_folders(folder: Path, skipped: Skipped) -> dict[str, Path]:
                 raise InputError(f'{str(found[name])!a} and {entry.name!a} beside it are one name; merge them')
             found[name] = Path(entry.path)
         elif _leads_nowhere(entry):
-            raise InputError(f'{shown(entry.path)} is a link that leads nowhere; mend or remove it')
+            raise InputError(f'{entry.path} is a link that leads nowhere; mend or remove it')
         else:
             skipped.add('outside the class folders', entry.path)
     return dict(sorted(found.items()))
@@ -81,7 +80,7 @@ def class_name(name: str, place: str = '') -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f'{shown(place or name)}: the name of a class must be UTF-8; rename the folder') from error
+        raise InputError(f'{place or name}: the name of a class must be UTF-8; rename the folder') from error
     return unicodedata.normalize('NFC', name)
 
 
@@ -114,7 +113,7 @@ def images_below(folder: Path, suffixes: Sequence[str], skipped: Skipped) -> lis
             elif entry.name.lower().endswith(kinds):
                 found.append(entry.path)
             elif _leads_nowhere(entry):
-                raise InputError(f'{shown(entry.path)} is a link that leads nowhere; mend or remove it')
+                raise InputError(f'{entry.path} is a link that leads nowhere; mend or remove it')
             else:
                 skipped.add(f'of the kind {Path(entry.name).suffix.lower() or "without a suffix"}', entry.path)
     return sorted(found, key=lambda path: path.split(os.sep))
@@ -135,5 +134,5 @@ def _identity(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise InputError(f'cannot read the folder {shown(path)}: {error.strerror}') from error
+        raise InputError(f'cannot read the folder {path}: {error.strerror}') from error
     return status.st_dev, status.st_ino

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from openmix.errors import InputError
-from openmix.files import shown
 
 _LARGEST = 2**28
 # All that a pickled array is made of; whatever else a pickle names would run.
@@ -35,9 +34,9 @@ def check_regular(name: str, path: Path, remedy: str, largest: int = _LARGEST) -
     try:
         status = path.stat()
     except OSError as error:
-        raise InputError(f'{name}: {shown(path)} is missing; {remedy}') from error
+        raise InputError(f'{name}: {path} is missing; {remedy}') from error
     if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
-        raise InputError(f'{name}: {shown(path)} is no file of at most {largest} bytes; {remedy}')
+        raise InputError(f'{name}: {path} is no file of at most {largest} bytes; {remedy}')
 
 
 def read_lines(name: str, path: Path, remedy: str) -> list[str]:
@@ -50,7 +49,7 @@ def read_lines(name: str, path: Path, remedy: str) -> list[str]:
     try:
         return path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'{name}: {shown(path)} is damaged: {error}; {remedy}') from error
+        raise InputError(f'{name}: {path} is damaged: {error}; {remedy}') from error
 
 
 def read_mat(name: str, path: Path, variable: str, remedy: str) -> np.ndarray:
@@ -65,7 +64,7 @@ def read_mat(name: str, path: Path, variable: str, remedy: str) -> np.ndarray:
     try:
         return np.atleast_1d(loadmat(path, squeeze_me=True, variable_names=[variable])[variable])
     except Exception as error:  # SciPy's reader raises whatever the bytes lead it to
-        raise InputError(f'{name}: {shown(path)} is damaged; {remedy}') from error
+        raise InputError(f'{name}: {path} is damaged; {remedy}') from error
 
 
 def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
@@ -79,9 +78,9 @@ def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
         with path.open('rb') as file:
             content = _ArraysOnly(file, encoding='latin1').load()
     except Exception as error:  # an unpickler raises whatever the bytes lead it to
-        raise InputError(f'{name}: {shown(path)} is damaged; {remedy}') from error
+        raise InputError(f'{name}: {path} is damaged; {remedy}') from error
     if not isinstance(content, dict):
-        raise InputError(f'{name}: {shown(path)} is damaged; {remedy}')
+        raise InputError(f'{name}: {path} is damaged; {remedy}')
     return content
 
 

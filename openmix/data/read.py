@@ -14,7 +14,6 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from openmix.errors import InputError
-from openmix.files import shown
 
 # By content, whatever the name says. Of Pillow's other decoders one starts a program, and some raise anything.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'PPM', 'GIF')
@@ -81,7 +80,7 @@ def check_grown(name: str, before: tuple[int, int], after: tuple[int, int]) -> N
     """
     if after[0] * after[1] > LARGEST_IMAGE:
         raise UnreadableImage(
-            f'{shown(name) or "an image"} is {before[0]}x{before[1]}, and resized {after[0]}x{after[1]}, more than '
+            f'{name or "an image"} is {before[0]}x{before[1]}, and resized {after[0]}x{after[1]}, more than '
             f'{LARGEST_IMAGE} pixels; remove it, or set skip_corrupt=True in the data set'
         )
 
@@ -93,7 +92,7 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise UnreadableImage(
-            f'{shown(path)} is not a readable image{_reason(error)}; '
+            f'{path} is not a readable image{_reason(error)}; '
             'replace or remove it, or set skip_corrupt=True in the data set'
         ) from error
 

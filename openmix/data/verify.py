@@ -16,8 +16,7 @@ from openmix.data.image_files import ImageFiles, PublishedImages
 from openmix.data.image_folder import ImageFolder
 from openmix.data.imagenet import ImageNet
 from openmix.data.read import UnreadableImage, read_image
-from openmix.errors import InputError
-from openmix.files import shown
+from openmix.errors import InputError, printable
 from openmix.registry import DATASETS, find
 
 
@@ -79,7 +78,9 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
     classes = next(iter(datasets.values())).metainfo['classes']
     counts = [images_a_class(dataset) for dataset in datasets.values()]
     rows = [('label', 'class', *datasets)]
-    rows += [(str(label), shown(name), *(str(count[label]) for count in counts)) for label, name in enumerate(classes)]
+    rows += [
+        (str(label), printable(name), *(str(count[label]) for count in counts)) for label, name in enumerate(classes)
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ['  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths)).rstrip() for row in rows]
     if any(isinstance(dataset, ImageFolder) for dataset in datasets.values()):
@@ -118,8 +119,8 @@ def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[s
         return '', False
     published = isinstance(judged, (PublishedImages, ImageNet))
     line = (
-        f'{part}: {len(shared)} of {len(judged)} images are in {of} too, the first is {shown(shared[0][0])}, '
-        f'there {shown(shared[0][1])}'
+        f'{part}: {len(shared)} of {len(judged)} images are in {of} too, the first is {printable(shared[0][0])}, '
+        f'there {printable(shared[0][1])}'
     )
     return f'{line}; ' + ('published so' if published else 'leave each in one of them'), not published
 

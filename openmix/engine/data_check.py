@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 from mmengine.config import Config
 
 from openmix.errors import InputError
-from openmix.files import shown
 from openmix.registry import DATASETS, find
 
 
@@ -68,10 +67,10 @@ def differing(own: Sequence[str], classes: Sequence[str], others: str) -> str:
     if len(own) != len(classes) and (set(own) <= set(classes) or set(classes) <= set(own)):
         more, fewer, which = (own, classes, others) if len(own) > len(classes) else (classes, own, 'these data')
         odd = next(name for name in more if name not in set(fewer))
-        what = f"{len(own)} classes here, {len(classes)} in {others}: '{shown(odd)}' is not among those of {which}"
+        what = f"{len(own)} classes here, {len(classes)} in {others}: '{odd}' is not among those of {which}"
     else:
         label = next((i for i, pair in enumerate(zip(own, classes)) if pair[0] != pair[1]), min(len(own), len(classes)))
-        here, there = (f"'{shown(names[label])}'" if label < len(names) else 'none' for names in (own, classes))
+        here, there = (f"'{names[label]}'" if label < len(names) else 'none' for names in (own, classes))
         what = f'class {label} is {here} here and {there} in {others}'
     return f'{what}; all must have the same classes in the same order'
 
