@@ -50,7 +50,8 @@ class ResultHook(Hook):
         recipe: identifies it, see `openmix.config.config_hash`.
     """
 
-    priority = 'LOW'
+    # Behind the CheckpointHook, which saves a run that ends early as it ends: a result says that all is done.
+    priority = 'LOWEST'
 
     def __init__(self, recipe: str = '') -> None:
         self.provenance = Provenance(recipe, None)

@@ -110,6 +110,8 @@ def outcome(folder):
     result = json.loads((folder / 'result.json').read_text())
     (checkpoint,) = folder.glob('*.pth')
     assert (folder / 'last_checkpoint').read_text() == str(checkpoint)
+    # A result says that all is done: it is written last.
+    assert checkpoint.stat().st_mtime_ns <= (folder / 'result.json').stat().st_mtime_ns
     rows = [{key: value for key, value in row.items() if key != 'time_s'} for row in result['history']]
     early = {key: result[key] for key in ('epochs', 'ended_early')}
     return checkpoint.name, read_checkpoint(checkpoint)['meta']['iter'], early, rows
