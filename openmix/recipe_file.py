@@ -216,7 +216,12 @@ def _nodes(node: Any, place: str, above: tuple[int, ...]) -> Iterator[str]:
 
 
 def _unshared(node: Any) -> Any:
-    """A copy in which no two places are one dict: merging takes the `_delete_` out of each."""
+    """A copy in which no two places are one dict: merging takes the `_delete_` out of each.
+
+    A set becomes a list in order: its own order is another one in every process, and so would a recipe's hash be.
+    """
+    if isinstance(node, (set, frozenset)):
+        return sorted(node, key=repr)
     if isinstance(node, Mapping):
         return {key: _unshared(value) for key, value in node.items()}
     return type(node)(map(_unshared, node)) if type(node) in (list, tuple) else node
@@ -264,12 +269,18 @@ class Recipe(Config):
 
 
 def plain(value: Any) -> Any:
-    """A value of numbers, texts, lists and dicts; a class or function by its whole path, anything else as text."""
+    """A value of numbers, texts, lists and dicts; a class or function by its whole path, anything else as text.
+
+    JSON and YAML can hold it, and a safe unpickler reads it.
+    """
     if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else _as_text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    # Not numbers of NumPy, nor texts of a class of their own.
+    return next((kind(value) for kind in (int, float, str) if isinstance(value, kind)), _as_text(value))
 
 
 def _as_text(value: Any) -> str:

@@ -425,17 +425,32 @@ CHECKPOINTS = [
     (b'hello', ['is not a checkpoint']),
     (Exploit(), ['is no safe checkpoint', 'eval']),
     ([1, 2], ['holds a list']),
-    ({'meta': {}, 'message_hub': {}, 'optimizer': {}, 'state_dict': {'w': 1}}, ["another model: missing 'backbone."]),
+    ({'state_dict': {'w': 1}}, ["is not a checkpoint: it holds a int under 'w' of its state_dict"]),
 ]
+OTHER_MODEL = {'state_dict': {'w': torch.ones(1)}}
 
 
-@pytest.mark.parametrize(('content', 'told'), CHECKPOINTS, ids=['text', 'code', 'list', 'another model'])
+@pytest.mark.parametrize(('content', 'told'), CHECKPOINTS, ids=['text', 'code', 'list', 'no weights'])
 @pytest.mark.parametrize('tool', ['test.py', 'train.py'])
 def test_checkpoint(tool, content, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'given.pth'
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     check(capsys, [tool, DIGITS, *(['--resume'] if tool == 'train.py' else []), str(path)], 'given.pth', *told)
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['test.py', DIGITS, 'given.pth'], "another model: missing 'backbone."),
+        (['train.py', DIGITS, '--cfg-options', 'load_from=given.pth'], "another model: missing 'backbone."),
+        (['train.py', DIGITS, '--resume', 'given.pth'], "holds no 'meta': it can be loaded (load_from), not resumed"),
+    ],
+)
+def test_weights_of_another_model(words, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(OTHER_MODEL, tmp_path / 'given.pth')
+    check(capsys, words, 'given.pth', told)
 
 
 def test_what_is_allowed(capsys, tmp_path, monkeypatch):

@@ -107,3 +107,10 @@ def test_a_name_of_no_recipe_is_one_short_line(name, told, tmp_path, monkeypatch
 
 def test_what_is_shipped_is_below_configs():
     assert config_path(NAME).is_relative_to(configs_dir())
+
+
+def test_a_set_becomes_a_list_in_order(tmp_path):
+    """The order of a set is another one in every process: a recipe's hash and its copy in a run would be too."""
+    (tmp_path / 'mine.py').write_text("sites = {'layer2', '', 'layer1'}\ninside = dict(x=[{2, 1}])\n")
+    cfg = load_config(tmp_path / 'mine.py')
+    assert cfg.to_dict() == {'sites': ['', 'layer1', 'layer2'], 'inside': {'x': [[1, 2]]}}

@@ -44,7 +44,7 @@ class Meta:
         seed: of the run.
         launch: see `openmix.engine.restart.launch_id`.
         recipe_hash: see `openmix.config.config_hash`.
-        recipe: the resolved recipe as plain data, see `openmix.engine.resumable.plain`.
+        recipe: the resolved recipe as plain data, see `openmix.recipe_file.plain`.
         data: see `openmix.provenance.data_fingerprint`.
     """
 

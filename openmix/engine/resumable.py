@@ -18,6 +18,7 @@ from mmengine.hooks import EMAHook
 from openmix.config import config_hash, flatten
 from openmix.engine.checkpoint import Checkpoint
 from openmix.errors import InputError, brief
+from openmix.recipe_file import plain
 from openmix.recipe_schema import ALSO_READ, RUNNER
 from openmix.registry import HOOKS, find
 
@@ -35,7 +36,7 @@ class Decision(Enum):
 # The first line that fits a key decides; * is one part of a key, ** any number, and what is below a key goes with it.
 _TABLE: list[tuple[str, Decision]] = [
     (
-        'work_dir launcher resume load_from experiment_name log_level log_processor visualizer vis_backends',
+        'work_dir launcher resume load_from experiment_name log_level visualizer vis_backends',
         Decision.FREE,
     ),
     ('env_cfg custom_imports default_scope data_on_device compile find_unused_parameters', Decision.FREE),
@@ -43,7 +44,7 @@ _TABLE: list[tuple[str, Decision]] = [
     ('randomness.deterministic randomness.seed', Decision.FREE),
     ('default_hooks.timer default_hooks.logger default_hooks.checkpoint default_hooks.visualization', Decision.FREE),
     ('default_hooks.sampler_seed custom_hooks.*.recipe custom_hooks.EarlyStoppingHook', Decision.FREE),
-    ('custom_hooks.EmptyCacheHook custom_hooks.ProfilerHook custom_hooks.NPUProfilerHook', Decision.FREE),
+    ('custom_hooks.EmptyCacheHook', Decision.FREE),
     ('train_cfg.val_interval train_cfg.val_begin train_cfg.dynamic_intervals', Decision.FREE),
     ('test_dataloader test_cfg test_evaluator val_dataloader.batch_size', Decision.FREE),
     (
@@ -86,18 +87,6 @@ class Change(NamedTuple):
     key: str
     old: Any
     new: Any
-
-
-def plain(node: Any) -> Any:
-    """A resolved recipe as data that JSON can hold and a safe unpickler reads: classes and functions by their names."""
-    if isinstance(node, Mapping):
-        return {str(key): plain(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [plain(value) for value in node]
-    if node is None or type(node) in (bool, int, float, str):
-        return node
-    name = getattr(node, '__qualname__', None)
-    return f'{node.__module__}.{name}' if isinstance(name, str) else repr(node)
 
 
 def plain_recipe(cfg: Config) -> dict[str, Any]:
