@@ -12,17 +12,8 @@ from openmix.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 DIGITS = 'classification/digits/resnet20.py'
-COMMANDS = (
-    'train',
-    'test',
-    'print_config',
-    'get_flops',
-    'show_mix',
-    'verify_dataset',
-    'prepare_dataset',
-    'collect_env',
-)
-COMMANDS += ('export_onnx', 'export_torchscript')
+# What defines no command of its own but subcommands is tried in tests/benchmark.
+COMMANDS = sorted(path.stem for path in (ROOT / 'tools').glob('*.py') if path.stem not in ('__init__', 'benchmark'))
 # Runs a command and then says whether torch was loaded.
 WATCHED = """
 import runpy, sys

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+from openmix.arguments import CommandParser
 from openmix.errors import InputError, command
 
 SUFFIXES = {'openmix': '.pth', 'safetensors': '.safetensors', 'timm': '.safetensors', 'torchvision': '.pth'}
@@ -71,7 +71,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Strip a checkpoint to its weights and what is known of them.')
+    parser = CommandParser('Strip a checkpoint to its weights and what is known of them.')
     parser.add_argument('checkpoint', type=Path, help='a file written by tools/train.py')
     parser.add_argument(
         '--format',
