@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,7 +19,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from openmix.errors import InputError, brief
-from openmix.yaml_file import DEEPEST, MOST_NODES, dump_yaml, parse_yaml, read_text
+from openmix.recipe_text import Recipe, is_program
+from openmix.yaml_file import DEEPEST, MOST_NODES, parse_yaml, read_text
 
 BASE = '_base_'
 # Modules that Python recipes named in `custom_imports`: what they hold may be named by its whole path.
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass
 class Found:
-    """What reading a chain of files gave: the settings, and the files in the order they were merged."""
+    """Holds what reading a chain of files gave: the settings, and the files in the order they were merged."""
 
     settings: ConfigDict = field(default_factory=ConfigDict)
     texts: list[str] = field(default_factory=list)
@@ -163,7 +163,7 @@ def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> 
 
 
 def _run(source: Source, inherited: ConfigDict) -> dict[str, Any]:
-    """What a Python recipe sets: its variables, without modules, functions and classes."""
+    """Run a Python recipe and return what it sets: its variables, without modules, functions and classes."""
     assert source.code is not None
     variables = {BASE: inherited, '__file__': str(source.path), '__name__': source.path.stem}
     given = set(variables)
@@ -175,11 +175,7 @@ def _run(source: Source, inherited: ConfigDict) -> dict[str, Any]:
     if variables.get(BASE) is not inherited:
         raise InputError(f'{source.path}: write {BASE} = ... by itself and at the left margin, or it is not read')
     own = {key: value for key, value in variables.items() if key not in given and not key.startswith('__')}
-    return {key: value for key, value in own.items() if isinstance(value, Mapping) or not _is_program(value)}
-
-
-def _is_program(value: Any) -> bool:
-    return callable(value) or isinstance(value, types.ModuleType)
+    return {key: value for key, value in own.items() if isinstance(value, Mapping) or not is_program(value)}
 
 
 def check_plain(settings: Mapping[str, Any]) -> None:
@@ -249,72 +245,3 @@ def _import_declared(path: Path, settings: ConfigDict) -> None:
                 f"{path}: custom_imports: '{module}' cannot be imported: {told}; is its folder in PYTHONPATH?"
             ) from error
         DECLARED.add(module)
-
-
-class Recipe(Config):
-    """mmengine's Config, written out as Python that holds the same values and runs nothing."""
-
-    @property
-    def pretty_text(self) -> str:
-        return python_text(self._cfg_dict.to_dict())
-
-    def dump(self, file: str | Path | None = None) -> str | None:
-        """The recipe as Python, or in a file as its suffix says: Python or YAML."""
-        if file is None:
-            return self.pretty_text
-        path = Path(file)
-        text = dump_yaml(plain(self._cfg_dict.to_dict())) if path.suffix in ('.yaml', '.yml') else self.pretty_text
-        path.write_text(text, encoding='utf-8')
-        return None
-
-
-def plain(value: Any) -> Any:
-    """A value of numbers, texts, lists and dicts; a class or function by its whole path, anything else as text.
-
-    JSON and YAML can hold it, and a safe unpickler reads it.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if value is None or isinstance(value, bool):
-        return value
-    # Not numbers of NumPy, nor texts of a class of their own.
-    return next((kind(value) for kind in (int, float, str) if isinstance(value, kind)), _as_text(value))
-
-
-def _as_text(value: Any) -> str:
-    return (
-        f'{value.__module__}.{value.__qualname__}'
-        if _is_program(value) and hasattr(value, '__qualname__')
-        else str(value)
-    )
-
-
-def python_text(settings: Mapping[str, Any]) -> str:
-    """Settings as a Python recipe of the same values, keys in order of the alphabet."""
-    return '\n'.join(f'{key} = {_literal(value, 0)}' for key, value in sorted(settings.items())) + '\n'
-
-
-def _literal(value: Any, level: int, room: int = 100) -> str:
-    if isinstance(value, Mapping):
-        named = all(key.isidentifier() and not keyword.iskeyword(key) for key in value)
-        parts = [
-            (f'{key}=' if named else f'{key!r}: ') + _literal(one, level + 1, room)
-            for key, one in sorted(value.items())
-        ]
-        first, last = ('dict(', ')') if named else ('{', '}')
-    elif isinstance(value, (list, tuple)):
-        parts = [_literal(one, level + 1, room) for one in value]
-        first, last = ('[', ']') if isinstance(value, list) else ('(', ',)' if len(value) == 1 else ')')
-    elif isinstance(value, float) and value - value != 0:
-        return f'float({str(value)!r})'
-    elif value is None or isinstance(value, (bool, int, float, str)):
-        return repr(value)
-    else:
-        return repr(_as_text(value))
-    line = f'{first}{", ".join(parts)}{last}'
-    if len(line) <= room - 4 * level and '\n' not in line:
-        return line
-    inner = ''.join(f'{"    " * (level + 1)}{part},\n' for part in parts)
-    return f'{first}\n{inner}{"    " * level}{last.lstrip(",")}'

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     'options': {'errors', 'yaml_file'},
     'arguments': {'errors', 'options'},
     'settle': {'check', 'config', 'errors', 'options', 'signatures'},
-    'recipe_file': {'errors', 'yaml_file'},
+    'recipe_file': {'errors', 'recipe_text', 'yaml_file'},
+    'recipe_text': {'yaml_file'},
     'files': set(),
     'metrics': set(),
     'lease': set(),
@@ -40,7 +41,10 @@ MAY_IMPORT = {
     'mixups': {'mix', 'ops', 'registry', 'errors', 'losses'},
     'models': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'weights_file'},
     'data': {'mix', 'ops', 'registry', 'errors', 'files', 'losses'},
-    'engine': BASE | {'lease', 'options', 'losses', 'metrics', 'provenance', 'recipe_schema', 'weights_file'},
+    'engine': {
+        *BASE,
+        *('lease', 'losses', 'metrics', 'options', 'provenance', 'recipe_schema', 'recipe_text', 'weights_file'),
+    },
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
     'benchmark': {
         *('registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics', 'provenance'),

@@ -34,7 +34,7 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Meta:
-    """What a checkpoint says of its run; None where it says nothing.
+    """Holds what a checkpoint says of its run; None where it says nothing.
 
     Attributes:
         epoch: that the run is in or goes on with, from 0.
@@ -44,7 +44,7 @@ class Meta:
         seed: of the run.
         launch: see `openmix.engine.restart.launch_id`.
         recipe_hash: see `openmix.config.config_hash`.
-        recipe: the resolved recipe as plain data, see `openmix.recipe_file.plain`.
+        recipe: the resolved recipe as plain data, see `openmix.recipe_text.plain`.
         data: see `openmix.provenance.data_fingerprint`.
     """
 
@@ -157,7 +157,7 @@ def _meta(found: Any, path: str | Path) -> Meta:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is what JSON can say: names, numbers and text in mappings and lists."""
+    """Tell whether a value is what JSON can say: names, numbers and text in mappings and lists."""
     waiting, seen = [value], set()
     while waiting:
         node = waiting.pop()
@@ -246,5 +246,5 @@ def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | 
 
 
 def _kind(value: Tensor) -> tuple[bool, bool]:
-    """Of numbers: whole ones, fractions or complex ones; one kind takes the other's values, and loses of them."""
+    """Tell whole numbers, fractions and complex numbers apart: one kind would lose of another's values."""
     return value.is_floating_point(), value.is_complex()

@@ -1,4 +1,4 @@
-"""What of a recipe may change where a run is resumed, and what may not.
+"""Decides what of a recipe may change where a run is resumed, and what may not.
 
 A checkpoint holds its recipe as plain data. What decides the numbers of a run has to be as it was: a resumed run that
 kept its old learning rate while its result named a new one would be neither experiment. How long it trains may
@@ -18,13 +18,13 @@ from mmengine.hooks import EMAHook
 from openmix.config import config_hash, flatten
 from openmix.engine.checkpoint import Checkpoint
 from openmix.errors import InputError, brief
-from openmix.recipe_file import plain
 from openmix.recipe_schema import ALSO_READ, RUNNER
+from openmix.recipe_text import plain
 from openmix.registry import HOOKS, find
 
 
 class Decision(Enum):
-    """What becomes of a key whose value is another one."""
+    """Names what becomes of a key whose value is another one."""
 
     FREE = 'how the run is run'
     LENGTH = 'how long it trains'
@@ -77,7 +77,7 @@ _PATTERNS = [(_pattern(text), decision) for text, decision in _TABLE]
 
 
 def decide(key: str) -> Decision:
-    """What becomes of a dotted key of a recipe that differs."""
+    """Look up what becomes of a dotted key of a recipe that differs."""
     return next((decision for pattern, decision in _PATTERNS if pattern.fullmatch(key)), Decision.FIXED)
 
 
@@ -90,7 +90,7 @@ class Change(NamedTuple):
 
 
 def plain_recipe(cfg: Config) -> dict[str, Any]:
-    """What a runner reads of a resolved recipe, as plain data; variables of the recipe's own are left out."""
+    """Take what a runner reads of a resolved recipe, as plain data; variables of the recipe's own are left out."""
     return {key: value for key, value in plain(cfg.to_dict()).items() if key in {*RUNNER, *ALSO_READ}}
 
 
@@ -118,7 +118,7 @@ def _with_hooks_by_name(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keeps_average(cfg: Config) -> bool:
-    """Whether a recipe keeps a moving average of the weights."""
+    """Tell whether a recipe keeps a moving average of the weights."""
     hooks = [find(HOOKS, hook['type']) for hook in cfg.get('custom_hooks') or ()]
     return any(isinstance(hook, type) and issubclass(hook, EMAHook) for hook in hooks)
 
