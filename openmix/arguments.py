@@ -90,7 +90,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_list('--shape', is_integer, type=int, metavar='H ...', help=told)
 
     def add_export(self, suffix: str) -> None:
-        """What every command that exports takes; read by `openmix.engine.export.export_as_asked`."""
+        """Add what every command that exports takes; it is read by `openmix.engine.export.export_as_asked`."""
         self.add_recipe()
         self.add_argument('checkpoint', help='a file written by tools/train.py')
         self.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the {suffix} file')
@@ -100,22 +100,22 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def is_setting(word: str) -> bool:
-    """Whether a word is KEY=VALUE."""
+    """Tell whether a word is KEY=VALUE."""
     return '=' in word
 
 
 def is_integer(word: str) -> bool:
-    """Whether a word is a whole number."""
+    """Tell whether a word is a whole number."""
     return word.lstrip('+').isdigit()
 
 
 def is_name(word: str) -> bool:
-    """Whether a word can be a registered name: no path."""
+    """Tell whether a word can be a registered name: no path."""
     return '/' not in word and '.' not in word
 
 
 def is_no_recipe(word: str) -> bool:
-    """Whether a word does not end like a recipe."""
+    """Tell whether a word does not end like a recipe."""
     return not word.endswith(_RECIPES)
 
 

@@ -65,7 +65,7 @@ def declared_types(cfg: Config) -> dict[str, Any]:
 
 
 def is_read(key: str) -> bool:
-    """Whether anything reads a key at the top of a recipe; any other is a variable of the recipe's own."""
+    """Tell whether anything reads a key at the top of a recipe; any other is a variable of the recipe's own."""
     return key in hints_of(Runner.__init__) or key in ALSO_READ or key in UNTYPED
 
 
@@ -123,7 +123,7 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
-    """What the runner builds and reads; anything else at the top is a variable of the recipe's own."""
+    """Yield the faults of what the runner builds and reads; other names at the top are the recipe's own variables."""
     for key, value in recipe.items():
         if key == 'default_hooks':
             for name, hook in value.items() if isinstance(value, Mapping) else ():
@@ -150,7 +150,7 @@ def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any]) 
 
 
 def _parts_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
-    """Which arguments of a class or function are built by a registry."""
+    """Find the arguments of a class or function that a registry builds."""
     found = {name: of for name, p in known.items() if (of := _builder(p.annotation)) is not None}
     for cls, parts in LIBRARY_PARTS:
         if inspect.isclass(built) and issubclass(built, cls):
@@ -237,7 +237,7 @@ def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator
 
 
 def _custom_keys(path: str, node: Any) -> Iterator[Fault]:
-    """What mmengine's constructor reads of each; any other key it would pass over."""
+    """Yield keys that mmengine's constructor would pass over."""
     for name, options in node.items() if isinstance(node, Mapping) else ():
         if isinstance(options, Mapping):
             yield from _keys(path, name, options, ('lr_mult', 'decay_mult'), f'{path}.{name}')

@@ -73,7 +73,7 @@ def _known() -> list[str]:
 
 
 def is_shipped(file: Path) -> bool:
-    """Whether a file lies below the `configs/` that came with openmix: of those YAML may inherit programs too."""
+    """Tell whether a file lies below the `configs/` that came with openmix: of those YAML may inherit programs too."""
     return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(configs_dir()))
 
 

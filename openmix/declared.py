@@ -1,4 +1,4 @@
-"""What registered classes declare of themselves, read from their source: importing them would import torch.
+"""Reads what registered classes declare of themselves, from their source: importing them would import torch.
 
 `list`, `plan` and a first look at a table answer at once by this; the classes stay the one place that says it.
 """
@@ -16,7 +16,7 @@ _COMPUTED = object()
 
 
 class Declaration(NamedTuple):
-    """What one class says of itself.
+    """Holds what one class says of itself.
 
     Attributes:
         registered: whether a registry takes it by its name.
@@ -51,7 +51,7 @@ def value_of(folder: str, name: str, attribute: str, otherwise: Any = None) -> A
 
 
 def defines(folder: str, name: str, method: str) -> bool:
-    """Whether a class, or a class that it builds on, has a method.
+    """Tell whether a class, or a class that it builds on, has a method.
 
     Raises:
         KeyError: the package registers no class of that name.

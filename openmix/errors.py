@@ -182,7 +182,7 @@ def message_of(error: BaseException) -> str:
 
 
 def _in_worker(error: BaseException) -> tuple[str, str] | None:
-    """Of an error that torch brought here from a loader's worker: the file that raised it, and its message."""
+    """Find the file that raised an error in a loader's worker, and its message; None for an error raised here."""
     if not (found := _WORKER_TRACE.search(str(error))):
         return None
     lines = found[1].splitlines()
@@ -211,7 +211,7 @@ def open_streams() -> None:
 
 
 def _reader_left() -> bool:
-    """Whether stdout is a pipe that nobody reads any more."""
+    """Tell whether stdout is a pipe that nobody reads any more."""
     asked = select.poll()
     asked.register(sys.stdout, select.POLLOUT)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))

@@ -1,4 +1,4 @@
-"""Who trains in a folder: a file that one process alone creates, keeps fresh, and that expires.
+"""A lease says who trains in a folder: a file that one process alone creates, keeps fresh, and that expires.
 
 It needs of a shared disk only that creating and renaming a file are atomic, which NFS grants and locks do not. On one
 machine nothing expires: a process that lives holds what it took, also while it is suspended, and one that has ended
@@ -32,7 +32,7 @@ _AHEAD_S = 5
 
 @dataclass(frozen=True)
 class Holder:
-    """What a lease says of the process that took it.
+    """Names the process that took a lease.
 
     Attributes:
         host: for people.
@@ -58,7 +58,7 @@ class Holder:
 
     @classmethod
     def parse(cls, text: bytes) -> Holder:
-        """What a lease says; of one that is being written, or is damaged, that its holder is not known."""
+        """Read a lease; one that is being written, or is damaged, has a holder that is not known."""
         unknown = cls('an unknown machine', '', 0, '', 'unreadable')
         try:
             found: Any = json.loads(text)
@@ -75,17 +75,17 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """Name it as messages do."""
         return f'process {self.pid} on {self.host}' if self.pid else f'a process on {self.host}'
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine, so that it can be seen whether it lives."""
+        """Tell whether it runs on this machine, so that it can be seen whether it lives."""
         return self.machine == _machine()
 
     @property
     def is_gone(self) -> bool:
-        """Whether it can be seen from here that the process has ended."""
+        """Tell whether it can be seen from here that the process has ended."""
         if not self.is_local:
             return False
         try:
@@ -108,7 +108,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine started; '' for one that has ended and waits for its parent, None if unknown."""
+    """Ask when a process of this machine started: '' if it has ended and waits for its parent, None if unknown."""
     try:
         text = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace')
     except OSError:
@@ -148,7 +148,7 @@ class _Found:
 
 
 def _read(path: Path, now: float) -> _Found | None:
-    """What a lease says by the clock `now`; None where there is none."""
+    """Read a lease by the clock `now`; None where there is none."""
     try:
         with path.open('rb') as file:  # one file, whatever is renamed over it meanwhile
             age = now - os.fstat(file.fileno()).st_mtime
@@ -233,7 +233,7 @@ class Lease:
         return taken if taken.is_mine() else None
 
     def is_mine(self) -> bool:
-        """Whether the file still says so: a process that was suspended for long may have lost it."""
+        """Tell whether the file still says so: a process that was suspended for long may have lost it."""
         found = _read(self.path, time.time())
         return found is not None and found.holder.token == self.holder.token
 

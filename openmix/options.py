@@ -17,7 +17,7 @@ class OptionText(str):
 
 
 def read_plain(text: str) -> Any:
-    """What a text means where no type is declared: YAML's numbers, True, None, [lists], {mappings}; else a text.
+    """Read a text where no type is declared: YAML's numbers, True, None, [lists], {mappings}; else a text.
 
     Quotes make a text of anything. Round brackets are read as square ones.
 

@@ -88,7 +88,7 @@ def _folders(loader: Any) -> Iterator[Path]:
 
 
 def _official_folder(kind: str) -> str:
-    """What a data set's archive unpacks to below its root; '' for a data set that does not say."""
+    """Find what a data set's archive unpacks to below its root; '' for a data set that does not say."""
     try:
         return str(value_of('data', kind, 'folder', ''))
     except KeyError:  # of one's own

@@ -1,4 +1,4 @@
-"""What the runner and the libraries read of a recipe, where no signature says it."""
+"""Lists what the runner and the libraries read of a recipe, where no signature says it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _get_registered = Registry.get
 
 
 def _get(self: Registry, key: str) -> Any:
-    """What a registry, or one of its parents, holds by a name; 'scope.Name' asks another of the same tree.
+    """Look a name up in a registry and its parents; 'scope.Name' asks another of the same tree.
 
     mmengine's own takes any other name for the path of a module, which it imports and calls: a text in a
     table could then run `os.system`. Here a path is followed only into modules that a Python recipe
@@ -46,7 +46,7 @@ def _get(self: Registry, key: str) -> Any:
 
 
 def _holds(registry: Registry, key: str) -> bool:
-    """Whether a name is registered, its scope one of those that are imported already."""
+    """Tell whether a name is registered, its scope one of those that are imported already."""
     registry.import_from_location()
     scope, name = registry.split_scope_key(key)
     level: Registry | None = registry

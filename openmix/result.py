@@ -53,7 +53,7 @@ class Result:
 
     @property
     def made_by(self) -> dict[str, str | None]:
-        """What `Provenance.made` compares."""
+        """Return what `Provenance.made` compares."""
         return {'config_hash': self.config_hash, 'data': self.data}
 
 

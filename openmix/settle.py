@@ -70,7 +70,7 @@ def _type_at(types: dict[str, Any], key: str) -> Any:
 
 
 def read_typed(text: str, hint: Any) -> Any:
-    """What a typed text means for a parameter.
+    """Read a typed text as its parameter declares it.
 
     Args:
         text: as typed.

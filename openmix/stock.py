@@ -1,4 +1,4 @@
-"""Which of mmengine's hooks, schedules, loops and optimiser parts a recipe may name, decided one by one.
+"""Decides one by one which of mmengine's hooks, schedules, loops and optimiser parts a recipe may name.
 
 They take part in our loops, so each is tested in them or refused. Nothing is asked about classes of openmix or of a
 user's own. A class that a newer mmengine adds is refused until it stands here.

@@ -35,7 +35,7 @@ _RESOLVERS = {
 
 
 def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
-    """What plain scalars mean, by their first character, as PyYAML keeps it."""
+    """List what plain scalars mean, by their first character, as PyYAML keeps it."""
     found: dict[str, list[tuple[str, re.Pattern]]] = {}
     for tag, (pattern, firsts) in _RESOLVERS.items():
         for first in firsts:
@@ -124,7 +124,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def parse_scalar(text: str) -> Any:
-    """What a plain scalar means: a number, True, None, or the text itself, blanks, commas and colons in it kept.
+    """Read a plain scalar: a number, True, None, or the text itself, blanks, commas and colons in it kept.
 
     Raises:
         InputError: a number is too large.
@@ -154,7 +154,7 @@ def _check_events(text: str) -> None:
 
 
 def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node stands for, aliases written out."""
+    """Count the values that a node stands for, aliases written out."""
     if id(node) in above:
         raise InputError(f'line {node.start_mark.line + 1}: an alias holds itself')
     if id(node) not in known:

@@ -1,4 +1,4 @@
-"""Whose fault an error is: what a library refuses becomes a line that names the part of the recipe it came from."""
+"""Tells whose fault an error is: what a library refuses becomes a line that names the part of the recipe."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _line_for(cfg: Config, runner: Runner, error: Exception) -> str | None:
 
 
 def _where(cfg: Config, runner: Runner, error: BaseException) -> tuple[str, str, str]:
-    """Where in a step an error was raised.
+    """Find where in a step an error was raised.
 
     Returns:
         'train', 'val' or 'test'; the place in the recipe, '' outside of a step; and the module by its name in the

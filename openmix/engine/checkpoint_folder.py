@@ -20,7 +20,7 @@ _KINDS = ('epoch_*.pth', 'iter_*.pth', LATEST)
 
 @dataclass(frozen=True)
 class Position:
-    """Where in a training a checkpoint was taken.
+    """Says where in a training a checkpoint was taken.
 
     Attributes:
         iteration: how many iterations were done; None where the file does not tell.
@@ -32,7 +32,7 @@ class Position:
 
 
 def position_of(path: Path) -> Position:
-    """What a checkpoint says of its place in the training; nothing where it cannot be read."""
+    """Read a checkpoint's place in the training; it says nothing where it cannot be read."""
     try:
         content = peek(path)
     except InputError:
@@ -106,7 +106,7 @@ def prune(folder: Path, keep: int, written: Collection[str]) -> None:
 
 
 def last_good(folder: Path) -> str:
-    """What there is to go back to, for the end of an error line."""
+    """Name the checkpoint to go back to, for the end of an error line."""
     newest = next(iter(checkpoints_in(folder)), None)
     return f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
 

@@ -1,4 +1,4 @@
-"""What the data sets of a recipe must agree on: their classes, and that none is judged by what it trains on."""
+"""Checks that the data sets of a recipe have the same classes, and that none is judged by what it trains on."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_data_of(cfg: Config, part: str, classes: Sequence[str], others: str) -
 
 
 def differing(own: Sequence[str], classes: Sequence[str], others: str) -> str:
-    """Where two lists of class names differ first, for an error line."""
+    """Say where two lists of class names differ first, for an error line."""
     if len(own) != len(classes) and (set(own) <= set(classes) or set(classes) <= set(own)):
         more, fewer, which = (own, classes, others) if len(own) > len(classes) else (classes, own, 'these data')
         odd = next(name for name in more if name not in set(fewer))

@@ -168,7 +168,7 @@ def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], p
 def _about(
     cfg: Config, checkpoint: str, shape: tuple[int, int], ema: bool, trained: tuple[str, ...] | None
 ) -> dict[str, str]:
-    """What a user of the file has to know, as texts by key; classes are those that were trained."""
+    """Say what a user of the file has to know, as texts by key; classes are those that were trained."""
     dataset = dict(cfg.test_dataloader.dataset)
     facts = find(DATASETS, dataset.pop('type')).facts(**dataset)
     return {

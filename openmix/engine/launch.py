@@ -206,7 +206,7 @@ def evaluate(
 
 
 def _objection(cfg: Config, checkpoint: Checkpoint) -> str | None:
-    """Why a recipe does not go on from a checkpoint, before anything of the run's folder is touched."""
+    """Say why a recipe does not go on from a checkpoint, before anything of the run's folder is touched."""
     try:
         check_parts(checkpoint)
         path = str(checkpoint.path)

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: lines of the log, and curves for TensorBoard."""
+"""Writes what a run says while it goes on: lines of the log, and curves for TensorBoard."""
 
 from __future__ import annotations
 

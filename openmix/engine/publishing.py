@@ -42,7 +42,7 @@ def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> d
 
 
 def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any]:
-    """What is known of published weights, as plain values.
+    """Say what is known of published weights, as plain values.
 
     Raises:
         InputError: the checkpoint's meta holds something else.

@@ -83,7 +83,7 @@ def earlier_plans(hub: MessageHub) -> list[dict[str, Any]]:
 
 
 def _groups(runner: Any) -> list[dict[str, Any]]:
-    """What schedules set: the options of every group of parameters, and of those that mmengine logs."""
+    """Return what schedules set: the options of every group of parameters, and of those that mmengine logs."""
     return runner.optim_wrapper.param_groups
 
 

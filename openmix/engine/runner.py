@@ -173,7 +173,7 @@ class Runner(MMRunner):
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        """What every checkpoint says of the run."""
+        """Collect what every checkpoint says of the run."""
         return {
             'recipe': recipe_hash(self.cfg),
             'resolved_recipe': plain_recipe(self.cfg),

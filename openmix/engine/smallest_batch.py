@@ -11,7 +11,7 @@ from openmix.errors import InputError
 
 
 def left_over(loader: DataLoader) -> int:
-    """How many samples the last batch of an epoch has where it is smaller than the others; 0 where it is not.
+    """Count the samples of the last batch of an epoch where it is smaller than the others; 0 where it is not.
 
     A batch sampler that is not torch's may make batches of any size, and counts as even.
     """

@@ -1,4 +1,4 @@
-"""What a run goes on with beside its weights: optimiser, schedules and logs, held against the run's own.
+"""Holds what a run goes on with beside its weights, optimiser, schedules and logs, against the run's own.
 
 torch and mmengine take most of it as it comes, and fail at the next step or log other numbers. Here the form of each
 part is compared with that of the freshly built one before any of it is loaded.

@@ -21,7 +21,7 @@ def what(value: Any) -> str:
 
 
 def readable(x: Tensor) -> bool:
-    """Whether the values of `x` can be looked at without waiting: they are in the host's memory, and there are some."""
+    """Tell whether the values of `x` can be read without waiting: they are in the host's memory, and there are some."""
     return x.is_cpu and x.numel() > 0 and not torch.compiler.is_compiling()
 
 
