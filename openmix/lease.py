@@ -129,7 +129,7 @@ def inside(folder: Path) -> Path:
 
 def holder_at(path: Path) -> Holder | None:
     """The process that holds a lease; None where there is none, or it has expired."""
-    found = _read(path, time.time())
+    found = _seen(path, time.time())
     return None if found is None or found.expired else found.holder
 
 
@@ -148,14 +148,26 @@ class _Found:
 
 
 def _read(path: Path, now: float) -> _Found | None:
-    """Read a lease by the clock `now`; None where there is none."""
+    """Read a lease by the clock `now`; None where there is none.
+
+    Raises:
+        OSError: there is no telling, as on a disk that does not answer.
+    """
     try:
         with path.open('rb') as file:  # one file, whatever is renamed over it meanwhile
             age = now - os.fstat(file.fileno()).st_mtime
             holder = Holder.parse(file.read())
-    except OSError:
+    except FileNotFoundError:
         return None
     return _Found(holder, age, holder.is_gone if holder.is_local else age > EXPIRES_S)
+
+
+def _seen(path: Path, now: float) -> _Found | None:
+    """Read a lease as `_read` does; None also where there is no telling."""
+    try:
+        return _read(path, now)
+    except OSError:
+        return None
 
 
 def _servers_time(folder: Path) -> float:
@@ -206,7 +218,7 @@ class Lease:
         if _create(path, mine):
             return cls(path, mine)
         now = _servers_time(path.parent)
-        found = _read(path, now)
+        found = _seen(path, now)
         if found is None:
             return None
         expired = found.holder
@@ -223,7 +235,7 @@ class Lease:
                 if abs(now - successor.stat().st_mtime) > EXPIRES_S:
                     successor.unlink()
             return None
-        found = _read(path, now)
+        found = _seen(path, now)
         if found is None or found.holder.token != expired.token:  # another successor was done before
             successor.unlink(missing_ok=True)
             return None
@@ -234,18 +246,23 @@ class Lease:
 
     def is_mine(self) -> bool:
         """Tell whether the file still says so: a process that was suspended for long may have lost it."""
-        found = _read(self.path, time.time())
+        found = _seen(self.path, time.time())
         return found is not None and found.holder.token == self.holder.token
 
     def keep(self) -> bool:
-        """Show, every `HEARTBEAT_S`, that the process is alive; False where the lease is lost."""
+        """Show, every `HEARTBEAT_S`, that the process is alive; False where the lease is seen to be lost."""
         if _clock() - self._fresh < HEARTBEAT_S:
             return True
-        self._fresh = _clock()
-        if not self.is_mine():
-            return False
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            found = _read(self.path, time.time())
+            if found is None or found.holder.token != self.holder.token:
+                return False
             os.utime(self.path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # the disk does not answer, or no more files may be open: the next call tries again
+            return True
+        self._fresh = _clock()
         return True
 
     def release(self) -> None:

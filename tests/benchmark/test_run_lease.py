@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -142,6 +143,26 @@ def test_a_machine_that_slept_looks_at_once(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(time, 'CLOCK_BOOTTIME'), reason='a clock of Linux')
 def test_the_clock_goes_on_while_the_machine_sleeps():
     assert abs(lease._clock() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1
+
+
+def test_a_heartbeat_that_fails_once_is_made_up_for(tmp_path, monkeypatch):
+    """Where no file can be opened for a while nothing is known to be lost, and the holder does not fall silent."""
+    monkeypatch.setattr(lease, 'HEARTBEAT_S', 0.01)
+    held = Lease.take(beside(tmp_path / 'a'))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with kept(held):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            time.sleep(0.1)
+            assert held.keep()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        age(held.path)
+        end = time.monotonic() + 10
+        while time.time() - held.path.stat().st_mtime > EXPIRES_S and time.monotonic() < end:
+            time.sleep(0.01)
+        assert time.time() - held.path.stat().st_mtime < EXPIRES_S
+    assert not held.path.exists()
 
 
 def test_a_lease_is_kept_while_the_block_runs(tmp_path, monkeypatch):
