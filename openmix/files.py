@@ -45,12 +45,16 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding='utf-8')
 
 
-def set_aside(path: Path, suffix: str) -> Path:
+def set_aside(path: Path, suffix: str, first: str = '') -> Path:
     """Rename a file, folder or link to the first free name with a suffix: a.pth to a.pth.old, or a.pth.old2.
 
-    Returns the new name.
+    Args:
+        first: the number that the first of them carries too, where it does.
+
+    Returns:
+        The new name.
     """
-    aside, number = path.with_name(f'{path.name}.{suffix}'), 2
+    aside, number = path.with_name(f'{path.name}.{suffix}{first}'), 2
     while os.path.lexists(aside):
         aside, number = path.with_name(f'{path.name}.{suffix}{number}'), number + 1
     return path.rename(aside)

@@ -31,10 +31,10 @@ def title_of(policy: dict) -> str:
     return '\n'.join([policy['type'], *args])
 
 
-def build(cfg: Config, policy: dict, checkpoint: str | None, ema: bool) -> MixClassifier:
-    """The recipe's model with a policy, its weights as drawn or from a checkpoint."""
+def build(cfg: Config, policy: dict, checkpoint: dict | None, path: str, ema: bool) -> MixClassifier:
+    """The recipe's model with a policy, its weights as drawn or from a checkpoint, which `path` names."""
     from openmix.engine.blame import building
-    from openmix.engine.checkpoint import load_weights
+    from openmix.engine.checkpoint import put_weights
     from openmix.models.classifier import MixClassifier
     from openmix.registry import MODELS
 
@@ -42,7 +42,7 @@ def build(cfg: Config, policy: dict, checkpoint: str | None, ema: bool) -> MixCl
         model = MODELS.build({**cfg.model, 'policy': policy})
     assert isinstance(model, MixClassifier)
     if checkpoint is not None:
-        load_weights(model, checkpoint, ema)
+        put_weights(model, checkpoint, path, ema)
     return model
 
 
@@ -131,26 +131,33 @@ def main() -> None:
     check_out('--out', out)
 
     import torch
-    from mmengine.runner import Runner
     from torch.utils.tensorboard import SummaryWriter
 
     from openmix.engine import launch
+    from openmix.engine.checkpoint import read_checkpoint
+    from openmix.engine.data_check import built_classes, check_built, trained_classes
+    from openmix.engine.runner import Runner
     from openmix.engine.seeding import step_seed
     from openmix.evaluation.draw import draw_mixes, draw_strip, to_array
-    from openmix.registry import DATASETS, MIXUPS, find
+    from openmix.registry import MIXUPS, find
 
     cfg = launch.prepare(cfg)
+    if cfg.get('train_dataloader') is None:
+        raise InputError('the recipe has no train_dataloader')
     policies = [dict(type=name) for name in args.policy or []] or leaves(cfg.model.policy)
     for policy in policies:
         find(MIXUPS, policy['type'])
     loader = dict(cfg.train_dataloader) | {'batch_size': max(args.count, 2), 'num_workers': 0}
     loader.pop('persistent_workers', None)
-    dataset = dict(cfg.train_dataloader.dataset)
-    classes = find(DATASETS, dataset.pop('type')).facts(**dataset).classes
-    batch = next(iter(Runner.build_dataloader(loader, seed=args.seed)))
+    loader = Runner.build_dataloader(loader, seed=args.seed)
+    path, checkpoint = args.checkpoint or '', read_checkpoint(args.checkpoint) if args.checkpoint else None
+    if checkpoint is not None:
+        check_built(loader.dataset, trained_classes(checkpoint, path), 'train_dataloader.dataset', f"'{path}'")
+    classes = built_classes(loader.dataset) or tuple(map(str, range(cfg.model.head.num_classes)))
+    batch = next(iter(loader))
     seeds = [step_seed(args.seed, i, 0) for i in range(len(policies))]
     torch.manual_seed(args.seed)
-    models = [build(cfg, dict(policy), args.checkpoint, args.ema) for policy in policies]
+    models = [build(cfg, dict(policy), checkpoint, path, args.ema) for policy in policies]
     titles = [title_of(policy) for policy in policies]
     if args.strip:
         strips = [mix_over_lam(*of_policy)[: args.count] for of_policy in zip(models, titles, repeat(batch), seeds)]

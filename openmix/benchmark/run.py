@@ -26,7 +26,7 @@ from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trials import Trial, read_out
 from openmix.errors import InputError, Stopped, check_number
-from openmix.files import write_text
+from openmix.files import set_aside, write_text
 from openmix.lease import Lease, beside, holder_at, holder_of, inside
 
 _POLL_S = 0.1
@@ -46,14 +46,6 @@ class Job:
     task: TaskID
     asked: bool = False
     started: float = field(default_factory=time.monotonic)
-
-
-def set_aside(folder: Path) -> Path:
-    """Rename the folder of a run whose config or seed has changed since; nothing is deleted."""
-    number = 1
-    while folder.with_name(f'{folder.name}.old{number}').exists():
-        number += 1
-    return folder.rename(folder.with_name(f'{folder.name}.old{number}'))
 
 
 def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
@@ -207,7 +199,7 @@ class Queue:
             self._say(f'{self._nth()} {trial.name}: {self._why_not(trial)}')
             return None
         if trial.is_stale():
-            old = set_aside(trial.folder)
+            old = set_aside(trial.folder, 'old', first='1')
             self._say(f'{trial.name}: its config, its seed or the version has changed; the old run is kept in {old}')
         trial.folder.mkdir(parents=True, exist_ok=True)
         resume = trial.resumable()

@@ -14,7 +14,7 @@ from torch import Tensor
 from openmix.data.decode import decode_once
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
-from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, entries, images_below
+from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, images_below
 from openmix.data.splits import Drawn
 from openmix.errors import InputError, brief, check_number, nearest, printable
 from openmix.registry import DATASETS, TransformConfig
@@ -78,7 +78,7 @@ def _must_exist(folder: Path) -> None:
         return
     if not folder.parent.is_dir():
         raise InputError(f'ImageFolder: root {folder.parent} is missing; {_expected(folder)}')
-    found = [entry.name for entry in entries(folder.parent) if entry.is_dir() and not entry.name.startswith('.')]
+    found = class_folders(folder.parent, Skipped())
     raise InputError(f"ImageFolder: {folder.parent} has no split '{folder.name}'; {nearest(folder.name, found)}")
 
 

@@ -17,7 +17,7 @@ from openmix.data.base import OfficialHalves
 from openmix.data.download import fetching, unpack, unpack_checked
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles, check_folder
-from openmix.data.listing import Skipped, entries, images_below
+from openmix.data.listing import Skipped, class_folders, entries, images_below
 from openmix.data.lists import read_lines, read_mat
 from openmix.data.splits import source_split
 from openmix.errors import InputError, brief, nearest
@@ -61,16 +61,15 @@ def list_images(root: Path, folder: str, wnids: Sequence[str], skipped: Skipped)
     check_folder('ImageNet', root, folder, _REMEDY.format(root=root))
     half = root / folder
     layout = f'expected {half}/<wnid>/*.JPEG'
-    found = {entry.name: entry.is_dir() for entry in entries(half) if not entry.name.startswith('.')}
-    folders = {name for name, is_folder in found.items() if is_folder}
-    if not folders and any(name.endswith('.JPEG') for name in found):
+    folders = class_folders(half, skipped)
+    if not folders and any(entry.name.endswith('.JPEG') for entry in entries(half)):
         raise InputError(
             f'ImageNet: the images of {half} are not in class folders, {layout}; {_REMEDY.format(root=root)}'
         )
-    if foreign := sorted(folders - official_classes().keys()):
+    if foreign := sorted(folders.keys() - official_classes().keys()):
         more = f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''
         raise InputError(
-            f'ImageNet: {half / foreign[0]}{more} is no class of ImageNet-1k; '
+            f'ImageNet: {folders[foreign[0]]}{more} is no class of ImageNet-1k; '
             'remove it, or read the images with ImageFolder'
         )
     if absent := [wnid for wnid in wnids if wnid not in folders]:
@@ -81,7 +80,7 @@ def list_images(root: Path, folder: str, wnids: Sequence[str], skipped: Skipped)
     paths: list[str] = []
     labels: list[int] = []
     for label, wnid in enumerate(wnids):
-        files = images_below(half / wnid, ('.jpeg',), skipped)
+        files = images_below(folders[wnid], ('.jpeg',), skipped)
         if not files:
             raise InputError(f'ImageNet: no *.JPEG in {half / wnid}; delete {half} and {_REMEDY.format(root=root)}')
         paths += files

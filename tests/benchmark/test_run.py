@@ -12,12 +12,12 @@ import time
 import pytest
 
 from openmix.benchmark import run
-from openmix.benchmark.run import set_aside
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import command, slots
 from openmix.config import load_config, tools_path
 from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
+from openmix.files import set_aside
 from openmix.lease import Lease, beside
 
 pytestmark = pytest.mark.slow
@@ -153,7 +153,7 @@ def test_changed_seed_is_another_run(bench):
 def test_set_aside_never_overwrites(tmp_path):
     for _ in range(2):
         (tmp_path / 'trial0').mkdir()
-        set_aside(tmp_path / 'trial0')
+        set_aside(tmp_path / 'trial0', 'old', first='1')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['trial0.old1', 'trial0.old2']
 
 

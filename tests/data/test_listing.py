@@ -202,6 +202,19 @@ def test_numbered_folders_sort_as_text(tmp_path):
     assert list(class_folders(tmp_path, Skipped())) == ['0', '1', '10', '11', '2']
 
 
+def test_a_link_to_itself_beside_the_class_folders_is_one_line(tmp_path):
+    """Asked whether it is a folder, such a link raises."""
+    save_image(tmp_path / 'train' / 'a' / '0.png')
+    (tmp_path / 'loop').symlink_to('loop')
+    with pytest.raises(InputError, match='loop is a link that leads nowhere'):
+        ImageFolder(str(tmp_path), split='trian')
+    write_imagenet(tmp_path / 'imagenet', ['n01440764'])
+    (tmp_path / 'imagenet' / 'train' / 'loop').symlink_to('loop')
+    with pytest.raises(InputError, match='loop is a link that leads nowhere'):
+        ImageNet(str(tmp_path / 'imagenet'), classes=['n01440764'])
+    assert len(ImageNet(str(tmp_path / 'imagenet'), 'test', classes=['n01440764'])) == 2
+
+
 def test_published_layouts_keep_the_same_rule(tmp_path, tiny_tree):
     wnids = ['n01440764', 'n01443537']
     write_imagenet(tmp_path / 'imagenet', wnids)

@@ -23,7 +23,7 @@ from openmix.data.stanford_cars import StanfordCars
 from openmix.data.tiny_imagenet import TinyImageNet
 from openmix.errors import InputError
 
-MUTATIONS = int(os.environ.get('OPENMIX_MUTATIONS', 200)) // 8
+MUTATIONS = int(os.environ.get('OPENMIX_FUZZ', 200)) // 8
 
 RAN = []
 

@@ -284,7 +284,7 @@ def answer(reader, path):
             return str(error)
 
 
-MUTATIONS = int(os.environ.get('OPENMIX_MUTATIONS', 200))
+MUTATIONS = int(os.environ.get('OPENMIX_FUZZ', 200))
 
 
 def test_any_bytes_are_an_image_or_one_line(tmp_path):

@@ -1,0 +1,66 @@
+"""tools/show_mix.py as people call it: whose names stand in the picture, and whose weights it takes."""
+
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from openmix.config import load_config
+from openmix.engine.launch import fill_from_data
+from openmix.registry import MODELS
+
+ROOT = Path(__file__).parent.parent
+DIGITS = 'classification/digits/resnet20.py'
+OWN = """
+import torch
+from torch.utils.data import Dataset
+from openmix.registry import DATASETS
+
+
+@DATASETS.register_module()
+class Nameless(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.zeros(3, 16, 16, dtype=torch.uint8), labels=index % 2, ids=index)
+
+    def set_epoch(self, epoch, seed=0):
+        pass
+"""
+RECIPE = """
+_base_ = {base!r}
+custom_imports = dict(imports=['own_nameless'], allow_failed_imports=False)
+model = dict(head=dict(num_classes=2), data_preprocessor=dict(mean=(0.5,) * 3, std=(0.5,) * 3))
+train_dataloader = dict(dataset=dict(_delete_=True, type='Nameless'), num_workers=0)
+val_dataloader = dict(dataset=dict(_delete_=True, type='Nameless'))
+test_dataloader = val_dataloader
+"""
+
+
+def save_checkpoint(path, classes):
+    init_default_scope('openmix')
+    weights = MODELS.build(fill_from_data(load_config(DIGITS)).model).state_dict()
+    torch.save({'state_dict': weights, 'meta': {'dataset_meta': {'classes': classes}}}, path)
+
+
+def test_a_checkpoint_of_other_classes_is_refused(call, tmp_path):
+    names = [str(digit) for digit in range(10)]
+    for classes, expected in ((names, 0), (names[::-1], 2)):
+        save_checkpoint(tmp_path / 'some.pth', classes)
+        options = ('--checkpoint', tmp_path / 'some.pth', '--out', tmp_path / 'mix.png', '--count', 2)
+        code, _, said = call('show_mix.py', DIGITS, *options)
+        assert code == expected, said
+    assert said.splitlines()[-1].startswith("error: train_dataloader.dataset: class 0 is '0' here and '9' in")
+
+
+def test_data_that_name_no_classes_are_drawn_by_number(call, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'own_nameless.py').write_text(OWN)
+    (tmp_path / 'own.py').write_text(RECIPE.format(base=str(ROOT / 'configs' / DIGITS)))
+    code, _, said = call(
+        'show_mix.py', tmp_path / 'own.py', '--policy', 'CutMix', '--count', 2, '--out', tmp_path / 'mix.png'
+    )
+    assert code == 0, said
+    assert Image.open(tmp_path / 'mix.png').width > 100
