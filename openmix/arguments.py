@@ -22,9 +22,9 @@ class CommandParser(argparse.ArgumentParser):
     `--cfg-options a=b RECIPE` and `--policy Mixup CutMix RECIPE` leave the recipe to its own argument.
     """
 
-    def __init__(self, description: str | None) -> None:
+    def __init__(self, description: str | None, prog: str | None = None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(prog, description=description, formatter_class=formatter, allow_abbrev=False)
         self._lists: dict[str, Callable[[str], bool]] = {}
         self._optional: dict[str, tuple[Callable[[str], bool], str]] = {}
 

@@ -47,8 +47,8 @@ MAY_IMPORT = {
     },
     'evaluation': {'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
     'benchmark': {
-        *('registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics', 'provenance'),
-        *('result', 'yaml_file'),
+        *('arguments', 'registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics'),
+        *('options', 'provenance', 'result', 'yaml_file'),
     },
 }
 

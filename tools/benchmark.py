@@ -9,8 +9,10 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console, RenderableType
 
+from openmix.arguments import check_out
 from openmix.benchmark import plan, progress, render, slurm
 from openmix.benchmark.cell import Cell
+from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
 from openmix.benchmark.export import as_csv, as_dicts, as_json
 from openmix.benchmark.folders import layout, slug
@@ -18,7 +20,7 @@ from openmix.benchmark.grids import as_plain, grid
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
-from openmix.benchmark.report import FORMATS, as_text, write_report
+from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
 from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names
@@ -27,72 +29,8 @@ from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, 
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
-from openmix.options import DictAction
 
-VERBS = {
-    'show': 'measured and published numbers; without a table, of all',
-    'plan': 'what run would do, and the data, disk and hours it takes',
-    'run': 'train what is not done, resume what was interrupted',
-    'status': 'where every trial stands',
-    'report': 'print leaderboard, gains and claims, write report.html and report.md',
-}
 _OF_ALL = ('terminal', 'md', 'json', 'csv', 'latex')
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Run a published table and print ours beside theirs.')
-    verbs = parser.add_subparsers(dest='verb', required=True)
-    verbs.add_parser('list', help='the tables there are')
-    config = verbs.add_parser('config', help='the resolved recipe of one cell')
-    for name in ('table', 'row', 'column'):
-        config.add_argument(name)
-    config.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
-    subs = {verb: verbs.add_parser(verb, help=text) for verb, text in VERBS.items()}
-    for verb, sub in subs.items():
-        nargs = '?' if verb == 'show' else None
-        sub.add_argument('table', nargs=nargs, help='a name below configs/tables, or a YAML file')
-        sub.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
-        sub.add_argument('--columns', metavar='GLOB', help='only these columns')
-        sub.add_argument('--trials', type=int, metavar='N', help='trials a cell (default: as the table says)')
-        folder = 'the folder of the table (default: work_dirs/tables/TABLE)'
-        sub.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
-    for sub in (config, *subs.values()):
-        help_text = 'settings on top of every cell; their runs have a work folder of their own'
-        sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=help_text)
-        sub.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
-    add_run_options(subs['run'])
-    subs['status'].add_argument('--watch', action='store_true', help='renew it every few seconds, with the time left')
-    help_text = 'train N iterations of each distinct recipe to estimate the time'
-    subs['plan'].add_argument('--dry-run', type=int, metavar='N', help=help_text)
-    subs['plan'].add_argument('--disk', action='store_true', help="build every recipe's model to count the disk")
-    help_text = "others' work folder of the table, shown beside ours; may be given more than once"
-    subs['report'].add_argument(
-        '--import', dest='imports', action='append', default=[], type=Path, metavar='DIR', help=help_text
-    )
-    help_text = 'add a batch mixed by each row to the HTML; draws one in seconds'
-    subs['report'].add_argument('--pictures', action='store_true', help=help_text)
-    for verb in ('show', 'report'):
-        subs[verb].add_argument('--format', choices=FORMATS, default='terminal')
-        subs[verb].add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
-    return parser.parse_args()
-
-
-def add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument('--jobs', type=int, metavar='N', help='trainings at a time (default: all that the GPUs take)')
-    help_text = 'GPUs of one training, or processes without a GPU; they share its batch (default: 1)'
-    run.add_argument('--gpus-per-run', type=int, default=1, metavar='K', help=help_text)
-    run.add_argument('--retries', type=int, default=1, metavar='N', help='tries of a trial that failed (default: 1)')
-    run.add_argument('--smoke', action='store_true', help='a tiny pass of each cell on generated data; keeps nothing')
-    run.add_argument('--engine', choices=('local', 'slurm'), default='local', help='where trainings run')
-    defaults = slurm.Resources()
-    run.add_argument('--partition', metavar='NAME', help="slurm: where to (default: the cluster's)")
-    help_text = 'slurm: minutes until a job is saved and queued again (default: a day)'
-    run.add_argument('--time-min', type=int, default=defaults.time_min, metavar='N', help=help_text)
-    run.add_argument('--cpus-per-task', type=int, default=defaults.cpus, metavar='N', help='slurm: cores of a job')
-    run.add_argument(
-        '--array-parallelism', type=int, default=defaults.parallel, metavar='N', help='slurm: jobs at a time'
-    )
-    run.add_argument('--print-sbatch', action='store_true', help='slurm: print the script and submit nothing')
 
 
 def write(text: str, out: Path | None) -> None:
@@ -122,11 +60,18 @@ def records_of(
     trials: int | None = None,
     imports: Sequence[Path] = (),
 ) -> list[Record]:
-    """Of the whole table in its default folder, unless told otherwise; only cells that ever ran are resolved."""
+    """Read the records of cells, those that never ran without resolving their recipe.
+
+    Args:
+        cells: None: all of the table.
+        work_dir: None: the table's own.
+        trials: how many a cell; None: as the table says.
+        imports: work folders of others.
+    """
     cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
-    places = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
-    ran = [cell for cell in cells if any((folder / place.of(cell)).is_dir() for folder, place in places)]
-    return read_records(cells, trials_of(table, ran, work_dir, trials), imports)
+    ours, *others = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
+    ran = [cell for cell in cells if any((folder / place.of(cell)).is_dir() for folder, place in (ours, *others))]
+    return read_records(cells, trials_of(table, ran, work_dir, trials), others)
 
 
 def list_tables(console: Console) -> None:
@@ -166,7 +111,7 @@ def show_all(args: argparse.Namespace, console: Console) -> None:
 
 
 def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
-    """Those that can run.
+    """The chosen cells that can run.
 
     Raises:
         InputError: there is none.
@@ -260,7 +205,7 @@ def submit_table(
 
 
 def parameters(cfg: Config) -> int | None:
-    """Of the recipe's model, built without memory for its weights; None where it cannot be built here."""
+    """Count the parameters of a recipe's model, built without memory for them; None where it cannot be built here."""
     import torch
     from mmengine.registry import init_default_scope
 
@@ -337,6 +282,9 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
 @command
 def main() -> None:
     args = parse_args()
+    out = vars(args).get('out')
+    if out is not None:
+        check_out('--out', out)
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     if args.verb == 'list':
         list_tables(console)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
-from openmix.benchmark.folders import Layout, layout
+from openmix.benchmark.folders import Layout
 from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
 from openmix.result import Result, read_result
@@ -92,24 +92,25 @@ def deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) >= 2 else None
 
 
-def read_records(cells: Sequence[Cell], trials: Sequence[Trial], imports: Sequence[Path] = ()) -> list[Record]:
+def read_records(
+    cells: Sequence[Cell], trials: Sequence[Trial], imports: Sequence[tuple[Path, Layout]] = ()
+) -> list[Record]:
     """One record a cell, those that are not implemented included.
 
     Args:
         trials: of the cells, see `trials_of`; of a cell without any nothing is looked up.
-        imports: work folders of others, laid out as ours.
+        imports: work folders of others, each with where the cells of the whole table lie in it.
 
     Raises:
         InputError: a folder to import holds no result.
     """
-    for folder in imports:
+    for folder, _ in imports:
         if not any(folder.glob('*/*/trial*/result.json')):
             raise InputError(f'nothing to import: {folder} has no <row>/<column>/trial<n>/result.json')
     by_place: dict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
         by_place[trial.cell.row, trial.cell.column].append(trial)
-    others = [(folder, layout(cells, folder)) for folder in imports]
-    return [_record(cell, by_place[cell.row, cell.column], others) for cell in cells]
+    return [_record(cell, by_place[cell.row, cell.column], imports) for cell in cells]
 
 
 def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[tuple[Path, Layout]]) -> Record:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from openmix.benchmark.folders import layout
 from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
@@ -104,7 +105,8 @@ class Bench:
         return trials_of(self.table, self.table.select(rows, columns), self.work_dir, trials)
 
     def records(self, rows=None, columns=None, trials=None, imports=()):
-        return read_records(self.table.select(rows, columns), self.trials(rows, columns, trials), imports)
+        others = [(folder, layout(self.table.cells, folder)) for folder in imports]
+        return read_records(self.table.select(rows, columns), self.trials(rows, columns, trials), others)
 
     def run(self, jobs=2, rows=None, columns=None, trials=None, **options):
         """Run every stage; returns what failed and what was said."""

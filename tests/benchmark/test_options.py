@@ -54,6 +54,9 @@ def test_config_and_plan_take_options(bench):
     done = call('plan', bench, '--cfg-options', 'train_cfg.max_epochs=9', '--work-dir', bench.work_dir)
     assert done.returncode == 0, done.stderr
     assert '│ 9      │ run' in done.stdout
+    words = [sys.executable, str(tools_path('benchmark.py')), 'plan', '--cfg-options', 'train_cfg.max_epochs=9']
+    words += [str(bench.path), '--work-dir', str(bench.work_dir)]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=100).stdout == done.stdout
     done = call('plan', bench, '--cfg-options', 'modle.policy.alpha=9', '--work-dir', bench.work_dir)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "did you mean 'model'" in done.stderr

@@ -138,6 +138,14 @@ def test_a_terminal_of_ascii_alone_is_answered():
         (('run', 'quickstart', '--retries', '999999999999'), 'retries must be in [0, 1000]'),
         (('show', 'quick\nstart'), 'no table'),
         (('show', 'x' * 5000), 'no table'),
+        ((), 'required: verb'),
+        (('repotr', 'quickstart'), "did you mean 'report'"),
+        (('plan', 'quickstart', '--trils', '3'), "did you mean '--trials'"),
+        (('plan', 'quickstart', '--trial', '3'), 'unknown option'),
+        (('plan', 'quickstart', '--trials', 'three'), 'invalid int value'),
+        (('show', 'quickstart', '--format', 'jsn'), 'invalid choice'),
+        (('run',), 'required: table'),
+        (('list', 'quickstart'), 'one word too many'),
     ],
 )
 def test_wrong_arguments_are_one_line(args, line, tmp_path):

@@ -1,0 +1,134 @@
+"""What `tools/benchmark.py` takes: a verb, a table, and the options of each verb."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from openmix.arguments import CommandParser, is_setting
+from openmix.benchmark import slurm
+from openmix.benchmark.report import FORMATS
+from openmix.benchmark.variant import VARIANTS
+from openmix.errors import check_choice
+from openmix.options import DictAction
+
+TITLE = 'Run a published table and print ours beside theirs.'
+VERBS = {
+    'list': 'the tables there are',
+    'config': 'the resolved recipe of one cell',
+    'show': 'measured and published numbers; without a table, of all',
+    'plan': 'what run would do, and the data, disk and hours it takes',
+    'run': 'train what is not done, resume what was interrupted',
+    'status': 'where every trial stands',
+    'report': 'print leaderboard, gains and claims, write report.html and report.md',
+}
+
+
+def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the words behind the command's name, the process's own unless given.
+
+    Raises:
+        InputError: they are not what the verb takes; of an unknown verb or option the line names the nearest.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    if not words or words[0].startswith('-'):
+        verbs = '\n'.join(f'  {verb:<8} {text}' for verb, text in VERBS.items())
+        parser = CommandParser(f'{TITLE}\n\nverbs, each with a --help of its own:\n{verbs}')
+        parser.add_argument('verb', help='what to do')
+        parser.parse_args(words)
+    verb, *rest = words
+    check_choice('the verb', verb, VERBS)
+    parser = CommandParser(f'{VERBS[verb][0].upper()}{VERBS[verb][1:]}.', prog=f'{Path(sys.argv[0]).name} {verb}')
+    _ADD[verb](parser)
+    return parser.parse_args(rest, argparse.Namespace(verb=verb))
+
+
+def _add_config(parser: CommandParser) -> None:
+    for name in ('table', 'row', 'column'):
+        parser.add_argument(name)
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
+    _add_changes(parser)
+
+
+def _add_changes(parser: CommandParser) -> None:
+    """What changes every cell."""
+    told = 'settings on top of every cell; their runs have a work folder of their own'
+    parser.add_list('--cfg-options', is_setting, action=DictAction, metavar='K=V ...', help=told)
+    parser.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
+
+
+def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
+    """What chooses cells and trials of a table, and what changes them."""
+    nargs = '?' if all_tables else None
+    parser.add_argument('table', nargs=nargs, help='a name below configs/tables, or a YAML file')
+    parser.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
+    parser.add_argument('--columns', metavar='GLOB', help='only these columns')
+    parser.add_argument('--trials', type=int, metavar='N', help='trials a cell (default: as the table says)')
+    folder = 'the folder of the table (default: work_dirs/tables/TABLE)'
+    parser.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
+    _add_changes(parser)
+
+
+def _add_format(parser: CommandParser) -> None:
+    parser.add_argument('--format', choices=FORMATS, default='terminal')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
+
+
+def _add_show(parser: CommandParser) -> None:
+    _add_choice(parser, all_tables=True)
+    _add_format(parser)
+
+
+def _add_plan(parser: CommandParser) -> None:
+    _add_choice(parser)
+    told = 'train N iterations of each distinct recipe to estimate the time'
+    parser.add_argument('--dry-run', type=int, metavar='N', help=told)
+    parser.add_argument('--disk', action='store_true', help="build every recipe's model to count the disk")
+
+
+def _add_run(parser: CommandParser) -> None:
+    _add_choice(parser)
+    told = 'trainings at a time (default: all that the GPUs take)'
+    parser.add_argument('--jobs', type=int, metavar='N', help=told)
+    told = 'GPUs of one training, or processes without a GPU; they share its batch (default: 1)'
+    parser.add_argument('--gpus-per-run', type=int, default=1, metavar='K', help=told)
+    parser.add_argument('--retries', type=int, default=1, metavar='N', help='tries of a trial that failed (default: 1)')
+    parser.add_argument(
+        '--smoke', action='store_true', help='a tiny pass of each cell on generated data; keeps nothing'
+    )
+    parser.add_argument('--engine', choices=('local', 'slurm'), default='local', help='where trainings run')
+    defaults = slurm.Resources()
+    parser.add_argument('--partition', metavar='NAME', help="slurm: where to (default: the cluster's)")
+    told = 'slurm: minutes until a job is saved and queued again (default: a day)'
+    parser.add_argument('--time-min', type=int, default=defaults.time_min, metavar='N', help=told)
+    parser.add_argument('--cpus-per-task', type=int, default=defaults.cpus, metavar='N', help='slurm: cores of a job')
+    told = 'slurm: jobs at a time'
+    parser.add_argument('--array-parallelism', type=int, default=defaults.parallel, metavar='N', help=told)
+    parser.add_argument('--print-sbatch', action='store_true', help='slurm: print the script and submit nothing')
+
+
+def _add_status(parser: CommandParser) -> None:
+    _add_choice(parser)
+    parser.add_argument('--watch', action='store_true', help='renew it every few seconds, with the time left')
+
+
+def _add_report(parser: CommandParser) -> None:
+    _add_choice(parser)
+    told = "others' work folder of the table, shown beside ours; may be given more than once"
+    parser.add_argument('--import', dest='imports', action='append', default=[], type=Path, metavar='DIR', help=told)
+    told = 'add a batch mixed by each row to the HTML; draws one in seconds'
+    parser.add_argument('--pictures', action='store_true', help=told)
+    _add_format(parser)
+
+
+_ADD: dict[str, Callable[[CommandParser], None]] = {
+    'list': lambda parser: None,
+    'config': _add_config,
+    'show': _add_show,
+    'plan': _add_plan,
+    'run': _add_run,
+    'status': _add_status,
+    'report': _add_report,
+}
