@@ -24,6 +24,7 @@ from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
 from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names
+from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
 from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
@@ -234,7 +235,8 @@ def plan_table(
             name = ' with '.join(recipe)
             if isinstance(found, float):
                 hours[recipe] = found
-            console.print(terminal(f'{name}: {found:.2f} h' if isinstance(found, float) else f'{name}: {found}'))
+            said = clock(3600 * found) if isinstance(found, float) else found
+            console.print(terminal(f'{name}: {said}'), soft_wrap=True)
     show(plan.trial_grid(table, trials), console)
     need = plan.needs(table, trials, records, parameters if args.disk else None, hours, args.trials)
     remarks = layout(table.cells, args.work_dir or default_work_dir(table)).remarks()

@@ -147,9 +147,9 @@ def main() -> None:
     policies = [dict(type=name) for name in args.policy or []] or leaves(cfg.model.policy)
     for policy in policies:
         find(MIXUPS, policy['type'])
-    loader = dict(cfg.train_dataloader) | {'batch_size': max(args.count, 2), 'num_workers': 0}
-    loader.pop('persistent_workers', None)
-    loader = Runner.build_dataloader(loader, seed=args.seed)
+    asked = dict(cfg.train_dataloader) | {'batch_size': max(args.count, 2), 'num_workers': 0}
+    asked.pop('persistent_workers', None)
+    loader = Runner.build_dataloader(asked, seed=args.seed)
     path, checkpoint = args.checkpoint or '', read_checkpoint(args.checkpoint) if args.checkpoint else None
     if checkpoint is not None:
         check_built(loader.dataset, trained_classes(checkpoint, path), 'train_dataloader.dataset', f"'{path}'")

@@ -28,10 +28,12 @@ class ImageDataset(Dataset):
 
     Attributes:
         folder: what the official archive unpacks to, below `root`.
+        OFFICIAL: split -> how many images it has as published; empty where nobody published it.
         skipped: what was passed over where files were listed.
     """
 
     folder: ClassVar[str] = ''
+    OFFICIAL: ClassVar[dict[str, int]] = {}
 
     def __init__(self, facts: Facts, labels: Tensor) -> None:
         self.known, self.labels, self.skipped = facts, labels, Skipped()
@@ -104,7 +106,7 @@ class ImageDataset(Dataset):
 
 
 class OfficialHalves:
-    """Of a data set whose splits are cut from an official training half and a test half."""
+    """Tells which images a data set takes whose splits are cut from an official training half and a test half."""
 
     @classmethod
     def drawn(

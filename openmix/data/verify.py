@@ -1,13 +1,14 @@
-"""Is a data set all there? One line a split, or an error that names what is missing."""
+"""The check that a data set is all there: one line a split, or an error that names what is missing."""
 
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -18,6 +19,13 @@ from openmix.data.imagenet import ImageNet
 from openmix.data.read import UnreadableImage, read_image
 from openmix.errors import InputError, printable
 from openmix.registry import DATASETS, find
+
+
+@runtime_checkable
+class _Named(Protocol):
+    """A data set that may name its classes, as mmengine's evaluators ask for them."""
+
+    metainfo: Mapping[str, Any]
 
 
 def build(cfg: dict[str, Any]) -> Any:
@@ -33,7 +41,7 @@ def build(cfg: dict[str, Any]) -> Any:
     except TypeError as error:
         raise InputError(f'{cfg["type"]}: {error}') from error
     # All others read their images when built.
-    if isinstance(dataset, ImageFiles) and getattr(dataset, 'array', None) is None:
+    if isinstance(dataset, ImageFiles) and not (isinstance(dataset, ImageFolder) and dataset.array is not None):
         bad = dataset.unreadable()
         if dataset.skip_corrupt:
             for path in bad:
@@ -48,7 +56,7 @@ def build(cfg: dict[str, Any]) -> Any:
 
 
 def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
-    """What a data set holds, on one line.
+    """Say on one line what a data set holds.
 
     Args:
         dataset: as `build` returns it.
@@ -60,14 +68,34 @@ def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
         f'{len(dataset)} images, served at {height}x{width}, {len(counts)} classes, '
         f'{min(counts)} to {max(counts)} images a class'
     )
-    whole = getattr(dataset, 'OFFICIAL', {}).get(cfg.get('split', 'train'))
+    whole = dataset.OFFICIAL.get(cfg.get('split', 'train')) if isinstance(dataset, ImageDataset) else None
     is_part = cfg.get('subset') is not None or bool(cfg.get('val_fraction'))
     return text if whole in (None, len(dataset)) or is_part else f'{text}; the official data set has {whole}'
 
 
 def images_a_class(dataset: Any) -> list[int]:
-    """How many images a data set has of each class, in the order of the labels."""
-    return torch.bincount(dataset.labels, minlength=len(dataset.metainfo['classes'])).tolist()
+    """Count the images of each class, in the order of the labels; of a data set of one's own every sample is read.
+
+    Raises:
+        InputError: a sample says no label.
+    """
+    named = len(_names(dataset) or ())
+    if isinstance(dataset, ImageDataset):
+        return torch.bincount(dataset.labels, minlength=named).tolist()
+    samples = [dataset[index] for index in range(len(dataset))]
+    labels: list[Any] = [sample.get('labels') if isinstance(sample, dict) else None for sample in samples]
+    try:
+        return torch.bincount(torch.tensor([operator.index(label) for label in labels]), minlength=named).tolist()
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f'{type(dataset).__name__}: a sample must be a dict with a label >= 0 as labels; see docs/data.md'
+        ) from error
+
+
+def _names(dataset: Any) -> tuple[str, ...] | None:
+    """The names of the classes; None: the data set does not say them."""
+    metainfo = dataset.metainfo if isinstance(dataset, _Named) else {}
+    return tuple(metainfo['classes']) if metainfo.get('classes') else None
 
 
 def table(datasets: Mapping[str, Any]) -> list[str]:
@@ -75,8 +103,10 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
 
     Splits must have the same classes.
     """
-    classes = next(iter(datasets.values())).metainfo['classes']
     counts = [images_a_class(dataset) for dataset in datasets.values()]
+    most = max(map(len, counts))
+    classes = _names(next(iter(datasets.values()))) or tuple(map(str, range(most)))
+    counts = [count + [0] * (len(classes) - len(count)) for count in counts]
     rows = [('label', 'class', *datasets)]
     rows += [
         (str(label), printable(name), *(str(count[label]) for count in counts)) for label, name in enumerate(classes)
@@ -110,7 +140,7 @@ def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
 
 
 def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[str, bool]:
-    """What to say of images that are in two splits, '' without any, and whether the user can mend it.
+    """Say which images are in two splits, '' without any, and whether the user can mend it.
 
     Some published data sets have a few in both halves, which stay.
     """

@@ -8,6 +8,32 @@ from openmix.config import tools_path
 from openmix.data.verify import splits_of
 from openmix.errors import InputError
 
+OWN = """
+import torch
+from torch.utils.data import Dataset
+from openmix.registry import DATASETS
+
+
+@DATASETS.register_module()
+class Halves(Dataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.zeros(3, 4, 4, dtype=torch.uint8), labels=index % 2, ids=index)
+
+
+@DATASETS.register_module()
+class NamedHalves(Halves):
+    metainfo = dict(classes=('a', 'b'))
+
+
+@DATASETS.register_module()
+class Pairs2(Halves):
+    def __getitem__(self, index):
+        return dict(inputs=torch.zeros(3, 4, 4, dtype=torch.uint8))
+"""
+
 
 @pytest.fixture(scope='module')
 def main():
@@ -33,6 +59,24 @@ def test_prints_a_line_a_split_and_a_class_and_what_is_not_read(main, folder_tre
         f'train: not read: 1 hidden ({folder_tree}/train/cat/.DS_Store)',
         f'test: not read: 1 of the kind .gif ({folder_tree}/test/dog/x.gif)',
     ]
+
+
+def test_a_data_set_of_ones_own_is_counted_by_its_samples(tmp_path, monkeypatch, main, capsys):
+    """As the documentation has it, with names or without; what says no label is one line."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'own_halves.py').write_text(OWN)
+    base = "_base_ = 'configs/classification/digits/resnet20.py'\n"
+    imports = "custom_imports = dict(imports=['own_halves'], allow_failed_imports=False)\n"
+    for kind, said in (('Halves', ['0      0      3', '1      1      3']), ('NamedHalves', ['0      a      3'])):
+        own = f"own = dict(dataset=dict(_delete_=True, type='{kind}'))\ntrain_dataloader = val_dataloader = own\n"
+        (tmp_path / 'own.py').write_text(base + imports + own + 'test_dataloader = own\n')
+        assert main([str(tmp_path / 'own.py')]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == 'train: 6 images, served at 4x4, 2 classes, 3 to 3 images a class'
+        assert lines[2 : 2 + len(said)] == said
+    (tmp_path / 'own.py').write_text((tmp_path / 'own.py').read_text().replace('NamedHalves', 'Pairs2'))
+    assert main([str(tmp_path / 'own.py')]) == 2
+    assert 'Pairs2: a sample must be a dict with a label' in capsys.readouterr().err
 
 
 def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsys):
