@@ -37,7 +37,7 @@ import platform
 from importlib.metadata import version
 
 names = ('torch', 'torchvision', 'timm', 'mmengine', 'numpy', 'pillow', 'opencv-python', 'scipy')
-print('Python', platform.python_version(), *(f'{name} {version(name)}' for name in names), sep=', ')
+print(f'Python {platform.python_version()}', *(f'{name} {version(name)}' for name in names), sep=', ')
 PROGRAM
 )
 echo "$which: $versions: $(tail -1 "$dir/tests.txt")"
