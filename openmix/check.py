@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.registry import Registry
-from mmengine.runner import Runner
+from mmengine.runner import Runner, TestLoop, ValLoop
 
 from openmix import registry
 from openmix.config import origin
@@ -26,11 +26,14 @@ from openmix.recipe_schema import (
     CALLED,
     DEFAULT_TYPES,
     GIVEN,
+    HANDED,
     LEVELS,
     LIBRARY_PARTS,
     LOADER_PARTS,
     LOADERS,
     OPTIONAL,
+    POSITIVE,
+    RATES,
     RUNNER,
     SLOTS,
     SWITCHES,
@@ -190,6 +193,8 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
     forwarded = _forwarded(built, node)
     if parameters is not None or forwarded is not None:
         known = {**(forwarded or {}), **(parameters or {})}
+        for name in HANDED.get(slot, frozenset()) & known.keys():
+            known.pop(name)
         yield from _keys(path, built.__name__, node, {*known, 'type', *taken})
     else:
         known = named(built)
@@ -202,6 +207,10 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
         yield from _value(f'{path}.{name}', f'{path}: {built.__name__}: {name}', node[name], parameter)
     if slot in ('train_cfg', 'val_cfg', 'test_cfg') and hasattr(built, 'max_iters') != (slot == 'train_cfg'):
         yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
+    # Either measures, but hooks record what a validation measures in a training, and commands what a test does.
+    for other, loop in (('test_cfg', ValLoop), ('val_cfg', TestLoop)):
+        if slot == other and inspect.isclass(built) and issubclass(built, loop):
+            yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
     yield from _numbers(path, slot, node, types)
     for key, inner in _parts_of(built, known).items():
         yield from _part(f'{path}.{key}', key, inner, node.get(key), types)
@@ -234,6 +243,10 @@ def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator
         yield from _untyped(f'{path}.mp_cfg', 'mp_cfg', node.get('mp_cfg'), types)
     if slot == 'paramwise_cfg':
         yield from _custom_keys(f'{path}.custom_keys', node.get('custom_keys'))
+        parts = node.get('parts')
+        for name, part in parts.items() if isinstance(parts, Mapping) else ():
+            if isinstance(part, Mapping):
+                yield from _untyped(f'{path}.parts.{name}.clip_grad', 'clip_grad', part.get('clip_grad'), types)
 
 
 def _custom_keys(path: str, node: Any) -> Iterator[Fault]:
@@ -241,6 +254,7 @@ def _custom_keys(path: str, node: Any) -> Iterator[Fault]:
     for name, options in node.items() if isinstance(node, Mapping) else ():
         if isinstance(options, Mapping):
             yield from _keys(path, name, options, ('lr_mult', 'decay_mult'), f'{path}.{name}')
+            yield from _rates(f'{path}.{name}', 'custom_keys', options)
         else:
             yield f'{path}.{name}', f'{path}.{name}: must be a dict, got {brief(options)}'
 
@@ -262,6 +276,25 @@ def _value(place: str, where: str, value: Any, parameter: inspect.Parameter) -> 
         yield place, f'{where} must be finite, got {value}'
 
 
+def _rates(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
+    for key, (low, high) in RATES.get(slot, {}).items():
+        given = node.get(key)
+        for value in given if isinstance(given, (list, tuple)) else [] if given is None else [given]:
+            try:
+                check_number(f'{path}: {key}', value, low, high)
+            except InputError as error:
+                yield f'{path}.{key}', str(error)
+    for key in POSITIVE.get(slot, ()):
+        if key not in node:
+            continue
+        try:
+            above = float(node[key]) > 0 and not isinstance(node[key], bool)
+        except (TypeError, ValueError):
+            continue  # torch says what it takes: the trial asks it
+        if not above:
+            yield f'{path}.{key}', f'{path}: {key} must be > 0, got {brief(node[key])}'
+
+
 def _numbers(path: str, slot: str, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
     for key, (low, high) in BOUNDS.get(slot, {}).items():
         types[f'{path}.{key}'] = int | None
@@ -270,6 +303,7 @@ def _numbers(path: str, slot: str, node: Mapping[str, Any], types: dict[str, Any
                 check_number(f'{path}: {key}', node[key], low, high)
             except InputError as error:
                 yield f'{path}.{key}', str(error)
+    yield from _rates(path, slot, node)
     for key in SWITCHES.get(slot, ()):
         types[f'{path}.{key}'] = bool
         if key in node and not isinstance(node[key], bool):

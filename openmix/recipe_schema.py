@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import math
+from typing import Any, Literal
 
 import mmengine.registry as mm
 from mmcv.transforms import BaseTransform
@@ -68,6 +69,16 @@ GIVEN = {
     *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
     *('batch_size', 'in_features', 'num_classes', 'mean', 'std', 'save_dir', 'logits', 'y', 'mix', 'param_name'),
 }
+# Of those, by slot, what a recipe may not give: the builder's would be lost, or its own would not count.
+_OF_LOOP = frozenset({'runner', 'dataloader'})
+HANDED: dict[str, frozenset[str]] = {
+    'train_cfg': _OF_LOOP,
+    **dict.fromkeys(('val_cfg', 'test_cfg'), _OF_LOOP | {'evaluator'}),
+    'optimizer': frozenset({'params'}),
+    'param_scheduler': frozenset({'optimizer'}),
+    'sampler': frozenset({'dataset'}),
+    'batch_sampler': frozenset({'sampler', 'batch_size'}),
+}
 # Slots of functions that are called with their arguments later.
 CALLED = ('collate_fn', 'worker_init_fn')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -118,6 +129,21 @@ BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
     'mp_cfg': {'opencv_num_threads': (0, 512)},
     **dict.fromkeys(LOADERS, LOADER_BOUNDS),
 }
+# Numbers that may be fractions: a negative one would turn a step around, and torch and mmengine take it.
+_MULT = (0.0, math.inf)
+RATES: dict[str, dict[str, tuple[float, float]]] = {
+    'paramwise_cfg': {key: _MULT for key in sorted(PARAMWISE) if key.endswith('_mult')},
+    'custom_keys': dict.fromkeys(('lr_mult', 'decay_mult'), _MULT),
+    'param_scheduler': dict.fromkeys(
+        ('gamma', 'end_factor', 'eta_min', 'eta_min_ratio', 'eta_max', 'min_value'), _MULT
+    ),
+}
+# The lowest bound is left out; infinite ones are meant: no limit, and the largest of all.
+POSITIVE: dict[str, tuple[str, ...]] = {
+    'clip_grad': ('max_norm', 'norm_type', 'clip_value'),
+    # What a schedule divides by on its way back.
+    'param_scheduler': ('factor', 'start_factor'),
+}
 OPTIONAL = ('seed', 'prefetch_factor', 'val_begin', 'T_max')
 SWITCHES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(LOADERS, ('pin_memory', 'drop_last', 'shuffle', 'persistent_workers', 'in_order')),
@@ -135,7 +161,7 @@ ALSO_READ: dict[str, Any] = {
     'compile': bool | dict,
     'vis_backends': list,
     'data_on_device': bool,
-    'sync_bn': str | None,
+    'sync_bn': Literal['torch', 'naive'] | None,
     'find_unused_parameters': bool,
 }
 LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')

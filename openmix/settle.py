@@ -55,8 +55,21 @@ def _holder(cfg: Config, key: str) -> tuple[Any, Any]:
     node: Any = cfg._cfg_dict
     *inner, leaf = key.split('.')
     for part in inner:
-        node = node[int(part)] if isinstance(node, list) else node[part]
+        node = _inside(node, part, key)
+    _inside(node, leaf, key)
     return node, int(leaf) if isinstance(node, list) else leaf
+
+
+def _inside(node: Any, part: str, key: str) -> Any:
+    """What a step of an option's key leads to, where no other option has put something else there."""
+    try:
+        if isinstance(node, list):
+            return node[int(part)]
+        if isinstance(node, Mapping):
+            return node[part]
+    except (KeyError, IndexError, ValueError):
+        pass
+    raise InputError(f"option '{key}' is lost, as another option replaces what it is part of; give one of them")
 
 
 def _type_at(types: dict[str, Any], key: str) -> Any:

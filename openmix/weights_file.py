@@ -56,6 +56,17 @@ def read_file(path: str | Path) -> Any:
     return content
 
 
+def kind_of(value: Tensor) -> tuple[bool, bool]:
+    """Tell whole numbers, fractions and complex numbers apart: one kind would lose of another's values."""
+    return value.is_floating_point(), value.is_complex()
+
+
+def is_finite(value: Tensor) -> bool:
+    """True where all of a tensor are numbers, none of them infinite."""
+    # Those of 8 bits have no test of their own.
+    return not value.is_floating_point() or bool(torch.isfinite(value.float()).all())
+
+
 def peek(path: Path) -> Any:
     """The content of an archive of torch, its tensors left on the disk: cheap, for what lies beside them.
 
@@ -151,8 +162,9 @@ def _check_tensors(content: Any, size: int, path: Path) -> None:
     while waiting:
         node = waiting.pop()
         if isinstance(node, Tensor):
-            if node.layout != torch.strided or node.device.type != 'cpu' or node.is_quantized:
-                kind = 'quantized' if node.is_quantized else f'{node.layout} {node.device.type}'
+            odd = 'quantized' if node.is_quantized else 'nested' if node.is_nested else ''
+            if odd or node.layout != torch.strided or node.device.type != 'cpu':
+                kind = odd or f'{node.layout} {node.device.type}'
                 raise InputError(f"'{path}' holds a {kind.removeprefix('torch.')} tensor, not plain numbers")
             nbytes = node.numel() * node.element_size()
             total += nbytes

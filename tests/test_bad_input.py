@@ -143,6 +143,20 @@ OPTIONS = [
     ('randomness.seed=one', ["seed must be an integer in [0, 4294967295], got 'one'"]),
     ('log_level=LOUD', ['log_level must be one of', "'LOUD'"]),
     ('default_scope=mmpretrain', ["default_scope must be 'openmix'"]),
+    # What would be accepted and not applied.
+    ('optim_wrapper.optimizer.params=[]', ["SGD has no 'params'"]),
+    ('train_cfg.runner=None', ["EpochBasedTrainLoop has no 'runner'"]),
+    ('val_cfg.evaluator=None', ["ValLoop has no 'evaluator'"]),
+    ('param_scheduler.0.optimizer=None', ["has no 'optimizer'"]),
+    ('train_dataloader.sampler.dataset=None', ["has no 'dataset'"]),
+    ('val_cfg.type=TestLoop', ['TestLoop does not belong in val_cfg']),
+    ('test_cfg.type=ValLoop', ['ValLoop does not belong in test_cfg']),
+    ('sync_bn=naiv', ["sync_bn must be 'torch' or 'naive' or None, got 'naiv'"]),
+    ("val_evaluator.prefix=''", ["prefix must be a name, or None for 'accuracy', got ''"]),
+    ('train_cfg.dynamic_intervals=[[1,0]]', ['train_cfg.dynamic_intervals', 'pairs of whole numbers', 'got [[1, 0]]']),
+    ('train_cfg.dynamic_intervals=[[5,1],[2,1]]', ['follow one another']),
+    ('param_scheduler.0.eta_min=-1', ['eta_min must be >= 0, got -1']),
+    ('val_dataloader.batch_size=8 val_dataloader=None', ["option 'val_dataloader.batch_size' is lost"]),
     ('model.policy._delete_=True', ['a replacement is written in a recipe']),
     ('model.backbon.depth=8', ["'backbon' is not in model; did you mean 'backbone'"]),
 ]
@@ -212,7 +226,36 @@ RECIPES = [
     ("custom_hooks = [dict(type='StepSeedHook', priority='HIGHER')]", ['custom_hooks.0', 'HIGHER']),
     ('optim_wrapper = dict(paramwise_cfg=dict(parts=1))', ['optim_wrapper.paramwise_cfg.parts: must be a dict, got 1']),
     ('optim_wrapper = dict(paramwise_cfg=dict(norm_decay=0))', ["did you mean 'norm_decay_mult'"]),
-    ("optim_wrapper = dict(paramwise_cfg=dict(bias_lr_mult='x'))", ['optim_wrapper', 'SGD']),
+    # What would turn training around, end it in the middle, or do nothing.
+    ('optim_wrapper = dict(clip_grad=dict(max_norm=-1))', ['optim_wrapper.clip_grad: max_norm must be > 0, got -1']),
+    ("optim_wrapper = dict(clip_grad=dict(type='value', clip_value=-1))", ['clip_value must be > 0, got -1']),
+    ('optim_wrapper = dict(clip_grad=dict(max_norm=1, norm_type=0))', ['norm_type must be > 0, got 0']),
+    (
+        "optim_wrapper = dict(paramwise_cfg=dict(parts={'head': dict(clip_grad=dict(max_norm=-1))}))",
+        ['max_norm must be > 0, got -1'],
+    ),
+    (
+        "optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'layr1': dict(lr_mult=0)}))",
+        ["no trainable parameter has 'layr1'", '(in mine.py)'],
+    ),
+    (
+        "optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'layer1': dict(lr_mult=-1)}))",
+        ['layer1: lr_mult must be >= 0, got -1'],
+    ),
+    (
+        "optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'layer1': dict(lr_mult='a')}))",
+        ["lr_mult must be a number >= 0, got 'a'"],
+    ),
+    ('optim_wrapper = dict(paramwise_cfg=dict(bias_lr_mult=-1))', ['bias_lr_mult must be >= 0, got -1']),
+    ("param_scheduler = [dict(type='StepLR', step_size=1, gamma=-1)]", ['gamma must be >= 0, got -1']),
+    ("param_scheduler = [dict(type='LinearLR', start_factor=0)]", ['start_factor must be > 0, got 0']),
+    ("param_scheduler = [dict(type='ConstantLR', factor=0)]", ['factor must be > 0, got 0']),
+    (
+        "param_scheduler = [dict(type='OneCycleLR', eta_max=0.1, total_steps=3)]",
+        ['OneCycleLR: total_steps must be >= 15', 'got 3'],
+    ),
+    ("custom_hooks = [dict(type='EMAHook', interval=0)]", ['EMAHook: interval must be >= 1, got 0']),
+    ("optim_wrapper = dict(paramwise_cfg=dict(bias_lr_mult='x'))", ["bias_lr_mult must be a number >= 0, got 'x'"]),
     ('optim_wrapper = dict(clip_grad=dict(maxnorm=1))', ["did you mean 'max_norm'"]),
     ("optim_wrapper = dict(clip_grad=dict(max_norm='a'))", ['optim_wrapper: SGD: ']),
     (
@@ -316,7 +359,7 @@ DATA = [
         corrupt,
         MEMORY,
         SMALL + ' train_dataloader.dataset.subset=3',
-        ['train/dog/1.png: not a readable image', 'skip_corrupt=True'],
+        ['train/dog/1.png is not a readable image', 'skip_corrupt=True'],
     ),
     (empty_class, MEMORY, SMALL, ['no images under', 'emu']),
     (

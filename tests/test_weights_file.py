@@ -154,3 +154,40 @@ def test_a_peek_reads_no_tensors(tmp_path, state):
     path.write_bytes(damaged)
     with pytest.raises(InputError, match=r"'data\.pkl' in it does not fit its checksum"):
         peek(path)
+
+
+# Of a weight's numbers: what an own model of 32-bit fractions cannot be given, or what no run would have saved.
+SPOILT = [
+    (lambda value: (100 * value).to(torch.int8), 'kind'),
+    (lambda value: value.to(torch.complex64), 'kind'),
+    (lambda value: value * float('nan'), 'not finite'),
+    (lambda value: (value / 0).to(torch.float16), 'not finite'),
+]
+
+
+@pytest.mark.parametrize(('spoil', 'told'), SPOILT, ids=['int8', 'complex', 'nan', 'half inf'])
+@pytest.mark.parametrize('load', [load_weights, local_weights.load_weights], ids=['checkpoint', 'backbone'])
+def test_numbers_that_are_no_weights_are_refused(tmp_path, load, spoil, told):
+    model = nn.Linear(3, 2)
+    before = model.weight.clone()
+    torch.save({'weight': spoil(torch.ones(2, 3)), 'bias': torch.ones(2)}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='dtype|of torch|' + told) as caught:
+        load(model, tmp_path / 'a.pth')
+    assert 'weight' in str(caught.value)
+    assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize('load', [load_weights, local_weights.load_weights], ids=['checkpoint', 'backbone'])
+def test_weights_of_other_precision_are_taken(tmp_path, load):
+    model = nn.Linear(3, 2)
+    for dtype in (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float64):
+        torch.save({'weight': torch.full((2, 3), 0.5).to(dtype), 'bias': torch.ones(2)}, tmp_path / 'a.pth')
+        load(model, tmp_path / 'a.pth')
+        assert model.weight.dtype == torch.float32
+        assert model.weight.eq(0.5).all()
+
+
+@pytest.mark.filterwarnings('ignore:The PyTorch API of nested tensors')
+def test_a_nested_tensor_is_refused(tmp_path):
+    torch.save({'a': torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}, tmp_path / 'a.pth')
+    assert 'nested' in refused(tmp_path / 'a.pth')

@@ -48,7 +48,7 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     Raises:
         InputError: something is missing or unreadable, or images are in two splits.
     """
-    from openmix.data.verify import build, describe, overlap, table
+    from openmix.data.verify import build, contradiction, describe, overlap, table
     from openmix.engine.data_check import built_classes, differing
 
     built: dict[str, Any] = {}
@@ -66,6 +66,8 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     print('\n'.join(table(built)), flush=True)
     faults = []
     for name, dataset in built.items():
+        if twice := contradiction(dataset):
+            print(f'{name}: {twice}')
         # Where the split that is trained on is asked for by name, it is no surprise.
         if first == 'train' and splits[name].get('split') != splits[first].get('split'):
             line, to_mend = overlap(built[first], dataset, name, first)

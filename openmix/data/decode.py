@@ -129,7 +129,9 @@ def decode_once(
         array, kept = decode(paths, size, skip_corrupt)
         if len(kept) < len(paths) or not _write(file, array, stem):
             return _tensors(array, kept)
-        array = np.load(file, mmap_mode='c')
+        # Another data set with the same cache folder and name may have removed it by now.
+        mapped = _kept(file, array.shape)
+        array = array if mapped is None else mapped
     return _tensors(array, np.arange(len(paths)))
 
 

@@ -139,6 +139,27 @@ def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
     return [(path, known[digest]) for path, digest in digests[1].items() if digest in known]
 
 
+def contradiction(dataset: Any) -> str:
+    """What to say of files of a data set that are one by their content and stand in two classes, '' without any."""
+    if not isinstance(dataset, ImageFiles):
+        return ''
+    paths, labels = dataset.paths, dataset.labels.tolist()
+    of_size: dict[int, list[int]] = {}
+    for i, path in enumerate(paths):
+        of_size.setdefault(os.stat(path).st_size, []).append(i)
+    # Only what has a file of the same size in another class is read.
+    asked = [i for same in of_size.values() if len({labels[i] for i in same}) > 1 for i in same]
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda i: _digest(paths[i]), asked))
+    first: dict[bytes, int] = {}
+    found = [(first.setdefault(digest, i), i) for digest, i in zip(digests, asked)]
+    found = [(one, other) for one, other in found if labels[one] != labels[other]]
+    if not found:
+        return ''
+    one, other = (printable(paths[i]) for i in found[0])
+    return f'{len(found)} of {len(paths)} images are in another class too, the first is {other}, there {one}'
+
+
 def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[str, bool]:
     """Say which images are in two splits, '' without any, and whether the user can mend it.
 

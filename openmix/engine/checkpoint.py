@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from openmix.errors import InputError, brief
-from openmix.weights_file import read_file
+from openmix.weights_file import is_finite, kind_of, read_file
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
 HistoryBuffer.__getstate__ = lambda self: {k: v for k, v in self.__dict__.items() if k != 'statistics_methods'}
@@ -206,7 +206,8 @@ def check_weights(own: Weights, weights: Weights, path: str | Path) -> None:
     """Hold the weights of a file against those of a model.
 
     Raises:
-        InputError: the keys, shapes or kinds of numbers differ; the line names the first few.
+        InputError: the keys, shapes or kinds of numbers differ, and the line names the first few; or some are not
+            finite.
     """
     faults = [f"missing '{k}'" for k in own if k not in weights]
     faults += [f"unknown '{k}'" for k in weights if k not in own]
@@ -218,8 +219,10 @@ def check_weights(own: Weights, weights: Weights, path: str | Path) -> None:
     faults += [
         f"'{k}' is of {weights[k].dtype}, not {own[k].dtype}"
         for k in own
-        if k in weights and _kind(weights[k]) != _kind(own[k])
+        if k in weights and kind_of(weights[k]) != kind_of(own[k])
     ]
+    if not faults and (spoilt := next((k for k in own if not is_finite(weights[k])), None)) is not None:
+        raise InputError(f"'{path}' is damaged: '{spoilt}' in it is not finite; take an older checkpoint")
     if faults:
         more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
         raise InputError(f"'{path}' is of another model: {'; '.join(faults[:3])}{more}")
@@ -243,8 +246,3 @@ def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | 
     weights = weights_of(checkpoint, path, ema)
     check_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)
-
-
-def _kind(value: Tensor) -> tuple[bool, bool]:
-    """Tell whole numbers, fractions and complex numbers apart: one kind would lose of another's values."""
-    return value.is_floating_point(), value.is_complex()

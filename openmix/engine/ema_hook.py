@@ -14,7 +14,7 @@ from mmengine.runner.amp import autocast
 from torch import nn
 
 from openmix.engine.buffers import take_rank_zero_buffers
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 from openmix.registry import HOOKS, MODELS
 
 
@@ -52,8 +52,19 @@ class EMAHook(MMEMAHook):
     the average is the model.
 
     Raises:
-        InputError: the average would begin after the end of the run.
+        InputError: a number is out of range, or the average would begin after the end of the run.
     """
+
+    def __init__(
+        self,
+        ema_type: str = 'ExponentialMovingAverage',
+        strict_load: bool = False,
+        begin_iter: int = 0,
+        begin_epoch: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(ema_type, strict_load, begin_iter, begin_epoch, **kwargs)
+        check_number('EMAHook: interval', kwargs.get('interval', 1), 1)
 
     def before_run(self, runner: Any) -> None:
         super().before_run(runner)

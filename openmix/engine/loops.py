@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
-from openmix.errors import InputError
+from openmix.errors import InputError, brief
 from openmix.registry import LOOPS
 
 
@@ -62,6 +63,28 @@ def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator
     yield from loader
 
 
+def interval_changes(dynamic_intervals: Sequence[Sequence[int]] | None) -> list[tuple[int, int]] | None:
+    """When the interval of validations changes, and to what: pairs of whole numbers, as mmengine takes them.
+
+    Args:
+        dynamic_intervals: pairs of the epoch, or iteration, from which on an interval holds, and the interval.
+
+    Raises:
+        InputError: they are no such pairs, or do not follow one another.
+    """
+    if dynamic_intervals is None:
+        return None
+    pairs = [tuple(pair) if isinstance(pair, (list, tuple)) else (pair,) for pair in dynamic_intervals]
+    begins = [pair[0] for pair in pairs]
+    whole = all(len(pair) == 2 and all(type(n) is int and n > 0 for n in pair) for pair in pairs)
+    if not whole or begins != sorted(set(begins)):
+        raise InputError(
+            'dynamic_intervals must be pairs of whole numbers, (from epoch or iteration, interval), that follow one '
+            f'another, as [(10, 5), (50, 1)], got {brief(dynamic_intervals)}'
+        )
+    return pairs
+
+
 def trim_history(scalars: dict[str, HistoryBuffer], length: int) -> None:
     """Forget all but the newest values of every logged scalar, in place.
 
@@ -84,9 +107,22 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
     A hook that sets `stop_training` ends the run after the epoch, which is validated whatever the interval.
     """
 
-    def __init__(self, runner: Any, dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> None:
-        super().__init__(runner, dataloader, *args, **kwargs)
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        changes = interval_changes(dynamic_intervals)
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, changes)
         check_loader(self.dataloader)
+
+    def _decide_current_val_interval(self) -> None:
+        # mmengine's looks one ahead: an interval would hold one epoch before it begins.
+        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._epoch) - 1]
 
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
@@ -127,7 +163,7 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         max_iters: int,
         val_begin: int = 1,
         val_interval: int = 1000,
-        dynamic_intervals: list[tuple[int, int]] | None = None,
+        dynamic_intervals: Sequence[Sequence[int]] | None = None,
     ) -> None:
         # Not the parent's: it starts the loader's workers before the position is known.
         BaseLoop.__init__(self, runner, dataloader)
@@ -137,7 +173,9 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         self.val_begin, self.val_interval = val_begin, val_interval
         self.stop_training = False
         runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
-        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
+            val_interval, interval_changes(dynamic_intervals)
+        )
 
     @property
     def epoch(self) -> int:
@@ -162,6 +200,9 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _decide_current_val_interval(self) -> None:
+        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._iter) - 1]
 
     def unfinished(self) -> bool:
         """Whether there is an iteration left to train."""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
-from openmix.engine.data_check import built_classes, check_built
+from openmix.engine.data_check import built_classes, check_built, differing, trained_classes
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
 from openmix.engine.environment import environment
@@ -200,7 +200,17 @@ class Runner(MMRunner):
         model.load_state_dict(content['state_dict'])
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
+        self._compare_classes(content, filename)
         return content
+
+    def _compare_classes(self, content: dict, filename: str) -> None:
+        """Say where the weights of a run's start were trained on other classes: its head begins with those."""
+        if not isinstance(self._train_loop, BaseLoop):
+            return
+        theirs, own = trained_classes(content, filename), built_classes(self.train_dataloader.dataset)
+        if theirs is not None and own is not None and theirs != own:
+            how, _, _ = differing(own, theirs, filename).partition('; ')
+            self.logger.warning(f'The head begins with the weights of other classes: {how}')
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint, see `openmix.engine.resume.restore`.

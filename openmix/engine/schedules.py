@@ -124,7 +124,27 @@ class ReduceOnPlateauMomentum(MomentumSchedulerMixin, _OnPlateau):
 
 
 class _OneCycle(mm.OneCycleParamScheduler):
-    """mmengine's schedule; its state in a checkpoint holds numbers and no function, so that it can be read back."""
+    """mmengine's schedule; its state in a checkpoint holds numbers and no function, so that it can be read back.
+
+    Raises:
+        InputError: it has fewer steps than there are from its begin to its end.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        *args: Any,
+        total_steps: int | None = None,
+        begin: int = 0,
+        end: int = mm.param_scheduler.INF,
+        **kwargs: Any,
+    ) -> None:
+        if total_steps is not None and end < mm.param_scheduler.INF and total_steps < end - begin:
+            raise InputError(
+                f'{type(self).__name__}: total_steps must be >= {end - begin}, the steps from begin to end, '
+                f'got {total_steps}'
+            )
+        super().__init__(optimizer, *args, total_steps=total_steps, begin=begin, end=end, **kwargs)
 
     def state_dict(self) -> dict:
         return {key: value for key, value in super().state_dict().items() if key != 'anneal_func'}

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from openmix.engine.blame import building, line_of
 from openmix.engine.compiling import compile_options
+from openmix.engine.loops import interval_changes
 from openmix.errors import InputError, check_choice, nearest
 from openmix.mix import Mix
 from openmix.registry import CONSTRUCTORS, DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
@@ -80,6 +81,8 @@ def _unheard() -> Iterator[None]:
 
 def _try_all(cfg: Config) -> None:
     _try_environment(cfg)
+    with building(cfg, 'train_cfg.dynamic_intervals'):
+        interval_changes((cfg.get('train_cfg') or {}).get('dynamic_intervals'))
     for part in ('train', 'val', 'test'):
         if cfg.get(f'{part}_dataloader') is not None:
             _try_loader(cfg, part)
@@ -265,6 +268,7 @@ def _try_model(cfg: Config) -> None:
     if not isinstance(model, BaseModel):
         told = f'{type(model).__name__} is no model that can be trained; give it to a MixClassifier as its backbone'
         raise InputError(line_of(cfg, 'model', told))
+    _check_custom_keys(cfg, [name for name, parameter in model.named_parameters() if parameter.requires_grad])
     size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
     if size > memory:
@@ -272,6 +276,15 @@ def _try_model(cfg: Config) -> None:
             line_of(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
         )
     _try_step(cfg, model, min(cfg.train_dataloader.get('batch_size', 1), 2))
+
+
+def _check_custom_keys(cfg: Config, names: Sequence[str]) -> None:
+    """Refuse multipliers that no parameter has: the constructor looks for each key inside of names."""
+    for key in ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('custom_keys') or {}:
+        if not any(key in name for name in names):
+            modules = {name[:i] for name in names for i, letter in enumerate(name) if letter == '.'}
+            line = f"no trainable parameter has '{key}' in its name; {nearest(key, modules)}"
+            raise InputError(line_of(cfg, f'optim_wrapper.paramwise_cfg.custom_keys.{key}', line))
 
 
 def _build_model(cfg: Config) -> Any:

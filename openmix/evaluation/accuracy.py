@@ -59,6 +59,8 @@ class Accuracy(BaseMetric):
     default_prefix = 'accuracy'
 
     def __init__(self, topk: int | Sequence[int] = (1,), prefix: str | None = None) -> None:
+        if prefix is not None and not prefix.strip('/'):
+            raise InputError(f"Accuracy: prefix must be a name, or None for 'accuracy', got {prefix!r}")
         super().__init__(collect_device='cpu', prefix=prefix)
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
         for k in self.topk:

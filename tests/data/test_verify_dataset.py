@@ -79,6 +79,16 @@ def test_a_data_set_of_ones_own_is_counted_by_its_samples(tmp_path, monkeypatch,
     assert 'Pairs2: a sample must be a dict with a label' in capsys.readouterr().err
 
 
+def test_an_image_of_two_classes_is_told(main, folder_tree, capsys):
+    cat = folder_tree / 'train' / 'cat' / '0.png'
+    (folder_tree / 'train' / 'dog' / 'again.png').write_bytes(cat.read_bytes())
+    (folder_tree / 'train' / 'cat' / 'again.png').write_bytes(cat.read_bytes())
+    assert main(['--type', 'ImageFolder', '--root', str(folder_tree)]) == 0
+    told = capsys.readouterr().out
+    assert 'train: 1 of 20 images are in another class too, the first is' in told
+    assert f'{folder_tree}/train/dog/again.png, there {folder_tree}/train/cat/0.png' in told
+
+
 def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsys):
     trained = (folder_tree / 'train' / 'cat' / '0.png').read_bytes()
     (folder_tree / 'test' / 'dog' / 'renamed.png').write_bytes(trained)

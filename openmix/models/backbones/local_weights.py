@@ -13,7 +13,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from openmix.errors import InputError
-from openmix.weights_file import read_file
+from openmix.weights_file import is_finite, kind_of, read_file
 
 # What a checkpoint holds its weights under, in timm's order.
 _STATE_DICTS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
@@ -53,7 +53,8 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
         part: what the model is in a whole classifier, 'backbone' or 'head'.
 
     Raises:
-        InputError: no such file, not a file of weights, or keys or shapes that differ otherwise.
+        InputError: no such file, not a file of weights, keys, shapes or kinds of numbers that differ otherwise, or
+            numbers that are not finite.
     """
     if on_meta():
         return
@@ -69,10 +70,19 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
     heads = tuple(f'{part}.' for part in classifier)
     foreign = [key for key in state if key not in own and not key.startswith(heads)]
     reshaped = [key for key in own if key in state and own[key].shape != state[key].shape]
-    wrong = [('lacks', lacking), ('has unknown', foreign), ('has other shapes of', reshaped)]
+    # Whole numbers for fractions are codes of a quantized model: copied as they are they are other weights.
+    recoded = [key for key in own if key in state and kind_of(state[key]) != kind_of(own[key])]
+    wrong = [
+        ('lacks', lacking),
+        ('has unknown', foreign),
+        ('has other shapes of', reshaped),
+        ('has other kinds of numbers in', recoded),
+    ]
     told = [f'{what} {_few(keys)}' for what, keys in wrong if keys]
     if told:
         raise InputError(f"weights '{path}' do not fit {type(model).__name__}: the file {', '.join(told)}")
+    if (spoilt := next((key for key in own if key in state and not is_finite(state[key])), None)) is not None:
+        raise InputError(f"weights '{path}' are damaged: '{spoilt}' in the file is not finite; take another copy")
     model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
