@@ -177,7 +177,7 @@ def test_the_state_of_every_schedule_can_be_read_back(runners, name, tmp_path):
     given = schedule(name)
     trained(runners['epochs'], given)
     (built,) = runners['epochs'].param_schedulers
-    torch.save({'param_schedulers': [built.state_dict()]}, tmp_path / 'a.pth')
+    torch.save({'state_dict': {}, 'param_schedulers': [built.state_dict()]}, tmp_path / 'a.pth')
     (state,) = read_checkpoint(tmp_path / 'a.pth')['param_schedulers']
     runners['epochs'].optim_wrapper.optimizer.param_groups[0]['lr'] = 0.5
     (again,) = runners['epochs'].build_param_scheduler(given)
