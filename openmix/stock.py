@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _OWN = 'openmix has one of the same name; leave out the prefix'
-_SCHEDULES = ('Constant', 'CosineAnnealing', 'CosineRestart', 'Exponential', 'Linear', 'MultiStep', 'Poly', 'Step')
+_SCHEDULES = ('Constant', 'CosineAnnealing', 'CosineRestart', 'Linear', 'MultiStep', 'Poly', 'Step')
 
 # By the name of the registry: classes that do in our loops what they say; the tests of openmix try each.
 CHECKED: Mapping[str, frozenset[str]] = {
@@ -47,6 +47,7 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     },
     'parameter scheduler': dict.fromkeys(
         (
+            *('ExponentialLR', 'ExponentialMomentum', 'ExponentialParamScheduler'),
             *('OneCycleLR', 'OneCycleParamScheduler'),
             *('ReduceOnPlateauLR', 'ReduceOnPlateauMomentum', 'ReduceOnPlateauParamScheduler'),
         ),

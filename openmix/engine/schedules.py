@@ -158,3 +158,28 @@ class OneCycleParamScheduler(_OneCycle):
 @PARAM_SCHEDULERS.register_module()
 class OneCycleLR(LRSchedulerMixin, _OneCycle):
     __doc__ = _OneCycle.__doc__
+
+
+class _Exponential(mm.ExponentialParamScheduler):
+    """mmengine's schedule, whose `gamma` is the factor of an epoch also where it is stepped by iterations."""
+
+    @classmethod
+    def build_iter_from_epoch(cls, *args: Any, gamma: float, epoch_length: int, **kwargs: Any) -> Any:
+        """A schedule of iterations that has decayed by `gamma` after each epoch."""
+        each = gamma ** (1 / epoch_length)
+        return super().build_iter_from_epoch(*args, gamma=each, epoch_length=epoch_length, **kwargs)
+
+
+@PARAM_SCHEDULERS.register_module()
+class ExponentialParamScheduler(_Exponential):
+    __doc__ = _Exponential.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class ExponentialLR(LRSchedulerMixin, _Exponential):
+    __doc__ = _Exponential.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class ExponentialMomentum(MomentumSchedulerMixin, _Exponential):
+    __doc__ = _Exponential.__doc__

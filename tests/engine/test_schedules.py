@@ -145,6 +145,27 @@ def test_a_schedule_ends_with_the_run_exactly(runners, kind, length):
     assert abs(seen[-1] - end) < 0.5 / length
 
 
+def closed_form(name, step, steps):
+    """The learning rate before an iteration, by the definition of each schedule; 0.5 is the optimiser's."""
+    epoch = step // PER_EPOCH
+    return {
+        'CosineAnnealing': 0.01 + 0.49 * (1 + math.cos(math.pi * step / steps)) / 2,
+        'Exponential': 0.5 * 0.9 ** (step / PER_EPOCH),
+        'Linear': 0.5 * (0.2 + 0.8 * step / (steps - 1)),
+        'MultiStep': 0.5 * 0.1 ** ((epoch >= 1) + (epoch >= 2)),
+        'Poly': 0.01 + 0.49 * (1 - step / (steps - 1)) ** 0.9,
+        'Step': 0.5 * 0.1**epoch,
+    }[name]
+
+
+@pytest.mark.parametrize('length', [2 * PER_EPOCH + 3, 3 * PER_EPOCH])
+@pytest.mark.parametrize('kind', ['CosineAnnealing', 'Exponential', 'Linear', 'MultiStep', 'Poly', 'Step'])
+def test_stepped_by_iterations_the_rate_is_that_of_the_formula(runners, kind, length):
+    """What a schedule says of epochs, such as the factor of one, is not taken for that of an iteration."""
+    seen = trained(runners['iterations'], [schedule(f'{kind}LR', convert_to_iter_based=True)], length)
+    assert [lr for lr, _ in seen[:length]] == pytest.approx([closed_form(kind, n, length) for n in range(length)])
+
+
 def test_the_rate_of_a_shipped_cosine_does_not_stand_still(runners):
     """A cosine to zero over 21 iterations: at two thirds of the run a quarter is left, at the end nothing."""
     seen = trained(runners['iterations'], [dict(type='CosineAnnealingLR', eta_min=0.0, convert_to_iter_based=True)])
