@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 from image_trees import write_aircraft, write_cars, write_cifar, write_cub200, write_imagenet, write_stl10
+from mutations import MUTANTS
 from scipy.io import savemat
 from test_cifar import accept_any_sum
 from test_imagenet import WNIDS, write_devkit
@@ -22,8 +23,6 @@ from openmix.data.lists import read_arrays
 from openmix.data.stanford_cars import StanfordCars
 from openmix.data.tiny_imagenet import TinyImageNet
 from openmix.errors import InputError
-
-MUTATIONS = int(os.environ.get('OPENMIX_FUZZ', 200)) // 8
 
 RAN = []
 
@@ -153,7 +152,7 @@ def test_any_bytes_in_a_list_are_a_data_set_or_one_line(tmp_path, tiny_tree):
     for place, build in doors(tmp_path, tiny_tree):
         whole = place.read_bytes()
         build()
-        for _ in range(MUTATIONS):
+        for _ in range(MUTANTS // 8):
             place.write_bytes(mutated(whole, rng))
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')

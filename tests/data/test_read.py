@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from image_trees import save_image
+from mutations import MUTANTS
 from PIL import Image
 
 from openmix.data import read
@@ -284,13 +285,10 @@ def answer(reader, path):
             return str(error)
 
 
-MUTATIONS = int(os.environ.get('OPENMIX_FUZZ', 200))
-
-
 def test_any_bytes_are_an_image_or_one_line(tmp_path):
     rng, wholes, path = np.random.default_rng(1), kinds(), tmp_path / 'x.jpg'
     outcomes = {True: 0, False: 0}
-    for _ in range(MUTATIONS):
+    for _ in range(MUTANTS):
         path.write_bytes(mutated(wholes[rng.integers(len(wholes))], rng))
         answers = [answer(reader, path) for reader in (read_image, read_pixels)]
         images = [found for found in answers if isinstance(found, np.ndarray)]
@@ -298,7 +296,7 @@ def test_any_bytes_are_an_image_or_one_line(tmp_path):
         assert len(images) < 2 or np.array_equal(*images)
         assert all('x.jpg' in found and '\n' not in found for found in answers if isinstance(found, str))
         outcomes[bool(images)] += 1
-    assert min(outcomes.values()) > MUTATIONS // 20
+    assert min(outcomes.values()) > MUTANTS // 20
 
 
 def test_a_pipe_does_not_hold_up_a_data_set(tmp_path):

@@ -1,7 +1,6 @@
 """A checkpoint of any content goes on, or is refused in one line before anything of it is loaded."""
 
 import copy
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import kill_and_resume as harness
 import pytest
 import torch
+from mutations import MUTANTS
 
 from openmix.config import load_config
 from openmix.engine import launch
@@ -17,9 +17,6 @@ from openmix.engine.loops import trim_history
 from openmix.engine.resume import restore
 from openmix.engine.runner import Runner
 from openmix.errors import InputError
-
-# More by hand: OPENMIX_MUTATIONS=2000 pytest tests/engine/test_checkpoint_content.py
-MUTATIONS = int(os.environ.get('OPENMIX_MUTATIONS', 150))
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +98,7 @@ def test_any_content_goes_on_or_is_one_line(trained):
     runner.optim_wrapper.initialize_count_status(runner.model, 0, 10**9)
     one_step(runner)
     rng, outcomes, broken = random.Random(0), Counter(), []
-    for _ in range(MUTATIONS):
+    for _ in range(MUTANTS):
         content = copy.deepcopy(whole)
         at = mutate(content, rng)
         before = weights_now(runner)
@@ -118,7 +115,7 @@ def test_any_content_goes_on_or_is_one_line(trained):
     assert not broken, Counter(f'{at[:3]}: {type(error).__name__} {error}'[:200] for at, error in broken).most_common(
         30
     )
-    assert min(outcomes.values()) > MUTATIONS // 10, outcomes
+    assert min(outcomes.values()) > MUTANTS // 10, outcomes
 
 
 @pytest.mark.parametrize(
