@@ -13,8 +13,11 @@ import select
 import signal
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
@@ -155,6 +158,18 @@ def check_choice(where: str, value: Any, valid: Iterable[str]) -> None:
         raise InputError(f'{where} must be {" or ".join(map(repr, valid))}, got {brief(value)}{hint}')
 
 
+def number_from_environment(name: str, default: int) -> int:
+    """The whole number >= 0 that a launcher has put into a variable; `default` where it is unset or empty.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    text = os.environ.get(name) or str(default)
+    if not re.fullmatch('[0-9]{1,9}', text):
+        raise InputError(f'the environment variable {name} must be a whole number >= 0, got {brief(text)}')
+    return int(text)
+
+
 def brief(value: Any) -> str:
     """A value as it reads in an error line: on one line, cut where it is long."""
     text = ' '.join(repr(value).split())
@@ -217,8 +232,46 @@ def _reader_left() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
+def _check_current_folder() -> None:
+    """Refuse to work in a folder that is gone, where no relative path leads anywhere."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(f'the current folder cannot be used: {error.strerror}; change to one that is there') from error
+
+
+def _tell(line: str) -> None:
+    """Print a line to stderr; where that cannot be written to either, the exit code alone tells."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """Leave the block in order on SIGTERM and SIGHUP: what it wrote for a while is removed, its locks are given back.
+
+    Processes that train together wait for each other where Python hears nothing: those end at once, as by default. A
+    signal that whoever started the command wants ignored, as `nohup` does, stays ignored.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    alone = threading.current_thread() is threading.main_thread() and os.environ.get('WORLD_SIZE', '1') in ('', '1')
+    heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if alone and signal.getsignal(one) is signal.SIG_DFL]
+    for number in heard:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
     """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
+
+    SIGTERM and SIGHUP end it with 143 and 129 once temporary files are removed.
 
     What is printed is escaped where the terminal's encoding has no sign for it; a reader that goes away, as in
     `| head`, ends the command as a shell would.
@@ -228,7 +281,10 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
     def run() -> None:
         open_streams()
         try:
-            if code := main():
+            _check_current_folder()
+            with _unwinding():
+                code = main()
+            if code:
                 sys.exit(code)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -240,19 +296,19 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
         except InputError as error:
             inner = _in_worker(error)
             line = (str(error) if inner is None else inner[1]).strip().splitlines()[-1]
-            print(f'error: {line}', file=sys.stderr)
+            _tell(f'error: {line}')
             sys.exit(2)
         except Stopped as stopped:
-            print(stopped, file=sys.stderr)
+            _tell(str(stopped))
             sys.exit(stopped.code)
         except KeyboardInterrupt:
-            print('interrupted', file=sys.stderr)
+            _tell('interrupted')
             sys.exit(128 + signal.SIGINT)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
             where = f" for '{printable(error.filename)}'" if error.filename else ''
-            print(f'error: {error.strerror}{where}; what was written before is kept', file=sys.stderr)
+            _tell(f'error: {error.strerror}{where}; what was written before is kept')
             sys.exit(2)
 
     return run

@@ -266,9 +266,10 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give it back."""
+        """Give it back; in a folder that cannot be written to any more it stays, and expires."""
         if self.is_mine():
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

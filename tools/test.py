@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 from functools import partial
 
 from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config, work_dir_of
-from openmix.errors import InputError, command
+from openmix.errors import InputError, command, number_from_environment
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +42,7 @@ def main() -> None:
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap = partial(TenCrop, size=size)
     metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap)
-    if int(os.environ.get('RANK', 0)) == 0:
+    if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 
 

@@ -1,13 +1,12 @@
 """Train a recipe: tools/train.py CONFIG [options]."""
 
 import argparse
-import os
 from pathlib import Path
 
 from openmix.arguments import CommandParser, is_name, is_no_recipe
 from openmix.benchmark.times import clock
 from openmix.config import apply_overrides, load_config, work_dir_of
-from openmix.errors import command
+from openmix.errors import command, number_from_environment
 
 # Where a launcher says how many there are.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
@@ -51,7 +50,7 @@ def main() -> None:
         cfg = apply_overrides(cfg, {'compile': asked}, '--compile')
     cfg = launch.prepare(cfg, args.launcher)
     if args.split_batch:
-        split_batch(cfg, int(os.environ.get(_PROCESSES.get(args.launcher, ''), 1)))
+        split_batch(cfg, number_from_environment(_PROCESSES.get(args.launcher, ''), 1))
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -70,7 +69,7 @@ def main() -> None:
     resume = checkpoint_of_launch(Path(cfg.work_dir)) or args.resume
     checkpoint = launch.resume_from(cfg, resume, args.seed) if resume else None
     result = launch.train(cfg, checkpoint)
-    if int(os.environ.get('RANK', 0)) == 0:
+    if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(result)
 
 

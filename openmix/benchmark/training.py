@@ -17,8 +17,9 @@ from openmix.benchmark.trials import Trial
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number
 
+_ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # How a training ends that was asked to: 128 + the signal's number, or by the signal where it had not begun to listen.
-STOPPED = {128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM, -signal.SIGINT}
+STOPPED = {sign * number + (128 if sign > 0 else 0) for number in _ASKS for sign in (1, -1)}
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 

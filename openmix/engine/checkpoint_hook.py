@@ -28,7 +28,9 @@ class CheckpointHook(Hook):
     and an older one goes only after that. With gradient accumulation it waits for the next step of
     the optimiser. An epoch's checkpoint comes before its validation, which a resumed run repeats.
 
-    SIGTERM and SIGINT are answered by a checkpoint and the end of the run. A run that a hook ends early, by
+    SIGTERM, SIGINT and SIGHUP are answered by a checkpoint and the end of the run: after the iteration, and within a
+    validation at once where the state is saved already, else after it; several processes agree after an iteration of
+    training. A run that a hook ends early, by
     `stop_training`, is saved as it ends; gradients of an unfinished step of the optimiser are dropped.
 
     Args:
@@ -103,8 +105,17 @@ class CheckpointHook(Hook):
         self.save(runner, self._due or LATEST, runner.epoch, iterations)
         self._due = None
         if stop is not None:
-            self.stop.forget()
-            raise Stopped(f'saved after iteration {iterations}; go on with: {command_to_resume()}', stop)
+            self._leave(iterations, stop)
+
+    def _leave(self, iterations: int, stop: int) -> None:
+        self.stop.forget()
+        raise Stopped(f'saved after iteration {iterations}; go on with: {command_to_resume()}', stop)
+
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        stop = self.stop.alone()
+        # Nothing was trained since: a resumed run begins with this validation.
+        if stop is not None and runner.iter == self._saved_iter:
+            self._leave(runner.iter, stop)
 
     def _name_if_due(self, runner: Any, iterations: int) -> str | None:
         """The file to write after this iteration by the plain interval."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,23 @@ def claimed(folder: Path) -> Iterator[Claim]:
     if lease is None:
         yield Claim(folder, None)
         return
-    with kept(lease):
+    with kept(lease), _writing(folder):
         yield Claim(folder, lease)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """One line where a file of the folder cannot be written, as when it is moved, removed or made read-only."""
+    root = os.path.abspath(folder)
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, str) or not os.path.abspath(error.filename).startswith(root + os.sep):
+            raise
+        raise InputError(
+            f"cannot write '{error.filename}': {error.strerror}; what was written before is as it was: "
+            'see to the folder, and repeat the command with --resume'
+        ) from error
 
 
 def _take(folder: Path) -> tuple[Lease | None, str | None]:

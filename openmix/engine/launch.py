@@ -121,7 +121,7 @@ def end_process() -> None:
 
     An orderly end would take down C++ threads that gloo may have left running, which now and then aborts.
     """
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+    if os.environ.get('WORLD_SIZE') in (None, '', '1'):
         return
     atexit._run_exitfuncs()
     sys.stdout.flush()

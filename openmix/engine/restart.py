@@ -9,7 +9,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list
 
 from openmix.engine.checkpoint import Checkpoint
 from openmix.engine.checkpoint_folder import checkpoints_in, newest_intact
-from openmix.errors import InputError
+from openmix.errors import InputError, number_from_environment
 
 # The id that torchrun gives where it was given none.
 _NO_ID = 'none'
@@ -37,8 +37,8 @@ def may_be_restart() -> bool:
     """
     if os.environ.get('TORCHELASTIC_RUN_ID', _NO_ID) != _NO_ID:
         return True
-    count = os.environ.get('TORCHELASTIC_RESTART_COUNT') or os.environ.get('SLURM_RESTART_COUNT') or '0'
-    return int(count) > 0
+    of_torchrun = 'TORCHELASTIC_RESTART_COUNT'
+    return number_from_environment(of_torchrun if os.environ.get(of_torchrun) else 'SLURM_RESTART_COUNT', 0) > 0
 
 
 def checkpoint_of_launch(folder: Path) -> Checkpoint | None:

@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Ranks compare notes this often: every iteration would cost a round trip each.
 _ITERATIONS_BETWEEN_VOTES = 10
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT instead of dying from them.
+    """Notes SIGTERM, SIGINT and SIGHUP instead of dying from them.
 
     A second SIGINT interrupts at once. Ranks are signalled at different moments, some twice (by the
     terminal and by torchrun), and must leave at the same iteration: they vote and ignore repetitions.
+
+    A SIGHUP that whoever started the command wants ignored, as `nohup` does, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -33,7 +35,8 @@ class StopRequest:
 
     def listen(self) -> None:
         """Take over the signals; every rank calls it at the same point."""
-        self._usual = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        self._usual = {number: signal.signal(number, self._note) for number in _SIGNALS if number not in ignored}
         if get_world_size() > 1:
             # The vote is cast on the CPU: on the device it would stall the queue of kernels.
             self._group = torch.distributed.new_group(backend='gloo')
@@ -49,6 +52,10 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = number
 
+    def alone(self) -> int | None:
+        """The signal to stop for where there are no other ranks to agree with; None to go on."""
+        return self.signal if self._group is None else None
+
     def agreed(self, iterations: int) -> int | None:
         """The signal to stop for after this many iterations, alike on all ranks; None to go on."""
         if self._group is None:
@@ -63,7 +70,7 @@ class StopRequest:
 
 @contextmanager
 def signals_given_back() -> Iterator[None]:
-    """Undo what a block does to the answers to SIGTERM and SIGINT, however it ends: after an error they work again."""
+    """Undo what a block does to the answers to these signals, however it ends: after an error they work again."""
     usual = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield

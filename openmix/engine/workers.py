@@ -12,20 +12,23 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess, ForkServerProcess, SpawnProcess
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from types import TracebackType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from openmix.errors import message_of
+
 # What a terminal or a launcher sends to every process of a run, while the trainer still needs batches to save itself.
-_NOT_FOR_WORKERS = (signal.SIGTERM, signal.SIGINT)
+_NOT_FOR_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A worker that is asked to end between two batches needs milliseconds; within a batch nobody waits for it any more.
 _PATIENCE_S = 0.2
 _REAPED_S = 5.0  # what is killed is gone at once, unless the kernel waits for a disk
 
 
 class _Worker(BaseProcess):
-    """A process that SIGTERM and SIGINT do not reach, and that ends when it is joined or its parent is gone.
+    """A process that SIGTERM, SIGINT and SIGHUP do not reach, and that ends when it is joined or its parent is gone.
 
     Python's multiprocessing ends its processes by SIGTERM and then joins them without a limit of time.
     Nobody joins a loader's worker but to be rid of it, so joining kills what does not leave by itself.
@@ -42,6 +45,8 @@ class _Worker(BaseProcess):
     def run(self) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         sys.excepthook = _tell_but_of_hanging_up
+        # By default it is printed, and the trainer waits for the batch for ever.
+        Queue._on_queue_feeder_error = staticmethod(_end_without_handing_over)  # type: ignore[attr-defined]
         super().run()
 
     def join(self, timeout: float | None = None) -> None:
@@ -86,6 +91,12 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _end_without_handing_over(error: Exception, batch: Any) -> None:
+    """End the worker that cannot send a batch, as where files or memory to share run out; the trainer notices."""
+    print(f"error: a loader's worker cannot hand over a batch: {message_of(error)}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _tell_but_of_hanging_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,0 +1,209 @@
+"""Signals and lost folders end a training in order: at once, in one line, and nothing of it stays behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import processes
+import pytest
+from processes import Nursery, until
+
+from openmix.config import configs_dir
+from openmix.engine.restart import may_be_restart
+from openmix.engine.stopping import StopRequest
+from openmix.errors import InputError, number_from_environment
+from openmix.lease import Lease, inside
+
+SECONDS = 60  # on a loaded machine; what never ends fails all the same
+RECIPE = f"""
+_base_ = {str(configs_dir() / 'classification' / 'digits' / 'resnet20.py')!r}
+model = dict(backbone=dict(depth=8, width=2))
+train_cfg = dict(max_epochs=%d)
+"""
+SLOW_VALIDATION = """
+custom_imports = dict(imports=['slow_metric'])
+val_evaluator = dict(type='SlowAccuracy', while_there={!r})
+val_dataloader = dict(batch_size=8)
+"""
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture(scope='module')
+def temporary(tmp_path_factory):
+    return tmp_path_factory.mktemp('temporary')
+
+
+@pytest.fixture(scope='module')
+def nursery(temporary):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(processes.ENVIRONMENT, 'TMPDIR', str(temporary))
+        nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def run(nursery, tmp_path):
+    """Start a command on a recipe; whatever is left of it at the end is killed."""
+    commands = []
+
+    def start(recipe, *words):
+        path = tmp_path / 'recipe.py'
+        path.write_text(recipe)
+        commands.append(nursery.start(['train.py', path, *words], tmp_path / f'log{len(commands)}'))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.clear()
+
+
+def ended(command, code, last):
+    assert command.ends(SECONDS) == code, command.said[-2000:]
+    assert last in command.said.strip().splitlines()[-1]
+    assert 'Traceback' not in command.said
+    assert command.left() == []
+
+
+def measured(folder):
+    rows = json.loads((folder / 'result.json').read_text())['history']
+    return [{key: value for key, value in row.items() if key != 'time_s'} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('number', 'code'), SIGNALS)
+def test_a_dry_run_leaves_no_folder_behind(run, temporary, number, code):
+    before = set(temporary.glob('tmp*'))
+    command = run(RECIPE % 1, '--dry-run', 100_000)
+    command.wait_for('s an iteration')
+    assert set(temporary.glob('tmp*')) > before
+    os.kill(command.pid, number)
+    assert command.ends(SECONDS) == code
+    assert set(temporary.glob('tmp*')) == before
+    assert 'Traceback' not in command.said
+
+
+@pytest.mark.slow
+def test_a_signal_in_a_long_validation_is_answered_within_it(run, tmp_path):
+    folder, whole, slow = tmp_path / 'run', tmp_path / 'whole', tmp_path / 'slow'
+    recipe = RECIPE % 2 + SLOW_VALIDATION.format(str(slow))
+    slow.touch()
+    command = run(recipe, '--work-dir', folder)
+    command.wait_for('iteration 23/46')
+    os.kill(command.pid, signal.SIGTERM)
+    ended(command, 143, 'saved after iteration 23; go on with: ')
+    slow.unlink()
+    ended(run(recipe, '--work-dir', folder, '--resume'), 0, 'result.json')
+    ended(run(recipe, '--work-dir', whole), 0, 'result.json')
+    assert measured(folder) == measured(whole)
+
+
+@pytest.mark.slow
+def test_a_hang_up_between_validations_saves_the_run(run, tmp_path):
+    command = run(RECIPE % 100_000, '--work-dir', tmp_path / 'run')
+    command.wait_for('validation')
+    command.to_all(signal.SIGHUP)
+    ended(command, 129, 'saved after iteration')
+    assert (tmp_path / 'run' / 'last_checkpoint').is_file()
+
+
+def test_a_worker_that_cannot_hand_over_a_batch_ends(tmp_path):
+    """Of files to open there are none left in the worker: its first batch never comes."""
+    program = tmp_path / 'program.py'
+    program.write_text(
+        'import resource, torch\n'
+        'from openmix.engine.workers import end_with_command\n'
+        'def use_up(_):\n'
+        '    resource.setrlimit(resource.RLIMIT_NOFILE, (1, 1))\n'
+        'given = dict(num_workers=1, worker_init_fn=use_up, collate_fn=torch.stack)\n'
+        'loader = torch.utils.data.DataLoader(torch.ones(4, 3), **given)\n'
+        'end_with_command(loader)\n'
+        'next(iter(loader))\n'
+    )
+    command = processes.start([program], tmp_path / 'log')
+    try:
+        assert command.ends(SECONDS) == 1, command.said
+        assert "a loader's worker cannot hand over a batch" in command.said
+        assert 'exited unexpectedly' in command.said
+    finally:
+        command.clear()
+
+
+@pytest.mark.parametrize('words', ['train.py classification/digits/resnet20.py', 'benchmark.py run quickstart'])
+def test_a_current_folder_that_is_gone_is_refused(tmp_path, words):
+    shell = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    script, *arguments = words.split()
+    command = [sys.executable, str(processes.TOOLS / script), *arguments]
+    ended = subprocess.run(
+        ['sh', '-c', shell, 'sh', *command],
+        cwd=tmp_path,
+        env=processes.ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert (ended.returncode, ended.stdout) == (2, '')
+    assert ended.stderr.startswith('error: the current folder cannot be used')
+    assert ended.stderr.count('\n') == 1
+
+
+def test_what_nohup_ignores_stays_ignored():
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = StopRequest()
+        stop.listen()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGHUP)
+        stop.forget()
+        assert stop.signal is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('then', ['removed', 'replaced'])
+def test_a_folder_that_goes_while_it_is_trained_in_is_one_line(run, tmp_path, then):
+    folder = tmp_path / 'run'
+    command = run(RECIPE % 100_000, '--work-dir', folder)
+    command.wait_for('validation')
+    folder.rename(tmp_path / 'moved')
+    if then == 'replaced':
+        folder.mkdir()
+    assert until(lambda: command.poll() is not None, SECONDS)
+    ended(command, 2, 'error: ')
+    assert str(folder) in command.said.splitlines()[-1]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_lease_in_a_folder_that_cannot_be_written_to_any_more(tmp_path, monkeypatch):
+    lease = Lease.take(inside(tmp_path))
+
+    def refused(*_args, **_kwargs):
+        raise PermissionError(1, 'Operation not permitted')
+
+    monkeypatch.setattr('openmix.lease.HEARTBEAT_S', -1)
+    monkeypatch.setattr('openmix.lease.os.utime', refused)
+    monkeypatch.setattr('pathlib.Path.unlink', refused)
+    assert lease.keep()
+    lease.release()
+    assert lease.is_mine()
+
+
+@pytest.mark.parametrize('text', ['x', '-1', '1.0', '1e3', ' 1', '9' * 20, '١'])
+def test_a_launchers_number_that_is_none(monkeypatch, text):
+    monkeypatch.setenv('SLURM_RESTART_COUNT', text)
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.delenv('TORCHELASTIC_RESTART_COUNT', raising=False)
+    with pytest.raises(InputError, match='SLURM_RESTART_COUNT must be a whole number'):
+        may_be_restart()
+
+
+def test_a_launchers_number_that_is_not_set(monkeypatch):
+    monkeypatch.setenv('RANK', '')
+    assert number_from_environment('RANK', 3) == 3
+    monkeypatch.setenv('RANK', '07')
+    assert number_from_environment('RANK', 3) == 7
