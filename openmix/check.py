@@ -112,6 +112,8 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
             loader = recipe.get(part)
             if isinstance(loader, Mapping) and not isinstance(loader.get(key), Mapping):
                 yield f'{part}.{key}', f'{part}: {key} must be a dict with a type, got {brief(loader.get(key))}'
+        if isinstance(loader, Mapping) and loader.get('shuffle') is not None:
+            yield f'{part}.shuffle', f'{part}: shuffle is not read, the sampler decides: set {part}.sampler.shuffle'
         if isinstance(recipe.get(part), Mapping) and 'batch_size' not in recipe[part]:
             yield part, f'{part}: batch_size is missing'
     optim = recipe.get('optim_wrapper')
@@ -123,6 +125,11 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         if not isinstance(value, Mapping | None):
             place = f'optim_wrapper.paramwise_cfg{key}'
             yield place, f'{place}: must be a dict, got {brief(value)}'
+    # mmengine's constructor, the default, passes these over.
+    for key in ('parts', 'decay_vectors') if isinstance(options, Mapping) and 'constructor' not in optim else ():
+        if key in options:
+            place = f'optim_wrapper.paramwise_cfg.{key}'
+            yield place, f"{place}: only the PartConstructor reads it; set optim_wrapper.constructor='PartConstructor'"
 
 
 def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:

@@ -145,6 +145,7 @@ OPTIONS = [
     ('default_scope=mmpretrain', ["default_scope must be 'openmix'"]),
     # What would be accepted and not applied.
     ('optim_wrapper.optimizer.params=[]', ["SGD has no 'params'"]),
+    ('train_dataloader.shuffle=False', ['the sampler decides', 'train_dataloader.sampler.shuffle']),
     ('train_cfg.runner=None', ["EpochBasedTrainLoop has no 'runner'"]),
     ('val_cfg.evaluator=None', ["ValLoop has no 'evaluator'"]),
     ('param_scheduler.0.optimizer=None', ["has no 'optimizer'"]),
@@ -224,6 +225,11 @@ RECIPES = [
     ("custom_hooks = [dict(type='EMAHook', begin_epoch=99)]", ['EMAHook begins after the last epoch']),
     ("custom_hooks = [dict(type='EMAHook', ema_type='Exponential')]", ["did you mean 'ExponentialMovingAverage'"]),
     ("custom_hooks = [dict(type='StepSeedHook', priority='HIGHER')]", ['custom_hooks.0', 'HIGHER']),
+    (
+        "optim_wrapper = dict(paramwise_cfg=dict(parts={'head': dict(lr=0.1)}))",
+        ["set optim_wrapper.constructor='PartConstructor'"],
+    ),
+    ('optim_wrapper = dict(paramwise_cfg=dict(decay_vectors=False))', ['decay_vectors: only the PartConstructor']),
     ('optim_wrapper = dict(paramwise_cfg=dict(parts=1))', ['optim_wrapper.paramwise_cfg.parts: must be a dict, got 1']),
     ('optim_wrapper = dict(paramwise_cfg=dict(norm_decay=0))', ["did you mean 'norm_decay_mult'"]),
     # What would turn training around, end it in the middle, or do nothing.
@@ -231,7 +237,8 @@ RECIPES = [
     ("optim_wrapper = dict(clip_grad=dict(type='value', clip_value=-1))", ['clip_value must be > 0, got -1']),
     ('optim_wrapper = dict(clip_grad=dict(max_norm=1, norm_type=0))', ['norm_type must be > 0, got 0']),
     (
-        "optim_wrapper = dict(paramwise_cfg=dict(parts={'head': dict(clip_grad=dict(max_norm=-1))}))",
+        "optim_wrapper = dict(constructor='PartConstructor', "
+        "paramwise_cfg=dict(parts={'head': dict(clip_grad=dict(max_norm=-1))}))",
         ['max_norm must be > 0, got -1'],
     ),
     (
