@@ -126,8 +126,9 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
             place = f'optim_wrapper.paramwise_cfg{key}'
             yield place, f'{place}: must be a dict, got {brief(value)}'
     # mmengine's constructor, the default, passes these over.
-    for key in ('parts', 'decay_vectors') if isinstance(options, Mapping) and 'constructor' not in optim else ():
-        if key in options:
+    stock = isinstance(optim, Mapping) and 'constructor' not in optim
+    for key in ('parts', 'decay_vectors'):
+        if stock and isinstance(options, Mapping) and key in options:
             place = f'optim_wrapper.paramwise_cfg.{key}'
             yield place, f"{place}: only the PartConstructor reads it; set optim_wrapper.constructor='PartConstructor'"
 
