@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from openmix.errors import InputError, brief
-from openmix.yaml_file import parse_scalar, parse_yaml
+from openmix.yaml_file import OptionLoader, parse_scalar, parse_yaml
 
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
@@ -31,7 +31,7 @@ def read_plain(text: str) -> Any:
         return None
     try:
         if stripped[0] in _PAIRS:
-            value = parse_yaml(_square(stripped))
+            value = parse_yaml(_square(stripped), OptionLoader)
             return tuple(value) if stripped[0] == '(' and isinstance(value, list) else value
         return parse_yaml(stripped) if stripped[0] in '\'"' else parse_scalar(stripped)
     except InputError as error:
@@ -51,7 +51,7 @@ def read_list(text: str) -> list:
         InputError: brackets or quotes among them do not close.
     """
     try:
-        return parse_yaml(_square(f'[{text}]'))
+        return parse_yaml(_square(f'[{text}]'), OptionLoader)
     except InputError as error:
         raise InputError(_told(text, error)) from error
 

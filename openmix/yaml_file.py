@@ -34,10 +34,10 @@ _RESOLVERS = {
 }
 
 
-def resolvers() -> dict[str, list[tuple[str, re.Pattern]]]:
-    """List what plain scalars mean, by their first character, as PyYAML keeps it."""
+def resolvers(null: str = _RESOLVERS['null'][0]) -> dict[str, list[tuple[str, re.Pattern]]]:
+    """List what plain scalars mean, by their first character, as PyYAML keeps it; `null` is what stands for nothing."""
     found: dict[str, list[tuple[str, re.Pattern]]] = {}
-    for tag, (pattern, firsts) in _RESOLVERS.items():
+    for tag, (pattern, firsts) in (_RESOLVERS | {'null': (null, _RESOLVERS['null'][1])}).items():
         for first in firsts:
             entry = (f'tag:yaml.org,2002:{tag}', re.compile(rf'(?:{pattern})$'))
             found.setdefault('' if first == '\0' else first, []).append(entry)
@@ -88,6 +88,12 @@ for _tag in ('int', 'float'):
     _Loader.add_constructor(f'tag:yaml.org,2002:{_tag}', _Loader.number)
 
 
+class OptionLoader(_Loader):
+    """Reads values of the command line, where `None` is nothing, also inside of lists and mappings."""
+
+    yaml_implicit_resolvers = resolvers(_RESOLVERS['null'][0] + 'None|')
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads back as the same values."""
 
@@ -97,7 +103,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, loader_type: type[_Loader] = _Loader) -> Any:
     """The plain value that a YAML text means; nothing in it is run.
 
     Raises:
@@ -107,7 +113,7 @@ def parse_yaml(text: str) -> Any:
         raise InputError(f'{len(text) / 2**20:.0f} MB of YAML; at most {MOST_BYTES // 2**20} are read')
     try:
         _check_events(text)
-        loader = _Loader(text)
+        loader = loader_type(text)
         try:
             node = loader.get_single_node()
             if node is None:

@@ -85,6 +85,11 @@ FOLDER = 'classification/image_folder/resnet18.py'
         ('[1, 2]', None, [1, 2]),
         ("'1'", None, '1'),
         ('None', None, None),
+        ('[None, 1]', None, [None, 1]),
+        ('(1, None)', tuple, (1, None)),
+        ('{a: None, b: [None]}', None, {'a': None, 'b': [None]}),
+        ('1,None', Sequence[int | None], [1, None]),
+        ("['None', None of it]", None, ['None', 'None of it']),
         ('dict(a=1)', None, 'dict(a=1)'),
     ],
 )
