@@ -28,6 +28,7 @@ HEARTBEAT_S = 30
 EXPIRES_S = 300
 # By which a lease may be dated ahead of the disk's own clock, which dates it.
 _AHEAD_S = 5
+_LONGEST = 2**16  # bytes, of a lease
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,10 @@ def _read(path: Path, now: float) -> _Found | None:
         OSError: there is no telling, as on a disk that does not answer.
     """
     try:
-        with path.open('rb') as file:  # one file, whatever is renamed over it meanwhile
+        # One file, whatever is renamed over it meanwhile; a pipe by its name is not waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
             age = now - os.fstat(file.fileno()).st_mtime
-            holder = Holder.parse(file.read())
+            holder = Holder.parse(file.read(_LONGEST))
     except FileNotFoundError:
         return None
     return _Found(holder, age, holder.is_gone if holder.is_local else age > EXPIRES_S)

@@ -79,6 +79,8 @@ def _take(folder: Path) -> tuple[Lease | None, str | None]:
         return None, f"cannot write to '{folder}': {error.strerror}; choose another --work-dir"
     if lease is not None:
         return lease, None
+    if os.path.lexists(path) and not path.is_file():
+        return None, f"'{path}' is no file that a training has written: remove it, or give another --work-dir"
     holder = holder_at(path)
     name = holder.name if holder else 'another process'
     since = f' since {holder.since}' if holder and holder.since else ''

@@ -12,6 +12,7 @@ import pytest
 from processes import Nursery, until
 
 from openmix.config import configs_dir
+from openmix.engine.claim import claimed
 from openmix.engine.restart import may_be_restart
 from openmix.engine.stopping import StopRequest
 from openmix.errors import InputError, number_from_environment
@@ -191,6 +192,19 @@ def test_a_lease_in_a_folder_that_cannot_be_written_to_any_more(tmp_path, monkey
     assert lease.keep()
     lease.release()
     assert lease.is_mine()
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'folder', 'dangling link'])
+def test_a_lease_that_is_no_file_is_refused_at_once(tmp_path, kind):
+    path = inside(tmp_path)
+    {'pipe': os.mkfifo, 'folder': os.mkdir, 'dangling link': lambda path: path.symlink_to('nowhere')}[kind](path)
+    signal.alarm(SECONDS)  # a test that waits for the pipe ends with its process
+    try:
+        with pytest.raises(InputError, match='is no file that a training has written'), claimed(tmp_path):
+            pass
+    finally:
+        signal.alarm(0)
+    assert os.path.lexists(path)
 
 
 @pytest.mark.parametrize('text', ['x', '-1', '1.0', '1e3', ' 1', '9' * 20, '١'])
