@@ -91,7 +91,15 @@ def config_path(name: str | Path) -> Path:
             held = sorted(path.name for path in folder.iterdir() if path.suffix in _SUFFIXES)
             told = f', which holds {", ".join(held[:10])}' if held else ''
             raise InputError(f'{brief(str(name))} is a folder{told}; no config file')
-    raise InputError(f'no config file {brief(str(name))}; {close_to_any(str(given), _known())}')
+    raise InputError(f'no config file {brief(str(name))}; {close_to_any(str(given), [*_beside(given), *_known()])}')
+
+
+def _beside(given: Path) -> list[str]:
+    """The files that the recipe of a name that leads nowhere could have been: those in its folder."""
+    try:
+        return [str(given.parent / path.name) for path in given.parent.iterdir() if path.suffix in _SUFFIXES]
+    except (OSError, ValueError):
+        return []
 
 
 def base_path(name: str, by: Path) -> Path:

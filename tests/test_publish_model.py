@@ -29,7 +29,9 @@ def checkpoint(folder, ema=False):
     raw, average = nn.Linear(4, 3).state_dict(), nn.Linear(4, 3).state_dict()
     meta = {
         'epoch': 3,
-        'iter': 69,
+        # Written before the fourth epoch is counted.
+        'iter': 92,
+        'batches_per_epoch': 23,
         'seed': 5,
         'recipe': 'abc',
         'mmengine_version': '0.10.7c0e121f',
@@ -55,7 +57,7 @@ def test_only_weights_and_meta_are_left(call, tmp_path, options, has_average):
     assert found.keys() == {'meta', 'state_dict'}
     kind = 'moving average' if options else 'raw'
     assert {key: found['meta'][key] for key in ('epoch', 'seed', 'recipe', 'weights')} == {
-        'epoch': 3,
+        'epoch': 4,
         'seed': 5,
         'recipe': 'abc',
         'weights': kind,
@@ -127,13 +129,12 @@ def read(library, file):
     if library == 'timm':
         with safe_open(file, 'pt') as opened:
             about = json.loads(opened.metadata()['openmix'])
-        options = {key: eval(value) for key, value in about['options'].items()}
-        return timm.create_model(about['model'], num_classes=10, checkpoint_path=str(file), **options), about
+        return timm.create_model(about['model'], num_classes=10, checkpoint_path=str(file), **about['options']), about
     found = torch.load(file, weights_only=True)
-    options = {key: eval(value) for key, value in found['meta']['options'].items()}
-    model = torchvision.models.get_model(found['meta']['model'], num_classes=10, **options)
+    about = found['meta']
+    model = torchvision.models.get_model(about['model'], num_classes=10, **about['options'])
     model.load_state_dict(found['state_dict'])
-    return model, found['meta']
+    return model, about
 
 
 @pytest.mark.parametrize(('library', 'backbone', 'ema'), CASES)
@@ -202,6 +203,7 @@ def test_safetensors_have_our_names_and_say_what_is_known(call, tmp_path):
             "timm's deit_tiny_distilled_patch16_224 is not this",
         ),
         ('type="TimmBackbone", name="test_resnet"', ['--format', 'openmix'], 'takes no --config'),
+        ('type="TimmBackbone", name="test_resnet"', ['--format', 'torchvision'], 'publish it with --format timm or'),
     ],
 )
 def test_what_has_no_original_is_refused_and_nothing_is_written(call, tmp_path, backbone, options, line):

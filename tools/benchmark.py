@@ -265,7 +265,13 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         return 0
     full = args.verb == 'report'
     records = records_of(table, cells, work_dir, args.trials, args.imports if full else ())
-    pictures = draw_pictures(records, work_dir, tools_path('show_mix.py')) if full and args.pictures else []
+    pictures = []
+    if full and args.pictures:
+        print('drawing a mixed batch of every row', file=sys.stderr)
+        pictures = draw_pictures(records, work_dir, tools_path('show_mix.py'))
+        for picture in pictures:
+            if picture.why_not:
+                print(f'no picture of {terminal(picture.row)}: {picture.why_not}', file=sys.stderr)
     if full:
         paths = write_report(table, records, work_dir, pictures)
     if args.format == 'terminal' and args.out is None:

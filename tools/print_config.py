@@ -19,6 +19,10 @@ def main() -> None:
     if args.config is None:
         parser.error('the following arguments are required: config')
     cfg = load_config(args.config, args.cfg_options)
+    if args.cfg_options:
+        from openmix.check import check_recipe
+
+        check_recipe(cfg)
     if args.diff is None:
         print(cfg.pretty_text)
     else:

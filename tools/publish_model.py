@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     known = about(checkpoint, path, ema) | {
         'library': library,
         'model': original.name,
-        'options': {key: repr(value) for key, value in original.options.items()},
+        # As JSON says them, so that they can be given to the builder again.
+        'options': json.loads(json.dumps(original.options, default=repr)),
         'num_classes': original.num_classes,
         'mean': model.data_preprocessor.mean.flatten().tolist(),
         'std': model.data_preprocessor.std.flatten().tolist(),

@@ -6,7 +6,7 @@ from pathlib import Path
 from openmix.arguments import CommandParser, is_name, is_no_recipe
 from openmix.benchmark.times import clock
 from openmix.config import apply_overrides, load_config, work_dir_of
-from openmix.errors import command, number_from_environment
+from openmix.errors import InputError, command, number_from_environment
 
 # Where a launcher says how many there are.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
@@ -36,6 +36,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    if cfg.get('train_dataloader') is None:
+        raise InputError('the recipe has no train_dataloader, which says what to train on')
     # Not before there is something to do: torch takes seconds to load.
     from openmix.engine import launch
     from openmix.engine.global_batch import enable_scaling, split_batch

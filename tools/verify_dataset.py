@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             splits = splits_of(cfg)
         check(splits)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
 

@@ -20,6 +20,8 @@ from openmix.data.read import UnreadableImage, read_image
 from openmix.errors import InputError, printable
 from openmix.registry import DATASETS, find
 
+_MOST_NAMED = 10
+
 
 @runtime_checkable
 class _Named(Protocol):
@@ -47,7 +49,9 @@ def build(cfg: dict[str, Any]) -> Any:
             for path in bad:
                 dataset.skipped.add('not readable', str(path))
         elif bad:
-            more = f' ({len(bad) - 1} more like it)' if len(bad) > 1 else ''
+            named = ', '.join(printable(path) for path in bad[1:_MOST_NAMED])
+            rest = f' and {len(bad) - _MOST_NAMED} more' if len(bad) > _MOST_NAMED else ''
+            more = f'; likewise {named}{rest}' if named else ''
             try:
                 read_image(bad[0])
             except UnreadableImage as error:
@@ -115,6 +119,10 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
     lines = ['  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths)).rstrip() for row in rows]
     if any(isinstance(dataset, ImageFolder) for dataset in datasets.values()):
         lines.append("labels follow the names as text, '10' before '2'; classes=[...] sets another order")
+    for split, count in zip(datasets, counts):
+        if absent := [printable(name) for name, images in zip(classes, count) if images == 0]:
+            rest = f' and {len(absent) - _MOST_NAMED} more' if len(absent) > _MOST_NAMED else ''
+            lines.append(f'{split}: no image of {", ".join(absent[:_MOST_NAMED])}{rest}')
     for split, dataset in datasets.items():
         if isinstance(dataset, ImageDataset) and (passed_over := dataset.skipped.line()):
             lines.append(f'{split}: not read: {passed_over}')

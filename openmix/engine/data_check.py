@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +19,8 @@ class _Known(Protocol):
 
     def facts(self, **kwargs: Any) -> Any: ...
 
+    def served(self, **kwargs: Any) -> tuple[int, ...] | None: ...
+
     def drawn(self, **kwargs: Any) -> Any: ...
 
     def with_classes(self, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None: ...
@@ -29,8 +32,11 @@ def check_data(cfg: Config) -> None:
     A class without images there is given its place: such a data set numbers its classes as training does.
 
     Raises:
-        InputError: classes differ in name or order, or images of one are trained on without being asked for by name.
+        InputError: classes differ in name or order, images of one are trained on without being asked for by name, or
+            a size is given that a pipeline does not leave.
     """
+    for part in ('train', 'val', 'test'):
+        _check_size(cfg, part)
     training = _dataset(cfg, 'train')
     if training is None:
         return
@@ -113,6 +119,23 @@ def _dataset(cfg: Config, part: str) -> dict[str, Any] | None:
     """The registry dict of a loader's data set; None: there is none, or its class tells nothing before it is built."""
     dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset')
     return dict(dataset) if dataset and isinstance(find(DATASETS, dataset.get('type')), _Known) else None
+
+
+def _check_size(cfg: Config, part: str) -> None:
+    """Refuse a size of images that has no effect: the pipeline of a data set decides it. The default asks for none."""
+    dataset = _dataset(cfg, part)
+    if dataset is None or not dataset.get('pipeline') or 'size' not in dataset:
+        return
+    cls, size = find(DATASETS, dataset['type']), dataset['size']
+    parameter = inspect.signature(cls).parameters.get('size')
+    sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    served = cls.served(**_arguments(dataset))
+    if parameter is None or size == parameter.default or served is None or served[-2:] == sides:
+        return
+    raise InputError(
+        f'{part}_dataloader.dataset: size={size} has no effect, its pipeline leaves images of '
+        f'{served[-2]}x{served[-1]}: change the sizes in the pipeline, or give pipeline=None'
+    )
 
 
 def _arguments(dataset: Mapping[str, Any]) -> dict[str, Any]:

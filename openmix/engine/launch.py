@@ -186,6 +186,8 @@ def evaluate(
         cfg[key] = None
     cfg.custom_hooks = []
     cfg.default_hooks.checkpoint = None
+    # One evaluation has no curve: an event file would stand beside the training's as an empty run.
+    cfg.vis_backends, cfg.visualizer = [], {'type': 'Visualizer', 'vis_backends': []}
     with building(cfg, ''):
         runner = Runner.from_cfg(cfg)
     model: Any = getattr(runner.model, 'module', runner.model)

@@ -51,6 +51,10 @@ def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any
     if not isinstance(meta, Mapping):
         raise InputError(f"'{path}': its meta is a {type(meta).__name__}, not a mapping")
     kept = {key: value for key, value in meta.items() if key in KEPT}
+    done, per_epoch = meta.get('iter'), meta.get('batches_per_epoch')
+    if type(done) is int and type(per_epoch) is int and per_epoch > 0:
+        # A checkpoint counts the epochs that have ended: that of an epoch's last iteration is written before it does.
+        kept['epoch'] = done // per_epoch
     try:
         kept = json.loads(json.dumps(kept))
     except (TypeError, ValueError, RecursionError) as error:

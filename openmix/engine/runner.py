@@ -212,6 +212,11 @@ class Runner(MMRunner):
             how, _, _ = differing(own, theirs, filename).partition('; ')
             self.logger.warning(f'The head begins with the weights of other classes: {how}')
 
+    def dump_config(self) -> None:
+        # What evaluates in a run's folder leaves the recipe that was trained there.
+        if self.cfg.get('train_cfg') is not None:
+            super().dump_config()
+
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint, see `openmix.engine.resume.restore`.
 
@@ -222,7 +227,7 @@ class Runner(MMRunner):
         restore(self, checkpoint)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
-        self.logger.info(f'Resumed in epoch {self.epoch}, after iteration {self.iter}')
+        self.logger.info(f'Resumed after iteration {self.iter}, in epoch {self.epoch + 1}')
 
     def _take(self, filename: str) -> Checkpoint:
         """The checkpoint that was chosen for the run, as it was read then; else the file's."""

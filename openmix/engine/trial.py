@@ -275,7 +275,8 @@ def _try_model(cfg: Config) -> None:
         raise InputError(
             line_of(cfg, 'model.backbone', f'its weights take {size:.0f} GiB, this machine has {memory:.0f} GiB')
         )
-    _try_step(cfg, model, min(cfg.train_dataloader.get('batch_size', 1), 2))
+    if cfg.get('train_dataloader') is not None:
+        _try_step(cfg, model, min(cfg.train_dataloader.get('batch_size', 1), 2))
 
 
 def _check_custom_keys(cfg: Config, names: Sequence[str]) -> None:

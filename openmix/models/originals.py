@@ -48,9 +48,10 @@ class Original:
             InputError: the backbone is not of that library.
         """
         if find(MODELS, backbone['type']) is not _BUILDERS[library]:
+            of = [other for other, builder in _BUILDERS.items() if find(MODELS, backbone['type']) is builder]
             raise InputError(
                 f"model.backbone: {backbone['type']} is no model of {library}, which has none with its weights' names; "
-                'publish it with --format safetensors or openmix'
+                f'publish it with --format {" or ".join([*of, "safetensors", "openmix"])}'
             )
         options = {key: value for key, value in backbone.items() if key not in ('type', 'name', *WEIGHTS_FROM)}
         if library == 'torchvision':

@@ -50,6 +50,20 @@ def test_a_class_without_validation_images_keeps_its_number(roots):
     assert cfg.to_dict() == before
 
 
+def test_a_size_that_the_pipeline_overrules_is_refused(roots):
+    tree(roots[0], 'val', ['cat', 'dog', 'emu'], 50)
+    pipeline = [dict(type='torchvision/Resize', size=(48, 64))]
+
+    def check(**options):
+        check_data(recipe(dict(root=str(roots[0]), **options), dict(root=str(roots[0]), split='val')))
+
+    for harmless in ({'size': 32}, {'pipeline': pipeline}, {'pipeline': pipeline, 'size': (48, 64)}):
+        check(**harmless)
+    check(pipeline=pipeline, size=224)  # the default, which asks for nothing
+    with pytest.raises(InputError, match='size=32 has no effect, its pipeline leaves images of 48x64'):
+        check(pipeline=pipeline, size=32)
+
+
 @pytest.mark.parametrize(
     ('names', 'options', 'line'),
     [

@@ -94,7 +94,7 @@ def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsy
     (folder_tree / 'test' / 'dog' / 'renamed.png').write_bytes(trained)
     (folder_tree / 'test' / 'emu' / 'linked.png').symlink_to(folder_tree / 'train' / 'emu' / '1.png')
     line = fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
-    assert line.startswith('test: 2 of 8 images are in train too, the first is ')
+    assert line.startswith('error: test: 2 of 8 images are in train too, the first is ')
     assert line.endswith('dog/renamed.png, there ' + str(folder_tree / 'train/cat/0.png; leave each in one of them\n'))
 
 
@@ -139,9 +139,23 @@ def test_faults_are_one_line_and_exit_code_2(main, folder_tree, tmp_path, capsys
     assert 'no config file' in fault(main, capsys, 'classification/nothing.py')
     (folder_tree / 'train' / 'cat' / '0.png').write_bytes(pickle.dumps(0))
     (folder_tree / 'train' / 'cat' / '1.png').write_bytes(b'')
-    assert 'cat/0.png is not a readable image' in fault(
-        main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree)
+    said = fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
+    assert said.startswith('error: ')
+    assert 'cat/0.png is not a readable image' in said
+    assert f'likewise {folder_tree}/train/cat/1.png' in said
+
+
+def test_a_class_without_images_is_named(main, folder_tree, capsys):
+    for path in (folder_tree / 'test' / 'emu').iterdir():
+        path.unlink()
+    recipe = folder_tree / 'mine.py'
+    recipe.write_text(
+        f"data = dict(type='ImageFolder', root={str(folder_tree)!r}, size=16)\n"
+        "train_dataloader = dict(batch_size=4, dataset=dict(**data, split='train'))\n"
+        "test_dataloader = dict(batch_size=4, dataset=dict(**data, split='test'))\n"
     )
+    assert main([str(recipe)]) == 0
+    assert 'test: no image of emu' in capsys.readouterr().out
 
 
 def test_a_recipe_without_data_is_named():
