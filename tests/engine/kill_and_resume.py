@@ -186,6 +186,15 @@ def finish(recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[s
     return json.loads((work_dir / 'result.json').read_text())['duration_s']
 
 
+def said(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
+    """Train in one process, which must end with that exit code and without a traceback; returns what it printed."""
+    codes = wait(start(recipe, work_dir, options=options), seconds=60)
+    printed = work_dir.with_suffix('.rank0.log').read_text()
+    assert codes == [code], printed[-3000:]
+    assert 'Traceback' not in printed
+    return printed
+
+
 def log_of(work_dir: Path) -> str:
     """The end of what the last attempt's rank 0 printed."""
     return work_dir.with_suffix('.rank0.log').read_text()[-3000:]

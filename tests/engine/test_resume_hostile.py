@@ -17,32 +17,6 @@ from openmix.lease import holder_of, inside
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope='module')
-def recipe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('recipe')
-    harness.write_images(folder / 'images', per_class=6)
-    recipe = harness.write_recipe(folder, folder / 'images', 'dict(max_epochs=2)')
-    text = recipe.read_text().replace('num_workers=2', 'num_workers=0').replace('persistent_workers=True,', '')
-    recipe.write_text(text)
-    return recipe
-
-
-@pytest.fixture(scope='module')
-def alone(recipe):
-    """A finished run of two epochs of three batches."""
-    harness.finish(recipe, recipe.parent / 'alone')
-    return recipe.parent / 'alone'
-
-
-def run(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
-    """What the process printed."""
-    codes = harness.wait(harness.start(recipe, work_dir, options=options), seconds=60)
-    said = work_dir.with_suffix('.rank0.log').read_text()
-    assert codes == [code], said[-3000:]
-    assert 'Traceback' not in said
-    return said
-
-
 def longer(epochs: int) -> list[str]:
     return ['--resume', '--cfg-options', f'train_cfg.max_epochs={epochs}']
 
@@ -55,7 +29,7 @@ def test_a_clock_that_was_set_back(recipe, alone, tmp_path):
     shutil.copytree(alone, tmp_path / 'run')
     ahead = time.time() + 3600
     os.utime(tmp_path / 'run/epoch_2.pth', (ahead, ahead))
-    run(recipe, tmp_path / 'run', *longer(4))
+    harness.said(recipe, tmp_path / 'run', *longer(4))
     assert [path.name for path in sorted((tmp_path / 'run').glob('*.pth'))] == ['epoch_4.pth']
     named = Path((tmp_path / 'run/last_checkpoint').read_text())
     assert named == tmp_path / 'run/epoch_4.pth'
@@ -65,9 +39,9 @@ def test_a_clock_that_was_set_back(recipe, alone, tmp_path):
 def test_a_branch_from_an_older_checkpoint(recipe, alone, tmp_path):
     """The files of the branch that is left do not stand in the way of the new one's, and are kept."""
     keep = ['--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1']
-    run(recipe, tmp_path / 'run', *keep)
+    harness.said(recipe, tmp_path / 'run', *keep)
     old = (tmp_path / 'run/epoch_2.pth').read_bytes()
-    run(recipe, tmp_path / 'run', '--resume', str(tmp_path / 'run/epoch_1.pth'))
+    harness.said(recipe, tmp_path / 'run', '--resume', str(tmp_path / 'run/epoch_1.pth'))
     assert (tmp_path / 'run/epoch_2.pth.old').read_bytes() == old
     assert [path.name for path in sorted((tmp_path / 'run').glob('*.pth'))] == ['epoch_2.pth']
     assert iterations(tmp_path / 'run') == [3, 6]
@@ -86,7 +60,7 @@ def test_damaged_metrics_cost_only_their_lines(recipe, alone, tmp_path, damage):
     else:
         path.unlink()
         path.mkdir() if damage == 'a folder' else path.symlink_to('nowhere')
-    said = run(recipe, tmp_path / 'run', *longer(3))
+    said = harness.said(recipe, tmp_path / 'run', *longer(3))
     assert iterations(tmp_path / 'run') == [*kept, 6, 9]
     assert said.count('damaged line(s)') == 1
     assert os.path.lexists(tmp_path / 'run/metrics.jsonl.damaged')
@@ -99,7 +73,7 @@ def test_a_fresh_start_passes_by_what_is_no_checkpoint(recipe, alone, tmp_path):
     (folder / 'epoch_1.pth').symlink_to('nowhere')
     (folder / 'epoch_2.pth').mkdir()
     os.mkfifo(folder / 'latest.pth')
-    run(recipe, folder)
+    harness.said(recipe, folder)
     assert harness.differences(alone, folder) == []
     assert sorted(path.name for path in folder.glob('*.old')) == [
         'epoch_1.pth.old',
@@ -175,7 +149,7 @@ def test_a_killed_training_is_resumed_at_once(recipe, tmp_path):
     done = max(iterations(tmp_path / 'run')) // 3
     assert inside(tmp_path / 'run').exists()
     assert holder_of(tmp_path / 'run') is None
-    run(recipe, tmp_path / 'run', *longer(done + 2))
+    harness.said(recipe, tmp_path / 'run', *longer(done + 2))
     assert iterations(tmp_path / 'run')[-1] == 3 * (done + 2)
     assert not inside(tmp_path / 'run').exists()
 

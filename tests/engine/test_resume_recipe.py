@@ -23,32 +23,6 @@ from openmix.engine.runner import Runner
 from openmix.errors import InputError
 
 
-@pytest.fixture(scope='module')
-def recipe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('recipe')
-    harness.write_images(folder / 'images', per_class=6)
-    recipe = harness.write_recipe(folder, folder / 'images', 'dict(max_epochs=2)')
-    text = recipe.read_text().replace('num_workers=2', 'num_workers=0').replace('persistent_workers=True,', '')
-    recipe.write_text(text)
-    return recipe
-
-
-@pytest.fixture(scope='module')
-def alone(recipe):
-    """A finished run of two epochs of three batches."""
-    harness.finish(recipe, recipe.parent / 'alone')
-    return recipe.parent / 'alone'
-
-
-def run(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
-    """The last line that the process printed."""
-    codes = harness.wait(harness.start(recipe, work_dir, options=options), seconds=60)
-    said = work_dir.with_suffix('.rank0.log').read_text()
-    assert codes == [code], said[-3000:]
-    assert 'Traceback' not in said
-    return said.strip().splitlines()[-1]
-
-
 def copied(alone: Path, folder: Path) -> Path:
     shutil.copytree(alone, folder)
     return folder
@@ -65,9 +39,9 @@ def content(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.slow
 def test_a_longer_run_has_the_schedule_of_its_new_length(recipe, alone, tmp_path):
     length = ['--cfg-options', 'train_cfg.max_epochs=5']
-    run(recipe, tmp_path / 'planned', *length)
+    harness.said(recipe, tmp_path / 'planned', *length)
     longer = copied(alone, tmp_path / 'longer')
-    run(recipe, longer, '--resume', *length)
+    harness.said(recipe, longer, '--resume', *length)
     planned, found = rows(tmp_path / 'planned'), rows(longer)
     assert [row['lr'] for row in found[2:]] == [row['lr'] for row in planned[2:]]
     assert [row['lr'] for row in found[:2]] == [row['lr'] for row in rows(alone)]
@@ -80,7 +54,7 @@ def test_a_longer_run_has_the_schedule_of_its_new_length(recipe, alone, tmp_path
     assert len({found['config_hash'] for found in (result, straight, before)}) == 3
     # Killed and resumed once more it is still the same run.
     (longer / 'result.json').unlink()
-    run(recipe, longer, '--resume', *length)
+    harness.said(recipe, longer, '--resume', *length)
     assert json.loads((longer / 'result.json').read_text())['earlier_plans'] == result['earlier_plans']
 
 
@@ -96,7 +70,9 @@ def test_what_the_run_computes_may_not_change(recipe, alone, tmp_path):
         (plain, [], 'holds a moving average of the weights, and the recipe keeps none'),
         (recipe, ['train_cfg.max_epochs=1'], 'train_cfg.max_epochs is 1, and'),
     ):
-        line = run(given, folder, '--resume', *(['--cfg-options', *options] if options else []), code=2)
+        line = harness.said(
+            given, folder, '--resume', *(['--cfg-options', *options] if options else []), code=2
+        ).splitlines()[-1]
         assert said in line
         assert start in line or 'train for at least as long' in line
         assert content(folder) == before
@@ -106,9 +82,9 @@ def test_what_the_run_computes_may_not_change(recipe, alone, tmp_path):
 def test_an_average_that_was_not_kept(recipe, tmp_path):
     plain = tmp_path / 'no_average.py'
     plain.write_text(recipe.read_text().replace(", dict(type='EMAHook', momentum=0.01)", ''))
-    run(plain, tmp_path / 'run')
+    harness.said(plain, tmp_path / 'run')
     before = content(tmp_path / 'run')
-    line = run(recipe, tmp_path / 'run', '--resume', code=2)
+    line = harness.said(recipe, tmp_path / 'run', '--resume', code=2).splitlines()[-1]
     assert 'holds no moving average of the weights, and the recipe keeps one' in line
     assert content(tmp_path / 'run') == before
 
@@ -116,9 +92,9 @@ def test_an_average_that_was_not_kept(recipe, tmp_path):
 @pytest.mark.slow
 def test_how_the_run_is_run_may_change(recipe, alone, tmp_path):
     free = ['train_dataloader.num_workers=1', 'default_hooks.logger.interval=1', 'train_cfg.val_interval=2']
-    run(recipe, tmp_path / 'run', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1')
+    harness.said(recipe, tmp_path / 'run', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1')
     (tmp_path / 'run/epoch_2.pth').unlink()
-    run(recipe, tmp_path / 'run', '--resume', '--cfg-options', *free)
+    harness.said(recipe, tmp_path / 'run', '--resume', '--cfg-options', *free)
     left, right = (read_checkpoint(folder / 'epoch_2.pth') for folder in (alone, tmp_path / 'run'))
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
         assert harness._unequal(left[key], right[key]) == []
