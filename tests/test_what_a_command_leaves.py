@@ -29,7 +29,7 @@ def test_a_recipe_without_training_data_is_refused(call, tmp_path):
     )
     code, _, err = call('train.py', tmp_path / 'mine.py', '--work-dir', tmp_path / 'run')
     assert (code, len(err.splitlines())) == (2, 1), err
-    assert 'no train_dataloader' in err
+    assert 'trains nothing' in err
 
 
 def test_a_misspelt_file_is_looked_for_in_its_own_folder(tmp_path):

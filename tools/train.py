@@ -36,8 +36,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    if cfg.get('train_dataloader') is None:
-        raise InputError('the recipe has no train_dataloader, which says what to train on')
+    if not any(cfg.get(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper')):
+        raise InputError('the recipe trains nothing: it has no train_dataloader, train_cfg and optim_wrapper')
     # Not before there is something to do: torch takes seconds to load.
     from openmix.engine import launch
     from openmix.engine.global_batch import enable_scaling, split_batch

@@ -59,10 +59,15 @@ def claimed(folder: Path) -> Iterator[Claim]:
 def _writing(folder: Path) -> Iterator[None]:
     """One line where a file of the folder cannot be written, as when it is moved, removed or made read-only."""
     root = os.path.abspath(folder)
+
+    def within(path: str) -> bool:
+        return path == root or path.startswith(root + os.sep)
+
     try:
         yield
     except OSError as error:
-        if not isinstance(error.filename, str) or not os.path.abspath(error.filename).startswith(root + os.sep):
+        # The folder itself is opened too, once a file in it is written.
+        if not isinstance(error.filename, str | os.PathLike) or not within(os.path.abspath(error.filename)):
             raise
         raise InputError(
             f"cannot write '{error.filename}': {error.strerror}; what was written before is as it was: "
