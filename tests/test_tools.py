@@ -87,7 +87,7 @@ def test_resume_goes_on_from_the_newest(run):
     assert [row['epoch'] for row in history] == [1, 2, 3]
     assert {**history[0], 'time_s': None} == {**first[0], 'time_s': None}
     # The state after the epoch's last iteration, before its end and its validation, which are done again.
-    assert f'resumed epoch: 0, iter: {first[0]["iter"]}' in done.stdout + done.stderr
+    assert f'Resumed after iteration {first[0]["iter"]}, in epoch 1' in done.stdout + done.stderr
 
 
 def test_amp_and_dry_run_keep_nothing(run):

@@ -85,9 +85,9 @@ def test_learns_with_every_part(family, coloured_tree, tmp_path, seen):
     assert len(torch.cat(seen['ids']).unique()) == 12
     # The gradient is longer than that at first.
     assert max(seen['norms']) == pytest.approx(1.0, abs=1e-4)
-    # The rates of the next step each: a warm-up and a cosine.
+    # A warm-up and a cosine.
     rates = [row['lr'] for row in history]
-    assert rates[:WARM_UP] == pytest.approx([0.334e-3, 0.667e-3, 1e-3, 1e-3], abs=1e-6)
+    assert rates[:WARM_UP] == pytest.approx([1e-6, 0.334e-3, 0.667e-3, 1e-3], abs=1e-6)
     assert rates[WARM_UP:] == sorted(rates[WARM_UP:], reverse=True)
     assert 1e-5 <= rates[-1] < 2e-5
 

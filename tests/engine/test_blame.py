@@ -22,7 +22,6 @@ def recipe(tmp_path, images, **options):
     return cfg
 
 
-@MODELS.register_module()
 class Refusing(nn.Module):
     """A backbone that works in the trial and not on the CPU; `own`: by an error of its own."""
 
@@ -33,6 +32,13 @@ class Refusing(nn.Module):
 
     def forward(self, x):
         return self.inner(x)
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    MODELS.register_module(module=Refusing)
+    yield
+    del MODELS.module_dict['Refusing']
 
 
 class Raising(nn.Module):
