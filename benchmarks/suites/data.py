@@ -160,6 +160,7 @@ def _timms_files(root: Path, batch: int, workers: int, device: str, augment: str
         auto_augment=augment,
         interpolation='bicubic',
         num_workers=workers,
+        persistent_workers=workers > 0,
         use_prefetcher=prefetch,
         device=torch.device(device),
     )

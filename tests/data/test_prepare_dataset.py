@@ -79,7 +79,7 @@ def test_a_truncated_image_is_found_by_the_check(tmp_path, capsys):
     image.write_bytes(image.read_bytes()[:300])
     assert command('verify_dataset').main(['--type', 'CUB200', '--root', str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f'{image} is not a readable image')
+    assert said.startswith(f'error: {image} is not a readable image')
     assert said.count('\n') == 1
     assert command('verify_dataset').main(['--type', 'CUB200', '--root', str(image.parent)]) == 2
     assert 'should hold CUB_200_2011, found bird_0.jpg' in capsys.readouterr().err
