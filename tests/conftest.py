@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 
 TOOLS = Path(__file__).parent.parent / 'tools'
 
@@ -19,6 +21,9 @@ def call(monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', [str(name), *map(str, args)])
         monkeypatch.setattr(sys, 'path', list(sys.path))
         code = 0
+        # What mmengine keeps by the second in which a run began; a command has a process of its own.
+        for kept in (MMLogger, MessageHub, Visualizer):
+            kept._instance_dict.clear()
         try:
             runpy.run_path(str(TOOLS / name), run_name='__main__')
         except SystemExit as stopped:
