@@ -1,7 +1,6 @@
 """Train a recipe: tools/train.py CONFIG [options]."""
 
 import argparse
-from pathlib import Path
 
 from openmix.arguments import CommandParser, is_name, is_no_recipe
 from openmix.benchmark.times import clock
@@ -41,7 +40,6 @@ def main() -> None:
     # Not before there is something to do: torch takes seconds to load.
     from openmix.engine import launch
     from openmix.engine.global_batch import enable_scaling, split_batch
-    from openmix.engine.restart import checkpoint_of_launch
 
     if args.auto_scale_lr:
         enable_scaling(cfg)
@@ -67,10 +65,7 @@ def main() -> None:
             f'({clock(3600 * cost["hours"])}), peak GPU memory {cost["gpu_mib"]:.0f} MiB'
         )
         return
-    # Started again by the launcher, it goes on from where it was, not from where it was first told to.
-    resume = checkpoint_of_launch(Path(cfg.work_dir)) or args.resume
-    checkpoint = launch.resume_from(cfg, resume, args.seed) if resume else None
-    result = launch.train(cfg, checkpoint)
+    result = launch.train(cfg, args.resume, args.seed)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(result)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -46,13 +46,20 @@ def claimed(folder: Path) -> Iterator[Claim]:
     Raises:
         InputError: another training is at work there; the line names it. Nothing in the folder is touched.
     """
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     lease, why = _take(folder) if is_main_process() else (None, None)
     refuse_together(why)
     if lease is None:
         yield Claim(folder, None)
         return
-    with kept(lease), _writing(folder):
-        yield Claim(folder, lease)
+    try:
+        with kept(lease), _writing(folder):
+            yield Claim(folder, lease)
+    finally:
+        # Of a training that is refused before it writes, as where there is nothing to resume, no folder stays.
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
 from openmix.engine.needs import choose_backends, complete_hooks
-from openmix.engine.restart import check_agreement, refuse_together
+from openmix.engine.restart import checkpoint_of_launch, chosen_together, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import check_resumable
 from openmix.engine.runner import Runner, join_group
@@ -77,12 +77,13 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     return cfg
 
 
-def train(cfg: Config, checkpoint: Checkpoint | None = None) -> Path:
+def train(cfg: Config, resume: str | None = None, seed: int | None = None) -> Path:
     """Train a prepared recipe; returns the path of its `result.json`.
 
     Args:
         cfg: recipe.
-        checkpoint: to go on from, where `resume_from` has chosen one.
+        resume: a checkpoint to go on from, or 'auto' for the newest of the run's folder; None: as the recipe says.
+        seed: the one asked for on the command line, if any.
 
     Raises:
         InputError: something of the recipe, the data or the machine does not do, or another training is at work in
@@ -93,9 +94,8 @@ def train(cfg: Config, checkpoint: Checkpoint | None = None) -> Path:
         join_group(cfg.launcher, cfg.env_cfg)
     try:
         with claimed(Path(cfg.work_dir)) as claim, signals_given_back():
-            if cfg.get('resume') and checkpoint is None:
-                checkpoint = resume_from(cfg, cfg.get('load_from') or 'auto')
-            check_agreement(checkpoint)
+            # Behind the claim: until then another training may write there what is chosen here.
+            checkpoint = chosen_together(lambda: _choose(cfg, resume, seed))
             refuse_together(_objection(cfg, checkpoint) if checkpoint is not None and is_main_process() else None)
             with building(cfg, ''):
                 runner = Runner.from_cfg(cfg)
@@ -107,6 +107,14 @@ def train(cfg: Config, checkpoint: Checkpoint | None = None) -> Path:
         raise
     leave_group()
     return Path(cfg.work_dir) / 'result.json'
+
+
+def _choose(cfg: Config, resume: str | None, seed: int | None) -> Checkpoint | None:
+    """Set a recipe to go on from what it should; None where it starts."""
+    by_recipe = (cfg.get('load_from') or 'auto') if cfg.get('resume') else None
+    # Started again by the launcher, it goes on from where it was, not from where it was first told to.
+    chosen = checkpoint_of_launch(Path(cfg.work_dir)) or resume or by_recipe
+    return resume_from(cfg, chosen, seed) if chosen else None
 
 
 def leave_group() -> None:

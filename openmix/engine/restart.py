@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.dist import all_gather_object, broadcast_object_list
@@ -56,20 +57,28 @@ def checkpoint_of_launch(folder: Path) -> Checkpoint | None:
     return checkpoint if checkpoint.meta.launch == launch else None
 
 
-def check_agreement(checkpoint: Checkpoint | None) -> None:
-    """Hold against each other what the processes go on from; each of them calls it.
+def chosen_together(choose: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+    """What the processes go on from, chosen in each and held against each other; each of them calls it.
 
     Raises:
-        InputError: they differ, as they do where machines do not share the run's folder.
+        InputError: in all of them: `choose` raised it, or they differ, as they do where machines do not share the
+            run's folder.
     """
-    mine = None if checkpoint is None else (str(checkpoint.path), checkpoint.meta.iteration)
+    chosen, refusal = None, None
+    try:
+        chosen = choose()
+        mine = 'none' if chosen is None else f'{chosen.path} after iteration {chosen.meta.iteration}'
+    except InputError as error:
+        mine = refusal = str(error)
     found = set(all_gather_object(mine))
     if len(found) > 1:
-        names = sorted('none' if one is None else f'{one[0]} after iteration {one[1]}' for one in found)
         raise InputError(
-            f'the processes would go on from different checkpoints ({", ".join(names)}); '
+            f'the processes would go on from different checkpoints ({", ".join(sorted(found))}); '
             'give a --work-dir that all machines share'
         )
+    if refusal is not None:
+        raise InputError(refusal)
+    return chosen
 
 
 def refuse_together(refusal: str | None) -> None:

@@ -35,8 +35,11 @@ import openmix.evaluation
 import openmix.files
 import openmix.models
 from openmix.engine.checkpoint import read_checkpoint
-from openmix.engine.checkpoint_folder import checkpoints_in
+from openmix.engine.checkpoint_folder import checkpoints_in, position_of
+from openmix.engine.runner import Runner
 
+# For what takes some on an idle machine: who waits fails only where nothing comes any more.
+SECONDS = 300
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = """
 _base_ = ['{root}/configs/_base_/schedules/sgd_cosine.py', '{root}/configs/_base_/runtime.py']
@@ -114,15 +117,34 @@ def slow_writes(seconds: float) -> None:
     openmix.files.os.fsync = slow
 
 
-def start(recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[str] = ()) -> list[int]:
-    """Fork the processes of one attempt at `tools/train.py`; returns their ids, rank 0 first."""
+def stop_before(iteration: int) -> None:
+    """Let this process suspend itself (SIGSTOP) once it has trained so many iterations; it writes nothing there."""
+    usual = Runner.call_hook
+
+    def call_hook(runner: Runner, name: str, **given: Any) -> None:
+        if name == 'before_train_iter' and runner.iter == iteration:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        usual(runner, name, **given)
+
+    Runner.call_hook = call_hook
+
+
+def start(
+    recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[str] = (), stops_before: int | None = None
+) -> list[int]:
+    """Fork the processes of one attempt at `tools/train.py`; returns their ids, rank 0 first.
+
+    Args:
+        stops_before: the iteration, counted from 0, before which each process suspends itself.
+    """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     work_dir.with_suffix('.rank0.log').unlink(missing_ok=True)
     sys.stdout.flush()
     return [
-        _fork(lambda rank=rank: _attempt(recipe, work_dir, rank, processes, port, options)) for rank in range(processes)
+        _fork(lambda rank=rank: _attempt(recipe, work_dir, rank, processes, port, options, stops_before))
+        for rank in range(processes)
     ]
 
 
@@ -148,7 +170,15 @@ def _fork(run: Callable[[], None]) -> int:
         os._exit(code)
 
 
-def _attempt(recipe: Path, work_dir: Path, rank: int, processes: int, port: str, options: Sequence[str]) -> None:
+def _attempt(
+    recipe: Path,
+    work_dir: Path,
+    rank: int,
+    processes: int,
+    port: str,
+    options: Sequence[str],
+    stops_before: int | None,
+) -> None:
     log = os.open(work_dir.with_suffix(f'.rank{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -156,12 +186,26 @@ def _attempt(recipe: Path, work_dir: Path, rank: int, processes: int, port: str,
     sys.stdout = sys.stderr = os.fdopen(log, 'w', buffering=1)
     torch.set_num_threads(1)
     slow_writes(0.03)
+    if stops_before is not None:
+        stop_before(stops_before)
     sys.argv = [str(ROOT / 'tools/train.py'), str(recipe), '--work-dir', str(work_dir), '--seed', '7', *options]
     if processes > 1:
         os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes)}
         os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'GLOO_SOCKET_IFNAME': 'lo'}
         sys.argv += ['--launcher', 'pytorch']
     runpy.run_path(sys.argv[0], run_name='__main__')
+
+
+def wait_until_stopped(children: list[int]) -> None:
+    """Until each has suspended itself, see `start`."""
+    end = time.monotonic() + SECONDS
+    for child in children:
+        done, status = 0, 0
+        while not done and time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+            time.sleep(0.005)
+        assert done, f'{child} was not suspended in time'
+        assert os.WIFSTOPPED(status), f'{child} ended with {os.waitstatus_to_exitcode(status)}'
 
 
 def wait(children: list[int], seconds: float) -> list[int | None]:
@@ -181,14 +225,14 @@ def wait(children: list[int], seconds: float) -> list[int | None]:
 
 def finish(recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[str] = ()) -> float:
     """Run to the end; returns the seconds of training."""
-    codes = wait(start(recipe, work_dir, processes, options), seconds=600)
+    codes = wait(start(recipe, work_dir, processes, options), seconds=2 * SECONDS)
     assert codes == [0] * processes, log_of(work_dir)
     return json.loads((work_dir / 'result.json').read_text())['duration_s']
 
 
 def said(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
     """Train in one process, which must end with that exit code and without a traceback; returns what it printed."""
-    codes = wait(start(recipe, work_dir, options=options), seconds=60)
+    codes = wait(start(recipe, work_dir, options=options), SECONDS)
     printed = work_dir.with_suffix('.rank0.log').read_text()
     assert codes == [code], printed[-3000:]
     assert 'Traceback' not in printed
@@ -197,7 +241,8 @@ def said(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
 
 def log_of(work_dir: Path) -> str:
     """The end of what the last attempt's rank 0 printed."""
-    return work_dir.with_suffix('.rank0.log').read_text()[-3000:]
+    log = work_dir.with_suffix('.rank0.log')
+    return log.read_text()[-3000:] if log.is_file() else 'nothing'
 
 
 def resume_options(work_dir: Path) -> list[str]:
@@ -205,18 +250,26 @@ def resume_options(work_dir: Path) -> list[str]:
     return ['--resume'] if checkpoints_in(work_dir) else []
 
 
-def kill(recipe: Path, work_dir: Path, kills: int, training_s: float, seed: int, processes: int = 1) -> dict[str, int]:
-    """Start a run, kill it `kills` times, resume it each time; returns where the kills fell."""
+def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, processes: int = 1) -> dict[str, int]:
+    """Start a run, kill it `kills` times, resume it each time; returns where the kills fell.
+
+    When is drawn in iterations, so that a machine whose pace changes kills as often.
+
+    Args:
+        iterations: of the whole run. On average the kills use up half of it.
+    """
     rng = random.Random(seed)
     fell = {'before the first checkpoint': 0, 'inside a write': 0, 'elsewhere': 0}
     while sum(fell.values()) < kills:
+        goal = _saved(work_dir) + rng.randint(0, iterations // kills)
         children = start(recipe, work_dir, processes, resume_options(work_dir))
         wait_for_log('Checkpoints go to', work_dir, children)
-        # On average the kills use up half of the training; a run that ends first shows a fault of this script.
-        codes = wait(children, rng.uniform(0, training_s / kills))
-        if rng.random() < 0.3:
-            codes = _wait_for_write(work_dir, children)
+        _wait_for(lambda goal=goal: _saved(work_dir) >= goal, work_dir, children)
+        # A run that ends first shows a fault of this script.
+        codes = wait(children, rng.uniform(0, 0.1))
         assert codes == [None] * processes, f'left with {codes}: {log_of(work_dir)}'
+        if rng.random() < 0.3:
+            _wait_for(lambda: any(work_dir.glob('.partial-*.pth')), work_dir, children)
         for child in rng.sample(children, len(children)):
             os.kill(child, signal.SIGKILL)
         for child in children:
@@ -228,20 +281,24 @@ def kill(recipe: Path, work_dir: Path, kills: int, training_s: float, seed: int,
     return fell
 
 
-def _wait_for_write(work_dir: Path, children: list[int]) -> list[int | None]:
-    end = time.monotonic() + 1
-    codes = wait(children, 0)
-    while not any(work_dir.glob('.partial-*.pth')) and time.monotonic() < end:
+def _saved(work_dir: Path) -> int:
+    """Iterations trained by the newest checkpoint; 0 without one."""
+    return max((position_of(path).iteration or 0 for path in work_dir.glob('*.pth')), default=0)
+
+
+def _wait_for(condition: Callable[[], bool], work_dir: Path, children: list[int]) -> None:
+    """Until it is true, while all children run."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f'nothing came: {log_of(work_dir)}'
         codes = wait(children, 0.001)
-    return codes
+        assert codes == [None] * len(children), f'left with {codes}: {log_of(work_dir)}'
 
 
 def wait_for_log(text: str, work_dir: Path, children: list[int]) -> None:
     """Until rank 0 has printed `text`; the loop's first word is 'Checkpoints go to'."""
     log = work_dir.with_suffix('.rank0.log')
-    end = time.monotonic() + 60
-    while not (log.is_file() and text in log.read_text()) and time.monotonic() < end:
-        assert wait(children, 0.005) == [None] * len(children), log_of(work_dir)
+    _wait_for(lambda: log.is_file() and text in log.read_text(), work_dir, children)
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -280,12 +337,13 @@ def main() -> None:
             write_images(args.images)
         recipe = write_recipe(folder, args.images, f'dict(max_epochs={args.epochs})', args.subset)
         training_s = finish(recipe, folder / 'alone', args.processes)
+        iterations = _saved(folder / 'alone')
         print(
             f'left alone: {training_s:.1f} s of training, {args.epochs} epochs, {args.processes} process(es)',
             flush=True,
         )
         began = time.monotonic()
-        fell = kill(recipe, folder / 'killed', args.kills, training_s, args.seed, args.processes)
+        fell = kill(recipe, folder / 'killed', args.kills, iterations, args.seed, args.processes)
         finish(recipe, folder / 'killed', args.processes, resume_options(folder / 'killed'))
         where = ', '.join(f'{count} {name}' for name, count in fell.items())
         print(f'killed {sum(fell.values())} times in {time.monotonic() - began:.0f} s: {where}')

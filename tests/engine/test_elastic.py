@@ -45,7 +45,7 @@ def test_torchrun_goes_on_where_a_process_was_killed(tmp_path, monkeypatch):
     (tmp_path / 'killed_once.py').write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     env = {name: value for name, value in os.environ.items() if name not in OF_LAUNCHERS}
-    env |= {'PYTHONPATH': str(tmp_path), 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'MAX_RESTARTS': '1'}
+    env |= {'PYTHONPATH': f'{tmp_path}:{ROOT}', 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'MAX_RESTARTS': '1'}
     env |= {'CUDA_VISIBLE_DEVICES': '', 'GLOO_SOCKET_IFNAME': 'lo'}
     call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), '2', '--work-dir', str(tmp_path / 'killed'), '--seed', '7']
     run = subprocess.Popen(call, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -34,7 +34,7 @@ def alone(recipe):
 
 
 def run(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
-    codes = harness.wait(harness.start(recipe, work_dir, options=options), seconds=300)
+    codes = harness.wait(harness.start(recipe, work_dir, options=options), harness.SECONDS)
     assert codes == [code], harness.log_of(work_dir)
     assert 'Traceback' not in harness.log_of(work_dir)
     return harness.log_of(work_dir).strip().splitlines()[-1]
@@ -42,8 +42,8 @@ def run(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
 
 def test_killed_ten_times(recipe, tmp_path):
     recipe = harness.write_recipe(tmp_path, recipe.parent / 'images', 'dict(max_epochs=10)')
-    training_s = harness.finish(recipe, tmp_path / 'alone')
-    fell = harness.kill(recipe, tmp_path / 'killed', 10, training_s, seed=0)
+    harness.finish(recipe, tmp_path / 'alone')
+    fell = harness.kill(recipe, tmp_path / 'killed', 10, iterations=100, seed=0)
     assert fell['inside a write'] > 0
     assert fell['elsewhere'] > 0
     harness.finish(recipe, tmp_path / 'killed', options=harness.resume_options(tmp_path / 'killed'))
@@ -59,20 +59,20 @@ def test_twice_the_same(recipe, alone, tmp_path):
 
 
 def test_killed_with_two_processes(recipe, tmp_path):
-    training_s = harness.finish(recipe, tmp_path / 'alone', processes=2)
-    harness.kill(recipe, tmp_path / 'killed', 2, training_s, seed=1, processes=2)
+    harness.finish(recipe, tmp_path / 'alone', processes=2)
+    harness.kill(recipe, tmp_path / 'killed', 2, iterations=20, seed=1, processes=2)
     harness.finish(recipe, tmp_path / 'killed', 2, harness.resume_options(tmp_path / 'killed'))
     assert harness.differences(tmp_path / 'alone', tmp_path / 'killed') == []
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_what_to_type(recipe, alone, tmp_path, number):
-    (child,) = harness.start(
-        recipe, tmp_path / 'run', options=['--cfg-options', 'default_hooks.checkpoint.minutes=None']
-    )
-    harness.wait_for_log('Checkpoints go to', tmp_path / 'run', [child])
+    options = ['--cfg-options', 'default_hooks.checkpoint.minutes=None']
+    (child,) = harness.start(recipe, tmp_path / 'run', options=options, stops_before=2)
+    harness.wait_until_stopped([child])
     os.kill(child, number)
-    assert harness.wait([child], 60) == [128 + number], harness.log_of(tmp_path / 'run')
+    os.kill(child, signal.SIGCONT)
+    assert harness.wait([child], harness.SECONDS) == [128 + number], harness.log_of(tmp_path / 'run')
     last = harness.log_of(tmp_path / 'run').strip().splitlines()[-1]
     assert 'go on with: ' in last
     assert last.endswith('--resume')
@@ -84,10 +84,12 @@ def test_a_signal_saves_and_says_what_to_type(recipe, alone, tmp_path, number):
 
 
 def test_two_processes_leave_together(recipe, tmp_path):
-    children = harness.start(recipe, tmp_path / 'run', processes=2)
-    harness.wait_for_log('Checkpoints go to', tmp_path / 'run', children)
+    children = harness.start(recipe, tmp_path / 'run', processes=2, stops_before=2)
+    harness.wait_until_stopped(children)
     os.kill(children[1], signal.SIGTERM)
-    assert harness.wait(children, 60) == [143, 143], harness.log_of(tmp_path / 'run')
+    for child in children:
+        os.kill(child, signal.SIGCONT)
+    assert harness.wait(children, harness.SECONDS) == [143, 143], harness.log_of(tmp_path / 'run')
     assert checkpoints_in(tmp_path / 'run')
 
 
@@ -145,8 +147,8 @@ def test_a_fresh_start_sets_old_checkpoints_aside(recipe, alone, tmp_path):
     shutil.copytree(alone, tmp_path / 'run')
     (old,) = (tmp_path / 'run').glob('epoch_*.pth')
     before = old.read_bytes()
-    (child,) = harness.start(recipe, tmp_path / 'run')
-    harness.wait_for_log('Checkpoints go to', tmp_path / 'run', [child])
+    (child,) = harness.start(recipe, tmp_path / 'run', stops_before=0)
+    harness.wait_until_stopped([child])
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert old.with_name(f'{old.name}.old').read_bytes() == before

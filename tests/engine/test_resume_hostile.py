@@ -5,13 +5,15 @@ import os
 import shutil
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import kill_and_resume as harness
 import pytest
 
+from openmix.engine import claim, launch
 from openmix.engine.checkpoint import read_checkpoint
+from openmix.engine.checkpoint_folder import POINTER, newest_intact
 from openmix.lease import holder_of, inside
 
 pytestmark = pytest.mark.slow
@@ -83,25 +85,19 @@ def test_a_fresh_start_passes_by_what_is_no_checkpoint(recipe, alone, tmp_path):
 
 
 @contextmanager
-def suspended(recipe, work_dir, processes=1):
-    """A training that was stopped (SIGSTOP) in its first epochs; killed at the end, if it is still there."""
-    children = harness.start(recipe, work_dir, processes, ['--cfg-options', 'train_cfg.max_epochs=200'])
+def suspended(recipe, work_dir):
+    """A training that was stopped (SIGSTOP) after two epochs of 200, outside of any write; killed at the end."""
+    options = ['--cfg-options', 'train_cfg.max_epochs=200']
+    (child,) = harness.start(recipe, work_dir, options=options, stops_before=6)
     try:
-        harness.wait_for_log('Checkpoints go to', work_dir, children)
-        end = time.monotonic() + 60
-        while not (work_dir / 'metrics.jsonl').exists() and time.monotonic() < end:
-            time.sleep(0.01)
-        for child in children:
-            os.kill(child, signal.SIGSTOP)
-        time.sleep(0.1)
-        yield children
+        harness.wait_until_stopped([child])
+        assert newest_intact(work_dir).path == Path((work_dir / POINTER).read_text())
+        yield child
     finally:
-        for child in children:
-            try:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-            except (ProcessLookupError, ChildProcessError):  # ended and waited for
-                pass
+        # Unless it has ended and was waited for.
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def content(folder):
@@ -110,30 +106,30 @@ def content(folder):
 
 def test_two_trainings_in_one_folder(recipe, tmp_path):
     """The second is refused, however long the first gives no sign of life."""
-    with suspended(recipe, tmp_path / 'run') as (first,):
+    with suspended(recipe, tmp_path / 'run') as first:
         os.utime(inside(tmp_path / 'run'), (0, 0))
         before = content(tmp_path / 'run')
         for options in ([], ['--resume']):
             (second,) = harness.start(recipe, tmp_path / 'run', options=options)
-            assert harness.wait([second], 60) == [2]
+            assert harness.wait([second], harness.SECONDS) == [2]
             (line,) = (tmp_path / 'run.rank0.log').read_text().strip().splitlines()[-1:]
             assert line.startswith(f'error: process {first} on ')
             assert 'wait for its end or stop it' in line
             assert content(tmp_path / 'run') == before
         os.kill(first, signal.SIGTERM)
         os.kill(first, signal.SIGCONT)
-        assert harness.wait([first], 60) == [143]
+        assert harness.wait([first], harness.SECONDS) == [143]
     assert not inside(tmp_path / 'run').exists()
 
 
 def test_a_folder_that_another_has_taken_over_is_left_as_it_is(recipe, tmp_path):
-    with suspended(recipe, tmp_path / 'run') as (child,):
+    with suspended(recipe, tmp_path / 'run') as child:
         path = inside(tmp_path / 'run')
         path.write_text(json.dumps({**json.loads(path.read_text()), 'machine': 'another', 'token': 'other'}))
         before = content(tmp_path / 'run')
         log = next((tmp_path / 'run').glob('*/*.log'))
         os.kill(child, signal.SIGCONT)
-        assert harness.wait([child], 60) == [2]
+        assert harness.wait([child], harness.SECONDS) == [2]
         after = content(tmp_path / 'run')
         own = log.parent  # what it says of itself goes to a folder of its own
         differing = {path for path in after.keys() | before.keys() if after.get(path) != before.get(path)}
@@ -142,7 +138,7 @@ def test_a_folder_that_another_has_taken_over_is_left_as_it_is(recipe, tmp_path)
 
 
 def test_a_killed_training_is_resumed_at_once(recipe, tmp_path):
-    with suspended(recipe, tmp_path / 'run') as (child,):
+    with suspended(recipe, tmp_path / 'run') as child:
         assert holder_of(tmp_path / 'run').pid == child
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -154,11 +150,46 @@ def test_a_killed_training_is_resumed_at_once(recipe, tmp_path):
     assert not inside(tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize('processes', [1, 2])
+def test_who_trains_is_told_before_what_there_is_to_resume(recipe, tmp_path, processes):
+    """The other training has saved nothing yet."""
+    with claim.claimed(tmp_path / 'run'):
+        second = harness.start(recipe, tmp_path / 'run', processes, ['--resume'])
+        assert harness.wait(second, harness.SECONDS) == [2] * processes
+        assert f'error: process {os.getpid()} on ' in harness.log_of(tmp_path / 'run')
+        assert 'nothing to resume' not in harness.log_of(tmp_path / 'run')
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_nothing_to_resume_leaves_nothing(recipe, tmp_path, processes):
+    children = harness.start(recipe, tmp_path / 'run', processes, ['--resume'])
+    assert harness.wait(children, harness.SECONDS) == [2] * processes
+    for rank in range(processes):
+        said = (tmp_path / f'run.rank{rank}.log').read_text().strip().splitlines()
+        assert said[-1].startswith('error: nothing to resume in '), said
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_checkpoint_is_chosen_once_the_folder_is_held(recipe, alone, tmp_path, monkeypatch):
+    """Another training saves its last checkpoint, and ends, while this one looks for the right to the folder."""
+
+    @contextmanager
+    def late(folder):
+        os.replace(tmp_path / 'newest.pth', folder / 'epoch_2.pth')
+        with claim.claimed(folder) as held:
+            yield held
+
+    harness.said(recipe, tmp_path / 'run', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1')
+    os.replace(tmp_path / 'run/epoch_2.pth', tmp_path / 'newest.pth')
+    monkeypatch.setattr(launch, 'claimed', late)
+    assert 'Resumed after iteration 6,' in harness.said(recipe, tmp_path / 'run', *longer(3))
+
+
 def test_all_processes_of_a_second_training_are_refused(recipe, tmp_path):
-    with suspended(recipe, tmp_path / 'run') as (first,):
+    with suspended(recipe, tmp_path / 'run') as first:
         second = harness.start(recipe, tmp_path / 'run', 2)
         try:
-            assert harness.wait(second, 60) == [2, 2]
+            assert harness.wait(second, harness.SECONDS) == [2, 2]
         finally:
             for child in second:
                 if os.path.exists(f'/proc/{child}'):
