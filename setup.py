@@ -4,7 +4,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-EXPORT = ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.20']
+EXPORT = ['onnx>=1.18', 'onnxscript>=0.6.2', 'onnxruntime>=1.20']
 
 
 def requirements() -> list[str]:
