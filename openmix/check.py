@@ -248,6 +248,9 @@ def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator
     for key, of in LOADER_PARTS.items() if slot in LOADERS else ():
         yield from _part(f'{path}.{key}', key, of, node.get(key), types)
     if slot == 'env_cfg':
+        for key in ('mp_cfg', 'dist_cfg'):
+            if key in node and not isinstance(node[key], Mapping):
+                yield f'{path}.{key}', f'{path}: {key} must be a dict, got {brief(node[key])}'
         yield from _untyped(f'{path}.mp_cfg', 'mp_cfg', node.get('mp_cfg'), types)
     if slot == 'paramwise_cfg':
         yield from _custom_keys(f'{path}.custom_keys', node.get('custom_keys'))

@@ -205,13 +205,13 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
         if leaf == '_delete_':
             raise InputError(f"option '{key}': a replacement is written in a recipe, dict(_delete_=True, type=...)")
         if key in replace:
-            parent[leaf] = ConfigDict({k: v for k, v in value.items() if k != '_delete_'})
-        elif isinstance(parent, list):
+            value = ConfigDict({k: v for k, v in value.items() if k != '_delete_'})
+        if isinstance(parent, list):
             if not leaf.isdigit() or int(leaf) >= len(parent):
                 places = [str(i) for i in range(len(parent))]
                 raise InputError(f"option '{key}': '{leaf}' is no place of that list; {nearest(leaf, places)}")
             parent[int(leaf)] = value
-        elif isinstance(parent, Mapping) and isinstance(value, Mapping) and isinstance(parent.get(leaf), Mapping):
+        elif key not in replace and isinstance(value, Mapping) and isinstance(parent.get(leaf), Mapping):
             cfg.merge_from_dict({key: dict(value)})
         else:
             parent[leaf] = value

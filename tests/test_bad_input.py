@@ -141,6 +141,8 @@ OPTIONS = [
     ('auto_scale_lr.base_batch_size=0', ['auto_scale_lr: base_batch_size must be in [1, ']),
     ('randomness.seed=-1', ['seed must be in [0, 4294967295], got -1']),
     ('randomness.seed=one', ["seed must be an integer in [0, 4294967295], got 'one'"]),
+    ('env_cfg.mp_cfg=None', ['env_cfg: mp_cfg must be a dict, got None']),
+    ('env_cfg.dist_cfg=5', ['env_cfg: dist_cfg must be a dict, got 5']),
     ('log_level=LOUD', ['log_level must be one of', "'LOUD'"]),
     ('default_scope=mmpretrain', ["default_scope must be 'openmix'"]),
     # What would be accepted and not applied.

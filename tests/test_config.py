@@ -103,6 +103,13 @@ def test_override_without_a_parent(key, line):
         config.apply_overrides(recipe(), {key: 1})
 
 
+def test_delete_replaces_a_place_of_a_list_too():
+    new = config.apply_overrides(recipe(), {'schedule.0': dict(type='Linear', _delete_=True), 'schedule.0.end': 5})
+    assert new.schedule == [dict(type='Linear', end=5)]
+    with pytest.raises(InputError, match="'3' is no place of that list; valid: 0"):
+        config.apply_overrides(recipe(), {'schedule.3': dict(type='Linear', _delete_=True)})
+
+
 def test_delete_alone_is_refused():
     with pytest.raises(InputError, match='written in a recipe'):
         config.apply_overrides(recipe(), {'model.policy._delete_': True})
