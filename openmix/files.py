@@ -17,7 +17,8 @@ def appearing(final: Path) -> Iterator[Path]:
     Readers see the old file or the new, never a part, and a failure leaves the old one. The suffix
     is kept: some writers choose a format by it.
     """
-    partial = final.with_name(f'{_PARTIAL}{os.getpid()}-{final.name}')
+    # Of a long name its end: the whole of it has no room beside what is put in front.
+    partial = final.with_name(f'{_PARTIAL}{os.getpid()}-{final.name[-50:]}')
     try:
         yield partial
         with partial.open('rb') as file:

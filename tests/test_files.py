@@ -31,3 +31,10 @@ def test_the_suffix_is_kept(tmp_path):
         assert partial.suffix == '.npy'
         partial.write_bytes(b'1')
     assert (tmp_path / 'a.npy').read_bytes() == b'1'
+
+
+@pytest.mark.parametrize('name', ['x' * 251 + '.txt', 'ü' * 125 + '.txt'], ids=['ascii', 'of two bytes'])
+def test_every_name_that_the_disk_takes_can_be_written(tmp_path, name):
+    write_text(tmp_path / name, 'all of it')
+    assert (tmp_path / name).read_text() == 'all of it'
+    assert [path.name for path in tmp_path.iterdir()] == [name]
