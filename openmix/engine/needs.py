@@ -9,6 +9,7 @@ from mmengine.hooks import IterTimerHook
 
 from openmix.engine.buffers import RankZeroBuffersHook
 from openmix.engine.checkpoint_hook import CheckpointHook
+from openmix.engine.early_stopping import EarlyStoppingHook
 from openmix.engine.ema_hook import EMAHook
 from openmix.engine.finite import FiniteLossHook
 from openmix.engine.logger_hook import LoggerHook
@@ -50,6 +51,7 @@ def complete_hooks(cfg: Config) -> None:
     custom = list(cfg.get('custom_hooks') or [])
     kinds = [find(HOOKS, hook['type']) for hook in custom]
     _check_once(given, kinds)
+    _check_watched([*given.values(), *custom])
     at = 0
     for needed in _NEEDED:
         place = next((i for i, kind in enumerate(kinds) if issubclass(kind, needed)), None)
@@ -82,6 +84,20 @@ def _check_once(given: dict[str, Any], custom: list[type]) -> None:
             raise InputError(
                 f'the recipe has {count} hooks of type {kind.__name__}, which takes one; leave out the others'
             )
+
+
+def _check_watched(hooks: list[Any]) -> None:
+    """Refuse two that end a run by one metric: what they count is kept under its name."""
+    watched = [
+        hook.get('monitor')
+        for hook in hooks
+        if hook is not None and issubclass(find(HOOKS, hook['type']), EarlyStoppingHook)
+    ]
+    if twice := [monitor for i, monitor in enumerate(watched) if monitor in watched[:i]]:
+        raise InputError(
+            f"the recipe has two hooks of type EarlyStoppingHook for '{twice[0]}'; "
+            'give one, which takes patience and stopping_threshold together'
+        )
 
 
 def choose_backends(cfg: Config) -> None:

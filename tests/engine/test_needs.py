@@ -22,6 +22,7 @@ train_dataloader = dict(batch_size=500)
 train_cfg = dict(max_epochs=2)
 """
 BASE = ['StepSeedHook', 'MixPolicyHook', 'RankZeroBuffersHook', 'FiniteLossHook', 'ResultHook']
+STOPPING = dict(type='EarlyStoppingHook', monitor='loss', patience=1)
 AVERAGE = dict(type='EMAHook', momentum=0.1)
 
 
@@ -71,6 +72,8 @@ def test_arguments_of_a_hook_in_the_list_stay():
         (dict(custom_hooks=[dict(type='StepSeedHook'), dict(type='StepSeedHook')]), '2 hooks of type StepSeedHook'),
         (dict(custom_hooks=[dict(type='ParamSchedulerHook')]), '2 hooks of type ParamSchedulerHook'),
         (dict(custom_hooks=[dict(type='CheckpointHook')]), '2 hooks of type CheckpointHook'),
+        (dict(custom_hooks=[STOPPING, {**STOPPING, 'patience': 9}]), "two hooks of type EarlyStoppingHook for 'loss'"),
+        (dict(default_hooks=dict(stop=STOPPING), custom_hooks=[STOPPING]), 'two hooks of type EarlyStoppingHook'),
         (dict(default_hooks=dict(mine=dict(type='LoggerHook'))), '2 hooks of type LoggerHook'),
     ],
     ids=str,
@@ -85,6 +88,11 @@ def test_what_a_run_can_do_without_may_be_left_out():
     off = dict(timer=None, logger=None, sampler_seed=None, checkpoint=None, mixed_accuracy=None)
     assert completed(default_hooks=off).default_hooks == {key: None for key in off if key != 'mixed_accuracy'}
     assert completed(default_hooks=dict(param_scheduler=None), param_scheduler=None).default_hooks
+
+
+def test_a_run_may_be_ended_by_two_metrics():
+    both = [STOPPING, {**STOPPING, 'monitor': 'accuracy/top1'}]
+    assert completed(custom_hooks=both).custom_hooks[-2:] == both
 
 
 def test_backends_of_a_child_recipe_are_the_visualizers():
