@@ -95,8 +95,10 @@ class Smoke:
 def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
     """Overrides that make a recipe tiny: what it is made of stays, only its sizes and lengths do not."""
     plain = cfg._cfg_dict.to_dict()
-    found: dict[str, Any] = {'default_hooks.checkpoint': None, 'log_level': 'ERROR', 'env_cfg.cudnn_benchmark': False}
-    found |= {'vis_backends': [], 'visualizer.vis_backends': []}
+    found: dict[str, Any] = {'log_level': 'ERROR', 'vis_backends': []}
+    found |= {'visualizer.vis_backends': []} if plain.get('visualizer') else {}
+    for part, key, value in (('default_hooks', 'checkpoint', None), ('env_cfg', 'cudnn_benchmark', False)):
+        found |= {f'{part}.{key}': value} if plain.get(part) else {part: {key: value}}
     for part in ('train', 'val', 'test'):
         loader = plain.get(f'{part}_dataloader')
         if loader:
@@ -107,7 +109,8 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     schedulers = plain.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     found['param_scheduler'] = [_clipped(scheduler, ('begin', 'end'), 1) for scheduler in schedulers]
-    found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in plain.get('custom_hooks', [])]
+    hooks = plain.get('custom_hooks') or []
+    found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in hooks]
     return found | without_weights(cfg) | _small_backbone(cfg)
 
 

@@ -54,6 +54,12 @@ class Runner(MMRunner):
         """Iterations of the whole run, which schedules of the optimiser and the policy are made for."""
         return self.schedule_iters or self.max_iters
 
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Any:
+        """Build a runner for a recipe, whose parts are looked up here also where it names no scope."""
+        cfg.default_scope = cfg.get('default_scope', 'openmix')
+        return super().from_cfg(cfg)
+
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(log_level, log_file, **{'logger_name': 'openmix', **kwargs})
         logger.addFilter(LeftOut())

@@ -95,6 +95,21 @@ def test_a_metric_that_nothing_measures_is_a_fault(bench):
     assert "no metric 'accuracy/top2'" in outcome.error
 
 
+def test_a_recipe_that_inherits_no_hooks_and_no_scope_runs_too(tmp_path):
+    (tmp_path / 'bare.py').write_text(
+        "_base_ = ['configs/_base_/datasets/digits.py', 'configs/_base_/schedules/sgd_cosine.py']\n"
+        "backbone, head = dict(type='ThinResNet', depth=8, width=4), dict(type='LinearHead')\n"
+        "parts = dict(policy=dict(type='NoMix'), data_preprocessor=dict(type='ImagePreprocessor'))\n"
+        "model = dict(type='MixClassifier', backbone=backbone, head=head, **parts)\n"
+        'custom_hooks = None\n'
+    )
+    lines = ['title: bare', 'metric: accuracy/top1', 'readout: last', 'columns: {A: {}}', 'rows: {B: {}}']
+    (tmp_path / 'bare.yaml').write_text('\n'.join([*lines, f'base: {tmp_path}/bare.py']))
+    with Smoke(train, imitation) as smoke:
+        (outcome,) = smoke.all(load_table(tmp_path / 'bare.yaml').cells)
+    assert outcome.error == ''
+
+
 @pytest.mark.slow
 def test_the_command(tmp_path):
     words = ['run', 'quickstart', '--rows', 'CutMix', '--columns', 'MCE', '--smoke', '--work-dir', tmp_path / 'work']
