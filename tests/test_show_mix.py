@@ -64,3 +64,13 @@ def test_data_that_name_no_classes_are_drawn_by_number(call, tmp_path, monkeypat
     )
     assert code == 0, said
     assert Image.open(tmp_path / 'mix.png').width > 100
+
+
+def test_options_that_would_not_count_are_refused(call):
+    for options, told in (
+        (('--ema',), '--ema needs --checkpoint'),
+        (('--maps', '--strip'), '--strip draws no masks'),
+    ):
+        code, _, said = call('show_mix.py', DIGITS, *options)
+        assert code == 2
+        assert told in said

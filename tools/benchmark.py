@@ -31,6 +31,9 @@ from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
 
+# Options of `run` that are of one engine.
+_OF_HERE: tuple[str, ...] = ('jobs',)
+_OF_SLURM: tuple[str, ...] = ('partition', 'time_min', 'cpus_per_task', 'array_parallelism')
 _OF_ALL = ('terminal', 'md', 'json', 'csv', 'latex')
 
 
@@ -130,6 +133,7 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     # Before anything loads torch: what is wrong is said at once.
     check_number('retries', args.retries, 0, MOST_TRIALS)
     on_slurm = args.engine == 'slurm' or args.print_sbatch
+    check_engine(args, on_slurm)
     if on_slurm:
         resources_of(args)
     else:
@@ -147,6 +151,24 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     for trials in stages(table, cells, work_dir, args.trials):
         failed += Queue(console, None, args.jobs, args.gpus_per_run, args.retries).run(trials)
     return 1 if failed else 0
+
+
+def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
+    """Refuse options of `run` that would not count where the trainings go.
+
+    Raises:
+        InputError: an option is of another engine, or says what `--smoke` decides.
+    """
+    if args.smoke and on_slurm:
+        raise InputError('--smoke runs on this machine; leave out --engine slurm and --print-sbatch')
+    wrong, why = _OF_SLURM, 'is of Slurm; add --engine slurm'
+    if args.smoke:
+        wrong, why = (*_OF_HERE, *_OF_SLURM, 'trials'), 'is not for --smoke, which tries each cell once, here'
+    elif on_slurm:
+        wrong, why = _OF_HERE, 'is not of Slurm; --array-parallelism says how many jobs run at a time'
+    for option in wrong:
+        if vars(args)[option] is not None:
+            raise InputError(f'--{option.replace("_", "-")} {why}')
 
 
 def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
@@ -181,7 +203,10 @@ def smoke_table(cells: Sequence[Cell], console: Console) -> int:
 
 
 def resources_of(args: argparse.Namespace) -> slurm.Resources:
-    return slurm.Resources(args.partition, args.time_min, args.gpus_per_run, args.cpus_per_task, args.array_parallelism)
+    asked = dict(zip(('partition', 'time_min', 'cpus', 'parallel'), (vars(args)[option] for option in _OF_SLURM)))
+    return slurm.Resources(
+        gpus=args.gpus_per_run, **{name: value for name, value in asked.items() if value is not None}
+    )
 
 
 def submit_table(

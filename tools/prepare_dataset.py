@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"no data set '{args.name}' to prepare; {nearest(args.name, known)}")
         known[args.name].prepare(Path(args.root))
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 2
     check = f'python tools/verify_dataset.py --type {args.name} --root {args.root}'
     print(f'{args.name} is in {args.root}; check it: {check}')

@@ -125,6 +125,10 @@ def main() -> None:
     if args.count < 1:
         raise InputError(f'--count must be at least 1, got {args.count}')
     check_number('--seed', args.seed, 0, 2**32 - 1)
+    if args.ema and not args.checkpoint:
+        raise InputError('--ema needs --checkpoint: initial weights have no moving average')
+    if args.maps and args.strip:
+        raise InputError('--strip draws no masks; leave out --maps, or --strip')
     cfg = load_config(args.config, args.cfg_options)
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_mix.png'

@@ -89,6 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)
         if (args.config is None) == (args.type is None):
             parser.error('give either a recipe or --type')
+        if args.config is not None and args.root is not None:
+            parser.error('--root goes with --type; of a recipe the data sets say where they are')
+        if args.type and args.cfg_options:
+            parser.error('--cfg-options goes with a recipe, not with --type')
         if args.type:
             splits = named_splits(args.type, args.root)
         else:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from openmix.arguments import CommandParser, is_setting
-from openmix.benchmark import slurm
 from openmix.benchmark.report import FORMATS
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import check_choice
@@ -99,13 +98,12 @@ def _add_run(parser: CommandParser) -> None:
         '--smoke', action='store_true', help='a tiny pass of each cell on generated data; keeps nothing'
     )
     parser.add_argument('--engine', choices=('local', 'slurm'), default='local', help='where trainings run')
-    defaults = slurm.Resources()
     parser.add_argument('--partition', metavar='NAME', help="slurm: where to (default: the cluster's)")
     told = 'slurm: minutes until a job is saved and queued again (default: a day)'
-    parser.add_argument('--time-min', type=int, default=defaults.time_min, metavar='N', help=told)
-    parser.add_argument('--cpus-per-task', type=int, default=defaults.cpus, metavar='N', help='slurm: cores of a job')
+    parser.add_argument('--time-min', type=int, metavar='N', help=told)
+    parser.add_argument('--cpus-per-task', type=int, metavar='N', help='slurm: cores of a job')
     told = 'slurm: jobs at a time'
-    parser.add_argument('--array-parallelism', type=int, default=defaults.parallel, metavar='N', help=told)
+    parser.add_argument('--array-parallelism', type=int, metavar='N', help=told)
     parser.add_argument('--print-sbatch', action='store_true', help='slurm: print the script and submit nothing')
 
 

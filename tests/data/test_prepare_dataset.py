@@ -69,6 +69,7 @@ def test_without_a_network_one_line_says_what_to_get(main, tmp_path, capsys, mon
     assert main([name, '--root', str(tmp_path / 'data')]) == 2
     line = capsys.readouterr().err
     assert len(line.splitlines()) == 1
+    assert line.startswith('error: ')
     for word in words:
         assert word in line
 

@@ -161,3 +161,17 @@ def test_a_class_without_images_is_named(main, folder_tree, capsys):
 def test_a_recipe_without_data_is_named():
     with pytest.raises(InputError, match='no data'):
         splits_of({'train_dataloader': None})
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['classification/digits/resnet20.py', '--root', '/nowhere'], '--root goes with --type'),
+        (['--type', 'Digits', '--cfg-options', 'train_cfg.max_epochs=1'], '--cfg-options goes with a recipe'),
+    ],
+)
+def test_options_that_would_not_count_are_refused(main, capsys, words, told):
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert told in said.err
+    assert not said.out
