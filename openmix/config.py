@@ -16,6 +16,8 @@ from mmengine.config import Config, ConfigDict
 from openmix.errors import InputError, brief, close_to_any, nearest
 from openmix.options import OptionText
 from openmix.recipe_file import BASE, check_plain, parse_source, read_settings
+from openmix.regular_file import read_text
+from openmix.yaml_file import MOST_BYTES
 
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = ('.py', '.yaml', '.yml')
@@ -165,7 +167,7 @@ def origin(cfg: Config, place: str) -> str:
             return f'{source} {key}'
     if not cfg.filename or not Path(cfg.filename).is_file():
         return ''
-    texts = {file: file.read_text(encoding='utf-8') for file in _files_of(Path(cfg.filename))}
+    texts = {file: read_text(file, MOST_BYTES) for file in _files_of(Path(cfg.filename))}
     parts = [part for part in place.split('.') if not part.isdigit() and part != 'type']
     for part in reversed(parts):
         for file, text in texts.items():

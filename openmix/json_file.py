@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from openmix.errors import InputError, brief
+from openmix.regular_file import Missing, read_bytes
 
 _MOST_BYTES = 64 << 20
 _MOST_WHOLE = 1 << 63
@@ -22,16 +22,9 @@ def read_object(path: Path) -> dict[str, Any] | None:
         InputError: it is no regular file, cannot be read, or does not hold one JSON object.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f'{path} is not a regular file')
-        if found.st_size > _MOST_BYTES:
-            raise InputError(f'{path} has {found.st_size} bytes; at most {_MOST_BYTES} are read')
-        raw = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        raw = read_bytes(path, _MOST_BYTES)
+    except Missing:
         return None
-    except OSError as error:
-        raise InputError(f'{path} cannot be read: {error.strerror}') from error
     return parse_object(raw, str(path))
 
 

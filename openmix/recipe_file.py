@@ -20,7 +20,8 @@ from mmengine.config import Config, ConfigDict
 
 from openmix.errors import InputError, brief
 from openmix.recipe_text import Recipe, is_program
-from openmix.yaml_file import DEEPEST, MOST_NODES, parse_yaml, read_text
+from openmix.regular_file import read_text
+from openmix.yaml_file import DEEPEST, MOST_BYTES, MOST_NODES, parse_yaml
 
 BASE = '_base_'
 # Modules that Python recipes named in `custom_imports`: what they hold may be named by its whole path.
@@ -62,7 +63,7 @@ def parse_source(path: Path) -> Source:
     Raises:
         InputError: it cannot be read, is neither Python nor YAML, or its `_base_` is no name or list of names.
     """
-    text = read_text(path)
+    text = read_text(path, MOST_BYTES)
     if found := _SUBSTITUTED.search(text):
         raise InputError(
             f'{path}: {brief(found[0])}: texts in double braces are not filled in; '

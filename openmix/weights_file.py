@@ -22,6 +22,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from openmix.errors import InputError
+from openmix.regular_file import open_regular
 
 _ZIP, _PICKLE = b'PK\x03\x04', b'\x80'
 _CHUNK = 2**20
@@ -44,7 +45,7 @@ def read_file(path: str | Path) -> Any:
             that are larger than the file or no plain ones.
     """
     path = Path(path)
-    with _one_line(path), path.open('rb') as file:
+    with _one_line(path), open_regular(path, where=f"'{path}'") as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         if path.suffix == '.safetensors':
@@ -76,7 +77,7 @@ def peek(path: Path) -> Any:
         InputError: as `read_file`, and where the file is no archive.
     """
     with _one_line(path):
-        with path.open('rb') as file:
+        with open_regular(path, where=f"'{path}'") as file:
             if not _check_archive(file, file.seek(0, io.SEEK_END), path, only='/data.pkl'):
                 raise InputError(f"'{path}' is not a checkpoint: it is no archive of torch")
         return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
@@ -85,27 +86,17 @@ def peek(path: Path) -> Any:
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
     """Say in one line what is wrong with a file that is read inside."""
-    if not path.is_file():
-        raise InputError(f"'{path}' {_no_file(path)}")
     try:
         yield
     except InputError:
         raise
     except (OSError, MemoryError) as error:
-        raise InputError(f"cannot read '{path}': {getattr(error, 'strerror', None) or 'out of memory'}") from error
+        raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or 'out of memory'}") from error
     except Exception as error:  # an unpickler raises whatever the bytes lead it to
         if asked := re.search(r'GLOBAL ([\w.]+)', str(error)):
             why = f'not a file of plain tensors: loading it would run {asked[1]}'
             raise InputError(f"'{path}' is no safe checkpoint, as it is {why}") from error
         raise InputError(f"'{path}' {_NO_CHECKPOINT}") from error
-
-
-def _no_file(path: Path) -> str:
-    if path.is_dir():
-        return 'is a folder, not a file'
-    if path.exists():
-        return 'is no regular file'
-    return 'is a link that leads nowhere' if path.is_symlink() else 'is missing'
 
 
 def _check_archive(file: BinaryIO, size: int, path: Path, only: str = '') -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from openmix.errors import InputError, brief
+from openmix.regular_file import read_text
 
 try:
     from yaml import CSafeLoader as SafeLoader
@@ -171,24 +172,6 @@ def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
     return known[id(node)]
 
 
-def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        InputError: it cannot be read, is too large, or is not UTF-8.
-    """
-    try:
-        if not path.is_file():
-            raise InputError(f'{path}: {"a folder" if path.is_dir() else "no regular file"}')
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise InputError(f'{path}: {size / 2**20:.0f} MB; at most {MOST_BYTES // 2**20} are read')
-        return path.read_bytes().decode('utf-8-sig')
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not UTF-8 text (byte {error.start}); save it as UTF-8') from error
-
-
 def load_yaml(path: str | Path) -> dict:
     """The mapping in a YAML file.
 
@@ -196,7 +179,7 @@ def load_yaml(path: str | Path) -> dict:
         InputError: the file cannot be read, is not YAML, or is not a mapping with unique string keys.
     """
     path = Path(path)
-    text = read_text(path)
+    text = read_text(path, MOST_BYTES)
     try:
         loaded = parse_yaml(text)
     except InputError as error:

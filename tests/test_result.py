@@ -108,7 +108,7 @@ def test_what_is_no_file_is_one_line(tmp_path):
     assert read_result(tmp_path / 'result.json') is None
     assert read_result(tmp_path / 'nowhere' / 'result.json') is None
     (tmp_path / 'result.json').mkdir()
-    with pytest.raises(InputError, match='not a regular file'):
+    with pytest.raises(InputError, match='is a folder, not a file'):
         read_result(tmp_path / 'result.json')
     large = tmp_path / 'large.json'
     with large.open('wb') as file:

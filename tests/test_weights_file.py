@@ -136,7 +136,7 @@ def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / 'fifo')
     assert 'is a folder' in refused(tmp_path / 'folder')
     assert 'leads nowhere' in refused(tmp_path / 'dangling')
-    assert 'no regular file' in refused(tmp_path / 'fifo')
+    assert 'is a pipe, socket or device' in refused(tmp_path / 'fifo')
     assert 'is missing' in refused(tmp_path / 'gone')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,8 +13,11 @@ from pathlib import Path
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.records import Record
 from openmix.config import config_hash
+from openmix.errors import InputError
+from openmix.regular_file import read_bytes
 
 _TIMEOUT_S = 300
+_MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def draw_pictures(records: Sequence[Record], work_dir: Path, script: Path) -> li
 def _draw(cell: Cell, work_dir: Path, script: Path) -> Picture:
     stem = work_dir / 'pictures' / f'{cell.folder.replace("/", "_")}_{config_hash(cell.resolve())}'
     config, out = Path(f'{stem}.py'), Path(f'{stem}.png')
-    if not out.is_file():
+    if not os.path.lexists(out):
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(cell.config_text(), encoding='utf-8')
         command = [sys.executable, str(script), str(config), '--out', str(out)]
@@ -51,7 +55,10 @@ def _draw(cell: Cell, work_dir: Path, script: Path) -> Picture:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return Picture(cell.row, None, f'{script.name} took more than {_TIMEOUT_S} s')
-        if done.returncode or not out.is_file():
+        if done.returncode or not os.path.lexists(out):
             last = (done.stderr.strip().splitlines() or [f'{script.name} wrote no picture'])[-1]
             return Picture(cell.row, None, last)
-    return Picture(cell.row, out.read_bytes())
+    try:
+        return Picture(cell.row, read_bytes(out, _MOST_BYTES))
+    except InputError as error:
+        return Picture(cell.row, None, str(error))

@@ -24,6 +24,7 @@ from openmix.benchmark.escape import terminal, visible
 from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
+from openmix.benchmark.trial_files import tail
 from openmix.benchmark.trials import Trial, read_out
 from openmix.errors import InputError, Stopped, check_number
 from openmix.files import set_aside, write_text
@@ -49,10 +50,11 @@ class Job:
 
 
 def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
-    """The last lines of a trial's log."""
-    with contextlib.suppress(OSError):
-        return (folder / 'log.txt').read_text(encoding='utf-8', errors='replace').splitlines()[-lines:]
-    return []
+    """The last lines of a trial's log; what is wrong with it where it cannot be read."""
+    try:
+        return tail(folder / 'log.txt').decode('utf-8', 'replace').splitlines()[-lines:]
+    except InputError as error:
+        return [str(error)]
 
 
 class Queue:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from openmix.benchmark.made_for import MadeFor, read_made_for
 from openmix.errors import InputError, brief
 from openmix.json_file import finite_of, parse_object
+from openmix.regular_file import Missing, read_tail
 from openmix.result import Result, numbers_of, read_result
 
 _TAIL_BYTES = 1 << 16  # the last lines of a file; one line of metrics has a few hundred
@@ -110,20 +111,12 @@ def parse_epoch(line: str | bytes, where: str = 'metrics.jsonl') -> dict[str, fl
 
 
 def tail(path: Path) -> bytes:
-    """The last bytes of a regular file, from the beginning of a line where it is long; empty where there is none.
+    """The last bytes of a file, from the beginning of a line where it is long; empty where there is none.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it is no regular file, or cannot be read.
     """
-    if not path.is_file():
-        if os.path.lexists(path):
-            raise InputError(f'{path} is not a regular file')
-        return b''
     try:
-        with path.open('rb') as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _TAIL_BYTES))
-            found = file.read(_TAIL_BYTES)
-    except OSError as error:
-        raise InputError(f'{path} cannot be read: {error.strerror}') from error
-    return found if size <= _TAIL_BYTES else found.partition(b'\n')[2]
+        return read_tail(path, _TAIL_BYTES)
+    except Missing:
+        return b''

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
-import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from openmix.errors import InputError
+from openmix.regular_file import open_regular, read_bytes
 
 _LARGEST = 2**28
 # All that a pickled array is made of; whatever else a pickle names would run.
@@ -22,33 +22,17 @@ _OF_ARRAYS = {
 }
 
 
-def check_regular(name: str, path: Path, remedy: str, largest: int = _LARGEST) -> None:
-    """Raise an `InputError` unless a list is a file of a size that can be read.
-
-    Args:
-        name: of the data set.
-        path: the file.
-        remedy: what to do, the end of the line.
-        largest: its size in bytes at most.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f'{name}: {path} is missing; {remedy}') from error
-    if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
-        raise InputError(f'{name}: {path} is no file of at most {largest} bytes; {remedy}')
-
-
 def read_lines(name: str, path: Path, remedy: str) -> list[str]:
     """The lines of a text file in UTF-8.
 
     Raises:
         InputError: the file is missing, cannot be read, or is no text; the line ends with the remedy.
     """
-    check_regular(name, path, remedy)
     try:
-        return path.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bytes(path, _LARGEST, f'{name}: {path}').decode('utf-8-sig').splitlines()
+    except InputError as error:
+        raise InputError(f'{error}; {remedy}') from error
+    except UnicodeDecodeError as error:
         raise InputError(f'{name}: {path} is damaged: {error}; {remedy}') from error
 
 
@@ -60,11 +44,11 @@ def read_mat(name: str, path: Path, variable: str, remedy: str) -> np.ndarray:
     """
     from scipy.io import loadmat  # slow to import, and few data sets need it
 
-    check_regular(name, path, remedy)
-    try:
-        return np.atleast_1d(loadmat(path, squeeze_me=True, variable_names=[variable])[variable])
-    except Exception as error:  # SciPy's reader raises whatever the bytes lead it to
-        raise InputError(f'{name}: {path} is damaged; {remedy}') from error
+    with _open(name, path, remedy) as file:
+        try:
+            return np.atleast_1d(loadmat(file, squeeze_me=True, variable_names=[variable])[variable])
+        except Exception as error:  # SciPy's reader raises whatever the bytes lead it to
+            raise InputError(f'{name}: {path} is damaged; {remedy}') from error
 
 
 def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
@@ -73,15 +57,22 @@ def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or damaged, or would run code; the line ends with the remedy.
     """
-    check_regular(name, path, remedy)
-    try:
-        with path.open('rb') as file:
+    with _open(name, path, remedy) as file:
+        try:
             content = _ArraysOnly(file, encoding='latin1').load()
-    except Exception as error:  # an unpickler raises whatever the bytes lead it to
-        raise InputError(f'{name}: {path} is damaged; {remedy}') from error
+        except Exception as error:  # an unpickler raises whatever the bytes lead it to
+            raise InputError(f'{name}: {path} is damaged; {remedy}') from error
     if not isinstance(content, dict):
         raise InputError(f'{name}: {path} is damaged; {remedy}')
     return content
+
+
+def _open(name: str, path: Path, remedy: str) -> BinaryIO:
+    """Open a list of a data set; the error line ends with the remedy."""
+    try:
+        return open_regular(path, _LARGEST, f'{name}: {path}')
+    except InputError as error:
+        raise InputError(f'{error}; {remedy}') from error
 
 
 class _ArraysOnly(pickle.Unpickler):

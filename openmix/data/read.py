@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from openmix.errors import InputError
+from openmix.regular_file import read_bytes
 
 # By content, whatever the name says. Of Pillow's other decoders one starts a program, and some raise anything.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'PPM', 'GIF')
@@ -44,7 +43,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UnreadableImage: the file holds no image, or one whose conversion to 8-bit RGB would be a guess.
     """
-    with _named(path), _opened(_content(path)) as image:
+    with _named(path), _opened(read_bytes(path, LARGEST_FILE, 'it')) as image:
         return _upright(_in_rgb(image), _turn(image))
 
 
@@ -57,7 +56,7 @@ def read_pixels(path: Path) -> np.ndarray:
         UnreadableImage: see `read_image`.
     """
     with _named(path):
-        data = _content(path)
+        data = read_bytes(path, LARGEST_FILE, 'it')
         with _opened(data) as image:
             # OpenCV takes a file that was cut for a whole one, and converts CMYK in its own way.
             if image.format == 'JPEG' and image.mode == 'RGB' and data.endswith(_END_OF_JPEG):
@@ -98,7 +97,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, _Refused):
+    if isinstance(error, InputError):
         return f': {error}'
     if isinstance(error, UnidentifiedImageError):
         return f': it is none of {", ".join(FORMATS)}'
@@ -108,18 +107,8 @@ def _reason(error: Exception) -> str:
     return f': {error.strerror}' if isinstance(error, OSError) and error.errno else ''
 
 
-class _Refused(Exception):
+class _Refused(InputError):
     """Why an image that a decoder would read is not taken."""
-
-
-def _content(path: Path) -> bytes:
-    # Opening a named pipe or a device may wait for ever.
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise _Refused('it is a folder' if stat.S_ISDIR(status.st_mode) else 'it is a pipe, socket or device')
-    if status.st_size > LARGEST_FILE:
-        raise _Refused(f'the file takes {status.st_size} bytes, more than {LARGEST_FILE}')
-    return Path(path).read_bytes()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from openmix.data.imagenet import ImageNet
 from openmix.data.read import UnreadableImage, read_image
 from openmix.errors import InputError, printable
 from openmix.registry import DATASETS, find
+from openmix.regular_file import open_regular
 
 _MOST_NAMED = 10
 
@@ -136,14 +137,14 @@ def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
     """
     if not isinstance(training, ImageFiles) or not isinstance(judged, ImageFiles):
         return []
-    sizes = [{path: os.stat(path).st_size for path in dataset.paths} for dataset in (training, judged)]
-    common = set(sizes[0].values()) & set(sizes[1].values())
+    sizes = [{path: _size(path) for path in dataset.paths} for dataset in (training, judged)]
+    common = set(sizes[0].values()) & set(sizes[1].values()) - {None}
     with ThreadPoolExecutor() as pool:
         digests = [
             dict(zip(paths, pool.map(_digest, paths)))
             for paths in ([path for path, size in split.items() if size in common] for split in sizes)
         ]
-    known = {digest: path for path, digest in reversed(digests[0].items())}
+    known = {digest: path for path, digest in reversed(digests[0].items()) if digest is not None}
     return [(path, known[digest]) for path, digest in digests[1].items() if digest in known]
 
 
@@ -152,15 +153,16 @@ def contradiction(dataset: Any) -> str:
     if not isinstance(dataset, ImageFiles):
         return ''
     paths, labels = dataset.paths, dataset.labels.tolist()
-    of_size: dict[int, list[int]] = {}
+    of_size: dict[int | None, list[int]] = {}
     for i, path in enumerate(paths):
-        of_size.setdefault(os.stat(path).st_size, []).append(i)
+        of_size.setdefault(_size(path), []).append(i)
     # Only what has a file of the same size in another class is read.
+    of_size.pop(None, None)
     asked = [i for same in of_size.values() if len({labels[i] for i in same}) > 1 for i in same]
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(lambda i: _digest(paths[i]), asked))
     first: dict[bytes, int] = {}
-    found = [(first.setdefault(digest, i), i) for digest, i in zip(digests, asked)]
+    found = [(first.setdefault(digest, i), i) for digest, i in zip(digests, asked) if digest is not None]
     found = [(one, other) for one, other in found if labels[one] != labels[other]]
     if not found:
         return ''
@@ -184,11 +186,23 @@ def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[s
     return f'{line}; ' + ('published so' if published else 'leave each in one of them'), not published
 
 
-def _digest(path: Path) -> bytes:
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none, as behind a link that leads nowhere."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def _digest(path: Path) -> bytes | None:
+    """Digest of a file's content; None where it cannot be read."""
     digest = hashlib.blake2b()
-    with path.open('rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    try:
+        with open_regular(path) as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except (InputError, OSError):
+        return None
     return digest.digest()
 
 

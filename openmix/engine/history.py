@@ -7,17 +7,23 @@ import math
 from pathlib import Path
 from typing import Any
 
+from openmix.regular_file import read_bytes
+
 Row = dict[str, float]
+_MOST_BYTES = 2**30  # a row has a few hundred
 
 
 def read_history(path: Path) -> tuple[list[Row], int]:
     """The rows of a run's metrics in the order of the file, and how many of its lines are damaged.
 
     What is no regular file counts as one damaged line; a missing file has none.
+
+    Raises:
+        InputError: the file may not be read, or is too large.
     """
     if not path.is_file():
         return [], int(path.is_symlink() or path.exists())
-    rows = [_row(line) for line in path.read_bytes().split(b'\n') if line.strip()]
+    rows = [_row(line) for line in read_bytes(path, _MOST_BYTES).split(b'\n') if line.strip()]
     good = [row for row in rows if row is not None]
     return good, len(rows) - len(good)
 

@@ -101,7 +101,7 @@ def test_floats_in_0_to_1_are_scaled_and_others_refused(tmp_path):
         ('x.png', lambda p: p.mkdir(), 'it is a folder'),
         ('x.png', os.mkfifo, 'it is a pipe, socket or device'),
         ('x.png', lambda p: p.symlink_to('/dev/zero'), 'it is a pipe, socket or device'),
-        ('x.png', lambda p: p.symlink_to('nowhere'), 'No such file'),
+        ('x.png', lambda p: p.symlink_to('nowhere'), 'it is a link that leads nowhere'),
         ('x.png', lambda p: p.symlink_to(p.name), 'symbolic links'),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_socket_and_a_huge_file_are_refused_unopened(tmp_path):
         assert 'pipe, socket or device' in refused(tmp_path / 's.png')
     with (tmp_path / 'x.png').open('wb') as file:
         file.truncate(2**40)
-    assert 'the file takes 1099511627776 bytes' in refused(tmp_path / 'x.png')
+    assert 'it has 1099511627776 bytes; at most 1073741824 are read' in refused(tmp_path / 'x.png')
 
 
 def test_names_that_do_not_print_are_escaped(tmp_path):

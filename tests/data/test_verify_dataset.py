@@ -1,5 +1,8 @@
 import importlib.util
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 from image_trees import write_cub200
@@ -96,6 +99,23 @@ def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsy
     line = fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
     assert line.startswith('error: test: 2 of 8 images are in train too, the first is ')
     assert line.endswith('dog/renamed.png, there ' + str(folder_tree / 'train/cat/0.png; leave each in one of them\n'))
+
+
+def test_unreadable_files_of_two_splits_are_not_compared(folder_tree, tmp_path):
+    """Pipes, which have a size of 0 alike, and links that lead nowhere, left out by `skip_corrupt`."""
+    recipe = tmp_path / 'recipe.py'
+    dataset = f"dict(type='ImageFolder', root={str(folder_tree)!r}, size=8, skip_corrupt=True, split='{{}}')"
+    halves = ('train', 'test')
+    for half in halves:
+        (first, second) = sorted((folder_tree / half).iterdir())[:2]
+        os.mkfifo(first / 'pipe.png')
+        os.mkfifo(second / 'pipe.png')
+        (first / 'gone.png').symlink_to('nowhere')
+    recipe.write_text('\n'.join(f'{half}_dataloader = dict(dataset={dataset.format(half)})' for half in halves))
+    command = [sys.executable, str(tools_path('verify_dataset.py')), str(recipe)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('not read: 3 not readable') == 2
 
 
 def test_published_images_of_two_halves_are_said(main, tmp_path, capsys):
