@@ -1,6 +1,8 @@
 """A small table over a small recipe, and a training script that writes what `tools/train.py` would."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import stages, trials_of
+from openmix.config import tools_path
 
 RECIPE = """
 model = dict(type='MixClassifier', policy=dict(type='NoMix'), head=dict(type='LinearHead', loss=dict(type='mix_ce')))
@@ -121,6 +124,17 @@ class Bench:
 
     def result(self, place: str) -> dict:
         return json.loads((self.work_dir / place / 'result.json').read_text())
+
+
+@pytest.fixture(scope='session')
+def benchmark_py():
+    """Runs tools/benchmark.py as a process of its own; returns its exit code and what it said."""
+
+    def run(*args, **options):
+        words = [sys.executable, str(tools_path('benchmark.py')), *map(str, args)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=100, check=False, **options)
+
+    return run
 
 
 @pytest.fixture(scope='session')

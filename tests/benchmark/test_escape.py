@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shlex
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from rich.console import Console
 from openmix.benchmark import escape
 from openmix.benchmark.report import as_text
 from openmix.benchmark.slurm import Resources, sbatch_script
-from openmix.config import tools_path
 from openmix.errors import InputError
 
 NAMES = [
@@ -157,17 +154,10 @@ def test_slurm_refuses_folders_that_it_would_misread(name, tmp_path):
         sbatch_script(1, tmp_path / name, 'one', Resources())
 
 
-def test_a_table_by_any_name_makes_one_script(bench):
+def test_a_table_by_any_name_makes_one_script(bench, benchmark_py):
     path = bench.path.with_name('x; touch hacked $(touch hacked) #.yaml')
     bench.path.rename(path)
-    command = [sys.executable, str(tools_path('benchmark.py')), 'run', str(path), '--print-sbatch']
-    done = subprocess.run(
-        [*command, '--work-dir', str(bench.root / 'a b; touch hacked')],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=bench.root,
-    )
+    done = benchmark_py('run', path, '--print-sbatch', '--work-dir', bench.root / 'a b; touch hacked', cwd=bench.root)
     assert done.returncode == 0, done.stderr
     directives = [line for line in done.stdout.splitlines() if line.startswith('#SBATCH')]
     assert all(len(shlex.split(line.removeprefix('#SBATCH'))) == 1 for line in directives)

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -14,7 +12,7 @@ import pytest
 from openmix.benchmark import run
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import command, slots
-from openmix.config import load_config, tools_path
+from openmix.config import load_config
 from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
 from openmix.files import set_aside
@@ -349,10 +347,8 @@ time.sleep(60)
         (['--engine', 'slurm', '--time-min', '0', '--print-sbatch'], 'time-min must be in [1, 527040], got 0'),
     ],
 )
-def test_bad_input_of_the_command_is_one_line(bench, options, line):
-    words = ['run', bench.path, '--work-dir', bench.work_dir, *options]
-    command = [sys.executable, str(tools_path('benchmark.py')), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+def test_bad_input_of_the_command_is_one_line(bench, options, line, benchmark_py):
+    done = benchmark_py('run', bench.path, '--work-dir', bench.work_dir, *options)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert line in done.stderr
     assert not bench.work_dir.exists()

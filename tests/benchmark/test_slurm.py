@@ -11,7 +11,6 @@ import pytest
 
 from openmix.benchmark import slurm
 from openmix.benchmark.slurm import Resources, sbatch_script, submit
-from openmix.config import tools_path
 from openmix.errors import InputError
 from openmix.lease import holder_of
 
@@ -102,15 +101,10 @@ def test_the_script_of_one_job_on_the_cpu(tmp_path):
     assert '--partition' not in text
 
 
-def call(*args):
-    command = [sys.executable, str(tools_path('benchmark.py')), 'run', *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
-
-
 @pytest.mark.slow
-def test_the_command_prints_the_script_of_a_table(bench):
+def test_the_command_prints_the_script_of_a_table(bench, benchmark_py):
     bench.edit('  Vanilla: {model', '  Vanilla: {implemented: false, model')
-    done = call(bench.path, '--print-sbatch', '--work-dir', bench.work_dir, '--array-parallelism', '4')
+    done = benchmark_py('run', bench.path, '--print-sbatch', '--work-dir', bench.work_dir, '--array-parallelism', '4')
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('#!/bin/bash\n')
     assert '#SBATCH --array=0-7%4\n' in done.stdout
@@ -118,9 +112,9 @@ def test_the_command_prints_the_script_of_a_table(bench):
 
 
 @pytest.mark.slow
-def test_without_slurm_is_one_line(bench, monkeypatch):
+def test_without_slurm_is_one_line(bench, monkeypatch, benchmark_py):
     monkeypatch.setenv('PATH', '/nowhere')
-    done = call(bench.path, '--engine', 'slurm', '--work-dir', bench.work_dir)
+    done = benchmark_py('run', bench.path, '--engine', 'slurm', '--work-dir', bench.work_dir)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert 'no Slurm here' in done.stderr
 

@@ -1,7 +1,5 @@
 """`run --smoke`: cells on generated data, shrunk by overrides alone."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ import torch
 
 from openmix.benchmark.smoke import BATCH, SIDE, Smoke, shrink
 from openmix.benchmark.table import load_table
-from openmix.config import apply_overrides, load_config, tools_path
+from openmix.config import apply_overrides, load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
 from openmix.registry import DATASETS
@@ -111,10 +109,9 @@ def test_a_recipe_that_inherits_no_hooks_and_no_scope_runs_too(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, benchmark_py):
     words = ['run', 'quickstart', '--rows', 'CutMix', '--columns', 'MCE', '--smoke', '--work-dir', tmp_path / 'work']
-    command = [sys.executable, str(tools_path('benchmark.py')), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    done = benchmark_py(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'CutMix / MCE: ok' in done.stdout
     assert '1 of 1 cells run' in done.stdout

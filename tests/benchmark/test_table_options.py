@@ -1,8 +1,6 @@
 """`--cfg-options` of a table, and what its variant means."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -21,11 +19,6 @@ from openmix.registry import MIXUPS
 class {name}(MixPolicy):
     {body}
 """
-
-
-def call(verb, bench, *args):
-    command = [sys.executable, str(tools_path('benchmark.py')), verb, str(bench.path), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
 def test_options_stand_on_top_of_every_cell_and_in_its_hash(bench):
@@ -47,34 +40,33 @@ def test_options_are_data(bench, options):
         bench.table.with_options(options)
 
 
-def test_config_and_plan_take_options(bench):
-    done = call('config', bench, 'CutMix', 'MCE', '--cfg-options', 'train_cfg.max_epochs=9')
+def test_config_and_plan_take_options(bench, benchmark_py):
+    done = benchmark_py('config', bench.path, 'CutMix', 'MCE', '--cfg-options', 'train_cfg.max_epochs=9')
     assert done.returncode == 0, done.stderr
     assert 'max_epochs=9' in done.stdout
-    done = call('plan', bench, '--cfg-options', 'train_cfg.max_epochs=9', '--work-dir', bench.work_dir)
+    done = benchmark_py('plan', bench.path, '--cfg-options', 'train_cfg.max_epochs=9', '--work-dir', bench.work_dir)
     assert done.returncode == 0, done.stderr
     assert '│ 9      │ run' in done.stdout
-    words = [sys.executable, str(tools_path('benchmark.py')), 'plan', '--cfg-options', 'train_cfg.max_epochs=9']
-    words += [str(bench.path), '--work-dir', str(bench.work_dir)]
-    assert subprocess.run(words, capture_output=True, text=True, timeout=100).stdout == done.stdout
-    done = call('plan', bench, '--cfg-options', 'modle.policy.alpha=9', '--work-dir', bench.work_dir)
+    again = benchmark_py('plan', '--cfg-options', 'train_cfg.max_epochs=9', bench.path, '--work-dir', bench.work_dir)
+    assert again.stdout == done.stdout
+    done = benchmark_py('plan', bench.path, '--cfg-options', 'modle.policy.alpha=9', '--work-dir', bench.work_dir)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "did you mean 'model'" in done.stderr
 
 
 @pytest.mark.slow
-def test_runs_of_other_options_are_never_set_aside(bench):
+def test_runs_of_other_options_are_never_set_aside(bench, benchmark_py):
     """A work folder holds the runs of one set of options; another is refused before anything is moved."""
     bench.run(rows='Mixup', columns='MCE', trials=1)
     before = sorted(path.name for path in bench.work_dir.rglob('*'))
     chosen = ('--rows', 'Mixup', '--columns', 'MCE', '--trials', '1', '--work-dir', bench.work_dir)
-    done = call('run', bench, *chosen, '--cfg-options', 'train_cfg.max_epochs=9')
+    done = benchmark_py('run', bench.path, *chosen, '--cfg-options', 'train_cfg.max_epochs=9')
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert 'was trained without --cfg-options; give another --work-dir' in done.stderr
     assert sorted(path.name for path in bench.work_dir.rglob('*')) == before
     made_for = bench.work_dir / 'mixup/mce/trial0/cell.json'
     made_for.write_text(json.dumps(json.loads(made_for.read_text()) | {'options': {'train_cfg.max_epochs': 9}}))
-    done = call('run', bench, *chosen)
+    done = benchmark_py('run', bench.path, *chosen)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert 'was trained with --cfg-options train_cfg.max_epochs=9' in done.stderr
 
@@ -102,8 +94,8 @@ def test_a_table_is_published_only_where_numbers_of_a_source_are_printed(bench, 
 
 @pytest.mark.parametrize('verb', ['show', 'report', 'plan'])
 @pytest.mark.parametrize('variant', ['published', 'corrected'])
-def test_the_variant_is_said_and_what_it_means(bench, verb, variant):
-    done = call(verb, bench, '--variant', variant, '--work-dir', bench.work_dir)
+def test_the_variant_is_said_and_what_it_means(bench, verb, variant, benchmark_py):
+    done = benchmark_py(verb, bench.path, '--variant', variant, '--work-dir', bench.work_dir)
     assert done.returncode == 0, done.stderr
     meaning = {'published': 'options of the printed runs', 'corrected': 'as their papers say or mean'}[variant]
     assert f'{variant} variant: ' in done.stdout
@@ -111,7 +103,7 @@ def test_the_variant_is_said_and_what_it_means(bench, verb, variant):
 
 
 @pytest.mark.slow
-def test_ones_own_policy_in_a_published_table_is_named(bench, monkeypatch):
+def test_ones_own_policy_in_a_published_table_is_named(bench, monkeypatch, benchmark_py):
     (bench.root / 'own_policies.py').write_text(
         OWN.format(name='Ours', body='pass') + OWN.format(name='Theirs', body="published = {'share': 'batch'}")
     )
@@ -121,7 +113,7 @@ def test_ones_own_policy_in_a_published_table_is_named(bench, monkeypatch):
     bench.edit('type: CutMix, alpha: 1e-1', 'type: Theirs')
     bench.edit('    model.policy.alpha: 0.2\n', '')
     monkeypatch.setenv('PYTHONPATH', f'{bench.root}:{tools_path("").parent}')
-    done = call('plan', bench, '--work-dir', bench.work_dir)
+    done = benchmark_py('plan', bench.path, '--work-dir', bench.work_dir)
     assert done.returncode == 0, done.stderr
     assert 'Ours declares no options of published runs: it runs as the recipe says' in done.stdout
     assert 'Theirs declares' not in done.stdout

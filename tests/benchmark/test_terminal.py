@@ -22,11 +22,6 @@ print('LOADED', *(name for name in ('torch', 'timm', 'scipy', 'matplotlib') if n
 """
 
 
-def call(*args, **options):
-    command = [sys.executable, str(tools_path('benchmark.py')), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-
-
 def on_a_terminal(*args, columns=80):
     """What a terminal of that width shows, without its colours; a process of its own on a pseudo-terminal."""
     ours, theirs = pty.openpty()
@@ -99,8 +94,8 @@ def test_cells_are_whole_at_80_columns(name):
 
 
 @pytest.mark.parametrize('args', [('list',), ('show', 'decoupled_mixup/table1'), ('plan', 'quickstart')])
-def test_a_pipe_gets_whole_lines_without_padding(args):
-    done = call(*args)
+def test_a_pipe_gets_whole_lines_without_padding(args, benchmark_py):
+    done = benchmark_py(*args)
     assert done.returncode == 0, done.stderr
     assert '…' not in done.stdout
     assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
@@ -119,8 +114,8 @@ def test_a_closed_pipe_is_no_traceback(verb):
     assert done.stderr == ''
 
 
-def test_a_terminal_of_ascii_alone_is_answered():
-    done = call('show', 'quickstart', env={**os.environ, 'PYTHONIOENCODING': 'ascii', 'LC_ALL': 'C'})
+def test_a_terminal_of_ascii_alone_is_answered(benchmark_py):
+    done = benchmark_py('show', 'quickstart', env={**os.environ, 'PYTHONIOENCODING': 'ascii', 'LC_ALL': 'C'})
     assert done.returncode == 0, done.stderr
     assert 'Mixup' in done.stdout
 
@@ -153,9 +148,9 @@ def test_a_terminal_of_ascii_alone_is_answered():
         (('list', 'quickstart'), 'one word too many'),
     ],
 )
-def test_wrong_arguments_are_one_line(args, line, tmp_path):
+def test_wrong_arguments_are_one_line(args, line, tmp_path, benchmark_py):
     environment = {**os.environ, 'PYTHONPATH': str(tools_path('').parent)}
-    done = call(*args, cwd=tmp_path, env=environment)
+    done = benchmark_py(*args, cwd=tmp_path, env=environment)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert line in done.stderr
     assert len(done.stderr) < 1000
