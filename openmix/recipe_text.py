@@ -60,7 +60,8 @@ def _as_text(value: Any) -> str:
 
 def python_text(settings: Mapping[str, Any]) -> str:
     """Settings as a Python recipe of the same values, keys in order of the alphabet."""
-    return '\n'.join(f'{key} = {_literal(value, 0)}' for key, value in sorted(settings.items())) + '\n'
+    text = '\n'.join(f'{key} = {_literal(value, 0)}' for key, value in sorted(settings.items())) + '\n'
+    return text.replace('{{', '{\\x7b')  # a recipe whose texts hold double braces is not read
 
 
 def _literal(value: Any, level: int, room: int = 100) -> str:

@@ -134,6 +134,17 @@ def test_hash_sees_settings_and_not_the_run(tmp_path):
     assert config.config_hash(config.load_config(dumped)) == config.config_hash(cfg)
 
 
+@pytest.mark.parametrize('name', ['dumped.py', 'dumped.yaml'])
+def test_a_text_in_double_braces_can_be_read_from_what_is_dumped(tmp_path, name):
+    texts = ['{{ fileDirname }}', "{{'$HOME:here'}}", '\\{{ _base_.a }}\n', '{{{{{' + 'w ' * 60 + '{{ fileDirname }}']
+    cfg = config.load_config(write(tmp_path / 'mine.py', 'a = 1\n'))
+    cfg = config.apply_overrides(cfg, {'notes': texts, 'named': {'{{ fileBasename }}': 1}})
+    cfg.dump(str(tmp_path / name))
+    read = config.load_config(tmp_path / name)
+    assert (read.notes, read.named.to_dict()) == (texts, {'{{ fileBasename }}': 1})
+    assert config.config_hash(read) == config.config_hash(cfg)
+
+
 def test_diff_lists_what_changed():
     new = config.apply_overrides(recipe(), {'model.policy.alpha': 0.2, 'model.new': 1})
     assert config.diff(recipe(), new) == ['+ model.new = 1', '- model.policy.alpha = 1.0', '+ model.policy.alpha = 0.2']

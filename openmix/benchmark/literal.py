@@ -33,7 +33,7 @@ def as_python(values: Mapping[str, Any], about: str = '') -> str:
             )
         _check(key, value)
     lines = [f'{key} = {source(values[key], len(key) + 3)}' for key in sorted(values)]
-    # mmengine replaces {{ ... }} in the text of a recipe, by variables of the environment too.
+    # A recipe whose texts hold double braces is not read.
     text = '\n'.join([ascii_braces(repr_of_docstring(about)), *map(ascii_braces, lines), ''])
     if _typed(read_back(text)) != _typed(dict(values)):
         raise InputError('a value does not survive being written down as Python')
