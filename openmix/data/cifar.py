@@ -49,8 +49,8 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
     reader = getattr(datasets, name)
     files = [file for file, *_ in (*reader.train_list, *reader.test_list)] + [reader.meta['filename']]
     paths = [root / reader.base_folder / file for file in files]
-    if download and not all(path.exists() for path in paths):
-        if is_main_process():
+    if download:
+        if is_main_process() and not all(path.exists() for path in paths):
             root.mkdir(parents=True, exist_ok=True)
             try:
                 reader(str(root), train=train, download=True)
@@ -60,7 +60,7 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
                     f'{name}: cannot download {reader.url} ({reason}); put {reader.filename} under {root} '
                     f'(md5 {reader.tgz_md5}) and repeat the command'
                 ) from error
-        barrier()
+        barrier()  # of every process, whatever it sees: one that comes late finds the files there
     for path in paths:
         if not path.exists():
             raise InputError(

@@ -1,8 +1,13 @@
+import time
+from datetime import timedelta
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torchvision.datasets
 from image_trees import write_cifar
 
@@ -76,6 +81,33 @@ def test_downloads_only_what_is_absent(tmp_path, monkeypatch):
     for _ in range(2):
         assert len(CIFAR10(str(tmp_path / 'new'), download=True)) == 100
     assert calls == [str(tmp_path / 'new')]
+
+
+def late_rank(rank, folder):
+    """The second process comes to the data when the first has fetched it all."""
+    torch.set_num_threads(1)
+    root, reader = Path(folder) / 'data', torchvision.datasets.CIFAR10
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2, timeout=timedelta(seconds=20)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        accept_any_sum(patch, reader)
+        patch.setattr(reader, 'download', lambda self: (write_cifar(root, reader), (root / 'fetched').touch()))
+        deadline = time.monotonic() + 60
+        while rank == 1 and not (root / 'fetched').exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert len(CIFAR10(str(root), download=True)) == 100
+    ranks = torch.zeros(2)
+    ranks[rank] = 1
+    dist.all_reduce(ranks)
+    assert ranks.tolist() == [1, 1]
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_process_that_comes_after_the_download_keeps_step_with_the_first(tmp_path):
+    mp.spawn(late_rank, (str(tmp_path),), nprocs=2)
 
 
 def test_failed_download_says_what_to_do(tmp_path, monkeypatch):
