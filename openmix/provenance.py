@@ -126,6 +126,8 @@ def _files(top: str) -> Iterator[str]:
                     continue
                 if lower.endswith(_IMAGES):
                     yield place
+                elif entry.is_symlink() and not os.path.exists(entry.path):
+                    yield f'{place} broken'
                 elif entry.is_dir():
                     identity = _identity(entry.path)
                     visits[identity] += 1

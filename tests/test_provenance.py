@@ -111,6 +111,17 @@ def test_links_that_go_round_and_pipes_end(root):
     assert data_fingerprint(recipe(root)) not in (None, looped)
 
 
+@pytest.mark.parametrize('target', ['nowhere', 'broken.txt'], ids=['to nothing', 'to itself'])
+def test_a_broken_link_hides_no_change_of_the_files(root, target):
+    before = data_fingerprint(recipe(root))
+    (root / 'broken.txt').symlink_to(target)
+    touched(root)
+    broken = data_fingerprint(recipe(root))
+    (root / 'train' / 'a' / '9.jpg').write_bytes(b'1')
+    touched(root)
+    assert len({None, before, broken, data_fingerprint(recipe(root))}) == 4
+
+
 def test_two_links_to_one_folder_are_two_places(root):
     """As results that were recorded count them: the digest is of the tree as it is read."""
     (root / 'test').symlink_to('val')
