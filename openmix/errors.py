@@ -225,7 +225,7 @@ def open_streams() -> None:
             stream.reconfigure(errors='backslashreplace')
 
 
-def _reader_left() -> bool:
+def _reader_is_gone() -> bool:
     """Tell whether stdout is a pipe that nobody reads any more."""
     asked = select.poll()
     asked.register(sys.stdout, select.POLLOUT)
@@ -288,7 +288,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
                 sys.exit(code)
             sys.stdout.flush()
         except BrokenPipeError:
-            if not _reader_left():
+            if not _reader_is_gone():
                 raise
             # What is left to be written at the exit goes nowhere too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

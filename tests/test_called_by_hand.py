@@ -104,7 +104,7 @@ DIGITS = 'classification/digits/resnet20.py'
 
 
 @pytest.fixture
-def registered():
+def register():
     """Modules that a user may have written; taken back afterwards."""
     before = dict(MODELS.module_dict)
     yield MODELS.register_module(force=True)
@@ -159,15 +159,15 @@ class Worded(Told):
         (Wider, r'LinearHead takes \(N, 7\) pooled features, got a float32 tensor of \(2, 5\)'),
     ],
 )
-def test_a_backbone_that_misses_something_is_one_line(backbone, told, registered):
-    registered(backbone)
+def test_a_backbone_that_misses_something_is_one_line(backbone, told, register):
+    register(backbone)
     with pytest.raises(InputError, match=told) as caught:
         prepare(load_config(DIGITS, {'model.backbone': {'type': backbone.__name__, '_delete_': True}}))
     assert '\n' not in str(caught.value)
 
 
-def test_a_backbone_that_says_its_width_trains(registered):
-    registered(Told)
+def test_a_backbone_that_says_its_width_trains(register):
+    register(Told)
     prepare(load_config(DIGITS, {'model.backbone': {'type': 'Told', '_delete_': True}}))
 
 

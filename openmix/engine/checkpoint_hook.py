@@ -30,8 +30,8 @@ class CheckpointHook(Hook):
 
     SIGTERM, SIGINT and SIGHUP are answered by a checkpoint and the end of the run: after the iteration, and within a
     validation at once where the state is saved already, else after it; several processes agree after an iteration of
-    training. A run that a hook ends early, by
-    `stop_training`, is saved as it ends; gradients of an unfinished step of the optimiser are dropped.
+    training. A run that a hook ends early, by `stop_training`, is saved as it ends; gradients of an unfinished step
+    of the optimiser are dropped.
 
     Args:
         interval: epochs, or iterations, between two checkpoints; -1 for none but the last.
