@@ -40,7 +40,7 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
     spread = 'A line to each side: one standard deviation. Shaded: ±0.2.'
     print_note = f'{spread} ▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
     curves_note = 'Validation after every epoch, mean over trials; what is far below the end is cut off.'
-    gains_note = 'Coloured where the 95 % confidence interval leaves out zero, or where a single pair has none.'
+    gains_note = 'Coloured where the 95 % confidence interval leaves out zero; a single pair has none and stays plain.'
     sections = [
         _head(table, records),
         section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
@@ -124,8 +124,8 @@ def _pair(gain: Gain) -> str:
 
 
 def _kind(gain: Gain, lower_is_better: bool) -> str:
-    """'up' or 'down' for a gain or a loss that its interval, where there is one, does not explain away."""
-    if gain.ours is None or round(gain.ours, 2) == 0 or abs(gain.ours) < (gain.half_width or 0.0):
+    """'up' or 'down' for a gain or a loss whose interval leaves out zero; '' where it does not, or there is none."""
+    if gain.ours is None or gain.half_width is None or round(gain.ours, 2) == 0 or abs(gain.ours) <= gain.half_width:
         return ''
     return 'up' if (gain.ours < 0) == lower_is_better else 'down'
 

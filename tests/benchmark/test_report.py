@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,12 +143,34 @@ def test_report_files(bench):
     assert '89.50 ± 0.71 (2)' in text.read_text()
 
 
-@pytest.mark.parametrize(('second', 'shown'), [(91.5, 'up">+1.50'), (88.5, 'down">−1.50'), (89.999, '">+0.00')])
-def test_gains_on_the_page(bench, second, shown):
-    bench.run(rows='Mixup', trials=1)
-    path = bench.work_dir / 'mixup/dm-ce/trial0/result.json'
-    path.write_text(path.read_text().replace('"median_last3": 90.0', f'"median_last3": {second}'))
-    assert f'class="figure {shown}' in as_text(bench.table, bench.records(trials=1), 'html', bench.work_dir)
+@pytest.mark.parametrize(
+    ('trials', 'off', 'shown'),
+    [
+        (2, 1.5, 'up">+1.50 ± 0.00 (2)'),
+        (2, -1.5, 'down">−1.50 ± 0.00 (2)'),
+        (2, -0.001, '">+0.00'),
+        (1, 1.5, '">+1.50'),  # one seed has no spread: nothing says that it is more than chance
+        (1, -1.5, '">−1.50'),
+    ],
+)
+def test_gains_on_the_page(bench, trials, off, shown):
+    bench.run(rows='Mixup', trials=trials)
+    for trial in range(trials):
+        path = bench.work_dir / f'mixup/dm-ce/trial{trial}/result.json'
+        value = 90.0 - trial
+        path.write_text(path.read_text().replace(f'"median_last3": {value}', f'"median_last3": {value + off}'))
+    html = as_text(bench.table, bench.records(trials=trials), 'html', bench.work_dir)
+    assert f'class="figure {shown}' in html
+    assert f'class="track {shown.partition(chr(34))[0]}" aria-hidden' in html
+    assert 'a single pair has none and stays plain' in html
+
+
+def test_a_gain_of_different_seeds_is_not_coloured(bench):
+    bench.run(rows='Mixup', trials=2)
+    shutil.rmtree(bench.work_dir / 'mixup/dm-ce/trial0')
+    shutil.rmtree(bench.work_dir / 'mixup/mce/trial1')
+    html = as_text(bench.table, bench.records(trials=2), 'html', bench.work_dir)
+    assert 'class="figure ">−1.00' in html
 
 
 def test_report_before_any_run(bench):
