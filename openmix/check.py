@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
+from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import Registry
 from mmengine.runner import Runner, TestLoop, ValLoop
 
@@ -25,6 +26,7 @@ from openmix.recipe_schema import (
     BOUNDS,
     CALLED,
     DEFAULT_TYPES,
+    ELSEWHERE,
     GIVEN,
     HANDED,
     LEVELS,
@@ -45,6 +47,7 @@ from openmix.signatures import arguments, described, fits, hints_of, named
 
 # A place of the recipe, dotted, and what is wrong there.
 Fault = tuple[str, str]
+_STOCK = DefaultOptimWrapperConstructor.__name__
 
 
 def check_recipe(cfg: Config) -> None:
@@ -95,10 +98,9 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         yield 'default_scope', f"the recipe: default_scope must be 'openmix', got {brief(scope)}"
     if (level := recipe.get('log_level', 'INFO')) not in LEVELS:
         yield 'log_level', f'the recipe: log_level must be one of {", ".join(LEVELS)}, got {brief(level)}'
-    # The first is mmengine's: it counts batch statistics twice and copies of the model run the original's blocks.
-    for key in ('activation_checkpointing', 'grad_checkpointing'):
+    for key, instead in ELSEWHERE.items():
         if recipe.get(key) is not None:
-            yield key, f'the recipe: {key} belongs elsewhere; give model=dict(grad_checkpointing=True)'
+            yield key, f'the recipe: {key} is not read here; {instead}'
     for keys in TOGETHER:
         absent = [key for key in keys if recipe.get(key) is None]
         if 0 < len(absent) < len(keys):
@@ -125,12 +127,18 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         if not isinstance(value, Mapping | None):
             place = f'optim_wrapper.paramwise_cfg{key}'
             yield place, f'{place}: must be a dict, got {brief(value)}'
-    # mmengine's constructor, the default, passes these over.
-    stock = isinstance(optim, Mapping) and 'constructor' not in optim
     for key in ('parts', 'decay_vectors'):
-        if stock and isinstance(options, Mapping) and key in options:
+        if isinstance(options, Mapping) and key in options and _passes_parts_over(optim):
             place = f'optim_wrapper.paramwise_cfg.{key}'
             yield place, f"{place}: only the PartConstructor reads it; set optim_wrapper.constructor='PartConstructor'"
+
+
+def _passes_parts_over(optim: Any) -> bool:
+    """Tell whether mmengine's constructor builds an optimiser, which it does by default or because it is named."""
+    try:
+        return registry.find(registry.CONSTRUCTORS, optim.get('constructor', _STOCK)) is DefaultOptimWrapperConstructor
+    except InputError:
+        return False  # the trial of parts names it
 
 
 def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
@@ -213,6 +221,8 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
                 yield path, f"{path}: {built.__name__} needs '{name}'"
             continue
         yield from _value(f'{path}.{name}', f'{path}: {built.__name__}: {name}', node[name], parameter)
+    if slot == 'batch_sampler' and parameters is not None and not {'sampler', 'batch_size'} <= parameters.keys():
+        yield f'{path}.type', f'{path}: {built.__name__} draws single samples, no batches; set it as sampler'
     if slot in ('train_cfg', 'val_cfg', 'test_cfg') and hasattr(built, 'max_iters') != (slot == 'train_cfg'):
         yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
     # Either measures, but hooks record what a validation measures in a training, and commands what a test does.

@@ -165,6 +165,19 @@ ALSO_READ: dict[str, Any] = {
     'find_unused_parameters': bool,
 }
 LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
+# Keys of mmengine and of the engine before it that nothing reads here, and what to give instead.
+ELSEWHERE = {
+    # mmengine's counts batch statistics twice, and copies of the model run the original's blocks.
+    **dict.fromkeys(('activation_checkpointing', 'grad_checkpointing'), 'give model=dict(grad_checkpointing=True)'),
+    # mmengine passes it over where the model has one, and what exports or draws builds the model alone.
+    'data_preprocessor': 'give model=dict(data_preprocessor=dict(...))',
+    **dict.fromkeys(('runner_type', 'strategy'), 'leave it out; tools/dist_train.sh trains in many processes'),
+    'lr_config': 'give param_scheduler=[dict(...)]',
+    'optimizer_config': 'give optim_wrapper=dict(clip_grad=dict(...), accumulative_counts=...)',
+    'checkpoint_config': 'give default_hooks=dict(checkpoint=dict(...))',
+    'log_config': 'give default_hooks=dict(logger=dict(...)), vis_backends=[dict(...)]',
+    'total_epochs': 'give train_cfg=dict(max_epochs=...)',
+}
 TOGETHER = (
     ('train_dataloader', 'train_cfg', 'optim_wrapper'),
     ('val_dataloader', 'val_cfg', 'val_evaluator'),

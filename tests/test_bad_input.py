@@ -232,6 +232,47 @@ RECIPES = [
         ["set optim_wrapper.constructor='PartConstructor'"],
     ),
     ('optim_wrapper = dict(paramwise_cfg=dict(decay_vectors=False))', ['decay_vectors: only the PartConstructor']),
+    # Written out, mmengine's own constructor reads them as little as by default.
+    *(
+        (f'optim_wrapper = dict(constructor={name!r}, paramwise_cfg=dict({options}))', ['only the PartConstructor'])
+        for name in ('DefaultOptimWrapperConstructor', 'mmengine.DefaultOptimWrapperConstructor')
+        for options in ("parts={'head': dict(lr=0.2)}", 'decay_vectors=False')
+    ),
+    *(
+        (
+            "optim_wrapper = dict(constructor='PartConstructor', "
+            f"paramwise_cfg=dict(parts={{'head': dict(lr_end=0.01)}})){schedule}",
+            ['paramwise_cfg.parts.head.lr_end', 'only a PartCosineAnnealingLR ends there'],
+        )
+        for schedule in ('', '\nparam_scheduler = None', "\nparam_scheduler = [dict(type='StepLR', step_size=1)]")
+    ),
+    # Under the key of a default hook another one would turn it off.
+    *(
+        (f"default_hooks = dict({key}=dict(_delete_=True, type='EmptyCacheHook'))", [f'the place of the {kind}', told])
+        for key, kind, told in (
+            ('param_scheduler', 'ParamSchedulerHook', 'a key of its own'),
+            ('logger', 'LoggerHook', 'logger=None if you want no LoggerHook'),
+            ('timer', 'IterTimerHook', 'a key of its own'),
+            ('checkpoint', 'CheckpointHook', 'checkpoint=None'),
+            ('sampler_seed', 'DistSamplerSeedHook', 'a key of its own'),
+        )
+    ),
+    ("default_hooks = dict(runtime_info=dict(type='EmptyCacheHook'))", ['the place of the RuntimeInfoHook']),
+    # What mmengine or the engine before it reads, and nothing here.
+    ("data_preprocessor = dict(type='ImagePreprocessor', channels_last=True)", ['model=dict(data_preprocessor=']),
+    ("runner_type = 'FlexibleRunner'", ['runner_type is not read here']),
+    ("strategy = dict(type='DDPStrategy')", ['strategy is not read here']),
+    ("lr_config = dict(policy='step', step=[1])", ['lr_config is not read here; give param_scheduler']),
+    ('optimizer_config = dict(grad_clip=None)', ['give optim_wrapper=dict(clip_grad=']),
+    # Parts of a loader that would be of no use, or fail on the first batch.
+    *(
+        (f'train_dataloader = dict(batch_sampler=dict(type={name!r}))', [f'{name} draws single samples', 'as sampler'])
+        for name in ('DefaultSampler', 'RepeatedAugSampler', 'InfiniteSampler')
+    ),
+    *(
+        (f'{loader} = dict(collate_fn=dict(type={name!r}))', [f'{loader}.collate_fn: Digits answers whole batches'])
+        for loader, name in (('train_dataloader', 'pseudo_collate'), ('val_dataloader', 'default_collate'))
+    ),
     ('optim_wrapper = dict(paramwise_cfg=dict(parts=1))', ['optim_wrapper.paramwise_cfg.parts: must be a dict, got 1']),
     ('optim_wrapper = dict(paramwise_cfg=dict(norm_decay=0))', ["did you mean 'norm_decay_mult'"]),
     # What would turn training around, end it in the middle, or do nothing.
@@ -292,7 +333,7 @@ RECIPES = [
 ]
 
 
-@pytest.mark.parametrize(('planted', 'told'), RECIPES, ids=[planted[:60] for planted, _ in RECIPES])
+@pytest.mark.parametrize(('planted', 'told'), RECIPES, ids=[planted[:120] for planted, _ in RECIPES])
 def test_recipe(planted, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base = '' if '_base_' in planted else f'_base_ = {str(TOOLS.parent / "configs" / DIGITS)!r}\n'

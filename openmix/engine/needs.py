@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import IterTimerHook
+from mmengine.hooks import DistSamplerSeedHook, IterTimerHook
 
 from openmix.engine.buffers import RankZeroBuffersHook
 from openmix.engine.checkpoint_hook import CheckpointHook
@@ -32,8 +32,10 @@ _DEFAULTS: dict[str, type] = {
     'logger': LoggerHook,
     'param_scheduler': ParamSchedulerHook,
     'checkpoint': CheckpointHook,
+    'sampler_seed': DistSamplerSeedHook,
 }
-_KNOWN = (*_DEFAULTS, 'sampler_seed')
+# Without these the run has no losses, and one learning rate.
+_STAYS = ('runtime_info', 'param_scheduler')
 
 
 def complete_hooks(cfg: Config) -> None:
@@ -48,6 +50,7 @@ def complete_hooks(cfg: Config) -> None:
     """
     given = dict(cfg.get('default_hooks') or {})
     _check_defaults(cfg, given)
+    _check_kinds(given)
     custom = list(cfg.get('custom_hooks') or [])
     kinds = [find(HOOKS, hook['type']) for hook in custom]
     _check_once(given, kinds)
@@ -61,7 +64,7 @@ def complete_hooks(cfg: Config) -> None:
             custom.insert(at, {'type': needed.__name__})
         at = max(at, place + 1)
     # mmengine fails on a None that it has no hook of its own for.
-    cfg.default_hooks = {key: hook for key, hook in given.items() if hook is not None or key in _KNOWN}
+    cfg.default_hooks = {key: hook for key, hook in given.items() if hook is not None or key in _DEFAULTS}
     cfg.custom_hooks = custom
 
 
@@ -74,6 +77,22 @@ def _check_defaults(cfg: Config, given: dict[str, Any]) -> None:
             'default_hooks.param_scheduler: None would leave param_scheduler without effect; '
             'to train at one learning rate set param_scheduler=None'
         )
+
+
+def _check_kinds(given: dict[str, Any]) -> None:
+    """Refuse a hook under the key of a default one that does something else: that one would be gone without a word."""
+    for key, kind in _DEFAULTS.items():
+        if given.get(key) is None:
+            continue
+        found = find(HOOKS, given[key]['type'])
+        # One's own may do the work of the others in a way of its own.
+        own = not found.__module__.startswith(('mmengine.', 'openmix.')) and key not in _STAYS
+        if not issubclass(found, kind) and not own:
+            off = '' if key in _STAYS else f', and {key}=None if you want no {kind.__name__}'
+            raise InputError(
+                f'default_hooks.{key}: {found.__name__} would take the place of the {kind.__name__}; '
+                f'give it a key of its own{off}'
+            )
 
 
 def _check_once(given: dict[str, Any], custom: list[type]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import mmengine.registry as mm
 import torch
 from mmengine.config import Config
-from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset, default_collate, pseudo_collate
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
@@ -31,11 +31,14 @@ from torch import Tensor, nn
 from openmix.engine.blame import building, line_of
 from openmix.engine.compiling import compile_options
 from openmix.engine.loops import interval_changes
+from openmix.engine.optim_groups import PartCosineAnnealingLR
 from openmix.errors import InputError, check_choice, nearest
 from openmix.mix import Mix
-from openmix.registry import CONSTRUCTORS, DATASETS, HOOKS, METRICS, MIXUPS, MODELS, find
+from openmix.registry import CONSTRUCTORS, DATASETS, FUNCTIONS, HOOKS, METRICS, MIXUPS, MODELS, find
 
 _BLANKS = 64
+# What makes a batch of single samples.
+_OF_SAMPLES = (default_collate, pseudo_collate)
 _WRAPPERS = (ClassBalancedDataset, ConcatDataset, RepeatDataset)
 
 
@@ -129,6 +132,9 @@ def _try_loader(cfg: Config, part: str) -> None:
                 'train for more epochs, or give one data set',
             )
         )
+    if hasattr(dataset, '__getitems__') and find(FUNCTIONS, cfg[place].collate_fn.type) in _OF_SAMPLES:
+        line = f"{dataset.__name__} answers whole batches, which are not collated; set type='identity_collate'"
+        raise InputError(line_of(cfg, f'{place}.collate_fn', line))
     with building(cfg, place, 'DataLoader'):
         loader = Runner.build_dataloader({**cfg[place], 'dataset': _Blanks(), 'drop_last': False}, seed=0)
         planned = len(loader)
@@ -226,6 +232,7 @@ def _try_optimizer(cfg: Config) -> None:
             ends = {key: int(end) for key, end in ends.items() if end < float('inf')}
             given = dict(optimizer=optim, epoch_length=_BLANKS)
             schedulers.append((place, scheduler, mm.PARAM_SCHEDULERS.build({**scheduler, **ends}, default_args=given)))
+    _check_ends(cfg, [built for *_, built in schedulers])
     # These run on a GPU only.
     if any(group.get('fused') or group.get('capturable') for group in optim.param_groups):
         return
@@ -236,6 +243,16 @@ def _try_optimizer(cfg: Config) -> None:
     for place, scheduler, built in schedulers:
         with building(cfg, place, scheduler.get('type')):
             built.step()
+
+
+def _check_ends(cfg: Config, schedules: Sequence[Any]) -> None:
+    """Refuse an end of a part's schedule that no schedule goes to."""
+    if any(isinstance(schedule, PartCosineAnnealingLR) for schedule in schedules):
+        return
+    for part, options in ((cfg.optim_wrapper.get('paramwise_cfg') or {}).get('parts') or {}).items():
+        if 'lr_end' in options:
+            line = "only a PartCosineAnnealingLR ends there; set the type in param_scheduler to 'PartCosineAnnealingLR'"
+            raise InputError(line_of(cfg, f'optim_wrapper.paramwise_cfg.parts.{part}.lr_end', line))
 
 
 def _check_classes(cfg: Config) -> None:
