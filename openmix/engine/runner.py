@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from openmix.engine.resumable import plain_recipe, recipe_hash
 from openmix.engine.resume import restore
 from openmix.engine.schedules import with_end
 from openmix.engine.smallest_batch import try_smallest_batch
-from openmix.engine.workers import end_with_command
+from openmix.engine.workers import end_with_command, more_than_cores
 from openmix.errors import InputError
 from openmix.files import appearing
 from openmix.provenance import data_fingerprint
@@ -48,6 +49,12 @@ class Runner(MMRunner):
     """
 
     schedule_iters: int | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        read = ('train', 'val') if self._train_loop is not None else ('test',)
+        if (line := more_than_cores(self.cfg, read)) is not None:
+            self.logger.warning(line)
 
     @property
     def planned_iters(self) -> int:
@@ -103,6 +110,8 @@ class Runner(MMRunner):
         if isinstance(dataloader, dict) and not torch.accelerator.is_available():
             # Without an accelerator torch only warns of it, at every pass.
             dataloader = {**dataloader, 'pin_memory': False}
+        # Said once for all loaders, see `more_than_cores`; torch says it at every loader.
+        warnings.filterwarnings('ignore', 'This DataLoader will create')
         built = MMRunner.build_dataloader(dataloader, *args, **kwargs)
         if built.drop_last and not len(built):
             raise InputError(

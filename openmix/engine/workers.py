@@ -1,4 +1,4 @@
-"""The processes that read images for a loader: what they do not hear, and how they end."""
+"""The processes that read images for a loader: how many, what they do not hear, and how they end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess, ForkServerProcess, SpawnProcess
@@ -120,6 +120,22 @@ def _unnoticed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if usual is None else usual)
+
+
+def more_than_cores(cfg: Mapping[str, Any], parts: Iterable[str]) -> str | None:
+    """Say in a line which loaders have more workers than this process has cores; None where none has.
+
+    Args:
+        cfg: recipe.
+        parts: of 'train', 'val' and 'test', those whose loaders are read.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    asked = {f'{part}_dataloader': (cfg.get(f'{part}_dataloader') or {}).get('num_workers', 0) for part in parts}
+    above = [f'{loader}.num_workers is {workers}' for loader, workers in asked.items() if workers > cores]
+    if not above:
+        return None
+    named = '1 core' if cores == 1 else f'{cores} cores'
+    return f'{", ".join(above)}, and this process has {named}: lower num_workers'
 
 
 def end_with_command(loader: DataLoader) -> None:
