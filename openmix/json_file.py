@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ def text_of(where: str, value: Any) -> str:
         else:
             return value
     raise InputError(f'{where} must be text, got {brief(value)}')
+
+
+def texts_of(where: str, found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """The strings under these keys of an object, or an error; a key that is missing or null is left out."""
+    return {key: text_of(f'{where}: {key}', found[key]) for key in keys if found.get(key) is not None}
 
 
 def whole_of(where: str, value: Any, low: int = 0) -> int:

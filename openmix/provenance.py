@@ -40,21 +40,24 @@ class Provenance(NamedTuple):
         """12 hex digits; results call them `config_hash`."""
         return _digest((self.recipe, self.version, self.data or ''))
 
-    def made(self, found: Mapping[str, Any]) -> bool:
-        """Whether a result, or what a folder says of its run, has this provenance.
+    def made(self, digest: str, data: str | None) -> bool:
+        """True if a recorded run has this provenance.
 
-        Where the data are not at hand, those that it was made with are taken for the same.
+        Where the data are not at hand, those of the recorded run are taken for the same.
+
+        Args:
+            digest: its `config_hash`.
+            data: its fingerprint of the data; None: not recorded.
         """
-        data = self.data if self.data is not None else found.get('data')
-        return found.get('config_hash') == self._replace(data=data).digest
+        return digest == self._replace(data=self.data if self.data is not None else data).digest
 
     def as_dict(self) -> dict[str, str | None]:
-        """How results and folders say it."""
+        """The keys and values that `result.json` and `cell.json` record."""
         return {'config_hash': self.digest, 'version': self.version, 'data': self.data}
 
 
 def provenance(cfg: Config) -> Provenance:
-    """Of a run of this recipe, here and now."""
+    """The provenance of a run of this recipe with this openmix and the data that are here."""
     return Provenance(config_hash(cfg), data_fingerprint(cfg))
 
 

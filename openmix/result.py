@@ -13,9 +13,9 @@ from openmix.json_file import (
     list_of,
     mapping_of,
     number_of,
-    parse_object,
     read_object,
     text_of,
+    texts_of,
     whole_of,
 )
 
@@ -51,11 +51,6 @@ class Result:
     duration_s: float | None = None
     finished: str | None = None
 
-    @property
-    def made_by(self) -> dict[str, str | None]:
-        """Return what `Provenance.made` compares."""
-        return {'config_hash': self.config_hash, 'data': self.data}
-
 
 def read_result(path: Path) -> Result | None:
     """The result in a file; None where there is no file.
@@ -64,26 +59,22 @@ def read_result(path: Path) -> Result | None:
         InputError: the file cannot be read or does not hold a result; the line names it.
     """
     found = read_object(path)
-    return None if found is None else _result(found, str(path))
+    return None if found is None else parse_result(found, str(path))
 
 
-def parse_result(text: str | bytes, where: str = 'result.json') -> Result:
-    """The result that a text describes; keys that are not known are left out.
+def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result:
+    """The result that a JSON object describes; unknown keys are left out.
 
     Args:
+        found: the object.
         where: begins the error line.
 
     Raises:
-        InputError: it is not JSON, or a value is missing or not what it must be.
+        InputError: a value is missing or not of its type.
     """
-    return _result(parse_object(text, where), where)
-
-
-def _result(found: Mapping[str, Any], where: str) -> Result:
     missing = [key for key in ('seed', 'config_hash', 'readouts') if key not in found]
     if missing:
         raise InputError(f"{where}: '{missing[0]}' is missing")
-    texts = {key: _optional_text(where, found, key) for key in ('version', 'data', 'commit', 'finished')}
     history = list_of(f'{where}: history', found.get('history', []))
     seconds = found.get('duration_s')
     return Result(
@@ -94,13 +85,8 @@ def _result(found: Mapping[str, Any], where: str) -> Result:
         environment=_environment(f'{where}: environment', found.get('environment') or {}),
         world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),
         duration_s=None if seconds is None else finite_of(f'{where}: duration_s', seconds),
-        **texts,
+        **texts_of(where, found, ('version', 'data', 'commit', 'finished')),
     )
-
-
-def _optional_text(where: str, found: Mapping[str, Any], key: str) -> str | None:
-    value = found.get(key)
-    return None if value is None else text_of(f'{where}: {key}', value)
 
 
 def _readouts(where: str, value: Any) -> dict[str, dict[str, float]]:

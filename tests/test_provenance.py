@@ -36,16 +36,16 @@ def test_each_part_changes_the_hash():
     ours = Provenance('r', 'd', '1')
     others = [ours._replace(recipe='s'), ours._replace(data='e'), ours._replace(version='2')]
     assert len({ours.digest, *(other.digest for other in others)}) == 4
-    assert ours.made(ours.as_dict())
-    assert not any(ours.made(other.as_dict()) for other in others)
-    assert not ours.made({})
+    assert ours.made(ours.digest, ours.data)
+    assert not any(ours.made(other.digest, other.data) for other in others)
+    assert not ours.made('', None)
 
 
 def test_absent_data_are_taken_for_the_same():
-    made = Provenance('r', 'd', '1').as_dict()
-    assert Provenance('r', None, '1').made(made)
-    assert not Provenance('s', None, '1').made(made)
-    assert not Provenance('r', None, '2').made(made)
+    made = Provenance('r', 'd', '1').digest, 'd'
+    assert Provenance('r', None, '1').made(*made)
+    assert not Provenance('s', None, '1').made(*made)
+    assert not Provenance('r', None, '2').made(*made)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from openmix.errors import InputError
+from openmix.json_file import parse_object
 from openmix.result import parse_result, read_result
 
 GOOD = {
@@ -66,20 +67,24 @@ TEXTS = [
 ]
 
 
+def parsed(text, where='result.json'):
+    return parse_result(parse_object(text, where), where)
+
+
 def test_a_result_is_read():
-    found = parse_result(json.dumps(GOOD))
+    found = parsed(json.dumps(GOOD))
     assert (found.seed, found.config_hash, found.data, found.world_size) == (3, '0123456789ab', None, 2)
     assert found.readouts['accuracy/top1']['median_last3'] == 89.5
     assert found.history[0] == {'epoch': 1, 'iter': 10, 'accuracy/top1': 80.0, 'time_s': 1.5}
     assert found.environment == {'python': '3.11', 'cores': '2'}
-    least = parse_result(json.dumps({key: GOOD[key] for key in ('seed', 'config_hash', 'readouts')}))
+    least = parsed(json.dumps({key: GOOD[key] for key in ('seed', 'config_hash', 'readouts')}))
     assert (least.history, least.duration_s, least.commit, least.world_size) == ((), None, None, 1)
 
 
 @pytest.mark.parametrize(('key', 'value', 'message'), WRONG)
 def test_wrong_types_are_one_line(key, value, message):
     with pytest.raises(InputError) as error:
-        parse_result(json.dumps(GOOD | {key: value}), 'here')
+        parsed(json.dumps(GOOD | {key: value}), 'here')
     assert str(error.value).startswith('here')
     assert message in str(error.value)
     assert str(error.value).isprintable()
@@ -99,7 +104,7 @@ def test_wrong_texts_are_one_line(text, message, tmp_path):
 
 def test_what_a_run_measured_may_be_no_number():
     """That one epoch's loss was infinite takes nothing from its accuracy."""
-    found = parse_result(json.dumps(GOOD | {'history': [{'epoch': 1, 'loss': math.inf, 'nll': math.nan}]}))
+    found = parsed(json.dumps(GOOD | {'history': [{'epoch': 1, 'loss': math.inf, 'nll': math.nan}]}))
     assert found.history[0]['loss'] == math.inf
     assert math.isnan(found.history[0]['nll'])
 
@@ -165,7 +170,7 @@ def test_mutated_results_are_read_or_refused(seed):
 def refusal(text: bytes) -> str:
     """The error line of a text; '' where it is a result."""
     try:
-        parse_result(text)
+        parsed(text)
     except InputError as error:
         return str(error)
     return ''

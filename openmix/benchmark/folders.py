@@ -136,7 +136,11 @@ def layout(cells: Sequence[Cell], work_dir: Path) -> Layout:
     for cell in missing:
         if unknown and cell.folder not in former:
             made_by = provenance(cell.resolve())
-            same = [stray for stray in unknown if stray.made_for and made_by.made(stray.made_for.made_by)]
+            same = [
+                stray
+                for stray in unknown
+                if stray.made_for and made_by.made(stray.made_for.config_hash, stray.made_for.data)
+            ]
             if same:
                 former[cell.folder] = same[0]
                 renamed.append((cell.name, same[0]))
@@ -150,7 +154,7 @@ def point_folder_of(searches: Path, own: Path, made_by: Provenance) -> str:
     if not own.is_dir():
         for name in sorted(_folders(searches)):
             made_for = _made_for([searches / name / 'trial0'])
-            if made_for is not None and made_by.made(made_for.made_by):
+            if made_for is not None and made_by.made(made_for.config_hash, made_for.data):
                 return name
     return own.name
 

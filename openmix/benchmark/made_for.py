@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openmix.json_file import mapping_of, parse_object, read_object, text_of, whole_of
+from openmix.json_file import mapping_of, read_object, text_of, texts_of, whole_of
 
 
 @dataclass(frozen=True)
@@ -31,39 +31,33 @@ class MadeFor:
 
     @property
     def name(self) -> str:
-        """How messages call its cell."""
+        """The cell as messages name it: 'ROW / COLUMN'."""
         return f'{self.row} / {self.column}'
-
-    @property
-    def made_by(self) -> dict[str, str | None]:
-        """What `Provenance.made` compares."""
-        return {'config_hash': self.config_hash, 'data': self.data}
 
 
 def read_made_for(path: Path) -> MadeFor | None:
-    """What a trial's `cell.json` says; None where there is no such file.
+    """The run that a trial's `cell.json` names; None where there is no such file.
 
     Raises:
-        InputError: the file cannot be read or does not say what it must; the line names it.
+        InputError: the file cannot be read, or a value is missing or not of its type; the line names it.
     """
     found = read_object(path)
-    return None if found is None else _made_for(found, str(path))
+    return None if found is None else parse_made_for(found, str(path))
 
 
-def parse_made_for(text: str | bytes, where: str = 'cell.json') -> MadeFor:
-    """What the text of a `cell.json` says.
+def parse_made_for(found: Mapping[str, Any], where: str = 'cell.json') -> MadeFor:
+    """The run that the object of a `cell.json` names.
 
     Args:
+        found: the object.
         where: begins the error line.
 
     Raises:
-        InputError: it does not say what it must.
+        InputError: a value is missing or not of its type.
     """
-    return _made_for(parse_object(text, where), where)
-
-
-def _made_for(found: Mapping[str, Any], where: str) -> MadeFor:
-    texts = {key: text_of(f'{where}: {key}', found.get(key)) for key in ('row', 'column', 'config_hash')}
-    others = {key: text_of(f'{where}: {key}', found[key]) for key in ('version', 'data') if found.get(key) is not None}
-    options = dict(mapping_of(f'{where}: options', found.get('options') or {}))
-    return MadeFor(seed=whole_of(f'{where}: seed', found.get('seed')), options=options, **texts, **others)
+    return MadeFor(
+        seed=whole_of(f'{where}: seed', found.get('seed')),
+        options=dict(mapping_of(f'{where}: options', found.get('options') or {})),
+        **{key: text_of(f'{where}: {key}', found.get(key)) for key in ('row', 'column', 'config_hash')},
+        **texts_of(where, found, ('version', 'data')),
+    )

@@ -154,7 +154,7 @@ def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None, bad: list[
         if result is not None:
             with contextlib.suppress(InputError):  # an older version may not have recorded the metric
                 value = read_out(result, cell.metric, cell.readout)
-                current = ours is not None and ours.provenance.made(result.made_by)
+                current = ours is not None and ours.provenance.made(result.config_hash, result.data)
                 groups[None if current else result.config_hash or 'unknown'].append(value)
     found = [Numbers(source, digest, tuple(values)) for digest, values in groups.items()]
     return sorted(found, key=lambda numbers: -len(numbers.values))

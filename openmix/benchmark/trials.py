@@ -76,7 +76,7 @@ class Trial:
     def result(self, files: TrialFiles | None = None) -> Result | None:
         """The finished run's `result.json`; None where there is none for this config and seed."""
         found = (files or self.files()).result
-        ours = found is not None and self.provenance.made(found.made_by) and found.seed == self.seed
+        ours = found is not None and self.provenance.made(found.config_hash, found.data) and found.seed == self.seed
         return found if ours else None
 
     def value(self, files: TrialFiles | None = None) -> float | None:
@@ -103,7 +103,9 @@ class Trial:
         """Whether the folder holds a run, or a result, of another provenance or seed, or one that cannot be read."""
         files = files or self.files()
         made_for, ours = files.made_for, self.result(files) is not None
-        another = made_for is not None and not (self.provenance.made(made_for.made_by) and made_for.seed == self.seed)
+        another = made_for is not None and not (
+            self.provenance.made(made_for.config_hash, made_for.data) and made_for.seed == self.seed
+        )
         unknown = made_for is None and (self.folder / 'cell.json').exists() and not ours
         return another or unknown or (files.has_result and not ours)
 
