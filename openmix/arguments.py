@@ -1,4 +1,4 @@
-"""How the commands of `tools/` take their arguments: refused in one line, before torch is loaded."""
+"""The argument parser of the commands in `tools/`: faults are refused in one line, before torch is loaded."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
-    """What the parts of a recipe need of each other."""
+    """Faults of a recipe as a whole: its model, scope and log level, and keys that are given together or not at all."""
     if not isinstance(recipe.get('model'), Mapping):
         yield 'model', 'the recipe: model is missing; give it a type, such as dict(type=...)'
     if (scope := recipe.get('default_scope', 'openmix')) != 'openmix':

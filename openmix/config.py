@@ -158,7 +158,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def origin(cfg: Config, place: str) -> str:
-    """What set a dotted place of a recipe: an option, or a file of its chain; '' where that is unknown.
+    """The option, or the file of a recipe's chain, that set a dotted key; '' where it is unknown.
 
     The nearest file that names the place's last key beside its first is taken to have set it.
     """
@@ -300,7 +300,7 @@ def diff(old: Config, new: Config) -> list[str]:
 
 
 def bases_of(path: str | Path) -> Config:
-    """What a recipe inherits: its `_base_` files merged, without its own settings."""
+    """The merged `_base_` files of a recipe, without its own settings."""
     found = config_path(path)
     merged = Config()
     for name in parse_source(found).bases:

@@ -177,7 +177,7 @@ def brief(value: Any) -> str:
 
 
 def from_library(error: BaseException) -> bool:
-    """Whether the code that raised an error is an installed library's, neither openmix's nor the user's own."""
+    """True if an installed library raised the error, neither openmix nor the user's own code."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -141,7 +141,7 @@ def holder_of(folder: Path) -> Holder | None:
 
 @dataclass(frozen=True)
 class _Found:
-    """A lease as it was read: who holds it, how old its last sign of life is, and whether it has expired."""
+    """A lease as it was read: its holder, the age of its last heartbeat in seconds, and True if it has expired."""
 
     holder: Holder
     age: float
@@ -184,7 +184,7 @@ def _clock() -> float:
 
 
 def _create(path: Path, holder: Holder) -> bool:
-    """Write a file that was not there; whether it was this process that did."""
+    """Create the file of a lease; False where it exists already."""
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What the name of a metric says of it."""
+"""Properties of a metric that its name tells."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mix:
-    """How a batch was mixed: output n is made of samples source[n, :] with label shares weight[n, :].
+    """Sources and label shares of a mixed batch: output n is made of samples source[n, :] with weight[n, :].
 
     The pair policies have K = 2 and column 0 of `source` equal to n itself; an unmixed batch has
     K = 1. `source` indexes the batch that was handed in, which may be longer than the output: two

@@ -1,4 +1,4 @@
-"""What decides a run's numbers, as one hash: its recipe, openmix's version and its data."""
+"""The hash of everything that determines a run's numbers: its recipe, openmix's version and its data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_WAYS = 16
 
 
 class Provenance(NamedTuple):
-    """Where a run's numbers come from; the seed is left out.
+    """The identity of a run: its recipe, its data and the version of openmix; the seed is left out.
 
     Attributes:
         recipe: see `openmix.config.config_hash`.
@@ -99,7 +99,7 @@ def _official_folder(kind: str) -> str:
 
 
 def _fingerprint(folder: Path) -> str | None:
-    """Of the files below a folder, read once a process unless the folder itself changes; None without any."""
+    """Fingerprint of the files below a folder, 12 hex digits, cached until the folder changes; None without files."""
     try:
         return _fingerprint_as_of(folder.absolute(), folder.stat().st_mtime_ns)
     except OSError:

@@ -61,7 +61,11 @@ def _holder(cfg: Config, key: str) -> tuple[Any, Any]:
 
 
 def _inside(node: Any, part: str, key: str) -> Any:
-    """What a step of an option's key leads to, where no other option has put something else there."""
+    """The value under one part of an option's key.
+
+    Raises:
+        InputError: another option has replaced what holds it.
+    """
     try:
         if isinstance(node, list):
             return node[int(part)]

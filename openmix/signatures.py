@@ -1,4 +1,4 @@
-"""What a class or function takes, and whether a value of a recipe fits there."""
+"""The arguments of classes and functions, and the check of a recipe's values against their annotations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def named(built: Callable) -> dict[str, inspect.Parameter]:
 
 
 def _signature(function: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Arguments that can be given by name, and whether any other can too."""
+    """The arguments that can be given by name; and True if the function takes any other name (**kwargs)."""
     parameters = inspect.signature(function).parameters.values()
     hints = hints_of(function)
     kinds = inspect.Parameter
@@ -74,7 +74,7 @@ def hints_of(function: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a recipe can be meant by an annotation; what is not understood fits.
+    """True if a value of a recipe fits an annotation; annotations that are not understood fit.
 
     A list may stand for any sequence, an integer for a float, a dict with a `type` for any class.
     """

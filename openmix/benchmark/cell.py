@@ -58,12 +58,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The name in messages: 'ROW / COLUMN'."""
         return f'{self.row} / {self.column}'
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the metric counts errors or time."""
+        """True if smaller values of the metric are better, as of errors and times."""
         return lower_is_better(self.metric)
 
     def resolve(self) -> Config:
@@ -95,7 +95,7 @@ class Cell:
 
 
 def value_at(cfg: Config, place: str) -> Any:
-    """What stands at a dotted place of a recipe; None where nothing does."""
+    """The value at a dotted key of a recipe; None where the key is missing."""
     node: Any = cfg._cfg_dict
     for key in place.split('.'):
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -103,7 +103,7 @@ def value_at(cfg: Config, place: str) -> Any:
 
 
 def epochs_of(cfg: Config) -> int | None:
-    """How many epochs a recipe trains; None where it counts iterations or does not say."""
+    """The number of epochs that a recipe trains; None where it counts iterations or states none."""
     epochs = value_at(cfg, 'train_cfg.max_epochs')
     return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and 0 < epochs < 1 << 31 else None
 

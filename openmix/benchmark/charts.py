@@ -1,4 +1,4 @@
-"""What the page draws of the numbers: how far they are from the print, and what they cost in time."""
+"""The charts of a table's page: differences to the printed numbers, and time against accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a paper says of its table, as comparisons of cells that any set of numbers can be held against."""
+"""Claims of a paper about its table, as comparisons of cells that are tested on printed or measured numbers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Selection:
     columns: tuple[str, ...] = ('*',)
 
     def takes(self, cell: Cell) -> bool:
-        """Whether the cell is in it."""
+        """True if the selection includes the cell."""
         return matches(cell.row, self.rows) and matches(cell.column, self.columns)
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
-    """Whether a name is one of the globs, or matches one, ignoring case."""
+    """True if a name equals one of the globs, or matches one, ignoring case."""
     return any(name == glob or fnmatchcase(name.lower(), glob.lower()) for glob in globs)
 
 
@@ -41,7 +41,7 @@ class Claim:
         higher, lower: the cells whose numbers are the larger and the smaller ones, whatever the metric.
         pair: who is compared, see `pairs_of`.
         margin: the least difference; None: any above zero.
-        printed: whether it holds on the printed numbers.
+        printed: True if it holds on the printed numbers.
         note: why it does not.
     """
 
@@ -55,7 +55,7 @@ class Claim:
 
 
 class Verdict(NamedTuple):
-    """What a set of numbers says of a claim: 'held', 'not held' or 'not yet run'."""
+    """The outcome of a claim on a set of numbers: 'held', 'not held' or 'not yet run'."""
 
     claim: Claim
     outcome: str

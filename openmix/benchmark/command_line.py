@@ -1,4 +1,4 @@
-"""What `tools/benchmark.py` takes: a verb, a table, and the options of each verb."""
+"""The command line of `tools/benchmark.py`: a verb, a table, and the options of each verb."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def _add_config(parser: CommandParser) -> None:
 
 
 def _add_changes(parser: CommandParser) -> None:
-    """What changes every cell."""
+    """Add the options that change every cell: --cfg-options and --variant."""
     told = 'settings on top of every cell; their runs have a work folder of their own'
     parser.add_list('--cfg-options', is_setting, action=DictAction, metavar='K=V ...', help=told)
     parser.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
 
 
 def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
-    """What chooses cells and trials of a table, and what changes them."""
+    """Add the table and the options that choose its cells, its trials and its work folder."""
     nargs = '?' if all_tables else None
     parser.add_argument('table', nargs=nargs, help='a name below configs/tables, or a YAML file')
     parser.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")

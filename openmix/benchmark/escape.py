@@ -64,7 +64,7 @@ def visible(text: str, keep: str = '') -> str:
 
 
 def acts(character: str) -> bool:
-    """Whether a character does something where it is printed, instead of being seen."""
+    """True for control characters, line separators and marks of writing direction."""
     return unicodedata.category(character) in ('Cc', 'Cs', 'Zl', 'Zp') or character in _DIRECTION
 
 

@@ -71,7 +71,7 @@ def _folded(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def loss_gains(schema: Schema) -> dict[str, str]:
-    """Of columns that `gains` does not name: those that differ from an earlier one only in the loss, over the first."""
+    """Column -> the first column that differs from it only in the loss; columns that `gains` names are left out."""
     named = {*schema.gains, *schema.gains.values()}
     first: dict[str, str] = {}
     found = {}

@@ -1,4 +1,4 @@
-"""What the parts of column names stand for, so that a reader can choose by them."""
+"""The parts of column names and their meaning, by which a reader can choose columns."""
 
 from __future__ import annotations
 

@@ -76,13 +76,13 @@ class Stray(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How messages call the cell that it was made for."""
+        """The quoted name of the cell that it was made for, as messages give it."""
         return 'a cell that nothing names' if self.made_for is None else f"'{self.made_for.name}'"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the cells of a table lie in one work folder.
+    """The folders of a table's cells in one work folder.
 
     Attributes:
         former: a cell's folder -> the folder that its runs lie in, where that is another.
@@ -179,7 +179,7 @@ def _trials(folder: Path) -> list[Path]:
 
 
 def _made_for(trials: Iterable[Path]) -> MadeFor | None:
-    """What the first run that says anything was made for."""
+    """The first readable `cell.json` of these folders of runs; None where there is none."""
     for trial in trials:
         try:
             found = read_made_for(trial / 'cell.json')

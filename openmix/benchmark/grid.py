@@ -19,7 +19,7 @@ def points(cell: Cell) -> list[dict[str, Any]]:
 
 
 def label(point: Mapping[str, Any]) -> str:
-    """How messages call a point: 'alpha=0.2, eta=1'."""
+    """The name of a point in messages: 'alpha=0.2, eta=1'."""
     return ', '.join(f'{key.rpartition(".")[2]}={value}' for key, value in point.items())
 
 
@@ -46,7 +46,7 @@ def point_folder(point: Mapping[str, Any]) -> str:
 
 
 def _is_plain(value: float) -> bool:
-    """Whether a number is written with digits and a point alone."""
+    """True for a number that is written with digits and a point alone."""
     return set(str(value)) <= set('0123456789.')
 
 

@@ -36,7 +36,7 @@ class Grid:
     lines: bool = False
 
     def widths(self) -> list[int]:
-        """How many characters each column needs."""
+        """The width of each column in characters."""
         cells = [self.heads, *self.rows]
         return [max(_width(row[place]) for row in cells) for place in range(len(self.heads))]
 

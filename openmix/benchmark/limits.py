@@ -1,4 +1,4 @@
-"""How large a table may be: far above any that is run, far below what a machine cannot hold."""
+"""Largest sizes of a table: far above any that is run, far below what a machine cannot hold."""
 
 from __future__ import annotations
 

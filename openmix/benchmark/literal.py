@@ -66,7 +66,7 @@ def source(value: Any, before: int = 0, level: int = 0) -> str:
 
 
 def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
-    """How a container opens and closes, and its items with what stands before each."""
+    """The brackets of a dict, list or tuple, and its items, each with the text before it: 'key=' or ''."""
     if isinstance(value, dict):
         in_order = sorted(value.items(), key=lambda item: str(item[0]))
         if all(map(_is_name, value)):

@@ -1,4 +1,4 @@
-"""What running a table would take: trials, data, disk and hours."""
+"""The cost of running a table: trials, data, disk space and hours."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Recipe = tuple[str, str]  # (recipe, type of its policy): what decides the speed
 
 
 class Need(NamedTuple):
-    """What the trials that are not finished take.
+    """The time, disk space and data that the unfinished trials need.
 
     Attributes:
-        runs: how many there are.
+        runs: their number.
         seconds: one after another on one device; of those whose speed is known.
-        unknown: how many have no known speed.
+        unknown: the number of runs without a known speed.
         disk: bytes of their checkpoints; None where they were not counted.
-        unsized: how many have a model of unknown size.
+        unsized: the number of runs whose model has an unknown size.
         data: one line for each data set that is missing.
         own: policies of one's own that a published table gives nothing to.
     """
@@ -53,7 +53,7 @@ class Need(NamedTuple):
 
 
 def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
-    """What `run` would do with every trial."""
+    """One line a trial with the action of `run`: run, resume, skip, leave alone, or set aside and run."""
     lines = []
     for trial in distinct(trials):
         action = _ACTIONS.get(trial.state(), 'resume' if trial.resumable() else 'run')
@@ -71,7 +71,7 @@ def needs(
     hours: Mapping[Recipe, float] | None = None,
     count: int | None = None,
 ) -> Need:
-    """What is left to do and what it takes.
+    """The time, disk space and data that the unfinished trials need.
 
     A cell whose search is not finished counts with all the trials that it will have.
 
@@ -108,7 +108,7 @@ def needs(
 
 
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
-    """What decides how long an epoch takes."""
+    """(recipe, policy type) of a cell: runs that share both are taken to be equally fast."""
     return cell.config, str(value_at(cfg, 'model.policy.type') or '')
 
 
@@ -126,7 +126,7 @@ def _speeds(records: Sequence[Record]) -> dict[Recipe, float]:
 
 
 def checkpoint_bytes(cfg: Config, parameters: Callable[[Config], int | None]) -> float | None:
-    """What the checkpoints that a run keeps take: float32 weights and the optimiser's copies of them."""
+    """Bytes of the checkpoints that a run keeps: float32 weights and optimiser moments; None for unknown models."""
     count = parameters(cfg)
     if count is None:
         return None

@@ -1,4 +1,4 @@
-"""Where the trials of a table stand, how fast they are and how long they will take; once or live."""
+"""The states of a table's trials, their speed and the time left; printed once or live."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 
 
 
 def seconds_an_epoch(trial: Trial, files: TrialFiles | None = None) -> float | None:
-    """Of the epochs that the trial has behind it; None where there are none."""
+    """Mean seconds per epoch that the trial has trained; None before the first."""
     row = (files or trial.files()).last_epoch
     epoch, seconds = row.get('epoch'), row.get('time_s')
     return seconds / epoch if epoch and seconds else None
 
 
 def seconds_left(trials: Sequence[Trial], states: Sequence[str]) -> float | None:
-    """Until all trials are done, at the pace of what has run and with as many at a time as now.
+    """Seconds until all trials are done, at the mean pace so far and with as many at a time as now.
 
     None where nothing has run yet.
     """

@@ -1,4 +1,4 @@
-"""What the folders of a table say of every cell: the numbers of its finished runs, old ones and those of others."""
+"""The results of every cell of a table: its finished runs, old runs, and runs imported from other folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one cell.
+    """The results of one cell.
+
+    `values` are in the unit of the cell's metric.
 
     Attributes:
         trials: those asked for; empty where the cell is not implemented or its search is not finished.

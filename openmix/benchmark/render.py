@@ -76,7 +76,7 @@ def gained(gain: Gain) -> str:
 
 
 def known_gains(table: Table, records: Sequence[Record]) -> list[Gain]:
-    """Those with a number, measured or printed."""
+    """The gains of a table that have a number, measured or printed."""
     return [gain for gain in gains(table, records) if gain.ours is not None or gain.published is not None]
 
 
@@ -102,7 +102,7 @@ def by_place(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
 
 
 def caption(table: Table) -> str:
-    """What the numbers are."""
+    """One line that names the metric, the readout and the statistic of the numbers."""
     readout = table.readout.replace('median_last', 'median of the last ')
     epochs = ' epochs' if readout != table.readout else ''
     others = {(cell.metric, cell.readout) for cell in table.cells} - {(table.metric, table.readout)}
@@ -111,18 +111,18 @@ def caption(table: Table) -> str:
 
 
 def has_published(records: Sequence[Record]) -> bool:
-    """Whether any of the cells has a printed number."""
+    """True if any of the cells has a printed number."""
     return any(printed(record.cell) for record in records)
 
 
 def footnote(records: Sequence[Record]) -> str:
-    """What the marks mean; '' where there is none."""
+    """The line that explains the marks of numbers from another source; '' without marks."""
     marked = any(record.cell.published is None and record.cell.other_source is not None for record in records)
     return f'{OTHER_SOURCE} not printed in the source, but in another one' if marked else ''
 
 
 def remarks(table: Table, records: Sequence[Record]) -> list[str]:
-    """What a reader must know of the numbers: what the variant means, which files could not be read."""
+    """One line a remark on the numbers: the variant, policies without published options, options, unreadable files."""
     said = [f'{table.variant} variant: {VARIANTS[table.variant]}']
     if table.variant == 'published':
         ran = [record.finished[0].cell.resolve() for record in records if record.finished]

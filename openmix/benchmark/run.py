@@ -50,7 +50,7 @@ class Job:
 
 
 def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
-    """The last lines of a trial's log; what is wrong with it where it cannot be read."""
+    """The last lines of a trial's `log.txt`; the one error line where it cannot be read."""
     try:
         return tail(folder / 'log.txt').decode('utf-8', 'replace').splitlines()[-lines:]
     except InputError as error:
@@ -220,7 +220,7 @@ class Queue:
         return Job(trial, process, lease, log, task)
 
     def _is_spent(self, trial: Trial) -> bool:
-        """Whether it failed too often; bad input does not count, by the next call it may be put right."""
+        """True if it failed more often than `retries`; bad input does not count, a user may correct it."""
         return sum(code != _INPUT for code in trial.failures()) > self.retries and not trial.is_stale()
 
     def _why_not(self, trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""What a table file may say: every field checked, every fault one line that names table, field and nearest name."""
+"""The schema of a table file: every field is checked, a fault is one line with the table, field and nearest name."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def check_readout(where: str, value: Any) -> str:
 
 
 def default_variant(source: str, *numbers: Numbers) -> str:
-    """What a table runs as that does not say it: as published where numbers of a source are printed."""
+    """The default variant of a table: 'published' where it prints numbers of a source, else 'corrected'."""
     printed = any(number is not None for of in numbers for row in of.values() for number in row.values())
     return 'published' if printed and source and not re.match(r'none\b', source, re.IGNORECASE) else 'corrected'
 

@@ -25,7 +25,7 @@ _LOOK_AGAIN_S = 5
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job of the array gets.
+    """The resources of one job of a Slurm array.
 
     Attributes:
         partition: None: the cluster's default.
@@ -92,7 +92,7 @@ class TrialJob:
         return self.trial.state()
 
     def checkpoint(self) -> Any:
-        """What submitit calls before it queues the job again: save the training, then start from this."""
+        """Save the training and return the job to queue; submitit calls it before the time limit."""
         from submitit.helpers import DelayedSubmission
 
         if self.queue is not None:

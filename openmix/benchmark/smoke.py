@@ -24,7 +24,7 @@ Train = Callable[[Config], Path]
 
 
 class Outcome(NamedTuple):
-    """How a cell fared; `error` is one line, empty where all is well."""
+    """The outcome of one cell: its error line, '' without one, and its duration in seconds."""
 
     cell: Cell
     error: str

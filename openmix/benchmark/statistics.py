@@ -1,4 +1,4 @@
-"""What can be said of measured numbers: how far from the printed ones, and how sure a gain is."""
+"""Statistics of measured numbers: differences to the printed ones, and confidence intervals of gains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def half_width(values: Sequence[float]) -> float | None:
 
 
 class Gain(NamedTuple):
-    """How much higher one column is than another in a row; None where a number is missing.
+    """The difference of two columns in one row, `column` less `over`; None where a number is missing.
 
     Attributes:
         ours: mean difference of the trials that share a seed; of the means, where none do.

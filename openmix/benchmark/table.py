@@ -59,12 +59,12 @@ class Table:
 
     @property
     def trials(self) -> int:
-        """How many times the table asks to run a cell."""
+        """The number of trials a cell."""
         return len(self.seeds)
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the metric counts errors or time."""
+        """True if smaller values of the metric are better, as of errors and times."""
         return lower_is_better(self.metric)
 
     def seed(self, trial: int) -> int:

@@ -40,7 +40,7 @@ def check_counts(jobs: int | None, per_run: int) -> None:
 
 
 def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[dict[str, str]]:
-    """What each parallel training finds in its environment: its GPUs, or its share of the cores.
+    """The environment variables of each parallel training: CUDA_VISIBLE_DEVICES, or OMP_NUM_THREADS on the CPU.
 
     Args:
         jobs: how many at a time; None: as many as there are groups of `per_run` GPUs, or one on the CPU.

@@ -21,15 +21,15 @@ _T = TypeVar('_T')
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """What a trial's folder holds.
+    """The parsed files of a trial's folder.
 
     Attributes:
         result: of `result.json`, whatever run made it; None where there is none that can be read.
-        has_result: whether there is such a file.
+        has_result: True if there is such a file, readable or not.
         made_for: of `cell.json`.
         codes: the exit codes of the runs that failed, oldest first.
-        has_failed: whether there is a file of them.
-        has_log: whether a run has begun.
+        has_failed: True if there is a file of them, readable or not.
+        has_log: True if there is a `log.txt`: a run has begun.
         last_epoch: the newest row of `metrics.jsonl` by name; empty where there is none.
         bad: one line a file that cannot be read.
     """

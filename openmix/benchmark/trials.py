@@ -52,25 +52,25 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The name in messages: 'ROW / COLUMN, trial N'."""
         at = f', search {self.folder.parent.name}' if self.kind == 'search' else ''
         return f'{self.cell.name}{at}, trial {self.index}'
 
     @property
     def config_hash(self) -> str:
-        """What its result is expected to say."""
+        """The `config_hash` that a result of this trial carries: 12 hex digits."""
         return self.provenance.digest
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What `cell.json` says the folder was made for; mmengine dumps its own `config.py` beside it."""
+        """The content of `cell.json`: table, row, column, trial, seed, kind, variant and provenance."""
         place = {'table': self.cell.table, 'row': self.cell.row, 'column': self.cell.column}
         run = {'trial': self.index, 'seed': self.seed, 'kind': self.kind, 'variant': self.cell.variant}
         options = {'options': dict(self.cell.options)} if self.cell.options else {}
         return place | run | self.provenance.as_dict() | options
 
     def files(self) -> TrialFiles:
-        """What the folder holds now."""
+        """Read the files of its folder."""
         return read_trial_files(self.folder)
 
     def result(self, files: TrialFiles | None = None) -> Result | None:
@@ -92,7 +92,7 @@ class Trial:
         return self.files().last_epoch
 
     def resumable(self) -> bool:
-        """Whether a run of this config and seed left a checkpoint."""
+        """True if a run of this config and seed left a checkpoint."""
         return any(any(self.folder.glob(kind)) for kind in _CHECKPOINTS) and not self.is_stale()
 
     def failures(self) -> list[int]:
@@ -100,7 +100,7 @@ class Trial:
         return list(self.files().codes)
 
     def is_stale(self, files: TrialFiles | None = None) -> bool:
-        """Whether the folder holds a run, or a result, of another provenance or seed, or one that cannot be read."""
+        """True if the folder holds a run or result of another provenance or seed, or one that cannot be read."""
         files = files or self.files()
         made_for, ours = files.made_for, self.result(files) is not None
         another = made_for is not None and not (
@@ -114,7 +114,7 @@ class Trial:
         return 'running' if holder_of(self.folder) is not None else self.state_at_rest(files)
 
     def state_at_rest(self, files: TrialFiles | None = None) -> str:
-        """The state but for whether a process is at it."""
+        """One of `STATES` but 'running': the state by the files alone."""
         files = files or self.files()
         if self.is_stale(files):
             return 'stale'
@@ -126,7 +126,7 @@ class Trial:
 
 
 def default_work_dir(table: Table) -> Path:
-    """Where a table's runs live unless told otherwise; those of another variant or with options in their own."""
+    """The default work folder of a table; another variant, or options, have one of their own."""
     other = '' if table.variant == table.declared_variant else f'@{table.variant}'
     if table.options:
         said = json.dumps(table.options, sort_keys=True, default=str)

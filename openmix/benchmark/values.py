@@ -1,4 +1,4 @@
-"""What a value of a table may be: text that shows, names that make folders, overrides that are data alone."""
+"""The values that a table may hold: printable text, names that make folders, overrides that are plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every data set answers: whole batches of uint8 images, labels and sample ids."""
+"""The interface of every data set: whole batches of uint8 images, labels and sample ids."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ImageDataset(Dataset):
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
-        """What a data set built with the same arguments is, without reading its images.
+        """The `Facts` of a data set built with the same arguments; no image is read.
 
         Raises:
             InputError: a sub-class has no such method of its own.
@@ -58,7 +58,7 @@ class ImageDataset(Dataset):
 
     @classmethod
     def drawn(cls, **kwargs: Any) -> Drawn | None:
-        """Which images a data set built with the same arguments takes; None: only building it would tell."""
+        """The split of a data set built with the same arguments; None: only building it would tell."""
         return None
 
     @classmethod
@@ -145,7 +145,7 @@ class ArrayDataset(ImageDataset):
 
     @property
     def bytes_held(self) -> int:
-        """What the images of this split take, in bytes."""
+        """Bytes of the images of this split."""
         return len(self) * self.array[0].nbytes
 
     def move(self, device: torch.device | str) -> None:

@@ -94,7 +94,7 @@ def _read_batch(name: str, path: Path, remedy: str) -> tuple[np.ndarray, list[in
 
 
 class _Cifar(OfficialHalves, ArrayDataset):
-    """What both data sets share.
+    """The base class of CIFAR-10 and CIFAR-100.
 
     Args:
         root: the folder that holds the unpacked official Python version.

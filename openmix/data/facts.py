@@ -13,7 +13,7 @@ LARGEST_SIDE = 8192
 
 @dataclass(frozen=True)
 class Facts:
-    """What a data set is: models and preprocessors are sized by it.
+    """Name, classes, mean, std and image size of a data set, by which models and preprocessors are sized.
 
     Attributes:
         name: how the data set is called.

@@ -107,7 +107,7 @@ class ImageFiles(ImageDataset):
 
     @classmethod
     def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> tuple[int, ...] | None:
-        """What the pipeline leaves of two blank images of different sizes, where it leaves both at one size."""
+        """Shape that the pipeline gives blank images of two sizes; None where it gives them different ones."""
         if not pipeline:
             return super().served(**kwargs)
         steps, shapes = build_pipeline(pipeline), set[tuple[int, ...]]()
@@ -221,7 +221,7 @@ class PublishedImages(OfficialHalves, ImageFiles):
 
     @classmethod
     def class_names(cls, root: Path) -> Sequence[str]:
-        """Of all classes, in the order of the labels; their numbers where the files are missing."""
+        """The names of all classes in the order of the labels; their numbers where the files are missing."""
         raise NotImplementedError
 
     @classmethod

@@ -15,7 +15,7 @@ _MOST_REASONS = 6
 
 
 class Skipped:
-    """What a listing passed over: how many names for each reason, and the first of them."""
+    """The names that a listing left out: their number by reason, and the first of each."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -35,7 +35,7 @@ class Skipped:
 
 
 def entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, sorted by name.
+    """The entries of a folder, sorted by name.
 
     Raises:
         InputError: it cannot be read.

@@ -16,7 +16,7 @@ from openmix.registry import TRANSFORMS
 
 
 def _at_least_one(bits: Callable, level: float, hparams: dict) -> tuple[int]:
-    """What timm's `bits` keeps, but one where it keeps none: older Pillow blackens the image, newer raises an error."""
+    """timm's number of bits, at least 1: at 0 older Pillow blackens the image, newer raises an error."""
     return (max(1, bits(level, hparams)[0]),)
 
 

@@ -108,7 +108,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Refused(InputError):
-    """Why an image that a decoder would read is not taken."""
+    """An image that a decoder would read is refused; the message gives the reason."""
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """What lies under a transparent pixel is arbitrary: leftovers of an editor, or black."""
+    """Lay an image on white: the colour of a transparent pixel is arbitrary."""
     image = image.convert('RGBA')
     return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
 
@@ -193,7 +193,7 @@ _CONVERT: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What undoes the orientation that a camera stored."""
+    """The transpose that undoes a camera's orientation tag; None where there is nothing to undo."""
     # Most JPEG files say nothing; asking Pillow takes as long as decoding a small one.
     if image.format == 'JPEG' and not {'exif', 'xmp'} & image.info.keys():
         return None

@@ -36,7 +36,7 @@ class RandomResizedCrop(v2.RandomResizedCrop):
 
 
 def steps_on_pixels(steps: Sequence[Callable]) -> int:
-    """How many of the first transforms draw and do the same with a uint8 tensor as with Pillow's image, sooner.
+    """The number of first transforms that run faster on a uint8 tensor, with the draws they make on Pillow's image.
 
     These are a `torchvision/RandomResizedCrop`, bilinear or bicubic, and the flips after it. torch resizes as Pillow
     before version 13 does, within two levels of 255; Pillow 13 resizes some crops down first, then across.

@@ -14,7 +14,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 class Drawn(NamedTuple):
-    """Which images a split takes, known before any is read.
+    """The draw of a split's images, known before any is read.
 
     Attributes:
         source: names what it is cut from: an official half or a folder.

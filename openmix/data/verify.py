@@ -149,7 +149,7 @@ def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
 
 
 def contradiction(dataset: Any) -> str:
-    """What to say of files of a data set that are one by their content and stand in two classes, '' without any."""
+    """One line on files of equal content in two classes of a data set; '' where there are none."""
     if not isinstance(dataset, ImageFiles):
         return ''
     paths, labels = dataset.paths, dataset.labels.tolist()

@@ -1,4 +1,4 @@
-"""What mmengine lacks: exact resume, seeding by iteration, AMP on any device, results, launching."""
+"""Training beyond mmengine: exact resume, seeding by iteration, AMP on any device, results, launching."""
 
 from openmix.engine import (
     amp,

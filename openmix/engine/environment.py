@@ -1,4 +1,4 @@
-"""What a result was computed on: versions, machine, commit."""
+"""The environment of a result: versions, machine, commit."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
 
 
 def to_onnx(dynamic: bool = False) -> Writer:
-    """What writes ONNX, see `export`.
+    """The writer of ONNX files, for `export`.
 
     Args:
         dynamic: the file takes batches of any size; else of one image.

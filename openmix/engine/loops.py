@@ -64,7 +64,7 @@ def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator
 
 
 def interval_changes(dynamic_intervals: Sequence[Sequence[int]] | None) -> list[tuple[int, int]] | None:
-    """When the interval of validations changes, and to what: pairs of whole numbers, as mmengine takes them.
+    """The changes of the validation interval as pairs (from epoch or iteration, interval), as mmengine takes them.
 
     Args:
         dynamic_intervals: pairs of the epoch, or iteration, from which on an interval holds, and the interval.
@@ -205,7 +205,7 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._iter) - 1]
 
     def unfinished(self) -> bool:
-        """Whether there is an iteration left to train."""
+        """True if an iteration is left to train."""
         return self._iter < self._max_iters and not self.stop_training
 
     def end_iteration(self) -> None:

@@ -1,4 +1,4 @@
-"""What a step puts out is read back from the device when somebody looks, not every step."""
+"""Outputs of a step are read back from the device when they are logged, not every step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ReadBackHook(Hook):
             self.read_back(runner)
 
     def is_looked_at(self, runner: Any, batch_idx: int, outputs: Mapping[str, Any]) -> bool:
-        """Whether this iteration's outputs are wanted now."""
+        """True if this iteration's outputs are to be read now."""
         if not any(isinstance(value, Tensor) and value.is_cuda for value in outputs.values()):
             return True
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]

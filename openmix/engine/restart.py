@@ -17,7 +17,7 @@ _NO_ID = 'none'
 
 
 def launch_id() -> str | None:
-    """What all starts of one launch share, on every machine and in every process; None without a launcher."""
+    """The id that all starts of one launch share, on every machine and in every process; None without a launcher."""
     if run := os.environ.get('TORCHELASTIC_RUN_ID'):
         return f'torchrun {run}'
     if job := os.environ.get('SLURM_JOB_ID'):
@@ -31,7 +31,7 @@ def unique_launch() -> str | None:
 
 
 def may_be_restart() -> bool:
-    """Whether this launch may have been started before.
+    """True if this launch may have been started before.
 
     Torchrun's counter is that of one machine: those that did not fail start again at 0. So an id that
     is this launch's alone counts for more.

@@ -81,7 +81,7 @@ def signals_given_back() -> Iterator[None]:
 
 
 def command_to_resume() -> str:
-    """What to type to go on, as near as this process knows how it was started."""
+    """The command line that resumes this run, as near as this process knows how it was started."""
     if get_world_size() > 1:
         return 'repeat the command with --resume'
     typed = [sys.executable, *sys.argv]

@@ -70,7 +70,7 @@ class Accuracy(BaseMetric):
 
     @property
     def names(self) -> list[str]:
-        """What `evaluate` will call its metrics."""
+        """The names of the metrics that `evaluate` returns."""
         return [f'{self.prefix}/{name}' for name in (*(f'top{k}' for k in self.topk), 'nll')]
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:

@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Complexity:
-    """What one image costs.
+    """Parameters and multiply-adds of a model for one image.
 
     Attributes:
         shape: (C, H, W) of the image.

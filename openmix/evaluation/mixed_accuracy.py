@@ -1,4 +1,4 @@
-"""How well mixed samples of the validation images are recognised (Decoupled Mixup, Figures 2 and 7)."""
+"""Accuracy on mixed samples of the validation images (Decoupled Mixup, Figures 2 and 7)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openmix.registry import HOOKS
 
 
 def mixed_hits(logits: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
-    """Whether the first prediction, and the first two, are what a mixed sample was made of (Figure 2, caption).
+    """Top-1 and top-2 hits of mixed samples: the predictions are classes of their sources (Figure 2, caption).
 
     Args:
         logits: (N, C) of the mixed samples.

@@ -1,4 +1,4 @@
-"""What the losses share: precision, and a `Mix` read as dense label shares."""
+"""Shared parts of the losses: precision, and a `Mix` read as dense label shares."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from openmix.ops.beta import draw_lam
 
 
 class Probe:
-    """What a policy may ask about the batch it mixes; answers are computed when first asked for.
+    """The un-mixed batch, its labels, pixels and model, for a policy; values are computed when first asked for.
 
     Args:
         x: (N, C, H, W) the un-mixed batch as the backbone sees it (normalised where `mean` is given).
@@ -116,7 +116,7 @@ class MixPolicy(nn.Module):
 
     @property
     def leaves_parameters_unused(self) -> bool:
-        """Whether some steps give some trainable parameters no gradient, which DDP has to know."""
+        """True if some steps give some trainable parameters no gradient, which DDP has to know."""
         return False
 
     def __call__(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:

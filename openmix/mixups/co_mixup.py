@@ -149,7 +149,7 @@ class CoMixup(MixPolicy):
 
     @torch.no_grad()
     def choose(self, saliency: Tensor) -> tuple[Tensor, Tensor]:
-        """Who is put together of whom.
+        """Choose the sources of every output and their shares of every block.
 
         Args:
             saliency: (N, H, W).

@@ -21,7 +21,7 @@ class _ReachedError(Exception):
 
 @torch.compiler.disable
 def output_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
-    """What the module `site` puts out for the batch `x`; nothing behind it runs.
+    """The output of the module `site` for the batch `x`; modules behind it do not run.
 
     Raises:
         InputError: the forward pass does not reach the site.
@@ -91,7 +91,7 @@ class FeatureSite:
 
 
 def _image_size(backbone: nn.Module) -> tuple[int, int]:
-    """What a backbone of fixed image size says of it; the others take any."""
+    """(H, W) of the images of a backbone of fixed image size; 224 where it states none."""
     size: Any = getattr(getattr(backbone, 'patch_embed', None), 'img_size', None)
     size = size or getattr(backbone, 'image_size', 224)
     return (size, size) if isinstance(size, int) else tuple(size)

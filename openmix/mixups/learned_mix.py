@@ -203,7 +203,7 @@ class LearnedMix(PairPolicy):
         return losses | {'clean_loss': model.head.loss(head(model.backbone(probe.x)), probe.y, clean)}
 
     def generation_losses(self, x: Tensor, y: Tensor, probe: Probe | None = None) -> dict[str, Tensor]:
-        """What teaches the block, and nothing else: 'mixer_loss' and 'mask_loss'.
+        """The losses that train the block alone: 'mixer_loss' and 'mask_loss', scalars.
 
         Args:
             x: (N, 3, H, W) un-mixed images.

@@ -116,7 +116,7 @@ class MixBlock(nn.Module):
             return F.interpolate(logits.sigmoid(), size, mode=self.upsampling)
 
     def parts(self, own: Tensor, other: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        """What a mask is made of, in float32.
+        """The content and the attention that a mask is computed from, in float32.
 
         Returns:
             (N, 1, h, w) content C(z_i), and (N, h w, h w) attention P, whose rows sum to 1.

@@ -86,7 +86,7 @@ class OneOf(MixPolicy):
             policy.after_step(model)
 
     def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
-        """Those of every child; the run itself is judged by the model's own."""
+        """The logits of other networks of every child, by name; 'online' is left out."""
         found: dict[str, Tensor] = {}
         for policy in self.choices():
             others = policy.other_logits(model, x)

@@ -35,7 +35,7 @@ def block_shares(saliency: Tensor, block: tuple[int, int]) -> Tensor:
 
 
 def border_differences(pair: Tensor, below: int, across: int) -> Tensor:
-    """How well the lower borders of blocks go with the upper borders of the blocks below them.
+    """Differences of the lower borders of blocks and the upper borders of the blocks below them.
 
     Args:
         pair: (2, N, C, H, W) the partners' and the samples' images.

@@ -152,6 +152,6 @@ class MixClassifier(BaseModel):
         return self.head(features), mix, policy
 
     def probe(self, x: Tensor, y: Tensor | None) -> Probe:
-        """What a policy may ask about this batch."""
+        """The `Probe` of a batch (N, 3, H, W) and its labels, with this model and its normalisation."""
         mean, std = getattr(self.data_preprocessor, 'mean', None), getattr(self.data_preprocessor, 'std', None)
         return Probe(x, y, mean=mean, std=std, model=self)

@@ -65,7 +65,7 @@ class Original:
         return torchvision.models.get_model(self.name, num_classes=self.num_classes, **self.options)
 
     def weights(self, backbone: nn.Module, head: nn.Module) -> dict[str, Tensor]:
-        """Those of `build()` by name, with the layer that the backbone lacks taken from the head.
+        """State dict for `build()`: the backbone's weights, and the head's as the last layer.
 
         Raises:
             InputError: the backbone lacks more than one layer, or the head is not of its shape.

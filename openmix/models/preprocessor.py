@@ -59,7 +59,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     @property
     def device(self) -> torch.device:
-        """Where the buffers are: also right where a parent module was moved."""
+        """The device of the buffers, which follow a parent module that is moved."""
         return self.mean.device
 
     def forward(self, data: dict, training: bool = False) -> dict:

@@ -70,7 +70,7 @@ def _relax(unary: Tensor, down: Tensor, right: Tensor, iterations: int) -> Tenso
 
 
 def _kinks(unary: Tensor, down: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the step of each straight piece begins and ends, (2 (L - 1), 3, N, H, W), and the offset of their sum.
+    """Begin and end of the step of each straight piece, (2 (L - 1), 3, N, H, W), and the offset of their sum.
 
     Along dim 1 are the sites, the differences downwards and those to the right. A site has a piece
     between any two neighbouring labels, a difference between whole numbers from 1 - L to L - 1.

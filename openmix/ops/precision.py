@@ -1,4 +1,4 @@
-"""What half precision would spoil is computed in full."""
+"""Full precision for computations that half precision would spoil."""
 
 from __future__ import annotations
 

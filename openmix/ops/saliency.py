@@ -54,7 +54,7 @@ def fine_grained_saliency(images: Tensor) -> Tensor:
 
 
 def byte_misread_saliency(images: Tensor) -> Tensor:
-    """What OpenCV's detector returns when it is handed float32 images instead of bytes.
+    """The map that OpenCV's detector returns for float32 images, whose memory it reads as bytes.
 
     Published SaliencyMix runs did so with normalised images. The gray image then stays float32 and
     its neighbourhood means are right, but each pixel's own value is read as a byte: pixel (y, x)

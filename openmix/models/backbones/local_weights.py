@@ -22,7 +22,7 @@ _ONLY_WEIGHTS = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 def on_meta() -> bool:
-    """Whether modules are being built without storage, so that weights would have nowhere to go."""
+    """True while modules are built on the meta device, which stores no weights."""
     return torch.empty(0).is_meta
 
 
