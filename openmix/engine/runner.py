@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from functools import cached_property
@@ -39,6 +40,8 @@ from openmix.errors import InputError
 from openmix.files import appearing
 from openmix.provenance import data_fingerprint
 
+_EARLIER = itertools.count()
+
 
 class Runner(MMRunner):
     """Stock training, a few things apart: see the module.
@@ -50,8 +53,12 @@ class Runner(MMRunner):
 
     schedule_iters: int | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, experiment_name: str | None = None, **kwargs: Any) -> None:
+        if earlier := next(_EARLIER):
+            # Of two runs of one process that began within a second mmengine would give the second one the first one's
+            # log and records.
+            experiment_name = f'{experiment_name or "run"}-{earlier}'
+        super().__init__(*args, experiment_name=experiment_name, **kwargs)
         read = ('train', 'val') if self._train_loop is not None else ('test',)
         if (line := more_than_cores(self.cfg, read)) is not None:
             self.logger.warning(line)

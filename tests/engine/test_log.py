@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from openmix.config import load_config
+from openmix.engine import launch
+from openmix.engine.runner import Runner
+
 ROOT = Path(__file__).parent.parent.parent
 RECIPE = f"""
 _base_ = '{ROOT}/configs/classification/digits/resnet20.py'
@@ -25,7 +29,7 @@ LOOPS = {
 def run(folder, *words):
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     call = [sys.executable, str(ROOT / 'tools' / words[0]), *words[1:]]
-    done = subprocess.run(call, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(call, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -95,3 +99,21 @@ def test_the_lines_between_say_what_they_mean(tmp_path):
     assert list(rates.values()) == sorted(rates.values(), reverse=True)
     assert rates[46] == pytest.approx(rows[-1]['lr'])
     assert rates[46] > 0
+
+
+def test_runs_of_one_process_that_begin_within_a_second_share_no_log_and_no_record(tmp_path, monkeypatch):
+    set_up, logs, histories = Runner.setup_env, [], []
+
+    def at_noon(self, env_cfg):
+        set_up(self, env_cfg)
+        self._timestamp = '20260101_120000'
+
+    monkeypatch.setattr(Runner, 'setup_env', at_noon)
+    small = {'model.backbone.depth': 8, 'model.backbone.width': 4, 'train_dataloader.dataset.subset': 64}
+    for name in ('one', 'two'):
+        cfg = launch.prepare(load_config('classification/digits/resnet20.py', {**small, 'train_cfg.max_epochs': 1}))
+        cfg.work_dir = str(tmp_path / name)
+        histories.append(json.loads(launch.train(cfg).read_text())['history'][0])
+        logs.append((tmp_path / name / '20260101_120000/20260101_120000.log').read_text())
+    assert [log.count('Checkpoints go to') for log in logs] == [1, 1]
+    assert histories[0]['loss'] == histories[1]['loss']
