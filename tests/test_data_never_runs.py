@@ -39,7 +39,7 @@ def trap(tmp_path, monkeypatch):
     yield tmp_path
     DECLARED.clear()
     DECLARED.update(declared)
-    for name in ('evil', 'evilpack', 'evilpack.registry'):
+    for name in ('evil', 'evilpack', 'evilpack.registry', 'own'):
         sys.modules.pop(name, None)
 
 
@@ -231,7 +231,7 @@ def test_a_command_runs_nothing_of_a_table_or_recipe(trap):
         env={**os.environ, 'PYTHONPATH': f'{trap}:{ROOT}'},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 2, done.stderr
     assert "unknown mixup 'evil.Evil'" in done.stderr

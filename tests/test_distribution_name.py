@@ -67,7 +67,7 @@ def test_the_other_project_beside_ours_is_named(tmp_path, monkeypatch):
         env={'PYTHONPATH': f'{tmp_path}:{ROOT}', 'PATH': '/usr/bin:/bin'},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith('warning: ')]

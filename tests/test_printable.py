@@ -22,7 +22,7 @@ def test_a_command_prints_no_character_that_acts(tmp_path):
     with open(recipe, 'w') as file:
         file.write(PROGRAM)
     command = [sys.executable, tools_path('print_config.py'), recipe]
-    done = subprocess.run(command, capture_output=True, timeout=60, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, timeout=300, cwd=tmp_path)
     line = done.stderr.decode()
     assert done.returncode == 2
     assert line.endswith('\n')

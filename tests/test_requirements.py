@@ -46,7 +46,7 @@ def test_the_oldest_environment_has_every_floor(tmp_path):
     )
     fake.chmod(0o755)
     command = [str(SCRIPT), str(fake), 'oldest', str(tmp_path / 'made')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == 'oldest: versions: 1 passed'
     constraints = (tmp_path / 'made' / 'constraints.txt').read_text().split()
@@ -58,6 +58,6 @@ def test_the_oldest_environment_has_every_floor(tmp_path):
 
 
 def test_wrong_words_say_how_to_call_it():
-    done = subprocess.run([str(SCRIPT), 'python3', 'older'], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([str(SCRIPT), 'python3', 'older'], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
     assert 'PYTHON oldest|newest' in done.stderr

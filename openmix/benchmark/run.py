@@ -164,8 +164,8 @@ class Queue:
         """Ask every training to save itself and end; kill those that do not, or all after a second signal."""
         if not self.running:
             return
-        self._say(f'stopping; trainings that save themselves now: {len(self.running)}; a second Ctrl-C kills them')
         before, deadline = len(self.signals), time.monotonic() + _GRACE_S
+        self._say(f'stopping; trainings that save themselves now: {len(self.running)}; a second Ctrl-C kills them')
         for job in self.running.values():
             job.asked = True
             job.process.terminate()

@@ -132,7 +132,7 @@ def benchmark_py():
 
     def run(*args, **options):
         words = [sys.executable, str(tools_path('benchmark.py')), *map(str, args)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=100, check=False, **options)
+        return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
 
     return run
 

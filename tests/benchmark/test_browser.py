@@ -54,7 +54,7 @@ def browse(folder, html: str, script: str, width: int = 1280):
     )
     profile = f'--user-data-dir={folder / "profile"}'
     command = [BROWSER, *FLAGS, profile, f'--window-size={width},844', '--dump-dom', outer.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     said = unescape(done.stdout.split('<pre id="said">')[1].split('</pre>')[0])
     assert said, done.stderr
@@ -194,7 +194,7 @@ def test_it_draws_on_a_phone(html, tmp_path):
     file, picture = tmp_path / 'report.html', tmp_path / 'phone.png'
     file.write_text(html, encoding='utf-8')
     command = [BROWSER, *FLAGS, f'--user-data-dir={tmp_path / "profile"}', '--window-size=390,844']
-    done = subprocess.run([*command, f'--screenshot={picture}', file.as_uri()], capture_output=True, timeout=120)
+    done = subprocess.run([*command, f'--screenshot={picture}', file.as_uri()], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     from PIL import Image
 

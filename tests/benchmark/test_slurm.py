@@ -5,9 +5,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import until
 
 from openmix.benchmark import slurm
 from openmix.benchmark.slurm import Resources, sbatch_script, submit
@@ -41,15 +41,8 @@ if not args.resume:
         sys.exit(143)
     signal.signal(signal.SIGTERM, save)
     (args.work_dir / 'ready').touch()
-    time.sleep(120)
+    time.sleep(600)
 """
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -60,7 +53,7 @@ def test_a_preempted_job_is_saved_queued_again_and_resumed(bench, tmp_path, numb
     bench.script.write_text(script.replace('history = ', f'{LONG}history = ', 1))
     (trial,) = trials = bench.trials(rows='Mixup', columns='MCE', trials=1)
     (job,) = submit(trials, tmp_path / 'jobs', 'small', CPU, cluster='local', train_script=bench.script)
-    wait_for(lambda: (trial.folder / 'ready').exists())
+    assert until((trial.folder / 'ready').exists)
     holder = holder_of(trial.folder)
     assert holder is not None
     os.kill(holder.pid, signal.Signals[number])

@@ -120,7 +120,7 @@ def test_pairs_of_image_and_label_end_training_in_one_line(tmp_path, workers):
         [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'own.py', '--work-dir', tmp_path / 'run'],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
         env={**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}', 'OMP_NUM_THREADS': '1'},
     )
     assert done.returncode == 2, done.stderr

@@ -208,7 +208,7 @@ def run(tool, *args):
         [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
         cwd=ROOT,
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
     )

@@ -113,7 +113,7 @@ def test_unreadable_files_of_two_splits_are_not_compared(folder_tree, tmp_path):
         (first / 'gone.png').symlink_to('nowhere')
     recipe.write_text('\n'.join(f'{half}_dataloader = dict(dataset={dataset.format(half)})' for half in halves))
     command = [sys.executable, str(tools_path('verify_dataset.py')), str(recipe)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('not read: 3 not readable') == 2
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MessageHub
 
+from openmix.engine import results
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.early_stopping import EarlyStoppingHook
 from openmix.errors import InputError
@@ -105,13 +106,25 @@ def test_a_metric_that_is_not_measured_is_named():
         EarlyStoppingHook('accuracy/nll').after_val_epoch(runner('none'), {'loss': 1.0})
 
 
+@pytest.fixture(autouse=True)
+def result_is_last(monkeypatch):
+    """A result says that all is done: the checkpoint that it belongs to is there before it."""
+    write = results.write_text
+
+    def watched(path, text):
+        if path.name == 'result.json':
+            (checkpoint,) = path.parent.glob('*.pth')
+            assert read_checkpoint(checkpoint)['meta']['iter'] == json.loads(text)['history'][-1]['iter']
+        write(path, text)
+
+    monkeypatch.setattr(results, 'write_text', watched)
+
+
 def outcome(folder):
     """The result of a run without its clock readings, and the iteration of its checkpoint."""
     result = json.loads((folder / 'result.json').read_text())
     (checkpoint,) = folder.glob('*.pth')
     assert (folder / 'last_checkpoint').read_text() == str(checkpoint)
-    # A result says that all is done: it is written last.
-    assert checkpoint.stat().st_mtime_ns <= (folder / 'result.json').stat().st_mtime_ns
     rows = [{key: value for key, value in row.items() if key != 'time_s'} for row in result['history']]
     early = {key: result[key] for key in ('epochs', 'ended_early')}
     return checkpoint.name, read_checkpoint(checkpoint)['meta']['iter'], early, rows

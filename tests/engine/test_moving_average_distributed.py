@@ -26,7 +26,7 @@ def test_both_networks_are_validated_as_they_are_saved(tmp_path, call):
     recipe.write_text(RECIPE.format(root=ROOT))
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
     words = [str(ROOT / 'tools/dist_train.sh'), str(recipe), '2', '--work-dir', str(tmp_path / 'run')]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     recorded = json.loads((tmp_path / 'run/result.json').read_text())
     assert recorded['world_size'] == 2
