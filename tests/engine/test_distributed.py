@@ -212,7 +212,7 @@ def ranks(tmp_path_factory):
     """What one process found, and what each of two did."""
     folder = tmp_path_factory.mktemp('ranks')
     for world in (1, 2):
-        mp.spawn(one_rank, (world, str(folder)), nprocs=world)
+        mp.spawn(one_rank, (world, str(folder)), nprocs=world, daemon=True)
     return [torch.load(folder / f'{name}.pt', weights_only=True) for name in ('1-0', '2-0', '2-1')]
 
 

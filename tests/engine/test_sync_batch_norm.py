@@ -81,7 +81,7 @@ def one_rank(rank, folder):
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
-    mp.spawn(one_rank, (str(folder),), nprocs=2)
+    mp.spawn(one_rank, (str(folder),), nprocs=2, daemon=True)
     return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in (0, 1)]
 
 
