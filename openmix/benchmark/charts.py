@@ -69,7 +69,7 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
 
 
 def seconds(record: Record) -> float | None:
-    """Mean training time of the finished trials that say it."""
+    """Mean training time in seconds of the finished trials that record it; None where none does."""
     found = [result.duration_s for result in record.results if result.duration_s is not None]
     return statistics.fmean(found) if found else None
 

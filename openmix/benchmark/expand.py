@@ -46,7 +46,7 @@ def expand(name: str, schema: Schema) -> list[Cell]:
 
 
 def _run_of(cell: Cell) -> Hashable:
-    """The same for cells that read one training, such as its accuracy and its robustness."""
+    """The key of a cell's training: cells that read one training, such as its accuracy and its robustness, share it."""
     if not cell.implemented:
         return cell.row, cell.column
     searched = (cell.metric, cell.readout) if cell.grid else None

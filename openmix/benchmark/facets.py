@@ -55,7 +55,7 @@ def loss_of(column: str, found: Sequence[Facet]) -> str:
 
 
 def _title(position: int, first: dict[str, Cell]) -> str:
-    """By what differs between cells whose names differ in that part alone; data sets may differ in more."""
+    """The title of one part of the names, by what differs with it: 'Data set', 'Loss' or 'Setting'."""
     different = [(left, right) for left in first for right in first if left < right and _differ(left, right, position)]
     alone = [(left, right) for left, right in different if _others(left, position) == _others(right, position)]
     tells: list[tuple[str, Callable[[Cell], Any], list]] = [
@@ -78,7 +78,7 @@ def _others(column: str, position: int) -> list[str]:
 
 
 def _data_set(cell: Cell) -> str:
-    """The second folder of a recipe's name is its data set."""
+    """The data set of a cell: the second folder of its recipe's name; '' where there is none."""
     return cell.config.split('/')[1] if cell.config.count('/') == 2 else ''
 
 

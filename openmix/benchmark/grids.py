@@ -41,7 +41,7 @@ class Grid:
         return [max(_width(row[place]) for row in cells) for place in range(len(self.heads))]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """As a terminal shows it: what is too wide goes on in the next line of its column."""
+        """Draw the grid for a terminal; a text that is too wide continues in the next line of its column."""
         title = terminal(self.title, 'italic') if self.title else None
         found = RichTable(title=title, title_justify='left', box=MINIMAL, pad_edge=False, show_lines=self.lines)
         for place, head in enumerate(self.heads):
@@ -51,7 +51,7 @@ class Grid:
         yield found
 
     def plain(self) -> str:
-        """As a pipe takes it: as wide as it is, without colours; faster than the terminal's for many cells."""
+        """The grid as plain text at its full width, without colours; faster than a terminal's for many cells."""
         widths = self.widths()
         rule = '─┼─'.join('─' * width for width in widths)
         drawn = [self.title] if self.title else []

@@ -28,7 +28,7 @@ class Scale(NamedTuple):
 
 
 def scale(values: Sequence[float], start: float, end: float, margin: float = 0.08) -> Scale:
-    """One that shows all values with some room around them."""
+    """A scale over all values, with a margin of that share of their range on either side."""
     low, high = min(values), max(values)
     room = max(high - low, abs(high) * 1e-2, 1e-6) * margin
     return Scale(low - room, high + room, start, end)
@@ -53,7 +53,7 @@ def short(name: str) -> str:
 
 
 def width_of(text: str) -> float:
-    """About how wide a text is drawn."""
+    """The approximate width of a drawn text."""
     return len(text) * _CHARACTER
 
 

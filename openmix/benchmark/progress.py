@@ -57,7 +57,7 @@ def summary(trials: Sequence[Trial], states: Sequence[str]) -> str:
 
 
 def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> Group:
-    """Every trial with its state, its epoch and its pace, what is left of the whole, and what cannot be read.
+    """The state, epoch and pace of every trial, the time left, and one line a file that cannot be read.
 
     Args:
         also: lines that stand below.

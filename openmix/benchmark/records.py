@@ -18,7 +18,7 @@ from openmix.result import Result, read_result
 
 
 class Numbers(NamedTuple):
-    """Results that are not the cell's own current ones.
+    """Values of a cell from other sources: old runs, and runs imported from other folders.
 
     Attributes:
         source: '' for our own folder, else the folder of the others.
@@ -61,7 +61,7 @@ class Record:
 
     @property
     def mean(self) -> float | None:
-        """Over finished trials; None where there is none."""
+        """The mean over finished trials; None where there is none."""
         return mean(self.values)
 
     @property
@@ -85,7 +85,7 @@ class Record:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """None where there is no value."""
+    """The arithmetic mean; None where there is no value."""
     return statistics.fmean(values) if values else None
 
 

@@ -50,7 +50,7 @@ class Resources:
             slurm_name('partition', self.partition)
 
     def slurm(self, name: str) -> dict[str, Any]:
-        """As submitit's executor for Slurm takes it."""
+        """The parameters of submitit's Slurm executor for these resources."""
         found: dict[str, Any] = {
             'job_name': slurm_name('the name of the jobs', name),
             'partition': self.partition,

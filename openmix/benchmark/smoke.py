@@ -51,7 +51,7 @@ class Smoke:
         self.stack.close()
 
     def all(self, cells: Sequence[Cell]) -> Iterator[Outcome]:
-        """One after the other; cells that are the same run once."""
+        """Run the cells one after the other, each training once, and yield their outcomes."""
         first: dict[str, Cell] = {}
         for cell in cells:
             first.setdefault(cell.folder, cell)
@@ -144,7 +144,7 @@ def _clipped(part: Mapping[str, Any], keys: Sequence[str], most: int) -> dict[st
 
 
 def _small_backbone(cfg: Config) -> dict[str, Any]:
-    """For the smaller images, where timm says that a model has one size."""
+    """The override of a timm backbone's fixed image size for the smaller images; empty for other backbones."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     if 'Timm' not in str(backbone.get('type')):
         return {}

@@ -27,7 +27,7 @@ class Skipped:
         self.examples.setdefault(reason, printable(path))
 
     def line(self, leave_out: Sequence[str] = ()) -> str:
-        """All on one line; '' where nothing was passed over."""
+        """One line with all reasons and their numbers; '' where nothing was passed over."""
         reasons = [reason for reason in sorted(self.counts) if reason not in leave_out]
         told = [f'{self.counts[reason]} {reason} ({self.examples[reason]})' for reason in reasons[:_MOST_REASONS]]
         more = sum(self.counts[reason] for reason in reasons[_MOST_REASONS:])

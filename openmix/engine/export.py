@@ -202,7 +202,7 @@ def new_file(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporters' remarks on their own inside, some of them printed."""
+    """Silence the exporters' warnings, log lines and prints, which are about their own code."""
     before, nowhere = logging.root.manager.disable, StringIO()
     logging.disable(logging.CRITICAL)
     try:

@@ -56,7 +56,7 @@ class Logs:
         return cls({name: _history(name, value, path) for name, value in scalars.items()}, info, saved)
 
     def as_dict(self) -> State:
-        """As mmengine loads it."""
+        """The state dict that mmengine loads."""
         known = {key: flag for key, flag in self.saved.items() if key in self.scalars or key in self.info}
         return {'log_scalars': self.scalars, 'runtime_info': self.info, 'resumed_keys': known}
 

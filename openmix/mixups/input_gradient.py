@@ -43,7 +43,7 @@ class _InputGradient(nn.Module):
 
 
 def trained_input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The same gradient of an ordinary pass, and the mean cross-entropy of that pass, to be trained on."""
+    """The input gradient of an ordinary training pass, and the mean cross-entropy of that pass, to be trained on."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         loss = F.cross_entropy(model(x).float(), y)

@@ -15,7 +15,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'elu': nn.ELU}
 
 @MODELS.register_module()
 class MixBlock(nn.Module):
-    """From the features of two images and lam to the mask of the first (Automatic Mixup, 3.2).
+    """Computes the mask of the first of two images from their features and lam (Automatic Mixup, 3.2).
 
     The content of the sample, one number a place, is averaged with attention weights and squashed:
     s_i = U(sigmoid(P C(z_i))), P = softmax(q k^T / sqrt(D)). The defaults are the Mix Block of

@@ -44,7 +44,7 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
 
 
 def agrees(logits: Tensor, classes: Tensor) -> Tensor:
-    """(N,) bool, whether the top classes of (N, C) logits are those in `classes` (N, K), as a set."""
+    """(N,) bool, True where the top classes of (N, C) logits are those in `classes` (N, K), as a set."""
     k = classes.shape[1]
     rank = (logits[:, None] > logits.gather(1, classes)[:, :, None]).sum(2)
     again = (classes[:, :, None] == classes[:, None]).tril(-1).any(2)

@@ -74,7 +74,7 @@ def resize_nearest(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor
 
 
 def resize_bilinear(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """As `resize_nearest`, each output pixel a blend of the four around its place, in `z`'s dtype."""
+    """Resize as `resize_nearest` does, each output pixel a blend of the four around its place, in `z`'s dtype."""
     height, width = z.shape[2:]
     y, y_share = _neighbours(low[:, 0], high[:, 0], height)
     x, x_share = _neighbours(low[:, 1], high[:, 1], width)

@@ -93,7 +93,7 @@ def move_blocks(z: Tensor, source: Tensor, grid: tuple[int, int]) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _nearest(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For every block all places from the nearest on, the squared ways to them, and each place as a bit.
+    """The places in order of distance from every block, the squared distances, and each place as a bit.
 
     The first two are (H W, H W); a way along one side counts 1. The third is (H W, H W * words):
     at [place, block * words + word] the bit that stands for the place in that word of the block.
