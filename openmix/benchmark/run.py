@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from openmix.lease import Lease, beside, holder_at, holder_of, inside
 _POLL_S = 0.1
 _GRACE_S = 90  # to save a large model on a slow disk
 _LOG_LINES = 12
+_WRITTEN = ('log.txt', 'metrics.jsonl', 'exit_code')  # beside cell.json and result.json, by which a folder is stale
 _INPUT = 2  # the exit code of bad input, which another try will not better
 
 
@@ -204,6 +206,7 @@ class Queue:
             old = set_aside(trial.folder, 'old', first='1')
             self._say(f'{trial.name}: its config, its seed or the version has changed; the old run is kept in {old}')
         trial.folder.mkdir(parents=True, exist_ok=True)
+        self._clear_places(trial)
         resume = trial.resumable()
         # Not in the trial's own folder: mmengine dumps the config it ends up with there, by the same name.
         config = trial.folder.parent / 'config.py'
@@ -218,6 +221,12 @@ class Queue:
         where = f' on GPU {device}' if device else ''
         self._say(f'{trial.name}: {"resumed" if resume else "started"}{where}')
         return Job(trial, process, lease, log, task)
+
+    def _clear_places(self, trial: Trial) -> None:
+        """Set aside pipes, folders and links that lead to no file where a run writes: to open one may never end."""
+        for path in (trial.folder / name for name in _WRITTEN):
+            if os.path.lexists(path) and not path.is_file():
+                self._say(f'{trial.name}: {path} is no regular file and is now {set_aside(path, "old")}')
 
     def _is_spent(self, trial: Trial) -> bool:
         """True if it failed more often than `retries`; bad input does not count, a user may correct it."""

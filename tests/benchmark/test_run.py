@@ -362,3 +362,29 @@ def test_bad_input_of_the_command_is_one_line(bench, options, line, benchmark_py
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert line in done.stderr
     assert not bench.work_dir.exists()
+
+
+@pytest.mark.parametrize('name', ['log.txt', 'metrics.jsonl', 'exit_code'])
+@pytest.mark.parametrize('kind', ['folder', 'pipe', 'loop', 'dangling link', 'device'])
+def test_what_lies_in_the_place_of_a_runs_file_is_set_aside(bench, name, kind):
+    """A log that is a pipe held the queue up for ever, a folder ended it with a traceback."""
+    path = bench.work_dir / 'mixup/mce/trial0' / name
+    path.parent.mkdir(parents=True)
+    make = {
+        'folder': path.mkdir,
+        'pipe': lambda: os.mkfifo(path),
+        'loop': lambda: path.symlink_to(path.name),
+        'dangling link': lambda: path.symlink_to('nowhere'),
+        'device': lambda: path.symlink_to('/dev/null'),
+    }
+    make[kind]()
+    found = []
+    queue = threading.Thread(target=lambda: found.append(bench.run(rows='Mixup', columns='MCE', trials=1)), daemon=True)
+    queue.start()
+    queue.join(60)
+    ((failed, said),) = found
+    assert not failed
+    assert f'{path} is no regular file and is now {path}.old' in said
+    assert bench.records('Mixup', 'MCE', 1)[0].state == 'done'
+    assert os.path.lexists(f'{path}.old')
+    assert not path.with_name('nowhere').exists()
