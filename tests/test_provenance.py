@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from mmengine.config import Config
 
+from openmix.config import config_hash
 from openmix.provenance import Provenance, data_fingerprint, provenance
 
 
@@ -30,6 +31,30 @@ def touched(root):
     """The folder says that it was changed, so that it is listed again."""
     (root / 'a moment').mkdir()
     (root / 'a moment').rmdir()
+
+
+def test_the_hashes_are_those_of_results_that_were_recorded(root):
+    """Another value here would leave every finished run of every user without its table."""
+    cfg = Config(
+        {
+            'model': {'type': 'MixClassifier', 'policy': {'type': 'CutMix', 'alpha': 0.2}},
+            'default_hooks': {
+                'checkpoint': {'type': 'CheckpointHook'},
+                'param_scheduler': {'type': 'ParamSchedulerHook'},
+            },
+            'lr': 1e-3,
+            'milestones': [1, 2],
+            'crop': (8, 8),
+            'resume': None,
+            'name': 'é',
+            'work_dir': 'anywhere',
+            'randomness': {'seed': 3},
+        }
+    )
+    assert config_hash(cfg) == '604eba0f789b'
+    assert Provenance('r', 'd', '1').digest == '82fe109b2adc'
+    assert Provenance('r', None, '1').digest == '72a2f251f74d'
+    assert data_fingerprint(recipe(root)) == 'b6af85b6c55a'
 
 
 def test_each_part_changes_the_hash():
