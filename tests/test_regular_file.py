@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import scipy.io  # noqa: F401  loaded before the rights are given up
 import torch
+from waiting import SECONDS
 
 from openmix.benchmark.made_for import read_made_for
 from openmix.benchmark.run import log_tail
@@ -71,7 +72,7 @@ def deadline():
         raise AssertionError('it waits for a pipe or reads without end')
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(30)
+    signal.alarm(SECONDS)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
