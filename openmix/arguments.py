@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -47,7 +48,12 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
             InputError: it is not what the command takes; of an unknown option the line names the nearest.
         """
-        words = self._told_apart(sys.argv[1:] if args is None else list(args))
+        typed = sys.argv[1:] if args is None else list(args)
+        for option, value in itertools.pairwise([*typed, '-']):
+            # What a shell makes of "$FOLDER" that is not set.
+            if option.startswith('--') and (value == '' or option.partition('=')[1:] == ('=', '')):
+                self.error(f'{option.partition("=")[0]}: an empty text says nothing; give a value or leave it out')
+        words = self._told_apart(typed)
         found, extra = self.parse_known_intermixed_args(words, namespace)
         for word in extra:
             if word.startswith('-') and word != '-':

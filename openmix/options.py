@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openmix.errors import InputError, brief
@@ -14,6 +14,33 @@ _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
 class OptionText(str):
     """A value as it was typed; what it means depends on the parameter that takes it."""
+
+
+def sets(options: Mapping[str, Any], place: str) -> bool:
+    """Tell whether options set what stands at a dotted place, by its own key or within a mapping."""
+    for key, value in options.items():
+        if key == place:
+            return True
+        if place.startswith(f'{key}.'):
+            inner = read_plain(value) if isinstance(value, OptionText) else value
+            if isinstance(inner, Mapping) and sets(inner, place.removeprefix(f'{key}.')):
+                return True
+    return False
+
+
+def check_said_once(options: Mapping[str, Any], said: Mapping[str, str]) -> None:
+    """Refuse an option that an argument of the command says too.
+
+    Args:
+        options: of `--cfg-options`.
+        said: dotted place to the argument that was given for it.
+
+    Raises:
+        InputError: there is one.
+    """
+    for place, argument in said.items():
+        if sets(options, place):
+            raise InputError(f'{argument} and --cfg-options {place} say the same thing twice; leave one of them out')
 
 
 def read_plain(text: str) -> Any:

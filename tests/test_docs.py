@@ -334,7 +334,7 @@ def test_the_tutorials_recipe_trains(checkout):
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'my_recipe.py', '--dry-run', '2']
     done = subprocess.run(
         command,
-        env={'PYTHONPATH': '.', 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1', 'HOME': str(checkout)},
+        env={'PYTHONPATH': f'.:{ROOT}', 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1', 'HOME': str(checkout)},
         capture_output=True,
         text=True,
         check=False,

@@ -7,6 +7,7 @@ from functools import partial
 from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config, work_dir_of
 from openmix.errors import InputError, command, number_from_environment
+from openmix.options import check_said_once
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,6 +28,7 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
+    check_said_once(args.cfg_options, {'work_dir': '--work-dir'} if args.work_dir else {})
     cfg = load_config(args.config, args.cfg_options)
     if args.out:
         check_out('--out', args.out)

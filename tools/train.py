@@ -6,9 +6,22 @@ from openmix.arguments import CommandParser, is_name, is_no_recipe
 from openmix.benchmark.times import clock
 from openmix.config import apply_overrides, load_config, work_dir_of
 from openmix.errors import InputError, command, number_from_environment
+from openmix.options import check_said_once, sets
 
 # Where a launcher says how many there are.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
+# What of the recipe an argument says.
+_SAYS = {
+    '--work-dir': 'work_dir',
+    '--seed': 'randomness.seed',
+    '--deterministic': 'randomness.deterministic',
+    '--amp': 'optim_wrapper.type',
+    '--auto-scale-lr': 'auto_scale_lr.enable',
+}
+
+
+def _is_given(args: argparse.Namespace, name: str) -> bool:
+    return vars(args)[name.strip('-').replace('-', '_')] not in (None, False)
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +47,9 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
+    check_said_once(args.cfg_options, {place: name for name, place in _SAYS.items() if _is_given(args, name)})
+    if args.dry_run is not None and args.resume is not None:
+        raise InputError('--dry-run trains anew in a folder of its own; leave out --resume')
     cfg = load_config(args.config, args.cfg_options)
     if not any(cfg.get(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper')):
         raise InputError('the recipe trains nothing: it has no train_dataloader, train_cfg and optim_wrapper')
@@ -52,6 +68,7 @@ def main() -> None:
     if args.split_batch:
         split_batch(cfg, number_from_environment(_PROCESSES.get(args.launcher, ''), 1))
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
+    seed = cfg.randomness.seed if sets(args.cfg_options, 'randomness.seed') else args.seed
     if args.seed is not None:
         cfg.randomness.seed = args.seed
     if args.deterministic:
@@ -65,7 +82,7 @@ def main() -> None:
             f'({clock(3600 * cost["hours"])}), peak GPU memory {cost["gpu_mib"]:.0f} MiB'
         )
         return
-    result = launch.train(cfg, args.resume, args.seed)
+    result = launch.train(cfg, args.resume, seed)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(result)
 

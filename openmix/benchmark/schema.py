@@ -10,7 +10,7 @@ from typing import Any
 
 from openmix.benchmark.claims import PAIRS, Claim, Selection
 from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TRIALS
-from openmix.benchmark.values import check_data, check_name, check_text, check_type
+from openmix.benchmark.values import check_name, check_settings, check_text, check_type
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import InputError, brief, check_number, close_to, nearest
 
@@ -151,7 +151,7 @@ def _mapping(where: str, value: Any) -> dict[str, Any]:
 def _data(where: str, value: Any) -> Overrides:
     """A mapping of dotted keys to values that are data alone."""
     found = _mapping(where, value)
-    check_data(where, found)
+    check_settings(where, found)
     return found
 
 

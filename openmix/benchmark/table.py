@@ -14,7 +14,7 @@ from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.expand import expand, loss_gains
 from openmix.benchmark.folders import plain_slug, slug
 from openmix.benchmark.schema import read_schema
-from openmix.benchmark.values import check_data, check_name
+from openmix.benchmark.values import check_name, check_settings
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import configs_dir
 from openmix.errors import InputError, brief, nearest
@@ -91,7 +91,7 @@ class Table:
         """
         if not options:
             return self
-        check_data('--cfg-options', options)
+        check_settings('--cfg-options', options)
         found = dict(options)
         return replace(self, options=found, cells=tuple(replace(cell, options=found) for cell in self.cells))
 

@@ -10,9 +10,17 @@ from typing import Any
 from openmix.benchmark.escape import acts
 from openmix.benchmark.limits import MOST_CHARACTERS, MOST_TEXT
 from openmix.errors import InputError, brief
+from openmix.options import sets
 
 _MOST_DEPTH = 50
 _MOST_VALUES = 100_000  # of one row, column or cell, aliases counted as often as they stand
+# What is each run's own in a table.
+_OF_RUNS = {
+    'work_dir': "a run's folder is below that of the table: give --work-dir",
+    'launcher': 'the processes of a run are counted by --gpus-per-run',
+    'resume': 'what was interrupted is resumed as it is',
+    'randomness.seed': 'the seeds of its trials are its own: list them under `seeds` of the table',
+}
 # What a recipe would load or run; a table may only change settings.
 _OF_PROGRAMS = ('custom_imports', '_base_', '_scope_')
 
@@ -64,6 +72,14 @@ def _check_data(where: str, value: Any, depth: int, count: list[int]) -> None:
         raise InputError(f'{where}: nan is not a value')
     elif not isinstance(value, (int, float, type(None))):
         raise InputError(f'{where}: {type(value).__name__} is not a value, got {brief(value)}')
+
+
+def check_settings(where: str, found: Mapping[str, Any]) -> None:
+    """Raise an `InputError` where overrides of a recipe set what a table says of each run itself: it would be lost."""
+    check_data(where, found)
+    for place, told in _OF_RUNS.items():
+        if sets(found, place):
+            raise InputError(f'{where}: {place} is not read, {told}')
 
 
 def check_type(where: str, value: str) -> None:

@@ -33,7 +33,7 @@ from openmix.engine.runner import Runner, join_group
 from openmix.engine.stopping import signals_given_back
 from openmix.engine.training_state import check_parts
 from openmix.engine.trial import try_parts
-from openmix.errors import InputError, Stopped
+from openmix.errors import InputError, Stopped, brief
 from openmix.files import write_text
 from openmix.provenance import data_fingerprint
 from openmix.registry import DATASETS, HOOKS, find
@@ -58,9 +58,19 @@ def fill_from_data(cfg: Config) -> Config:
 
 
 def prepare(cfg: Config, launcher: str = 'none') -> Config:
-    """Fill in what a recipe leaves to the data and the machine."""
+    """Fill in what a recipe leaves to the data and the machine.
+
+    Raises:
+        InputError: something in it cannot be built or trained, or names another launcher.
+    """
     init_default_scope('openmix')
     check_recipe(cfg)
+    given = cfg.get('launcher')
+    if given not in (None, launcher):
+        raise InputError(
+            f"the recipe: launcher is {brief(given)}, and the command's is '{launcher}', which alone counts; leave it "
+            'out: tools/dist_train.sh and its like give --launcher'
+        )
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
     choose_backends(cfg)
@@ -111,10 +121,11 @@ def train(cfg: Config, resume: str | None = None, seed: int | None = None) -> Pa
 
 def _choose(cfg: Config, resume: str | None, seed: int | None) -> Checkpoint | None:
     """Set a recipe to go on from what it should; None where it starts."""
-    by_recipe = (cfg.get('load_from') or 'auto') if cfg.get('resume') else None
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
     # Started again by the launcher, it goes on from where it was, not from where it was first told to.
-    chosen = checkpoint_of_launch(Path(cfg.work_dir)) or resume or by_recipe
-    return resume_from(cfg, chosen, seed) if chosen else None
+    chosen = checkpoint_of_launch(Path(cfg.work_dir)) or resume
+    return None if chosen is None else resume_from(cfg, chosen, seed)
 
 
 def leave_group() -> None:
@@ -247,7 +258,8 @@ def resume_from(cfg: Config, chosen: str | Checkpoint, seed: int | None = None) 
     if trained_with is not None:
         if seed not in (None, trained_with):
             raise InputError(
-                f"'{checkpoint.path}' was trained with seed {trained_with}; leave out --seed {seed}, or --resume"
+                f"'{checkpoint.path}' was trained with seed {trained_with}, and goes on with it; "
+                f'leave out seed {seed}, or --resume'
             )
         cfg.randomness.seed = trained_with
     cfg.resume, cfg.load_from = True, str(checkpoint.path)

@@ -237,7 +237,10 @@ class Runner(MMRunner):
     def dump_config(self) -> None:
         # What evaluates in a run's folder leaves the recipe that was trained there.
         if self.cfg.get('train_cfg') is not None:
+            # The command's, and another one may read the file: it is no part of the recipe.
+            launcher = self.cfg.pop('launcher', None)
             super().dump_config()
+            self.cfg.launcher = launcher
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint, see `openmix.engine.resume.restore`.

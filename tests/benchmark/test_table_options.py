@@ -40,6 +40,19 @@ def test_options_are_data(bench, options):
         bench.table.with_options(options)
 
 
+@pytest.mark.parametrize(
+    'options', [{'work_dir': 'x'}, {'launcher': 'none'}, {'resume': True}, {'randomness': {'seed': 3}}]
+)
+def test_what_a_table_says_of_each_run_is_no_option(bench, options):
+    """It would be accepted and lost."""
+    with pytest.raises(InputError, match=r'--cfg-options: .* is not read'):
+        bench.table.with_options(options)
+    text = bench.path.read_text()
+    bench.path.write_text(text.replace('MCE: {', f'MCE: {{{str(options)[1:-1]}, '))
+    with pytest.raises(InputError, match='is not read'):
+        load_table(bench.path)
+
+
 def test_config_and_plan_take_options(bench, benchmark_py):
     done = benchmark_py('config', bench.path, 'CutMix', 'MCE', '--cfg-options', 'train_cfg.max_epochs=9')
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,80 @@
+"""What a command says of a run itself is not taken from a recipe or an option and then dropped."""
+
+import subprocess
+import sys
+
+import pytest
+
+from openmix.config import tools_path
+from openmix.options import OptionText, sets
+
+DIGITS = 'classification/digits/resnet20.py'
+TRAIN = ('train.py', DIGITS)
+TEST = ('test.py', DIGITS, 'a.pth')
+
+
+def refused(*words):
+    script, *others = map(str, words)
+    call = [sys.executable, str(tools_path(script)), *others]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, ''), done.stderr
+    assert done.stderr.count('\n') == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'option'),
+    [
+        (['--seed', 3], 'randomness.seed=4'),
+        (['--seed', 3], 'randomness={seed: 4}'),
+        (['--work-dir', 'a'], 'work_dir=b'),
+        (['--deterministic'], 'randomness.deterministic=False'),
+        (['--amp'], 'optim_wrapper.type=OptimWrapper'),
+        (['--auto-scale-lr'], 'auto_scale_lr.enable=False'),
+    ],
+)
+def test_an_option_that_an_argument_overrules(arguments, option):
+    line = refused(*TRAIN, *arguments, '--cfg-options', option)
+    assert line.startswith(f'error: {arguments[0]} and --cfg-options ')
+
+
+def test_an_option_that_an_argument_of_an_evaluation_overrules():
+    assert '--work-dir and --cfg-options work_dir' in refused(*TEST, '--work-dir', 'a', '--cfg-options', 'work_dir=b')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', [TRAIN, TEST])
+def test_another_launcher_than_the_commands(tmp_path, command):
+    told = "the recipe: launcher is 'pytorch', and the command's is 'none'"
+    assert told in refused(*command, '--cfg-options', 'launcher=pytorch')
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(f"_base_ = 'configs/{DIGITS}'\nlauncher = 'pytorch'\n")
+    assert told in refused(command[0], recipe, *command[2:])
+
+
+def test_a_dry_run_resumes_nothing():
+    assert '--dry-run trains anew' in refused(*TRAIN, '--resume', '--dry-run', 3)
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        (*TRAIN, '--resume', ''),
+        (*TRAIN, '--resume='),
+        (*TRAIN, '--work-dir', ''),
+        (*TEST, '--out', ''),
+        ('benchmark.py', 'run', 'quickstart', '--work-dir', ''),
+    ],
+)
+def test_an_argument_that_is_empty(words):
+    """What a shell makes of "$FOLDER" that is not set is not the default."""
+    assert 'an empty text says nothing' in refused(*words)
+
+
+def test_where_options_set_something():
+    assert sets({'a.b': 1}, 'a.b')
+    assert sets({'a': {'b': 1}}, 'a.b')
+    assert sets({'a': {'b.c': 1}}, 'a.b.c')
+    assert sets({'a': OptionText('{b: 1}')}, 'a.b')
+    assert not sets({'a.b': 1, 'a': {'c': 1}, 'd': OptionText('{b: 1}')}, 'a.c.b')
+    assert not sets({'a': OptionText('b')}, 'a.b')
