@@ -1,0 +1,150 @@
+"""Record what fixed seeds give, before and after a change that may not change it.
+
+    python tests/fixed_seed.py before.json               (at the commit before)
+    python tests/fixed_seed.py after.json before.json    (exit code 1 and one line a difference)
+
+Recorded are the config hash of every recipe and of every cell that has code; the losses, metrics and weights of a short
+run with every setting of every policy, every loss and every option of training; and the same of one cell for every
+combination of parts in the tables, on generated data. Equal means equal to the bit: on one machine, with one torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_every_cell import chosen, resolved
+from test_every_policy import POLICIES
+from test_every_recipe import RECIPES
+
+from openmix.benchmark.smoke import Smoke
+from openmix.benchmark.table import table_names
+from openmix.config import config_hash, load_config
+from openmix.data.imitation import imitation
+from openmix.engine import launch
+from openmix.engine.checkpoint import read_checkpoint
+from openmix.json_file import read_object
+
+DIGITS = 'classification/digits/resnet20.py'
+MIXUP: dict[str, Any] = {'model.policy': {'type': 'Mixup', '_delete_': True}}
+DM = {'model.head.loss': {'type': 'decoupled_ce', 'eta': 0.1}}
+LOSSES: dict[str, dict[str, Any]] = {
+    'mix_ce, smoothed': {'type': 'mix_ce', 'smoothing': 0.1},
+    'decoupled_ce': {'type': 'decoupled_ce', 'eta': 0.7},
+    'decoupled_ce, own side': {'type': 'decoupled_ce', 'eta': 0.7, 'sides': 'own'},
+    'mix_bce': {'type': 'mix_bce'},
+    'mix_bce, two labels': {'type': 'mix_bce', 'labels': 'two'},
+    'decoupled_bce': {'type': 'decoupled_bce', 't': 0.5, 'xi': 0.8},
+}
+TRAINING: dict[str, dict[str, Any]] = {
+    'autocast': {'optim_wrapper.type': 'AutocastOptimWrapper'},
+    'accumulation': {'optim_wrapper.accumulative_counts': 2},
+    'clipped gradients': {'optim_wrapper.clip_grad': {'max_norm': 0.5}},
+    'moving average': {'custom_hooks': [{'type': 'EMAHook', 'momentum': 0.1}]},
+    'channels last': {'model.data_preprocessor.channels_last': True},
+    'gradient checkpointing': {'model.grad_checkpointing': True},
+    'compiled': {'compile': {'backend': 'eager'}},
+    'decay of matrices only': {
+        'optim_wrapper.constructor': 'PartConstructor',
+        'optim_wrapper.paramwise_cfg': {'decay_vectors': False},
+    },
+    'AdamW': {'optim_wrapper.optimizer': {'type': 'AdamW', 'lr': 0.001, '_delete_': True}},
+}
+
+
+def hashes() -> Iterator[tuple[str, str]]:
+    for recipe in RECIPES:
+        yield recipe, config_hash(load_config(recipe))
+    for table in table_names():
+        for cell, _ in resolved(table):
+            yield f'{table}: {cell.folder}', config_hash(cell.resolve())
+
+
+def settings() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of the short runs on digits, each with its overrides."""
+    for name, cases in POLICIES.items():
+        for i, case in enumerate(cases):
+            if 'teacher' not in case.options:  # what the tables ask of one runs below
+                yield f'{name} {i}', {'model.policy': {'type': name, **case.options, '_delete_': True}}
+    for name, loss in LOSSES.items():
+        yield name, MIXUP | {'model.head.loss': {**loss, '_delete_': True}}
+    for name, options in TRAINING.items():
+        yield name, MIXUP | DM | options
+
+
+def trained(cfg: Any, folder: Path) -> str:
+    """Train a recipe for some steps: a digest of what it measured and of every tensor of its checkpoint."""
+    cfg.work_dir = str(folder)
+    cfg.experiment_name = folder.name
+    path = launch.train(launch.prepare(cfg))
+    found = hashlib.sha256(json.dumps(read_object(path)['history'], sort_keys=True).encode())
+    for checkpoint in sorted(folder.glob('*.pth')):
+        content = read_checkpoint(checkpoint)
+        for part in ('state_dict', 'ema_state_dict'):
+            for key, value in sorted(content.get(part, {}).items()):
+                found.update(key.encode())
+                found.update(torch.as_tensor(value).contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def runs(folder: Path) -> Iterator[tuple[str, str]]:
+    length = {'type': 'IterBasedTrainLoop', 'max_iters': 6, 'val_interval': 6, '_delete_': True}
+    short: dict[str, Any] = {'train_cfg': length, 'train_dataloader.batch_size': 16, 'log_level': 'ERROR'}
+    short['default_hooks.checkpoint'] = {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 6}
+    for i, (name, options) in enumerate(settings()):
+        yield name, trained(load_config(DIGITS, short | options), folder / f'run{i}')
+
+
+def cells() -> Iterator[tuple[str, str]]:
+    """Names of cells, one for every combination of parts, each with a digest of what its smoke run measured."""
+    found: dict[str, str] = {}
+
+    def train(cfg: Any) -> Path:
+        path = launch.train(launch.prepare(cfg))
+        found['last'] = hashlib.sha256(json.dumps(read_object(path)['history']).encode()).hexdigest()[:16]
+        return path
+
+    for table in table_names():
+        with Smoke(train, imitation) as smoke:
+            for outcome in smoke.all(chosen()[table]):
+                yield f'{table}: {outcome.cell.folder}', outcome.error or found['last']
+
+
+def record(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for section, entries in (('hash', hashes()), ('run', runs(folder)), ('smoke', cells())):
+        with contextlib.redirect_stdout(sys.stderr):
+            found |= {f'{section} {name}': value for name, value in entries}
+    return found
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    return [
+        f'{name}: {one.get(name, "not there")}, {other.get(name, "not there")}'
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    ]
+
+
+def main(out: str, before: str | None = None) -> int:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        found = record(Path(folder))
+    Path(out).write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+    differing = differences(json.loads(Path(before).read_text(encoding='utf-8')), found) if before else []
+    print(*differing, f'{len(found)} recorded, {len(differing)} differ', sep='\n')
+    return 1 if differing else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
