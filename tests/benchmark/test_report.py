@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_terminal_and_markdown(bench):
     assert '| Mixup / MCE | 1 | 89.00 | [run](<mixup/mce/trial1>) | [config](<mixup/mce/config.py>) |' in text
     for link in re.findall(r'\]\(<([^>]+)>\)', text):
         assert (bench.work_dir / link).exists()
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: path.symlink_to('/dev/zero')])
+def test_a_kept_picture_that_is_no_file_is_told(bench, make):
+    drawn = draw_pictures(bench.records(rows='Vanilla'), bench.work_dir, bench.picture_script)
+    assert [picture.png for picture in drawn] == [b'a png']
+    (kept,) = (bench.work_dir / 'pictures').glob('*.png')
+    kept.unlink()
+    make(kept)
+    (picture,) = draw_pictures(bench.records(rows='Vanilla'), bench.work_dir, bench.picture_script)
+    assert picture.png is None
+    assert str(kept) in picture.why_not
+    assert picture.why_not.endswith(', not a file')
 
 
 def test_report_files(bench):
