@@ -55,7 +55,7 @@ _WORKER_TRACE = re.compile(r'in DataLoader worker process \d+\.\nOriginal (Trace
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ('stdlib', 'purelib', 'platlib'))
 _PACKAGE = str(Path(__file__).resolve().parent)
 # What a full disk, a quota or a limit on a file's size answers to a write.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def install_hint(extra: str) -> str:
@@ -305,7 +305,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
             _tell('interrupted')
             sys.exit(128 + signal.SIGINT)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
             where = f" for '{printable(error.filename)}'" if error.filename else ''
             _tell(f'error: {error.strerror}{where}; what was written before is kept')

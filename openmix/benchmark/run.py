@@ -27,7 +27,7 @@ from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trial_files import tail
 from openmix.benchmark.trials import Trial, read_out
-from openmix.errors import InputError, Stopped, check_number
+from openmix.errors import NO_ROOM, InputError, Stopped, check_number
 from openmix.files import set_aside, write_text
 from openmix.lease import Lease, beside, holder_at, holder_of, inside
 
@@ -57,6 +57,21 @@ def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
         return tail(folder / 'log.txt').decode('utf-8', 'replace').splitlines()[-lines:]
     except InputError as error:
         return [str(error)]
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """One line if a trial's folder, or a file in or beside it, cannot be written; a full disk has a line of its own."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename2 or error.filename
+        ours = isinstance(path, str | Path) and (
+            Path(path) in folder.parents or Path(path).is_relative_to(folder.parent)
+        )
+        if error.errno in NO_ROOM or not ours:
+            raise
+        raise InputError(f"cannot write '{path}': {error.strerror}; see to it, or give another --work-dir") from error
 
 
 class Queue:
@@ -149,7 +164,11 @@ class Queue:
     def _turn(self) -> None:
         """Fill the free slots, keep the leases, take in what has ended."""
         for slot in sorted(set(range(len(self.slots))) - self.running.keys()):
-            job = self._start(self.waiting.popleft(), slot) if self.waiting else None
+            if not self.waiting:
+                continue
+            trial = self.waiting.popleft()
+            with _writing(trial.folder):
+                job = self._start(trial, slot)
             if job is not None:
                 self.running[slot] = job
         for slot, job in list(self.running.items()):

@@ -269,6 +269,23 @@ def test_a_full_disk_stops_the_others_and_loses_nothing(bench, monkeypatch):
     assert states(bench, rows='Mixup', trials=1) == ['done', 'pending']
 
 
+@pytest.mark.parametrize('place', ['/proc/runs', '/dev/null/runs', 'a file', 'a file/runs'])
+def test_a_work_folder_that_cannot_be_written_is_one_line(bench, benchmark_py, place):
+    (bench.root / 'a file').write_text('mine')
+    done = benchmark_py('run', bench.path, '--rows', 'Mixup', '--work-dir', place, cwd=bench.root)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "cannot write '" in done.stderr
+    assert done.stderr.endswith('see to it, or give another --work-dir\n')
+    assert (bench.root / 'a file').read_text() == 'mine'
+
+
+def test_a_folder_in_the_place_of_a_cells_config_is_one_line(bench, benchmark_py):
+    (bench.work_dir / 'mixup/mce/config.py').mkdir(parents=True)
+    done = benchmark_py('run', bench.path, '--rows', 'Mixup', '--columns', 'MCE', '--work-dir', bench.work_dir)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert f"cannot write '{bench.work_dir}/mixup/mce/config.py': Is a directory" in done.stderr
+
+
 def test_slots_share_devices_or_cores(monkeypatch):
     def shown(jobs, per_run=1):
         return [slot['CUDA_VISIBLE_DEVICES'] for slot in slots(jobs, ['2', '5', '6', '7', '9'], per_run)]
