@@ -80,6 +80,8 @@ def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
     for key, value in recipe.items():
         if key in hints:
             default = RUNNER[key].default if key in RUNNER else None
+            if isinstance(value, {'default_hooks': Mapping, 'custom_hooks': list}.get(key, ())):
+                continue  # `_root` names the hook that is none
             if not (value is None and default is None) and not fits(value, hints[key]):
                 yield key, f'the recipe: {key} must be {described(hints[key])}, got {brief(value)}'
         elif key not in SLOTS and key not in UNTYPED:
