@@ -131,6 +131,19 @@ def test_the_recipe_is_plain_data(alone, cfg):
     assert {decide(key) for key in differing} <= {Decision.FREE}
 
 
+def test_a_key_that_the_recipe_lost_is_a_change():
+    old, new = {'a': 1, 'optim_wrapper': {'clip_grad': {'max_norm': 1.0}}}, {'a': 1, 'optim_wrapper': {'type': 'AdamW'}}
+    assert list(changes(old, new)) == [
+        ('optim_wrapper.type', 'not set', 'AdamW'),
+        ('optim_wrapper.clip_grad.max_norm', 1.0, 'not set'),
+    ]
+    assert list(changes({'a': 1}, {'a': 2})) == [('a', 1, 2)]
+
+
+def test_variables_of_the_recipe_may_change(cfg):
+    check_resumable(checkpoint_of(cfg), changed(cfg, a_name_of_mine=3), 1, None)
+
+
 def test_every_change_is_named(cfg):
     checkpoint = checkpoint_of(cfg)
     check_resumable(checkpoint, cfg, 1, None)
