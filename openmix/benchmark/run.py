@@ -77,7 +77,7 @@ def _writing(folder: Path) -> Iterator[None]:
 class Queue:
     """Runs trials, a few at a time, and shows how far they are.
 
-    SIGTERM and SIGINT are answered by asking every training to save itself and stop; a second one
+    SIGTERM, SIGINT and SIGHUP are answered by asking every training to save itself and stop; a second one
     kills them.
 
     Args:
@@ -146,7 +146,7 @@ class Queue:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGINT instead of dying from them."""
+        """Note SIGTERM, SIGINT and SIGHUP instead of dying from them."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.signals.append(number)
@@ -154,7 +154,10 @@ class Queue:
         if threading.current_thread() is not threading.main_thread():  # only there signals can be taken
             yield
             return
-        usual = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        # What `nohup` wants ignored stays ignored.
+        numbers += [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+        usual = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:

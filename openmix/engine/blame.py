@@ -102,7 +102,12 @@ def _line_for(cfg: Config, runner: Runner, error: Exception) -> str | None:
     if _LOST_WORKER.search(text):
         return line_of(cfg, loader, f'{text} If it ran out of memory, lower num_workers or batch_size')
     # Of a process whose peer is gone nothing is to blame: what that one said tells why.
-    if not place or not from_library(error) or (runner.distributed and _LOST_PEER.search(text)):
+    if runner.distributed and _LOST_PEER.search(text):
+        return (
+            f'process {runner.rank} lost another one, whose own words or its launcher tell why ({text}); '
+            'what was saved is kept: repeat the command with --resume'
+        )
+    if not place or not from_library(error):
         return None
     by = f'{module}: ' if module else ''
     return line_of(cfg, place, f'in {_STEPS[part]}, {by}{text}')

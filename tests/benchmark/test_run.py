@@ -229,7 +229,7 @@ def signal_when(bench):
         sender.join()
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_trainings_save_themselves(bench, signal_when, number):
     usual = signal.getsignal(number)
     bench.script.write_text(SAVES)

@@ -90,7 +90,7 @@ class Command:
         until(lambda: self.poll() is not None, seconds)
         return self.poll()
 
-    def left(self, seconds: float = 3) -> list[int]:
+    def left(self, seconds: float = 15) -> list[int]:
         """What still runs of its session so many seconds after it, the command itself apart."""
         until(lambda: not set(members(self.pid)) - {self.pid}, seconds)
         return sorted(set(members(self.pid)) - {self.pid})

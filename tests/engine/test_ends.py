@@ -11,7 +11,7 @@ from openmix.data.imitation import imitation
 from openmix.engine.workers import _tell_but_of_hanging_up
 
 pytestmark = pytest.mark.slow
-SECONDS = 20  # from the last word to the end, on a loaded machine; what never ends fails all the same
+SECONDS = 90  # from the last word to the end, on a loaded machine; what never ends fails all the same
 BASES = sorted(path.stem for path in (configs_dir() / '_base_' / 'datasets').glob('*.py'))
 SIGNALS = {'SIGINT': signal.SIGINT, 'SIGTERM': signal.SIGTERM}
 CODES = {'well': 0, 'error': 2, 'SIGINT': 130, 'SIGTERM': 143}
@@ -156,7 +156,7 @@ def test_with_workers_inside_a_batch(nursery, running, images, twice):
     command = nursery.start(['train.py', recipe, '--work-dir', images / 'run'], images / 'log')
     running.append(command)
     command.wait_for('Checkpoints go to')
-    assert until(lambda: len(members(command.pid)) > 2, 20)
+    assert until(lambda: len(members(command.pid)) > 2, SECONDS)
     if twice == 'killed':
         # The trainer alone, as by a machine that is out of memory.
         signal.pidfd_send_signal(os.pidfd_open(command.pid), signal.SIGKILL)
@@ -217,7 +217,7 @@ def test_of_a_table_and_of_an_evaluation(running, images):
     words = [TOOLS / 'test.py', recipe, weights, '--work-dir', images / 'test']
     running.append(start(words, images / 'test.log'))
     ended(running[1], 0, '"accuracy/top1"')
-    assert until(lambda: not naming(images), 3)
+    assert until(lambda: not naming(images), 15)
 
 
 def test_of_two_processes_by_an_error_of_one(running, images):
@@ -228,8 +228,9 @@ def test_of_two_processes_by_an_error_of_one(running, images):
     words = [TOOLS / 'dist_train.sh', recipe, 2, '--work-dir', images / 'run']
     running.append(start(words, images / 'log', program='bash'))
     running[0].wait_for('is not a readable image')
-    assert running[0].ends(60) == 1  # torchrun's own; it gives the others 30 s
-    assert until(lambda: not naming(images), 3)
+    assert running[0].ends(240) == 1  # torchrun's own; it gives the others 30 s
+    assert until(lambda: not naming(images), 15)
+    assert '[rank0]: Traceback' not in running[0].said
     assert 'error: model' not in running[0].said  # the lost connection is not blamed on a part of the recipe
 
 
