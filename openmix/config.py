@@ -16,7 +16,7 @@ from mmengine.config import Config, ConfigDict
 from openmix.errors import InputError, brief, close_to_any, nearest
 from openmix.options import OptionText
 from openmix.recipe_file import BASE, check_plain, parse_source, read_settings
-from openmix.regular_file import read_text
+from openmix.regular_file import open_regular, read_text
 from openmix.yaml_file import MOST_BYTES
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -93,6 +93,8 @@ def config_path(name: str | Path) -> Path:
             held = sorted(path.name for path in folder.iterdir() if path.suffix in _SUFFIXES)
             told = f', which holds {", ".join(held[:10])}' if held else ''
             raise InputError(f'{brief(str(name))} is a folder{told}; no config file')
+    if str(name) and os.path.lexists(given):
+        open_regular(given).close()  # which says what it is
     raise InputError(f'no config file {brief(str(name))}; {close_to_any(str(given), [*_beside(given), *_known()])}')
 
 

@@ -12,7 +12,9 @@ from waiting import SECONDS
 
 from openmix.benchmark.made_for import read_made_for
 from openmix.benchmark.run import log_tail
+from openmix.benchmark.table import load_table
 from openmix.benchmark.trial_files import read_exit_codes, read_last_epoch
+from openmix.config import load_config
 from openmix.data.lists import read_arrays, read_lines, read_mat
 from openmix.data.read import read_image, read_pixels
 from openmix.engine.checkpoint import load_checkpoint
@@ -196,6 +198,18 @@ def test_a_log_and_a_history_that_are_no_files(kind, tmp_path):
     assert [line in said for said in log_tail(tmp_path)] == [True]
     assert read_history(tmp_path / 'log.txt') == ([], 1)
     assert (log_tail(tmp_path / 'gone'), read_history(tmp_path / 'gone')) == ([], ([], 0))
+
+
+@pytest.mark.parametrize('kind', NO_FILE)
+@pytest.mark.parametrize(('read', 'name'), [(load_config, 'a.py'), (load_config, 'a.yaml'), (load_table, 'a.yaml')])
+def test_a_recipe_or_table_that_is_no_file_says_what_it_is(read, name, kind, tmp_path):
+    """Not that there is none by that name, which was then proposed."""
+    make, line = NO_FILE[kind]
+    make(tmp_path / name)
+    with pytest.raises(InputError) as error:
+        read(str(tmp_path / name))
+    assert line.removesuffix(', not a file') in str(error.value)
+    assert 'did you mean' not in str(error.value)
 
 
 def test_of_a_large_log_the_end_is_read(tmp_path):

@@ -19,6 +19,7 @@ from openmix.benchmark.variant import VARIANTS
 from openmix.config import configs_dir
 from openmix.errors import InputError, brief, nearest
 from openmix.metrics import lower_is_better
+from openmix.regular_file import open_regular
 from openmix.yaml_file import load_yaml
 
 
@@ -153,7 +154,8 @@ def load_table(name: str | Path) -> Table:
         InputError: there is no such table, or the file does not describe one.
     """
     root, given = configs_dir() / 'tables', Path(name)
-    if given.suffix in ('.yaml', '.yml') and os.path.isfile(given):  # False too for what no file can be called
+    if given.suffix in ('.yaml', '.yml') and os.path.lexists(given):  # False too for what no file can be called
+        open_regular(given).close()  # which says what it is, where it is no file
         inside = given.resolve().is_relative_to(root.resolve())
         label = str(given.resolve().relative_to(root.resolve()).with_suffix('')) if inside else given.stem
         return _build(check_name('the name of a table', label), load_yaml(given))
