@@ -125,12 +125,13 @@ def is_no_recipe(word: str) -> bool:
     return not word.endswith(_RECIPES)
 
 
-def check_out(option: str, path: str | Path) -> None:
+def check_out(option: str, path: str | Path, *read: str | Path | None) -> None:
     """Raise an `InputError` unless a file can be written there, before there is anything to write.
 
     Args:
         option: as in '--out'.
-        path: the file; folders above it may be missing.
+        path: the file; folders above it may be missing. It is replaced, so it may be nothing else than a file.
+        read: what the command reads, which must not be replaced by what it writes; None stands for nothing.
     """
     path = Path(path).absolute()
     told = f'{option}: cannot write {brief(str(path))}'
@@ -139,6 +140,13 @@ def check_out(option: str, path: str | Path) -> None:
             raise InputError(f'{told}: a name holds no NUL byte')
         if path.is_dir():
             raise InputError(f'{told}: it is a folder; name a file')
+        # What stands there may lead to a file for now, as /dev/stdout does.
+        special = path.parent == Path('/dev') or path.parts[1:2] == ('proc',)
+        if special or (path.exists() and not path.is_file()):
+            raise InputError(f'{told}: it is a pipe, socket or device; name a file')
+        for source in read:
+            if source is not None and path.exists() and os.path.exists(source) and path.samefile(source):
+                raise InputError(f'{told}: the command reads it; name another file')
         # The nearest thing above that is there must be a folder to write to.
         there = path
         while not os.path.lexists(there):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +53,10 @@ def read_file(path: str | Path) -> Any:
             content: Any = load_safetensors(file.read())
         else:
             _check_archive(file, size, path)
-            content = torch.load(file, map_location='cpu', weights_only=True)
+            with warnings.catch_warnings():
+                # Of sparse tensors, which are refused below.
+                warnings.filterwarnings('ignore', 'Validating sparse tensor invariants')
+                content = torch.load(file, map_location='cpu', weights_only=True)
     _check_tensors(content, size, path)
     return content
 

@@ -237,6 +237,8 @@ def test_other_logits_are_refused_and_no_file_is_left(call, tmp_path, monkeypatc
     [
         ({'state_dict': {'w': 1}}, "holds a int under 'w'"),
         ({'state_dict': {}}, 'holds no weights'),
+        ({'state_dict': {'w': torch.tensor([1.0, float('nan')])}}, "damaged: 'w' in it is not finite"),
+        ({'state_dict': {'w': torch.eye(2).to_sparse()}}, 'sparse_coo cpu tensor, not plain numbers'),
         ({'state_dict': {'w': torch.ones(1)}, 'meta': [1]}, 'its meta is a list'),
         ({'state_dict': {'w': torch.ones(1)}, 'meta': {'best': torch.ones(1)}}, 'its meta holds more than numbers'),
     ],

@@ -30,6 +30,7 @@ from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, 
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
+from openmix.files import write_text
 
 # Options of `run` that are of one engine.
 _OF_HERE: tuple[str, ...] = ('jobs',)
@@ -43,7 +44,7 @@ def write(text: str, out: Path | None) -> None:
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding='utf-8')
+        write_text(out, text)
     except OSError as error:
         raise InputError(f'--out: cannot write to {error.filename or out}: {error.strerror}') from error
     print(out)
@@ -317,7 +318,7 @@ def main() -> None:
     args = parse_args()
     out = vars(args).get('out')
     if out is not None:
-        check_out('--out', out)
+        check_out('--out', out, vars(args).get('table'))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     if args.verb == 'list':
         list_tables(console)

@@ -11,8 +11,7 @@ def main() -> None:
     parser.add_export('.onnx')
     parser.add_argument('--dynamic-batch', action='store_true', help='take batches of any size (default: one image)')
     args = parser.parse_args()
-    config_path(args.config)
-    check_out('--out', args.out)
+    check_out('--out', args.out, config_path(args.config), args.checkpoint)
     from openmix.engine.export import export_as_asked, to_onnx
 
     export_as_asked(args, to_onnx(args.dynamic_batch))

@@ -10,8 +10,7 @@ def main() -> None:
     parser = CommandParser('Export the network that a run reports, normalisation included.')
     parser.add_export('.pt')
     args = parser.parse_args()
-    config_path(args.config)
-    check_out('--out', args.out)
+    check_out('--out', args.out, config_path(args.config), args.checkpoint)
     from openmix.engine.export import export_as_asked, to_torchscript
 
     export_as_asked(args, to_torchscript)

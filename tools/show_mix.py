@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mmengine.config import Config
 
 from openmix.arguments import CommandParser, check_out, is_name
-from openmix.config import load_config, work_dir_of
-from openmix.errors import InputError, check_number, command
+from openmix.config import config_path, load_config, work_dir_of
+from openmix.errors import InputError, brief, check_number, command
+from openmix.files import appearing
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from openmix.models.classifier import MixClassifier
 
 LAMS = [i / 10 for i in range(11)]
+FORMATS = ('.png', '.pdf', '.svg')
 
 
 def leaves(policy: dict) -> list[dict]:
@@ -113,7 +115,7 @@ def main() -> None:
     parser = CommandParser('Draw a batch before and after mixing, with labels and lambda.')
     parser.add_recipe()
     parser.add_list('--policy', is_name, metavar='NAME ...', help="these policies instead of the recipe's")
-    parser.add_argument('--out', help='the PNG (default: show_mix.png in the work folder)')
+    parser.add_argument('--out', help='the picture, .png, .pdf or .svg (default: show_mix.png in the work folder)')
     parser.add_argument('--count', type=int, default=8, help='samples to show')
     parser.add_argument('--maps', action='store_true', help='also the masks, and the saliency or attention behind them')
     parser.add_argument('--strip', action='store_true', help='mix the same pairs with lambda = 0, 0.1, ... 1 instead')
@@ -132,7 +134,9 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_mix.png'
-    check_out('--out', out)
+    check_out('--out', out, config_path(args.config), args.checkpoint)
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f'--out: the picture is one of {", ".join(FORMATS)}, not {brief(out.name)}')
 
     import torch
     from torch.utils.tensorboard import SummaryWriter
@@ -170,7 +174,8 @@ def main() -> None:
         mixes = [mix_batch(*of_policy, args.maps) for of_policy in zip(models, titles, repeat(batch), seeds)]
         figure = draw_mixes(mixes, classes, args.count)
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
+    with appearing(out) as partial:
+        figure.savefig(partial, dpi=150)
     with SummaryWriter(str(out.parent / 'show_mix')) as writer:
         writer.add_image('mixed batch', to_array(figure))
     print(out)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib import import_module
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,14 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
         wanted = [network(x) for x in pixels]
     about = _about(cfg, checkpoint, shape, ema, trained_classes(content, checkpoint))
     with new_file(out) as unchecked, torch.no_grad():
-        with building(cfg, 'model.backbone', 'it cannot be exported'), _quietly():
-            run = write(network, pixels[-1], about, unchecked)
-            found = [run(x) for x in pixels]
+        try:
+            with building(cfg, 'model.backbone', 'it cannot be exported'), _quietly():
+                run = write(network, pixels[-1], about, unchecked)
+                found = [run(x) for x in pixels]
+        except InputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None  # of the disk, not of the network
+            raise
         difference = max(float((a - b).abs().max()) for a, b in zip(found, wanted))
         largest = max(float(logits.abs().max()) for logits in wanted)
         # Not the other way round: nan compares false.
@@ -161,7 +166,9 @@ def _write_onnx(
 def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], path: Path) -> Run:
     """Write TorchScript, traced and frozen, for any batch; see `export`."""
     traced = torch.jit.freeze(torch.jit.trace(network, example))
-    torch.jit.save(traced, str(path), _extra_files={'openmix.json': json.dumps(about)})
+    content = BytesIO()  # torch refuses some names of files, and writes the name into the file
+    torch.jit.save(traced, content, _extra_files={'openmix.json': json.dumps(about)})
+    path.write_bytes(content.getvalue())
     return torch.jit.load(str(path))
 
 

@@ -17,7 +17,7 @@ from openmix import __version__
 from openmix.engine.checkpoint import weights_of
 from openmix.engine.export import new_file
 from openmix.errors import InputError
-from openmix.weights_file import read_file
+from openmix.weights_file import is_finite, read_file
 
 # Of a run's meta what says how the weights came about; the rest is about the machine, or long. Not mmengine's version:
 # it is written with the commit of the folder that the run was started in behind it.
@@ -30,7 +30,7 @@ def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> d
     """The weights of a checkpoint by name, raw or their moving average.
 
     Raises:
-        InputError: no moving average, or no weights by name.
+        InputError: no moving average, no weights by name, or some that are not finite.
     """
     weights = weights_of(dict(checkpoint), path, ema)
     if not isinstance(weights, Mapping) or not weights:
@@ -38,6 +38,8 @@ def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> d
     for key, value in weights.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise InputError(f"'{path}' holds a {type(value).__name__} under {key!r}, where weights have a tensor")
+        if not is_finite(value):
+            raise InputError(f"'{path}' is damaged: '{key}' in it is not finite; take an older checkpoint")
     return dict(weights)
 
 

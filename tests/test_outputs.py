@@ -1,0 +1,101 @@
+"""What a command writes takes the place of a file or of nothing: not of what it reads, of a pipe, or of half a file."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from openmix.arguments import check_out
+from openmix.config import load_config
+from openmix.engine.launch import prepare
+from openmix.errors import InputError
+from openmix.registry import MODELS
+
+ROOT = Path(__file__).parent.parent
+RECIPE = f"""
+_base_ = '{ROOT}/configs/classification/digits/resnet20.py'
+model = dict(backbone=dict(depth=8, width=4), policy=dict(type='Mixup'))
+"""
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """A recipe and its checkpoint."""
+    folder = tmp_path_factory.mktemp('made')
+    (folder / 'recipe.py').write_text(RECIPE)
+    model = MODELS.build(prepare(load_config(folder / 'recipe.py')).model)
+    torch.save({'meta': {}, 'state_dict': model.state_dict()}, folder / 'run.pth')
+    os.link(folder / 'run.pth', folder / 'link.pth')
+    os.symlink('run.pth', folder / 'soft.pth')
+    os.mkfifo(folder / 'pipe')
+    return folder
+
+
+@pytest.mark.parametrize('tool', ['export_torchscript.py', 'export_onnx.py', 'test.py'])
+@pytest.mark.parametrize(
+    ('out', 'line'),
+    [
+        ('run.pth', 'the command reads it'),
+        ('link.pth', 'the command reads it'),
+        ('soft.pth', 'the command reads it'),
+        ('recipe.py', 'the command reads it'),
+        ('pipe', 'a pipe, socket or device'),
+    ],
+)
+def test_what_a_command_reads_is_not_replaced(call, made, tool, out, line):
+    before = {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()}
+    code, _, said = call(tool, made / 'recipe.py', made / 'run.pth', '--out', made / out)
+    assert code == 2
+    assert said.count('\n') == 1
+    assert line in said
+    assert {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()} == before
+    assert (made / 'pipe').is_fifo()
+
+
+def test_a_device_is_not_replaced():
+    """As root, a rename would put a file in its place for the whole machine."""
+    for device in ('/dev/null', '/dev/stdout'):
+        with pytest.raises(InputError, match='a pipe, socket or device'):
+            check_out('--out', device)
+
+
+def test_a_picture_of_no_known_kind_is_one_line(call, made, tmp_path):
+    for name in ('mix', 'mix.jpg'):
+        code, _, said = call('show_mix.py', made / 'recipe.py', '--out', tmp_path / name)
+        assert code == 2
+        assert f"the picture is one of .png, .pdf, .svg, not '{name}'" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+
+@pytest.mark.parametrize(
+    ('tool', 'words', 'name'),
+    [('show_mix.py', ['--count', '2'], 'old.png'), ('export_torchscript.py', ['run.pth'], 'old.pt')],
+)
+def test_a_full_disk_leaves_the_file_that_was_there(made, tmp_path, tool, words, name):
+    (tmp_path / name).write_bytes(b'old')
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, ROOT / 'tools' / tool, 'recipe.py', *words, '--out', tmp_path / name]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=made, preexec_fn=limit, check=False, timeout=300
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count('\n') == 1
+    assert 'File too large' in done.stderr
+    assert 'backbone' not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b'old'
+
+
+def test_torchscript_takes_any_name(call, made, tmp_path):
+    code, said, err = call('export_torchscript.py', made / 'recipe.py', made / 'run.pth', '--out', tmp_path / 'network')
+    assert code == 0, err
+    assert 'largest difference' in said
+    assert torch.jit.load(tmp_path / 'network')(torch.rand(2, 3, 16, 16)).shape == (2, 10)
