@@ -260,6 +260,7 @@ RECIPES = [
         )
     ),
     ("default_hooks = dict(runtime_info=dict(type='EmptyCacheHook'))", ['the place of the RuntimeInfoHook']),
+    ("custom_hooks = [dict(type='EMAHook', priority='LOWEST')]", ['EMAHook: priority must come before VERY_LOW']),
     # What mmengine or the engine before it reads, and nothing here.
     ("data_preprocessor = dict(type='ImagePreprocessor', channels_last=True)", ['model=dict(data_preprocessor=']),
     ("runner_type = 'FlexibleRunner'", ['runner_type is not read here']),

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import DistSamplerSeedHook, IterTimerHook
+from mmengine.runner.priority import get_priority
 
 from openmix.engine.buffers import RankZeroBuffersHook
 from openmix.engine.checkpoint_hook import CheckpointHook
@@ -54,6 +55,7 @@ def complete_hooks(cfg: Config) -> None:
     custom = list(cfg.get('custom_hooks') or [])
     kinds = [find(HOOKS, hook['type']) for hook in custom]
     _check_once(given, kinds)
+    _check_average_first(custom, kinds)
     _check_watched([*given.values(), *custom])
     at = 0
     for needed in _NEEDED:
@@ -92,6 +94,16 @@ def _check_kinds(given: dict[str, Any]) -> None:
             raise InputError(
                 f'default_hooks.{key}: {found.__name__} would take the place of the {kind.__name__}; '
                 f'give it a key of its own{off}'
+            )
+
+
+def _check_average_first(custom: list[Any], kinds: list[type]) -> None:
+    """Refuse an average that moves, and says what it measured, behind those who save and record it."""
+    for hook, kind in zip(custom, kinds, strict=True):
+        given = hook.get('priority')
+        if issubclass(kind, EMAHook) and given is not None and get_priority(given) >= get_priority('VERY_LOW'):
+            raise InputError(
+                f'custom_hooks: EMAHook: priority must come before VERY_LOW, where it is saved, got {given!r}'
             )
 
 
