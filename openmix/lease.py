@@ -251,18 +251,26 @@ class Lease:
         found = _seen(self.path, time.time())
         return found is not None and found.holder.token == self.holder.token
 
+    def is_lost(self) -> bool:
+        """Tell whether the file is gone, or another's.
+
+        Raises:
+            OSError: there is no telling: the disk does not answer, or no more files may be open.
+        """
+        found = _read(self.path, time.time())
+        return found is None or found.holder.token != self.holder.token
+
     def keep(self) -> bool:
         """Show, every `HEARTBEAT_S`, that the process is alive; False where the lease is seen to be lost."""
         if _clock() - self._fresh < HEARTBEAT_S:
             return True
         try:
-            found = _read(self.path, time.time())
-            if found is None or found.holder.token != self.holder.token:
+            if self.is_lost():
                 return False
             os.utime(self.path)
         except FileNotFoundError:
             return False
-        except OSError:  # the disk does not answer, or no more files may be open: the next call tries again
+        except OSError:  # the next call tries again
             return True
         self._fresh = _clock()
         return True

@@ -31,8 +31,9 @@ class Claim:
         Raises:
             InputError: another training has taken the folder over, as it may where this one was suspended, or its
                 machine asleep, and the disk is shared; or the folder was moved away.
+            OSError: there is no telling, and so no writing; within `claimed` it becomes one line.
         """
-        if self.lease is None or self.lease.is_mine():
+        if self.lease is None or not self.lease.is_lost():
             return
         holder = holder_at(inside(self.folder))
         by = f'{holder.name} trains in it' if holder else 'its lease is gone'
