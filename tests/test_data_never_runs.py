@@ -108,9 +108,7 @@ def test_a_yaml_recipe_runs_nothing(planted, trap):
     base = '' if planted.startswith('_base_') else f'_base_: {DIGITS}\n'
     (trap / 'mine.yaml').write_text(f'{base}{planted}\n')
     # Read by nothing before the run, and then by what reads checkpoints and weights.
-    later = (
-        planted.startswith(('load_from', 'runner_type')) or 'checkpoint: evil' in planted or 'pretrained_cfg' in planted
-    )
+    later = planted.startswith('load_from') or 'checkpoint: evil' in planted or 'pretrained_cfg' in planted
     with nullcontext() if later else pytest.raises(InputError, match=r'^[^\n]+$'):
         prepare(load_config('mine.yaml'))
     assert not (trap / 'marker').exists()

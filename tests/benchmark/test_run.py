@@ -223,10 +223,12 @@ def signal_when(bench):
         senders.append(threading.Thread(target=send, args=(number, *conditions), daemon=True))
         senders[-1].start()
 
+    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it for all that it starts
     yield start
     over.set()  # a signal must not reach the next test
     for sender in senders:
         sender.join()
+    signal.signal(signal.SIGHUP, usual)
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -178,6 +178,8 @@ def _become(request: dict) -> None:
     os.setsid()
     # Python takes over Ctrl-C only where it is not ignored, as it is in what a shell starts in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Nor does a command under nohup hear the hang-up: what started the tests does not decide what they show.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for file, number in ((os.devnull, 0), (request['log'], 1), (request['log'], 2)):
         opened = os.open(file, os.O_RDWR | os.O_APPEND)
         os.dup2(opened, number)
