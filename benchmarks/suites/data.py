@@ -153,7 +153,7 @@ def _timms_files(root: Path, batch: int, workers: int, device: str, augment: str
     """timm's data set and loader, without its colour jitter; its prefetcher normalises whole batches."""
     loader = timm.data.create_loader(
         timm.data.ImageDataset(str(root / 'train')),
-        input_size=224,
+        input_size=(3, 224, 224),
         batch_size=batch,
         is_training=True,
         color_jitter=None,
