@@ -51,7 +51,9 @@ class CommandParser(argparse.ArgumentParser):
         typed = sys.argv[1:] if args is None else list(args)
         for option, value in itertools.pairwise([*typed, '-']):
             # What a shell makes of "$FOLDER" that is not set.
-            if option.startswith('--') and (value == '' or option.partition('=')[1:] == ('=', '')):
+            known = self._option_string_actions.get(option)
+            takes_one = known is None or known.nargs != 0
+            if option.startswith('--') and ((value == '' and takes_one) or option.partition('=')[1:] == ('=', '')):
                 self.error(f'{option.partition("=")[0]}: an empty text says nothing; give a value or leave it out')
         words = self._told_apart(typed)
         found, extra = self.parse_known_intermixed_args(words, namespace)
@@ -141,19 +143,19 @@ def check_out(option: str, path: str | Path, *read: str | Path | None) -> None:
         if path.is_dir():
             raise InputError(f'{told}: it is a folder; name a file')
         # What stands there may lead to a file for now, as /dev/stdout does.
-        special = path.parent == Path('/dev') or path.parts[1:2] == ('proc',)
-        if special or (path.exists() and not path.is_file()):
+        system = path.is_relative_to('/proc') or (path.is_relative_to('/dev') and not path.is_relative_to('/dev/shm'))
+        if (system and path.parent.is_dir()) or (path.exists() and not path.is_file()):
             raise InputError(f'{told}: it is a pipe, socket or device; name a file')
         for source in read:
             if source is not None and path.exists() and os.path.exists(source) and path.samefile(source):
                 raise InputError(f'{told}: the command reads it; name another file')
-        # The nearest thing above that is there must be a folder to write to.
-        there = path
+        # A file takes another's place by a new name in its folder: that must be one to write to, or the next above.
+        there = path.parent
         while not os.path.lexists(there):
             there = there.parent
         if len(os.fsencode(path.name)) > _LONGEST:
             raise InputError(f'{told}: the name is too long')
-        if (there != path and not there.is_dir()) or not os.access(there, os.W_OK):
+        if not there.is_dir() or not os.access(there, os.W_OK):
             raise InputError(f'{told}: {there} is {"read-only" if there.is_dir() else "no folder"}')
     except OSError as error:  # longer than a path can be
         raise InputError(f'{told}: {error.strerror}') from error

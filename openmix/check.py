@@ -101,7 +101,9 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
     if (level := recipe.get('log_level', 'INFO')) not in LEVELS:
         yield 'log_level', f'the recipe: log_level must be one of {", ".join(LEVELS)}, got {brief(level)}'
     for key, instead in ELSEWHERE.items():
-        if recipe.get(key) is not None:
+        value = recipe.get(key)
+        # What something else in the recipe is set to is a variable of its own.
+        if value is not None and not any(_holds(other, value) for name, other in recipe.items() if name != key):
             yield key, f'the recipe: {key} is not read here; {instead}'
     for keys in TOGETHER:
         absent = [key for key in keys if recipe.get(key) is None]
@@ -133,6 +135,17 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         if isinstance(options, Mapping) and key in options and _passes_parts_over(optim):
             place = f'optim_wrapper.paramwise_cfg.{key}'
             yield place, f"{place}: only the PartConstructor reads it; set optim_wrapper.constructor='PartConstructor'"
+
+
+def _holds(node: Any, value: Any) -> bool:
+    """Tell whether a part of a recipe is, or has within it, a value; of a mapping all its items, among others."""
+    if isinstance(node, Mapping):
+        if isinstance(value, Mapping) and all(key in node and node[key] == item for key, item in value.items()):
+            return True
+        return any(_holds(inner, value) for inner in node.values())
+    if isinstance(node, (list, tuple)):
+        return node == value or any(_holds(inner, value) for inner in node)
+    return type(node) is type(value) and node == value
 
 
 def _passes_parts_over(optim: Any) -> bool:

@@ -150,7 +150,7 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def _files_of(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """A recipe's own file, then the files it inherits from, nearest first."""
     files = [path]
     for file in files:
@@ -169,7 +169,7 @@ def origin(cfg: Config, place: str) -> str:
             return f'{source} {key}'
     if not cfg.filename or not Path(cfg.filename).is_file():
         return ''
-    texts = {file: read_text(file, MOST_BYTES) for file in _files_of(Path(cfg.filename))}
+    texts = {file: read_text(file, MOST_BYTES) for file in files_of(Path(cfg.filename))}
     parts = [part for part in place.split('.') if not part.isdigit() and part != 'type']
     for part in reversed(parts):
         for file, text in texts.items():

@@ -84,6 +84,19 @@ def test_what_is_right_passes(options):
     check_recipe(apply_overrides(load_config(RECIPE), options))
 
 
+@pytest.mark.parametrize(
+    'text',
+    [
+        'total_epochs = 3\ntrain_cfg = dict(max_epochs=total_epochs)\n',
+        "data_preprocessor = dict(type='ImagePreprocessor')\nmodel = dict(data_preprocessor=data_preprocessor)\n",
+        "strategy = 'sample'\nmodel = dict(policy=dict(_delete_=True, type='Mixup', share=strategy))\n",
+    ],
+)
+def test_a_variable_may_have_any_name(tmp_path, text):
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'openmix::{RECIPE}'\n{text}")
+    check_recipe(load_config(tmp_path / 'mine.py'))
+
+
 def test_children_of_a_mixture_are_checked():
     policy = {'type': 'OneOf', 'policies': [{'type': 'Mixup', 'alhpa': 0.8}], '_delete_': True}
     with pytest.raises(InputError, match=r"model\.policy\.policies\.0: Mixup has no 'alhpa'; did you mean 'alpha'"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from openmix.arguments import check_out
-from openmix.config import load_config
+from openmix.config import configs_dir, load_config
 from openmix.engine.launch import prepare
 from openmix.errors import InputError
 from openmix.registry import MODELS
@@ -58,9 +58,33 @@ def test_what_a_command_reads_is_not_replaced(call, made, tool, out, line):
 
 def test_a_device_is_not_replaced():
     """As root, a rename would put a file in its place for the whole machine."""
-    for device in ('/dev/null', '/dev/stdout'):
+    for device in ('/dev/null', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'):
         with pytest.raises(InputError, match='a pipe, socket or device'):
             check_out('--out', device)
+
+
+def test_a_table_by_its_name_and_a_base_of_a_recipe_are_not_replaced(call, made):
+    table = configs_dir() / 'tables/quickstart.yaml'
+    for words in (
+        ('benchmark.py', 'show', 'quickstart', '--format', 'md', '--out', table),
+        ('test.py', made / 'recipe.py', made / 'run.pth', '--out', configs_dir() / '_base_/runtime.py'),
+    ):
+        before = Path(words[-1]).read_bytes()
+        code, _, said = call(*words)
+        assert code == 2
+        assert 'the command reads it' in said
+        assert Path(words[-1]).read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_a_folder_that_takes_no_new_file_is_refused_before_there_is_anything_to_write(tmp_path):
+    (tmp_path / 'old.png').touch()
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match='is read-only'):
+            check_out('--out', tmp_path / 'old.png')
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_a_picture_of_no_known_kind_is_one_line(call, made, tmp_path):
@@ -81,7 +105,9 @@ def limit():
 )
 def test_a_full_disk_leaves_the_file_that_was_there(made, tmp_path, tool, words, name):
     (tmp_path / name).write_bytes(b'old')
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    # matplotlib's list of fonts is made without the limit, and not in anybody's home.
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MPLCONFIGDIR': str(made / 'fonts')}
+    subprocess.run([sys.executable, '-c', 'import matplotlib.font_manager'], env=environment, check=True, timeout=300)
     command = [sys.executable, ROOT / 'tools' / tool, 'recipe.py', *words, '--out', tmp_path / name]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=made, preexec_fn=limit, check=False, timeout=300

@@ -27,6 +27,7 @@ def refused(*words):
     [
         (['--seed', 3], 'randomness.seed=4'),
         (['--seed', 3], 'randomness={seed: 4}'),
+        (['--seed', 0], 'randomness.seed=4'),
         (['--work-dir', 'a'], 'work_dir=b'),
         (['--deterministic'], 'randomness.deterministic=False'),
         (['--amp'], 'optim_wrapper.type=OptimWrapper'),
@@ -43,13 +44,15 @@ def test_an_option_that_an_argument_of_an_evaluation_overrules():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('command', [TRAIN, TEST])
-def test_another_launcher_than_the_commands(tmp_path, command):
+def test_another_launcher_than_the_commands(tmp_path):
     told = "the recipe: launcher is 'pytorch', and the command's is 'none'"
-    assert told in refused(*command, '--cfg-options', 'launcher=pytorch')
+    assert told in refused(*TRAIN, '--cfg-options', 'launcher=pytorch')
     recipe = tmp_path / 'recipe.py'
     recipe.write_text(f"_base_ = 'configs/{DIGITS}'\nlauncher = 'pytorch'\n")
-    assert told in refused(command[0], recipe, *command[2:])
+    assert told in refused(TRAIN[0], recipe)
+    assert '--launcher and --cfg-options launcher' in refused(*TEST, '--cfg-options', 'launcher=pytorch')
+    # An evaluation reads the recipe that a run of several processes has kept.
+    assert 'a.pth' in refused(TEST[0], recipe, TEST[2])
 
 
 def test_a_dry_run_resumes_nothing():

@@ -23,7 +23,7 @@ from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
 from openmix.benchmark.smoke import Smoke
-from openmix.benchmark.table import Table, load_table, table_names
+from openmix.benchmark.table import Table, load_table, table_names, table_path
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
 from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
@@ -318,7 +318,8 @@ def main() -> None:
     args = parse_args()
     out = vars(args).get('out')
     if out is not None:
-        check_out('--out', out, vars(args).get('table'))
+        table = vars(args).get('table')
+        check_out('--out', out, table and table_path(table))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     if args.verb == 'list':
         list_tables(console)

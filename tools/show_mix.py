@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.config import Config
 
 from openmix.arguments import CommandParser, check_out, is_name
-from openmix.config import config_path, load_config, work_dir_of
+from openmix.config import config_path, files_of, load_config, work_dir_of
 from openmix.errors import InputError, brief, check_number, command
 from openmix.files import appearing
 
@@ -134,7 +134,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_mix.png'
-    check_out('--out', out, config_path(args.config), args.checkpoint)
+    check_out('--out', out, *files_of(config_path(args.config)), args.checkpoint)
     if out.suffix.lower() not in FORMATS:
         raise InputError(f'--out: the picture is one of {", ".join(FORMATS)}, not {brief(out.name)}')
 

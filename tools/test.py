@@ -5,7 +5,7 @@ import json
 from functools import partial
 
 from openmix.arguments import CommandParser, check_out
-from openmix.config import config_path, load_config, work_dir_of
+from openmix.config import config_path, files_of, load_config, work_dir_of
 from openmix.errors import InputError, command, number_from_environment
 from openmix.options import check_said_once
 
@@ -28,10 +28,11 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
-    check_said_once(args.cfg_options, {'work_dir': '--work-dir'} if args.work_dir else {})
+    said = {'work_dir': '--work-dir'} if args.work_dir else {}
+    check_said_once(args.cfg_options, said | {'launcher': '--launcher'})
     cfg = load_config(args.config, args.cfg_options)
     if args.out:
-        check_out('--out', args.out, config_path(args.config), args.checkpoint)
+        check_out('--out', args.out, *files_of(config_path(args.config)), args.checkpoint)
     from openmix.engine import launch
     from openmix.evaluation.ten_crop import TenCrop, before_crop
 

@@ -21,7 +21,8 @@ _SAYS = {
 
 
 def _is_given(args: argparse.Namespace, name: str) -> bool:
-    return vars(args)[name.strip('-').replace('-', '_')] not in (None, False)
+    value = vars(args)[name.strip('-').replace('-', '_')]
+    return value is not None and value is not False  # 0 is a seed
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,6 +65,7 @@ def main() -> None:
     if args.compile is not None:
         asked = {'backend': args.compile} if args.compile else cfg.get('compile') or True
         cfg = apply_overrides(cfg, {'compile': asked}, '--compile')
+    launch.check_launcher(cfg, args.launcher)
     cfg = launch.prepare(cfg, args.launcher)
     if args.split_batch:
         split_batch(cfg, number_from_environment(_PROCESSES.get(args.launcher, ''), 1))

@@ -189,10 +189,10 @@ class Queue:
         if not self.running:
             return
         before, deadline = len(self.signals), time.monotonic() + _GRACE_S
-        self._say(f'stopping; trainings that save themselves now: {len(self.running)}; a second Ctrl-C kills them')
         for job in self.running.values():
             job.asked = True
             job.process.terminate()
+        self._say(f'stopping; trainings that save themselves now: {len(self.running)}; a second Ctrl-C kills them')
         while self.running:
             for slot, job in list(self.running.items()):
                 if len(self.signals) > max(1, before) or time.monotonic() > deadline:
@@ -329,7 +329,9 @@ class Queue:
         self.progress.update(self.overall, completed=units, note=self._left(units).removeprefix(', '))
 
     def _say(self, line: str) -> None:
-        self.progress.console.print(terminal(line), soft_wrap=True)
+        # After a hang-up nobody reads, and writing fails: the trainings are seen to their end all the same.
+        with contextlib.suppress(OSError) if signal.SIGHUP in self.signals else contextlib.nullcontext():
+            self.progress.console.print(terminal(line), soft_wrap=True)
 
     def _report_failures(self) -> None:
         for trial in self.failed:

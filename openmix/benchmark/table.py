@@ -147,6 +147,13 @@ def table_names() -> list[str]:
     return sorted(str(path.relative_to(root).with_suffix('')) for path in root.rglob('*.yaml'))
 
 
+def table_path(name: str | Path) -> Path:
+    """The file that `load_table` reads, which may be missing."""
+    if Path(name).suffix in ('.yaml', '.yml') and os.path.lexists(name):  # False too for what no file can be called
+        return Path(name)
+    return configs_dir() / 'tables' / f'{str(name).removesuffix(".yaml")}.yaml'
+
+
 def load_table(name: str | Path) -> Table:
     """A table by path, or by its name below `configs/tables`.
 

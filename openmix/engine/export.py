@@ -28,7 +28,7 @@ from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.data_check import trained_classes
 from openmix.engine.image_shape import image_shape
 from openmix.engine.launch import prepare
-from openmix.errors import InputError, install_hint
+from openmix.errors import NO_ROOM, InputError, install_hint
 from openmix.files import appearing
 from openmix.registry import DATASETS, MODELS, find
 
@@ -102,7 +102,7 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
                 run = write(network, pixels[-1], about, unchecked)
                 found = [run(x) for x in pixels]
         except InputError as error:
-            if isinstance(error.__cause__, OSError):
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
                 raise error.__cause__ from None  # of the disk, not of the network
             raise
         difference = max(float((a - b).abs().max()) for a, b in zip(found, wanted))

@@ -57,20 +57,26 @@ def fill_from_data(cfg: Config) -> Config:
     return cfg
 
 
-def prepare(cfg: Config, launcher: str = 'none') -> Config:
-    """Fill in what a recipe leaves to the data and the machine.
+def check_launcher(cfg: Config, launcher: str) -> None:
+    """Refuse a recipe that asks for another launcher than the command got: the command's alone counts.
 
-    Raises:
-        InputError: something in it cannot be built or trained, or names another launcher.
+    A recipe that a run keeps in its folder may say 'none', which asks for nothing.
     """
-    init_default_scope('openmix')
-    check_recipe(cfg)
-    given = cfg.get('launcher')
-    if given not in (None, launcher):
+    if (given := cfg.get('launcher')) not in (None, 'none', launcher):
         raise InputError(
             f"the recipe: launcher is {brief(given)}, and the command's is '{launcher}', which alone counts; leave it "
             'out: tools/dist_train.sh and its like give --launcher'
         )
+
+
+def prepare(cfg: Config, launcher: str = 'none') -> Config:
+    """Fill in what a recipe leaves to the data and the machine.
+
+    Raises:
+        InputError: something in it cannot be built or trained.
+    """
+    init_default_scope('openmix')
+    check_recipe(cfg)
     digest = config_hash(cfg)
     cfg = fill_from_data(cfg)
     choose_backends(cfg)

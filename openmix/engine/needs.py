@@ -55,7 +55,7 @@ def complete_hooks(cfg: Config) -> None:
     custom = list(cfg.get('custom_hooks') or [])
     kinds = [find(HOOKS, hook['type']) for hook in custom]
     _check_once(given, kinds)
-    _check_average_first(custom, kinds)
+    _check_average_first([*given.values(), *custom])
     _check_watched([*given.values(), *custom])
     at = 0
     for needed in _NEEDED:
@@ -97,14 +97,15 @@ def _check_kinds(given: dict[str, Any]) -> None:
             )
 
 
-def _check_average_first(custom: list[Any], kinds: list[type]) -> None:
+def _check_average_first(hooks: list[Any]) -> None:
     """Refuse an average that moves, and says what it measured, behind those who save and record it."""
-    for hook, kind in zip(custom, kinds, strict=True):
-        given = hook.get('priority')
-        if issubclass(kind, EMAHook) and given is not None and get_priority(given) >= get_priority('VERY_LOW'):
-            raise InputError(
-                f'custom_hooks: EMAHook: priority must come before VERY_LOW, where it is saved, got {given!r}'
-            )
+    for hook in hooks:
+        kind: Any = None if hook is None else find(HOOKS, hook['type'])
+        if kind is None or not issubclass(kind, EMAHook):
+            continue
+        given = hook.get('priority', kind.priority)
+        if get_priority(given) >= get_priority('VERY_LOW'):
+            raise InputError(f'{kind.__name__}: priority must come before VERY_LOW, where it is saved, got {given!r}')
 
 
 def _check_once(given: dict[str, Any], custom: list[type]) -> None:

@@ -67,17 +67,17 @@ def chosen_together(choose: Callable[[], Checkpoint | None]) -> Checkpoint | Non
     chosen, refusal = None, None
     try:
         chosen = choose()
-        mine = 'none' if chosen is None else f'{chosen.path} after iteration {chosen.meta.iteration}'
     except InputError as error:
-        mine = refusal = str(error)
-    found = set(all_gather_object(mine))
-    if len(found) > 1:
+        refusal = str(error)
+    mine = 'none' if chosen is None else f'{chosen.path} after iteration {chosen.meta.iteration}'
+    of_all = all_gather_object((refusal, mine))
+    if refusals := [told for told, _ in of_all if told is not None]:
+        raise InputError(refusal or refusals[0])
+    if len(found := {one for _, one in of_all}) > 1:
         raise InputError(
             f'the processes would go on from different checkpoints ({", ".join(sorted(found))}); '
             'give a --work-dir that all machines share'
         )
-    if refusal is not None:
-        raise InputError(refusal)
     return chosen
 
 

@@ -53,12 +53,13 @@ class Runner(MMRunner):
 
     schedule_iters: int | None = None
 
-    def __init__(self, *args: Any, experiment_name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, cfg: Any = None, experiment_name: str | None = None, **kwargs: Any) -> None:
         if earlier := next(_EARLIER):
             # Of two runs of one process that began within a second mmengine would give the second one the first one's
             # log and records.
-            experiment_name = f'{experiment_name or "run"}-{earlier}'
-        super().__init__(*args, experiment_name=experiment_name, **kwargs)
+            own = experiment_name or Path(vars(cfg).get('_filename') or 'run').stem
+            experiment_name = f'{own}-{earlier}'
+        super().__init__(*args, cfg=cfg, experiment_name=experiment_name, **kwargs)
         read = ('train', 'val') if self._train_loop is not None else ('test',)
         if (line := more_than_cores(self.cfg, read)) is not None:
             self.logger.warning(line)

@@ -132,7 +132,10 @@ def _try_loader(cfg: Config, part: str) -> None:
                 'train for more epochs, or give one data set',
             )
         )
-    if hasattr(dataset, '__getitems__') and find(FUNCTIONS, cfg[place].collate_fn.type) in _OF_SAMPLES:
+    # torch's own answers lists of samples by that name.
+    lists = isinstance(dataset, type) and issubclass(dataset, torch.utils.data.Subset)
+    whole = hasattr(dataset, '__getitems__') and not lists
+    if whole and find(FUNCTIONS, cfg[place].collate_fn.type) in _OF_SAMPLES:
         line = f"{dataset.__name__} answers whole batches, which are not collated; set type='identity_collate'"
         raise InputError(line_of(cfg, f'{place}.collate_fn', line))
     with building(cfg, place, 'DataLoader'):
@@ -247,7 +250,8 @@ def _try_optimizer(cfg: Config) -> None:
 
 def _check_ends(cfg: Config, schedules: Sequence[Any]) -> None:
     """Refuse an end of a part's schedule that no schedule goes to."""
-    if any(isinstance(schedule, PartCosineAnnealingLR) for schedule in schedules):
+    own = [not type(schedule).__module__.startswith(('mmengine.', 'openmix.')) for schedule in schedules]
+    if any(own) or any(isinstance(schedule, PartCosineAnnealingLR) for schedule in schedules):
         return
     for part, options in ((cfg.optim_wrapper.get('paramwise_cfg') or {}).get('parts') or {}).items():
         if 'lr_end' in options:

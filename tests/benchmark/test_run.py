@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from rich.console import Console
 from waiting import SECONDS, until
 
 from openmix.benchmark import run
@@ -17,7 +18,7 @@ from openmix.config import load_config
 from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
 from openmix.files import set_aside
-from openmix.lease import Lease, beside
+from openmix.lease import Lease, beside, holder_of
 
 pytestmark = pytest.mark.slow
 SMALL = {'model.backbone.depth': 8, 'model.backbone.width': 8, 'train_cfg.max_epochs': 2}
@@ -247,6 +248,25 @@ def test_a_signal_lets_trainings_save_themselves(bench, signal_when, number):
     assert signal.getsignal(number) is usual
 
 
+def test_a_terminal_that_is_gone_loses_no_training(bench, signal_when, monkeypatch):
+    bench.script.write_text(SAVES)
+    chosen = dict(rows='Mixup', columns='MCE', trials=1)
+    (trial,) = bench.trials(**chosen)
+    written = Console.print
+
+    def gone(*args, **kwargs):
+        if (trial.folder / 'ready').exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written(*args, **kwargs)
+
+    monkeypatch.setattr(Console, 'print', gone)
+    signal_when(signal.SIGHUP, (trial.folder / 'ready').exists)
+    with pytest.raises(Stopped):
+        bench.run(**chosen)
+    assert states(bench, **chosen) == ['interrupted']
+    assert holder_of(trial.folder) is None
+
+
 def test_a_second_signal_kills(bench, signal_when, monkeypatch):
     """A training that is long in saving itself: left alone it would be waited for, and could be resumed."""
     monkeypatch.setattr(run, '_GRACE_S', 10 * SECONDS)
@@ -400,7 +420,8 @@ def test_what_lies_in_the_place_of_a_runs_file_is_set_aside(bench, name, kind):
     found = []
     queue = threading.Thread(target=lambda: found.append(bench.run(rows='Mixup', columns='MCE', trials=1)), daemon=True)
     queue.start()
-    queue.join(60)
+    queue.join(SECONDS)
+    assert found, 'the queue still waits'
     ((failed, said),) = found
     assert not failed
     assert f'{path} is no regular file and is now {path}.old' in said

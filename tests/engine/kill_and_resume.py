@@ -261,7 +261,8 @@ def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, p
     rng = random.Random(seed)
     fell = {'before the first checkpoint': 0, 'inside a write': 0, 'elsewhere': 0}
     while sum(fell.values()) < kills:
-        goal = _saved(work_dir) + rng.randint(0, iterations // kills)
+        # Not so near the end that the run is over before the kill.
+        goal = min(_saved(work_dir) + rng.randint(0, iterations // kills), 2 * iterations // 3)
         children = start(recipe, work_dir, processes, resume_options(work_dir))
         wait_for_log('Checkpoints go to', work_dir, children)
         _wait_for(lambda goal=goal: _saved(work_dir) >= goal, work_dir, children)

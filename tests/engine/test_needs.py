@@ -74,6 +74,7 @@ def test_arguments_of_a_hook_in_the_list_stay():
         (dict(custom_hooks=[dict(type='CheckpointHook')]), '2 hooks of type CheckpointHook'),
         (dict(custom_hooks=[STOPPING, {**STOPPING, 'patience': 9}]), "two hooks of type EarlyStoppingHook for 'loss'"),
         (dict(default_hooks=dict(stop=STOPPING), custom_hooks=[STOPPING]), 'two hooks of type EarlyStoppingHook'),
+        (dict(default_hooks=dict(average={**AVERAGE, 'priority': 'LOWEST'})), 'EMAHook: priority must come before'),
         (dict(default_hooks=dict(mine=dict(type='LoggerHook'))), '2 hooks of type LoggerHook'),
     ],
     ids=str,
