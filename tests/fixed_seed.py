@@ -37,6 +37,12 @@ from openmix.json_file import read_object
 
 DIGITS = 'classification/digits/resnet20.py'
 MIXUP: dict[str, Any] = {'model.policy': {'type': 'Mixup', '_delete_': True}}
+SHORT: dict[str, Any] = {
+    'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 6, 'val_interval': 6, '_delete_': True},
+    'train_dataloader.batch_size': 16,
+    'default_hooks.checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 6},
+    'log_level': 'ERROR',
+}
 DM = {'model.head.loss': {'type': 'decoupled_ce', 'eta': 0.1}}
 LOSSES: dict[str, dict[str, Any]] = {
     'mix_ce, smoothed': {'type': 'mix_ce', 'smoothing': 0.1},
@@ -104,11 +110,9 @@ def trained(cfg: Any, folder: Path) -> str:
 
 
 def runs(folder: Path) -> Iterator[tuple[str, str]]:
-    length = {'type': 'IterBasedTrainLoop', 'max_iters': 6, 'val_interval': 6, '_delete_': True}
-    short: dict[str, Any] = {'train_cfg': length, 'train_dataloader.batch_size': 16, 'log_level': 'ERROR'}
-    short['default_hooks.checkpoint'] = {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 6}
+    """Names of the short runs, each with a digest."""
     for i, (name, options) in enumerate(settings()):
-        yield name, trained(load_config(DIGITS, short | options), folder / f'run{i}')
+        yield name, trained(load_config(DIGITS, SHORT | options), folder / f'run{i}')
 
 
 def cells() -> Iterator[tuple[str, str]]:
