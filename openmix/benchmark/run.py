@@ -131,7 +131,7 @@ class Queue:
         self._say(f'{len(trials) - self.total} trials done before, {self.total} to run, {len(self.slots)} at a time')
         self.units = sum(trial.epochs or 1 for trial in self.waiting)
         self.units_ended = 0
-        with self.progress, self._listening():
+        with self._drawn(), self._listening():
             self.overall = self.progress.add_task('all', total=self.units, note='')
             try:
                 while (self.waiting or self.running) and not self.signals:
@@ -329,9 +329,22 @@ class Queue:
         self.progress.update(self.overall, completed=units, note=self._left(units).removeprefix(', '))
 
     def _say(self, line: str) -> None:
-        # After a hang-up nobody reads, and writing fails: the trainings are seen to their end all the same.
-        with contextlib.suppress(OSError) if signal.SIGHUP in self.signals else contextlib.nullcontext():
+        with self._unheard():
             self.progress.console.print(terminal(line), soft_wrap=True)
+
+    @contextlib.contextmanager
+    def _drawn(self) -> Iterator[None]:
+        """Draw the bar of progress while the block runs."""
+        self.progress.start()
+        try:
+            yield
+        finally:
+            with self._unheard():
+                self.progress.stop()
+
+    def _unheard(self) -> contextlib.AbstractContextManager[None]:
+        """After a hang-up nobody reads, and writing fails: the trainings are seen to their end all the same."""
+        return contextlib.suppress(OSError) if signal.SIGHUP in self.signals else contextlib.nullcontext()
 
     def _report_failures(self) -> None:
         for trial in self.failed:
