@@ -149,9 +149,14 @@ def table_names() -> list[str]:
 
 def table_path(name: str | Path) -> Path:
     """The file that `load_table` reads, which may be missing."""
-    if Path(name).suffix in ('.yaml', '.yml') and os.path.lexists(name):  # False too for what no file can be called
-        return Path(name)
-    return configs_dir() / 'tables' / f'{str(name).removesuffix(".yaml")}.yaml'
+    return _given_file(name) or configs_dir() / 'tables' / f'{str(name).removesuffix(".yaml")}.yaml'
+
+
+def _given_file(name: str | Path) -> Path | None:
+    """The file whose path was given; None where it is the name of a table that ships."""
+    path = Path(name)
+    # Nothing lies where no file can be called so.
+    return path if path.suffix in ('.yaml', '.yml') and os.path.lexists(path) else None
 
 
 def load_table(name: str | Path) -> Table:
@@ -160,8 +165,8 @@ def load_table(name: str | Path) -> Table:
     Raises:
         InputError: there is no such table, or the file does not describe one.
     """
-    root, given = configs_dir() / 'tables', Path(name)
-    if given.suffix in ('.yaml', '.yml') and os.path.lexists(given):  # False too for what no file can be called
+    if (given := _given_file(name)) is not None:
+        root = configs_dir() / 'tables'
         open_regular(given).close()  # which says what it is, where it is no file
         inside = given.resolve().is_relative_to(root.resolve())
         label = str(given.resolve().relative_to(root.resolve()).with_suffix('')) if inside else given.stem
@@ -169,7 +174,7 @@ def load_table(name: str | Path) -> Table:
     label = str(name).removesuffix('.yaml')
     if label not in table_names():
         raise InputError(f'no table {brief(str(name))}; {nearest(label, table_names())}')
-    return _build(label, load_yaml(root / f'{label}.yaml'))
+    return _build(label, load_yaml(table_path(name)))
 
 
 def _build(name: str, raw: dict) -> Table:

@@ -61,6 +61,9 @@ def check_launcher(cfg: Config, launcher: str) -> None:
     """Refuse a recipe that asks for another launcher than the command got: the command's alone counts.
 
     A recipe that a run keeps in its folder may say 'none', which asks for nothing.
+
+    Raises:
+        InputError: it does.
     """
     if (given := cfg.get('launcher')) not in (None, 'none', launcher):
         raise InputError(
