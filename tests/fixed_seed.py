@@ -23,13 +23,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_every_cell import chosen, resolved
+from config_hashes import hashes
+from test_every_cell import chosen
 from test_every_policy import POLICIES
-from test_every_recipe import RECIPES
 
 from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import table_names
-from openmix.config import config_hash, load_config
+from openmix.config import load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
 from openmix.engine.checkpoint import read_checkpoint
@@ -66,14 +66,6 @@ TRAINING: dict[str, dict[str, Any]] = {
     },
     'AdamW': {'optim_wrapper.optimizer': {'type': 'AdamW', 'lr': 0.001, '_delete_': True}},
 }
-
-
-def hashes() -> Iterator[tuple[str, str]]:
-    for recipe in RECIPES:
-        yield recipe, config_hash(load_config(recipe))
-    for table in table_names():
-        for cell, _ in resolved(table):
-            yield f'{table}: {cell.folder}', config_hash(cell.resolve())
 
 
 def settings() -> Iterator[tuple[str, dict[str, Any]]]:
