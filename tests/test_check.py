@@ -154,7 +154,7 @@ def test_the_line_says_what_set_it(tmp_path):
     cfg = load_config(mine, {'model.backbone.depht': 8})
     assert origin(cfg, 'model.backbone.depht') == '--cfg-options model.backbone.depht'
     assert origin(cfg, 'model.policy.alhpa').endswith('mine.py')
-    assert origin(cfg, 'train_dataloader.sampler.shuffle').endswith('configs/_base_/datasets/digits.py')
+    assert origin(cfg, 'train_dataloader.sampler.shuffle').endswith('configs/_base_/loaders/labelled.py')
     assert origin(copy.deepcopy(cfg), 'default_hooks.logger.interval').endswith('configs/_base_/runtime.py')
     with pytest.raises(InputError, match=r"no 'alhpa'.*\(in .*mine\.py\)"):
         check_recipe(load_config(mine))

@@ -122,6 +122,14 @@ def test_recipe_builds(recipe):
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
+def test_a_recipe_is_tested_as_it_is_validated(recipe):
+    """What changes an inherited `val_dataloader` says `test_dataloader = val_dataloader` again."""
+    cfg = load_config(recipe)
+    assert cfg.test_dataloader == cfg.val_dataloader
+    assert cfg.test_evaluator == cfg.val_evaluator
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
 def test_recipe_reads_like_a_methods_section(recipe):
     docstring = ast.get_docstring(ast.parse((configs_dir() / recipe).read_text())) or ''
     assert f'Command: python tools/train.py {recipe}' in docstring

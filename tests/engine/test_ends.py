@@ -6,7 +6,7 @@ import signal
 import pytest
 from processes import TOOLS, Nursery, members, naming, start, until
 
-from openmix.config import configs_dir
+from openmix.config import configs_dir, load_config
 from openmix.data.imitation import imitation
 from openmix.engine.workers import _tell_but_of_hanging_up
 
@@ -68,9 +68,8 @@ def write_recipe(folder, base, persistent, epochs, lr=0.01):
 
 
 def dataset_of(base):
-    namespace = {}
-    exec((configs_dir() / '_base_' / 'datasets' / f'{base}.py').read_text(), namespace)
-    return dict(namespace['train_dataloader']['dataset'])
+    cfg = load_config(configs_dir() / '_base_' / 'datasets' / f'{base}.py')
+    return cfg.train_dataloader.dataset.to_dict()
 
 
 def spoil_images(root):

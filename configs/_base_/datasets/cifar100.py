@@ -1,31 +1,6 @@
-# CIFAR-100 as both papers train on it: batch 100, crop out of 4 reflected pixels, flip.
-# Validation runs on the test images every epoch, as the papers read their numbers. To choose anything by
-# validation, hold images out: val_fraction=0.1 in both data sets and split='val' in the second.
-model = dict(
-    data_preprocessor=dict(
-        type='ImagePreprocessor',
-        augment=[dict(type='BatchRandomCrop', padding=4, mode='reflect'), dict(type='BatchRandomFlip')],
-    )
-)
-# Images stay in memory: a batch is one index operation, and workers would only copy it.
-train_dataloader = dict(
-    batch_size=100,
-    num_workers=0,
-    pin_memory=True,
-    dataset=dict(type='CIFAR100', root='data/cifar100', split='train'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='identity_collate'),
-)
-val_dataloader = dict(
-    batch_size=500,
-    num_workers=0,
-    pin_memory=True,
-    dataset=dict(type='CIFAR100', root='data/cifar100', split='test'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='identity_collate'),
-)
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
+# CIFAR-100 as both papers train on it: batch, crop and flip of CIFAR-10, validation on the test images.
+_base_ = 'cifar10.py'
+
+train_dataloader = dict(dataset=dict(type='CIFAR100', root='data/cifar100'))
+val_dataloader = dict(dataset=dict(type='CIFAR100', root='data/cifar100'))
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator
-# The global batch that recipes state their learning rate for.
-auto_scale_lr = dict(base_batch_size=100, enable=False)

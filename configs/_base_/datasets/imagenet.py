@@ -2,12 +2,11 @@
 # centre 0.875.
 # Validation runs on the official validation images every epoch, as the papers read their numbers. To choose
 # anything by validation, hold images out: val_fraction=0.01 in both data sets and split='val' in the second.
-model = dict(data_preprocessor=dict(type='ImagePreprocessor'))
+_base_ = '../loaders/files.py'
+
 train_dataloader = dict(
     batch_size=256,
     num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
     dataset=dict(
         type='ImageNet',
         root='data/imagenet',
@@ -17,14 +16,10 @@ train_dataloader = dict(
             dict(type='torchvision/RandomHorizontalFlip'),
         ],
     ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='identity_collate'),
 )
 val_dataloader = dict(
     batch_size=256,
     num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
     dataset=dict(
         type='ImageNet',
         root='data/imagenet',
@@ -34,11 +29,6 @@ val_dataloader = dict(
             dict(type='torchvision/CenterCrop', size=224),
         ],
     ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='identity_collate'),
 )
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator
-# The global batch that recipes state their learning rate for.
-auto_scale_lr = dict(base_batch_size=256, enable=False)
+auto_scale_lr = dict(base_batch_size=256)

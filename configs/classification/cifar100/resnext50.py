@@ -5,13 +5,6 @@ fit a weight decay of 5e-4 only.
 Command: python tools/train.py classification/cifar100/resnext50.py
 """
 
-_base_ = ['../../_base_/datasets/cifar100.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='CIFARResNeXt'),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
-train_cfg = dict(max_epochs=800)
+model = dict(backbone=dict(_delete_=True, type='CIFARResNeXt'))

@@ -5,13 +5,8 @@ ResNet-18; its numbers are those of 400 epochs, lr 0.03 and weight decay 1e-3, w
 Command: python tools/train.py classification/cifar100/wrn28_8.py
 """
 
-_base_ = ['../../_base_/datasets/cifar100.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='WideResNet', depth=28, widen_factor=8),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
+model = dict(backbone=dict(_delete_=True, type='WideResNet', depth=28, widen_factor=8))
 optim_wrapper = dict(optimizer=dict(lr=0.03, weight_decay=1e-3))
 train_cfg = dict(max_epochs=400)

@@ -5,13 +5,6 @@ Without a network: --cfg-options model.backbone.weights=None model.backbone.chec
 Command: python tools/train.py classification/cub200/resnext50.py
 """
 
-_base_ = ['../../_base_/datasets/cub200.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TorchvisionBackbone', name='resnext50_32x4d', weights='IMAGENET1K_V1'),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=5e-4))
-train_cfg = dict(max_epochs=200)
+model = dict(backbone=dict(name='resnext50_32x4d'))

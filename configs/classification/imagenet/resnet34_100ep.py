@@ -4,13 +4,6 @@ Published: vanilla 73.85 %, Mixup 73.97 % (MCE) and 74.26 % (DM(CE)), median of 
 Command: python tools/train.py classification/imagenet/resnet34_100ep.py
 """
 
-_base_ = ['../../_base_/datasets/imagenet.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18_100ep.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TorchvisionBackbone', name='resnet34'),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
-train_cfg = dict(max_epochs=100)
+model = dict(backbone=dict(name='resnet34'))

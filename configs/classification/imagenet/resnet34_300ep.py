@@ -5,13 +5,6 @@ median of the last 10 epochs.
 Command: python tools/train.py classification/imagenet/resnet34_300ep.py
 """
 
-_base_ = ['../../_base_/datasets/imagenet.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18_300ep.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TorchvisionBackbone', name='resnet34'),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
-train_cfg = dict(max_epochs=300)
+model = dict(backbone=dict(name='resnet34'))

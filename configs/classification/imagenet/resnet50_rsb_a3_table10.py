@@ -4,22 +4,9 @@ No number of the paper fits it: see `resnet50_rsb_a3.py`.
 Command: python tools/train.py classification/imagenet/resnet50_rsb_a3_table10.py
 """
 
-_base_ = [
-    '../../_base_/datasets/imagenet_rsb_a3.py',
-    '../../_base_/schedules/lamb_cosine_warmup.py',
-    '../../_base_/runtime.py',
-]
+_base_ = 'resnet50_rsb_a3.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TimmBackbone', name='resnet50', drop_path_rate=0.05),
-    head=dict(type='LinearHead', loss=dict(type='mix_bce')),
-    policy=dict(
-        type='OneOf',
-        policies=[dict(type='Mixup', alpha=0.1), dict(type='CutMix', alpha=1.0)],
-        probs=[0.5, 0.5],
-    ),
-)
+model = dict(backbone=dict(drop_path_rate=0.05))
 train_dataloader = dict(
     dataset=dict(
         pipeline=[

@@ -4,13 +4,8 @@ The table has no number for it.
 Command: python tools/train.py classification/imagenet/resnext101_100ep.py
 """
 
-_base_ = ['../../_base_/datasets/imagenet.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18_100ep.py'
 
 model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TimmBackbone', name='resnext101_32x4d', zero_init_last=False),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
+    backbone=dict(_delete_=True, type='TimmBackbone', name='resnext101_32x4d', zero_init_last=False),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
-train_cfg = dict(max_epochs=100)

@@ -5,21 +5,6 @@ moving average of the weights.
 Command: python tools/train.py classification/imagenet/swin_tiny.py
 """
 
-_base_ = [
-    '../../_base_/datasets/imagenet_deit.py',
-    '../../_base_/schedules/adamw_cosine_warmup.py',
-    '../../_base_/runtime.py',
-]
+_base_ = 'deit_small.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TimmBackbone', name='swin_tiny_patch4_window7_224', drop_path_rate=0.1),
-    head=dict(type='LinearHead', init_std=0.02, loss=dict(type='mix_ce', smoothing=0.1)),
-    policy=dict(
-        type='OneOf',
-        policies=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)],
-        probs=[0.5, 0.5],
-    ),
-)
-# 0.99996 of the old value a step.
-custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=4e-5)]
+model = dict(backbone=dict(name='swin_tiny_patch4_window7_224'))

@@ -5,13 +5,6 @@ are those of its other small sets.
 Command: python tools/train.py classification/stl10/resnet50.py
 """
 
-_base_ = ['../../_base_/datasets/stl10.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='TorchvisionBackbone', name='resnet50'),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
-train_cfg = dict(max_epochs=400)
+model = dict(backbone=dict(name='resnet50'))

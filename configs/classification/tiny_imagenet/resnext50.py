@@ -4,13 +4,6 @@ Published: Mixup 66.36 % (MCE) and 67.70 % (DM(CE)), median of the last 10 of 40
 Command: python tools/train.py classification/tiny_imagenet/resnext50.py
 """
 
-_base_ = ['../../_base_/datasets/tiny_imagenet.py', '../../_base_/schedules/sgd_cosine.py', '../../_base_/runtime.py']
+_base_ = 'resnet18.py'
 
-model = dict(
-    type='MixClassifier',
-    backbone=dict(type='CIFARResNeXt'),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
-    policy=dict(type='NoMix'),
-)
-optim_wrapper = dict(optimizer=dict(lr=0.2, weight_decay=1e-4))
-train_cfg = dict(max_epochs=400)
+model = dict(backbone=dict(_delete_=True, type='CIFARResNeXt'))
