@@ -57,6 +57,24 @@ class ImageDataset(Dataset):
         return None if size is None else (3, *size)
 
     @classmethod
+    def example(cls, n: int, **kwargs: Any) -> dict[str, Any] | None:
+        """The batch that a data set built with the same arguments answers, on the meta device; no file is read.
+
+        Args:
+            n: how many samples.
+
+        Returns:
+            `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W) where a pipeline stacks V views, `labels` (n,) int64 and
+            `ids` (n,) int64; None where only the files would tell, see `served`.
+        """
+        shape = cls.served(**kwargs)
+        if shape is None:
+            return None
+        inputs = torch.empty(n, *shape, dtype=torch.uint8, device='meta')
+        labels, ids = (torch.empty(n, dtype=torch.int64, device='meta') for _ in range(2))
+        return {'inputs': inputs, 'labels': labels, 'ids': ids}
+
+    @classmethod
     def drawn(cls, **kwargs: Any) -> Drawn | None:
         """The split of a data set built with the same arguments; None: only building it would tell."""
         return None

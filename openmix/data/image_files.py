@@ -229,3 +229,9 @@ class PublishedImages(OfficialHalves, ImageFiles):
         name = cls.__name__
         classes = tuple(cls.class_names(Path(root)))
         return Facts(name, classes, IMAGENET_MEAN, IMAGENET_STD, as_size(size, f'{name}: size'))
+
+    @classmethod
+    def served(
+        cls, pipeline: Sequence[dict] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any
+    ) -> tuple[int, ...] | None:
+        return super().served(pipeline) if pipeline else (3, *as_size(size, f'{cls.__name__}: size'))

@@ -184,6 +184,12 @@ class ImageFolder(ImageFiles):
         return Facts(Path(root).name, tuple(classes), tuple(mean), tuple(std), as_size(size, 'ImageFolder: size'))
 
     @classmethod
+    def served(
+        cls, pipeline: Sequence[dict] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any
+    ) -> tuple[int, ...] | None:
+        return super().served(pipeline) if pipeline else (3, *as_size(size, 'ImageFolder: size'))
+
+    @classmethod
     def drawn(
         cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, **kwargs: Any
     ) -> Drawn | None:

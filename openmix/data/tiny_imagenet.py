@@ -158,6 +158,10 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
         return Facts('TinyImageNet', classes, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821), SIZE)
 
     @classmethod
+    def served(cls, **kwargs: Any) -> tuple[int, ...] | None:
+        return 3, *SIZE
+
+    @classmethod
     def prepare(cls, root: Path) -> None:
         """Download and unpack the official archive, whose one folder becomes `root`."""
         if (root / 'wnids.txt').is_file():
