@@ -59,7 +59,7 @@ def step_flops(model: nn.Module, shape: Sequence[int]) -> float:
     steps = DRAWS if model.policy.leaves_parameters_unused else 1
     with attention_as_products(), Flops() as counter:
         for _ in range(steps):
-            losses = model.loss(x, y)
+            losses = model.loss(dict(inputs=x, labels=y))
             torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()
             model.zero_grad()
     return counter.total / IMAGES / steps

@@ -26,6 +26,8 @@ _NOT_HASHED = {
     *('work_dir', 'launcher', 'resume', 'log_level', 'visualizer', 'vis_backends', 'env_cfg', 'randomness'),
     'data_on_device',
 }
+# Hooks by the name that they had when results were recorded: a new name is no new experiment.
+_FORMER = {'AlgorithmHook': 'MixPolicyHook'}
 _BOOKKEEPING = {'timer', 'logger', 'checkpoint', 'sampler_seed', 'visualization'}
 
 
@@ -273,7 +275,17 @@ def config_hash(cfg: Config) -> str:
     kept = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k not in _NOT_HASHED}
     hooks = kept.pop('default_hooks', None) or {}
     kept['default_hooks'] = {k: v for k, v in hooks.items() if k not in _BOOKKEEPING}
+    custom = kept.get('custom_hooks')
+    if isinstance(custom, list):
+        kept['custom_hooks'] = [_by_former_name(hook) for hook in custom]
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _by_former_name(hook: Any) -> Any:
+    """A hook's dict under the name that results recorded before it was renamed know it by."""
+    if not isinstance(hook, Mapping) or hook.get('type') not in _FORMER:
+        return hook
+    return {**hook, 'type': _FORMER[hook['type']]}
 
 
 def flatten(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

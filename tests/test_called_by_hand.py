@@ -11,7 +11,8 @@ from openmix.config import load_config
 from openmix.engine.launch import prepare
 from openmix.errors import InputError
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.models.classifier import MixClassifier
 from openmix.registry import LOSSES, MIXUPS, MODELS
 
@@ -31,8 +32,8 @@ def built(name):
 @pytest.mark.parametrize(
     ('args', 'told'),
     [
-        ((images, labels), [r'second argument is a Probe, got a int64 tensor of \(4,\)', 'mixed, mix = policy']),
-        ((images, 0.5), ['second argument is a Probe, got a float']),
+        ((images, labels), [r'second argument is a MixContext, got a int64 tensor of \(4,\)', 'mixed, mix = policy']),
+        ((images, 0.5), ['second argument is a MixContext, got a float']),
         (((images * 255).byte(),), ['must be floating, got a uint8 tensor', r'images|x\.float\(\) / 255']),
         (([torch.rand(3, 8, 8), torch.rand(3, 9, 8)],), [r'sizes that differ: \(3, 8, 8\) and \(3, 9, 8\)']),
         (([torch.rand(3, 8, 8)] * 2,), ['must be one tensor, got 2 tensors']),
@@ -59,7 +60,7 @@ def test_a_policy_says_how_it_is_called(name, args, told):
     ('args', 'given', 'told'),
     [
         ((images, labels[:3]), {}, '3 labels do not belong to 4 images'),
-        ((images.byte(),), {}, 'Probe: x must be floating'),
+        ((images.byte(),), {}, 'MixContext: x must be floating'),
         ((images, labels.int()), {}, r'int64, got a int32 tensor of \(4,\); call labels\.long\(\)'),
         ((images, labels.float()), {}, r'\(M,\) int64 or \(M, C\)'),
         ((images, labels - 1), {}, 'must not be negative, got -1'),
@@ -69,7 +70,7 @@ def test_a_policy_says_how_it_is_called(name, args, told):
 )
 def test_a_probe_says_what_it_holds(args, given, told):
     with pytest.raises(InputError, match=told):
-        Probe(*args, **given)
+        MixContext(*args, **given)
 
 
 logits, mix = torch.zeros(4, 4), Mix.none(4)

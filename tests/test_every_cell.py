@@ -110,8 +110,8 @@ def step_on_meta(cfg):
         images = torch.empty(n, *shape, dtype=torch.uint8)
         data = dict(inputs=images, labels=torch.empty(n, dtype=torch.int64), ids=torch.empty(n, dtype=torch.int64))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))
-    model.policy.before_step(0, 10)
+    optimizer.register_step_post_hook(lambda *_: model.after_step())
+    model.before_step(0, 10)
     return model.train().train_step(data, OptimWrapper(optimizer))
 
 

@@ -14,9 +14,10 @@ import torch
 from device_waits import DEVICE, no_waits
 from registered import registered
 
+from openmix.algorithm import Network
 from openmix.errors import InputError
 from openmix.mix import Mix
-from openmix.mixups import MixPolicy, PairPolicy, Probe
+from openmix.mixups import MixContext, MixPolicy, PairPolicy
 from openmix.registry import MIXUPS
 
 
@@ -65,11 +66,11 @@ POLICIES: dict[str, list[Case]] = {
         Case(moves=True, moves_own=True, looks=True),
         Case({'share': 'batch', 't_size': -1}, moves=True, moves_own=True, looks=True),
         Case({'block_nums': (4,), 'n_labels': 2, 'transport': False, 'batch_statistics': True}, looks=True),
-        Case({'clean_lam': 1.0}, moves=True, moves_own=True, looks=True),
+        Case({'clean_weight': 1.0}, moves=True, moves_own=True, looks=True),
     ],
     'CoMixup': [
         Case(pairs=False),
-        Case({'part': 3, 'block_num': 2, 'sweeps': 2, 'clean_lam': 0.0, 'omega': 0.5}, pairs=False),
+        Case({'part': 3, 'block_num': 2, 'sweeps': 2, 'clean_weight': 0.0, 'omega': 0.5}, pairs=False),
     ],
     'InterIntra': [Case(), Case({'intra': 'cut', 'inter': 'interpolate', 'intra_alpha': 0.2, 'inter_alpha': 2})],
     'SuperMix': [
@@ -101,13 +102,11 @@ def build(name: str, case: Case) -> MixPolicy:
     return policy
 
 
-def small_network() -> torch.nn.Module:
+def small_network() -> Network:
     """What a learned policy copies."""
     torch.manual_seed(0)
-    network = torch.nn.Module()
-    network.backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4)))
-    network.head = torch.nn.Linear(6, 5)
-    return network
+    backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4)))
+    return Network(backbone, torch.nn.Linear(6, 5))
 
 
 def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -117,9 +116,9 @@ def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = t
 def run(
     policy: MixPolicy, z: torch.Tensor, seed: int = 0, pairs: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, Mix]:
-    probe = Probe(z, torch.arange(len(z), device=z.device) % 5, model=classifier(z))
+    context = MixContext(z, torch.arange(len(z), device=z.device) % 5, network=classifier(z))
     torch.manual_seed(seed)
-    return policy(z, probe, pairs)
+    return policy(z, context, pairs)
 
 
 def classifier(z: torch.Tensor) -> torch.nn.Module:
@@ -219,10 +218,10 @@ def check_no_sync(policy: MixPolicy) -> None:
     policy = policy.to(DEVICE)
     with torch.device(DEVICE):
         z, y, mean, std = torch.empty(6, 3, 16, 16), torch.empty(6, dtype=torch.int64), torch.empty(3), torch.empty(3)
-        probe = Probe(z, y, mean=mean, std=std, model=classifier(z))
+        context = MixContext(z, y, mean=mean, std=std, network=classifier(z))
     child, _ = policy.pick()  # which child and which site is drawn on the host, before
     with no_waits():
-        mixed, mix = child(z, probe)
+        mixed, mix = child(z, context)
     assert {value.device.type for value in (mixed, mix.source, mix.weight)} == {DEVICE}
 
 
@@ -344,7 +343,7 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class ToyStripes(PairPolicy):
-    def forward(self, z, probe=None, pairs=None):
+    def forward(self, z, context=None, pairs=None):
         height, width = self.grid(z)
         partner = self.draw_pairs(z, pairs)
         mask = (torch.arange(height, device=z.device) % 2).float().view(1, 1, -1, 1)

@@ -44,7 +44,7 @@ def build(seed=0, backbone=None, policy=None, head=None, wrapper=OptimWrapper):
         data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.25,) * 3, augment=AUGMENT),
     )
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05, momentum=0.9)
-    optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))
+    optimizer.register_step_post_hook(lambda *_: model.after_step())
     return model.train(), wrapper(optimizer=optimizer)
 
 

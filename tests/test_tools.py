@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     """A finished run of three epochs, with a moving average of the weights."""
     cwd = tmp_path_factory.mktemp('run')
     recipe = cwd / 'mine.yaml'
-    hooks = ['StepSeedHook', 'MixPolicyHook', 'RankZeroBuffersHook', 'ResultHook']
+    hooks = ['StepSeedHook', 'AlgorithmHook', 'RankZeroBuffersHook', 'ResultHook']
     lines = [f'_base_: {ROOT}/configs/{RECIPE}', 'model:', '  policy: {type: CutMix, alpha: 0.2, _delete_: true}']
     lines += ['train_cfg: {max_epochs: 3}', 'custom_hooks:', *(f'  - {{type: {name}}}' for name in hooks)]
     lines += ['  - {type: EMAHook, momentum: 1e-1}']

@@ -44,18 +44,19 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     import torch
 
+    from openmix.algorithm import algorithm_of
     from openmix.engine import launch
     from openmix.engine.blame import building
     from openmix.engine.image_shape import image_shape
-    from openmix.evaluation.complexity import classifier_parts, count
+    from openmix.evaluation.complexity import count
     from openmix.registry import MODELS
 
     cfg = launch.prepare(cfg)
     shape = image_shape(cfg, args.shape)
     with torch.device('meta'):
-        backbone, head = classifier_parts(MODELS.build(cfg.model))
+        network = algorithm_of(MODELS.build(cfg.model)).network('get_flops')
     with building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
-        found = count(backbone, head, shape, args.depth)
+        found = count(network.backbone, network.head, shape, args.depth)
     if args.format == 'text':
         show(found)
     else:

@@ -35,6 +35,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     Raises:
         InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
     """
+    from openmix.algorithm import algorithm_of
     from openmix.config import load_config
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights, read_checkpoint
@@ -53,7 +54,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     checkpoint = read_checkpoint(path)
     put_weights(model, checkpoint, path, ema)
     model.eval()
-    backbone, head = model.policy.network(model)
+    network = algorithm_of(model).network(f'--format {library}')
     known = about(checkpoint, path, ema) | {
         'library': library,
         'model': original.name,
@@ -66,9 +67,9 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     shape = image_shape(cfg)
 
     def check(written: Any) -> None:
-        original.check(written, lambda x: model(x, mode='tensor'), shape)
+        original.check(written, network, shape)
 
-    return write(original.weights(backbone, head), known, folder, path.stem, SUFFIXES[library], check)
+    return write(original.weights(network.backbone, network.head), known, folder, path.stem, SUFFIXES[library], check)
 
 
 @command

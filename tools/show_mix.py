@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
@@ -28,13 +28,29 @@ def leaves(policy: dict) -> list[dict]:
     return [leaf for child in policy['policies'] for leaf in leaves(child)] if 'policies' in policy else [policy]
 
 
+def policy_of(cfg: Config) -> dict:
+    """The recipe's policy.
+
+    Raises:
+        InputError: it has none.
+    """
+    policy = cfg.model.get('policy')
+    if not isinstance(policy, dict):
+        raise InputError(f"show_mix draws what a recipe's model.policy mixes, and {cfg.model.get('type')} has none")
+    return policy
+
+
 def title_of(policy: dict) -> str:
     args = [f'{key}={value}' for key, value in policy.items() if key != 'type']
     return '\n'.join([policy['type'], *args])
 
 
 def build(cfg: Config, policy: dict, checkpoint: dict | None, path: str, ema: bool) -> MixClassifier:
-    """The recipe's model with a policy, its weights as drawn or from a checkpoint, which `path` names."""
+    """The recipe's model with a policy, its weights as drawn or from a checkpoint, which `path` names.
+
+    Raises:
+        InputError: the model mixes no batch for a classifier.
+    """
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights
     from openmix.models.classifier import MixClassifier
@@ -42,7 +58,8 @@ def build(cfg: Config, policy: dict, checkpoint: dict | None, path: str, ema: bo
 
     with building(cfg, 'model.policy', policy['type']):
         model = MODELS.build({**cfg.model, 'policy': policy})
-    assert isinstance(model, MixClassifier)
+    if not isinstance(model, MixClassifier):
+        raise InputError(f'show_mix draws what a MixClassifier mixes, and the recipe trains a {type(model).__name__}')
     if checkpoint is not None:
         put_weights(model, checkpoint, path, ema)
     return model
@@ -56,29 +73,18 @@ def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_map
 
     torch.manual_seed(seed)
     data = model.data_preprocessor(batch, training=True)
-    x, y = data['inputs'], data['labels']
-    probe = model.probe(x, y)
-    picked, site = model.policy.pick()
-    seen = []
-
-    def mix_here(z: torch.Tensor) -> torch.Tensor:
-        z, mix = picked(z, probe)
-        seen.append(mix)
-        return z
-
+    context = model.context(data['inputs'], data['labels'])
     with torch.no_grad():
-        if site == '':
-            mixed = model.data_preprocessor.denormalize(mix_here(x))
-        else:
-            mixed = None
-            with model.sites.armed(site, mix_here):
-                model.backbone(x)
-    maps = picked.maps(probe, seen[0]) if with_maps else {}
-    if with_maps and seen[0].mask is not None:
-        maps.setdefault('mask', seen[0].mask[:, :1])
+        mixed = model.mixed(context)
+    mix = mixed.mix
+    maps = mixed.policy.maps(context, mix) if with_maps else {}
+    if with_maps and mix.mask is not None:
+        maps.setdefault('mask', mix.mask[:, :1])
     # Of several views of a sample the first stands for it.
-    pixels = probe.pixels if x.dim() == 4 else probe.pixels[:, 0]
-    return MixedBatch(title + (f'\nat {site}' if site else ''), pixels, mixed, y, seen[0], maps)
+    pixels = context.pixels if context.x.dim() == 4 else context.pixels[:, 0]
+    images = None if mixed.site else model.data_preprocessor.denormalize(mixed.tensor)
+    title += f'\nat {mixed.site}' if mixed.site else ''
+    return MixedBatch(title, pixels, images, data['labels'], mix, maps)
 
 
 def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> torch.Tensor:
@@ -89,24 +95,20 @@ def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> to
     """
     import torch
 
+    from openmix.mixups import PairPolicy
+
+    if not isinstance(model.policy, PairPolicy):
+        raise InputError(f'--strip needs a policy that draws lam for a pair; {title.splitlines()[0]} does not')
     torch.manual_seed(seed)
     data = model.data_preprocessor(batch, training=True)
     others = torch.arange(len(data['inputs'])).roll(1)
-    policy: Any = model.policy
-    drawn, images = [], []
+    images = []
     for lam in LAMS:
-
-        def draw_lam(n: int, device: torch.device, lam: float = lam) -> torch.Tensor:
-            drawn.append(lam)
-            return torch.full((n,), lam, device=device)
-
-        policy.draw_lam = draw_lam
         torch.manual_seed(seed)
+        context = model.context(data['inputs'], data['labels'])
         with torch.no_grad():
-            mixed, _ = policy(data['inputs'], model.probe(data['inputs'], data['labels']), others)
+            mixed, _ = model.policy.holding(lam)(context.x, context, others)
         images.append(model.data_preprocessor.denormalize(mixed))
-    if len(drawn) < len(LAMS):
-        raise InputError(f'--strip needs a policy that draws lam for a pair; {title.splitlines()[0]} does not')
     return torch.stack(images, 1)
 
 
@@ -152,7 +154,7 @@ def main() -> None:
     cfg = launch.prepare(cfg)
     if cfg.get('train_dataloader') is None:
         raise InputError('the recipe has no train_dataloader')
-    policies = [dict(type=name) for name in args.policy or []] or leaves(cfg.model.policy)
+    policies = [dict(type=name) for name in args.policy or []] or leaves(policy_of(cfg))
     for policy in policies:
         find(MIXUPS, policy['type'])
     asked = dict(cfg.train_dataloader) | {'batch_size': max(args.count, 2), 'num_workers': 0}
@@ -161,8 +163,8 @@ def main() -> None:
     path, checkpoint = args.checkpoint or '', read_checkpoint(args.checkpoint) if args.checkpoint else None
     if checkpoint is not None:
         check_built(loader.dataset, trained_classes(checkpoint, path), 'train_dataloader.dataset', f"'{path}'")
-    classes = built_classes(loader.dataset) or tuple(map(str, range(cfg.model.head.num_classes)))
     batch = next(iter(loader))
+    classes = built_classes(loader.dataset) or tuple(map(str, range(int(batch['labels'].max()) + 1)))
     seeds = [step_seed(args.seed, i, 0) for i in range(len(policies))]
     torch.manual_seed(args.seed)
     models = [build(cfg, dict(policy), checkpoint, path, args.ema) for policy in policies]

@@ -32,7 +32,7 @@ def _step(name: str, n: int, side: int, checkpointed: bool, device: str) -> Cand
 
     def step() -> None:
         optimizer.zero_grad()
-        model.loss(x, y)['loss'].backward()
+        model.loss(dict(inputs=x, labels=y))['loss'].backward()
         optimizer.step()
 
     return step

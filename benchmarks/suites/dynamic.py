@@ -12,15 +12,15 @@ from benchmarks.memory import peaks
 from benchmarks.setting import Setting
 from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.errors import InputError
-from openmix.mixups import MixPolicy, Mixup, PairPolicy, Probe, PuzzleMix
+from openmix.mixups import MixContext, MixPolicy, Mixup, PairPolicy, PuzzleMix
 from openmix.registry import MIXUPS, MODELS
 
 BLOCK_NUMS = (2, 4, 8, 16)
 _PLAIN, _FAST = torch.contiguous_format, torch.channels_last
 
 
-class GivenSaliency(Probe):
-    """A probe that runs no model."""
+class GivenSaliency(MixContext):
+    """A context that runs no model."""
 
     def __init__(self, x: Tensor, given: Tensor) -> None:
         super().__init__(x)
@@ -33,7 +33,7 @@ class GivenSaliency(Probe):
 def _asks(policy: MixPolicy) -> bool:
     x = torch.rand(2, 3, 32, 32)
     try:
-        policy(x, Probe(x))
+        policy(x, MixContext(x))
     except InputError:
         return True
     return False
@@ -58,9 +58,9 @@ def _step(policy: dict, x: Tensor, y: Tensor, classes: int, layout: torch.memory
 
     def step() -> None:
         optimizer.zero_grad()
-        sum(model.loss(x, y).values()).backward()
+        sum(model.loss(dict(inputs=x, labels=y)).values()).backward()
         optimizer.step()
-        model.policy.after_step(model)
+        model.after_step()
 
     return step
 

@@ -72,7 +72,7 @@ def our_step(model: nn.Module, x: Tensor, y: Tensor) -> Candidate:
     """
     model = model.to(x.device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.05)
-    optimizer.register_step_post_hook(lambda *_: model.policy.after_step(model))
+    optimizer.register_step_post_hook(lambda *_: model.after_step())
     wrapper = OPTIM_WRAPPERS.build(dict(type='AutocastOptimWrapper', optimizer=optimizer))
     data = dict(inputs=x, labels=y, ids=torch.arange(len(y), device=x.device))
     return lambda: model.train_step(data, wrapper)

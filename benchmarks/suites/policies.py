@@ -13,7 +13,7 @@ from benchmarks.peer import peer_functions
 from benchmarks.setting import Setting
 from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.errors import InputError
-from openmix.mixups import MixPolicy, PairPolicy, Probe
+from openmix.mixups import MixContext, MixPolicy, PairPolicy
 from openmix.registry import MIXUPS
 
 SHAPES = ((100, 3, 32, 32), (32, 3, 224, 224))
@@ -22,8 +22,8 @@ TIMM = {'Mixup': dict(mixup_alpha=1.0), 'CutMix': dict(mixup_alpha=0.0, cutmix_a
 
 
 def _ours(policy: MixPolicy, x: Tensor) -> Candidate:
-    # A new probe a call: what it caches would hide the cost of asking.
-    return lambda: policy(x, Probe(x))
+    # A new context a call: what it caches would hide the cost of asking.
+    return lambda: policy(x, MixContext(x))
 
 
 def _timm(options: dict, x: Tensor, y: Tensor) -> Candidate:
@@ -37,7 +37,7 @@ def _static() -> list[str]:
     def runs(policy: MixPolicy) -> bool:
         x = torch.rand(2, 3, 32, 32)
         try:
-            policy(x, Probe(x))
+            policy(x, MixContext(x))
         except InputError:
             return False
         return True

@@ -56,7 +56,7 @@ class Alternate(Hook):
         for picked in order:
             batch = dict(inputs=self.data.array[picked], labels=self.data.labels[picked])
             batch = self.model.data_preprocessor(batch, training=True)
-            loss = self.model.loss(batch['inputs'], batch['labels'])['loss']
+            loss = self.model.loss(batch)['loss']
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -11,7 +11,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='StepSeedHook'),
-    dict(type='MixPolicyHook'),
+    dict(type='AlgorithmHook'),
     dict(type='RankZeroBuffersHook'),
     dict(type='FiniteLossHook'),
     dict(type='ResultHook'),

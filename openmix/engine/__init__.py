@@ -1,6 +1,7 @@
 """Training beyond mmengine: exact resume, seeding by iteration, AMP on any device, results, launching."""
 
 from openmix.engine import (
+    algorithm_hook,
     amp,
     buffers,
     checkpoint,
@@ -12,7 +13,6 @@ from openmix.engine import (
     loops,
     optim_groups,
     optimizers,
-    policy_hook,
     read_back,
     results,
     schedules,
@@ -20,6 +20,7 @@ from openmix.engine import (
 )
 
 __all__ = [
+    'algorithm_hook',
     'amp',
     'buffers',
     'checkpoint',
@@ -31,7 +32,6 @@ __all__ = [
     'loops',
     'optim_groups',
     'optimizers',
-    'policy_hook',
     'read_back',
     'results',
     'schedules',

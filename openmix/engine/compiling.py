@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
+from openmix.algorithm import Algorithm
 from openmix.errors import InputError, check_choice
 
 _BACKENDS = ('inductor', 'aot_eager', 'eager', 'cudagraphs')
@@ -38,8 +38,8 @@ def compile_options(recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     return options
 
 
-def compile_backbone(model: nn.Module, options: Mapping[str, Any]) -> None:
-    """Compile a classifier's backbone in place, on its first use.
+def compile_backbone(model: Algorithm, options: Mapping[str, Any]) -> None:
+    """Compile an algorithm's backbone in place, on its first use.
 
     In place, so that keys of the state dict keep their names. What policies copied of the backbone,
     or copy later, is not compiled. Sites stay: their hooks, not to be compiled, divide the graph.
@@ -49,8 +49,7 @@ def compile_backbone(model: nn.Module, options: Mapping[str, Any]) -> None:
     """
     if options.get('backend', 'inductor') == 'inductor':
         _check_compiler()
-    backbone: Any = model.backbone
-    backbone.compile(**options)
+    model.backbone.compile(**options)
 
 
 def _check_compiler() -> None:

@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
+from openmix.algorithm import algorithm_of
 from openmix.engine.sync_batch_norm import convert_sync_batch_norm
 
 
@@ -17,7 +18,7 @@ def data_parallel(model: nn.Module, cfg: Config) -> nn.Module:
     """Wrap a model that is on its device for training by all processes.
 
     Args:
-        model: its policy says whether steps leave parameters unused (`leaves_parameters_unused`).
+        model: an algorithm, which says whether steps leave parameters unused (`leaves_parameters_unused`).
         cfg: recipe; `sync_bn` ('torch' or 'naive'), `find_unused_parameters` and, over both, the options in
             `model_wrapper_cfg` are read.
 
@@ -28,7 +29,7 @@ def data_parallel(model: nn.Module, cfg: Config) -> nn.Module:
         return model
     if cfg.get('sync_bn') is not None:
         convert_sync_batch_norm(model, cfg.sync_bn)
-    unused = getattr(getattr(model, 'policy', None), 'leaves_parameters_unused', False)
+    unused = algorithm_of(model).leaves_parameters_unused
     options = dict(
         type='MMDistributedDataParallel',
         device_ids=[int(os.environ['LOCAL_RANK'])] if torch.cuda.is_available() else None,

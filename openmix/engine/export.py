@@ -22,6 +22,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from openmix import __version__
+from openmix.algorithm import Network, algorithm_of
 from openmix.config import load_config
 from openmix.engine.blame import building
 from openmix.engine.checkpoint import put_weights, read_checkpoint
@@ -48,15 +49,16 @@ class Reported(nn.Module):
     Of a learned policy those are its momentum encoder's.
 
     Args:
-        model: a classifier with its preprocessor.
+        network: the classifier.
+        preprocessor: of the algorithm that trained it.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, network: Network, preprocessor: Any) -> None:
         super().__init__()
-        self.model = model
+        self.network, self.preprocessor = network, preprocessor
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model(self.model.data_preprocessor.normalize(pixels), mode='tensor')
+        return self.network(self.preprocessor.normalize(pixels))
 
 
 def export_as_asked(args: Namespace, write: Writer) -> None:
@@ -91,11 +93,11 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
         model = MODELS.build(cfg.model)
     content = read_checkpoint(checkpoint)
     put_weights(model, content, checkpoint, ema)
-    network = Reported(model).eval().requires_grad_(False)
+    network = Reported(algorithm_of(model).network('an export'), model.data_preprocessor).eval().requires_grad_(False)
     pixels = [torch.rand(n, 3, *shape, generator=torch.Generator().manual_seed(n)) for n in _CHECKED]
     with torch.no_grad(), building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
         wanted = [network(x) for x in pixels]
-    about = _about(cfg, checkpoint, shape, ema, trained_classes(content, checkpoint))
+    about = _about(cfg, checkpoint, shape, wanted[0].shape[1], ema, trained_classes(content, checkpoint))
     with new_file(out) as unchecked, torch.no_grad():
         try:
             with building(cfg, 'model.backbone', 'it cannot be exported'), _quietly():
@@ -173,7 +175,7 @@ def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], p
 
 
 def _about(
-    cfg: Config, checkpoint: str, shape: tuple[int, int], ema: bool, trained: tuple[str, ...] | None
+    cfg: Config, checkpoint: str, shape: tuple[int, int], classes: int, ema: bool, trained: tuple[str, ...] | None
 ) -> dict[str, str]:
     """Say what a user of the file has to know, as texts by key; classes are those that were trained."""
     dataset = dict(cfg.test_dataloader.dataset)
@@ -183,7 +185,7 @@ def _about(
         'checkpoint': Path(checkpoint).name,
         'weights': 'moving average' if ema else 'raw',
         'input': f'{INPUT}: float32 RGB (N, 3, {shape[0]}, {shape[1]}) in [0, 1]; normalised inside',
-        'output': f'{OUTPUT}: float32 (N, {cfg.model.head.num_classes}), before the softmax',
+        'output': f'{OUTPUT}: float32 (N, {classes}), before the softmax',
         'classes': json.dumps(list(facts.classes if trained is None else trained)),
     }
 

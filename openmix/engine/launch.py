@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -18,6 +17,7 @@ from mmengine.dist import barrier, get_world_size, is_distributed, is_main_proce
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from openmix.algorithm import Algorithm, algorithm_of
 from openmix.check import check_recipe
 from openmix.config import config_hash
 from openmix.engine.blame import building, stepping
@@ -36,24 +36,19 @@ from openmix.engine.trial import try_parts
 from openmix.errors import InputError, Stopped, brief
 from openmix.files import write_text
 from openmix.provenance import data_fingerprint
-from openmix.registry import DATASETS, HOOKS, find
+from openmix.registry import DATASETS, HOOKS, MODELS, find
 
 
 def fill_from_data(cfg: Config) -> Config:
-    """Complete the model with the facts of its data set: number of classes, mean and std.
-
-    What the recipe states itself stays.
-    """
+    """Complete the model with the facts of its training data, see `Algorithm.complete`."""
     dataset = dict((cfg.get('train_dataloader') or {}).get('dataset') or {})
     facts_of = getattr(find(DATASETS, dataset.pop('type')), 'facts', None) if dataset else None
     if facts_of is None:
         return cfg
     facts = facts_of(**dataset)
-    if isinstance(cfg.model.get('head'), dict):
-        cfg.model.head.setdefault('num_classes', len(facts.classes))
-    if isinstance(cfg.model.get('data_preprocessor'), dict):
-        cfg.model.data_preprocessor.setdefault('mean', facts.mean)
-        cfg.model.data_preprocessor.setdefault('std', facts.std)
+    algorithm = find(MODELS, cfg.model.get('type'))
+    if isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
+        algorithm.complete(cfg.model, facts)
     return cfg
 
 
@@ -218,7 +213,7 @@ def evaluate(
     cfg.vis_backends, cfg.visualizer = [], {'type': 'Visualizer', 'vis_backends': []}
     with building(cfg, ''):
         runner = Runner.from_cfg(cfg)
-    model: Any = getattr(runner.model, 'module', runner.model)
+    model = algorithm_of(runner.model)
     put_weights(model, content, checkpoint, ema)
     check_built(runner.test_dataloader.dataset, classes, 'test_dataloader.dataset', named)
     if wrap is not None:

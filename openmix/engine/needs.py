@@ -8,13 +8,13 @@ from mmengine.config import Config
 from mmengine.hooks import DistSamplerSeedHook, IterTimerHook
 from mmengine.runner.priority import get_priority
 
+from openmix.engine.algorithm_hook import AlgorithmHook
 from openmix.engine.buffers import RankZeroBuffersHook
 from openmix.engine.checkpoint_hook import CheckpointHook
 from openmix.engine.early_stopping import EarlyStoppingHook
 from openmix.engine.ema_hook import EMAHook
 from openmix.engine.finite import FiniteLossHook
 from openmix.engine.logger_hook import LoggerHook
-from openmix.engine.policy_hook import MixPolicyHook
 from openmix.engine.read_back import RuntimeInfoHook
 from openmix.engine.results import ResultHook
 from openmix.engine.schedules import ParamSchedulerHook
@@ -23,7 +23,7 @@ from openmix.errors import InputError
 from openmix.registry import HOOKS, find
 
 # In this order; configs/_base_/runtime.py lists them too, so that a recipe can set their arguments by place.
-_NEEDED = (StepSeedHook, MixPolicyHook, RankZeroBuffersHook, FiniteLossHook, ResultHook)
+_NEEDED = (StepSeedHook, AlgorithmHook, RankZeroBuffersHook, FiniteLossHook, ResultHook)
 # Two would do their work twice.
 _ONCE = (*_NEEDED, CheckpointHook, EMAHook, IterTimerHook, LoggerHook, ParamSchedulerHook, RuntimeInfoHook)
 # What mmengine registers where a recipe does not say otherwise, by key of `default_hooks`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -12,12 +12,20 @@ from mmengine.optim.scheduler import CosineAnnealingLR
 from torch import nn
 from torch.optim import Optimizer
 
+from openmix.algorithm import Algorithm
 from openmix.errors import InputError, check_number, nearest
 from openmix.registry import CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 
 # What a part may set beside the optimiser's own options.
 _OF_PART = ('lr_end', 'clip_grad')
 _REST = ''
+
+
+@runtime_checkable
+class _Sparing(Protocol):
+    """A backbone, such as one of timm's, that names parameters to be trained without weight decay."""
+
+    def no_weight_decay(self) -> set[str]: ...
 
 
 @CONSTRUCTORS.register_module()
@@ -110,9 +118,8 @@ class PartConstructor:
 
 def _spared(model: nn.Module) -> set[str]:
     """Names of the parameters that a backbone wants without weight decay."""
-    backbone = getattr(model, 'backbone', None)
-    ask = getattr(backbone, 'no_weight_decay', None)
-    return {f'backbone.{name}' for name in ask()} if callable(ask) else set()
+    backbone = model.backbone if isinstance(model, Algorithm) else None
+    return {f'backbone.{name}' for name in backbone.no_weight_decay()} if isinstance(backbone, _Sparing) else set()
 
 
 def clip_parts(optimizer: Optimizer, args: Any = None, kwargs: Any = None) -> None:

@@ -13,7 +13,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner as MMRunner
 from mmengine.runner.base_loop import BaseLoop
@@ -21,6 +20,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
+from openmix.algorithm import algorithm_of
 from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
@@ -160,8 +160,7 @@ class Runner(MMRunner):
     def _maybe_compile(self, target: str) -> None:
         # mmengine would compile the whole step, with the hooks and policies in it.
         if (options := compile_options(self.cfg)) is not None:
-            model: Any = self.model.module if is_model_wrapper(self.model) else self.model
-            compile_backbone(model, options)
+            compile_backbone(algorithm_of(self.model), options)
             self.logger.info('The backbone is compiled; the first iterations take long')
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
@@ -216,7 +215,7 @@ class Runner(MMRunner):
         checkpoint = self._take(filename)
         content = checkpoint.content
         weights = checkpoint.weights if checkpoint.average is None else checkpoint.average
-        model: Any = self.model.module if is_model_wrapper(self.model) else self.model
+        model = algorithm_of(self.model)
         check_weights(model.state_dict(), weights, filename)
         content.setdefault('state_dict', weights)
         self.call_hook('after_load_checkpoint', checkpoint=content)

@@ -22,12 +22,12 @@ from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset, default_collate, pseudo_collate
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.priority import get_priority
 from torch import Tensor, nn
 
+from openmix.algorithm import Algorithm, algorithm_of
 from openmix.engine.blame import building, line_of
 from openmix.engine.compiling import compile_options
 from openmix.engine.loops import interval_changes
@@ -57,7 +57,7 @@ def try_batch(cfg: Config, images: int) -> bool:
 
     Returns:
         False where it could not be tried: only the files tell the images' size, they come as several views, or
-        the model is not made of sites, head and probe.
+        the model is not made of sites, head and context.
 
     Raises:
         InputError: a part of the model refuses as many.
@@ -93,7 +93,7 @@ def _try_all(cfg: Config) -> None:
     _try_logs(cfg)
     if cfg.get('optim_wrapper') is not None:
         _try_optimizer(cfg)
-    _check_classes(cfg)
+    _check_facts(cfg)
     with building(cfg, 'compile'):
         compile_options(cfg)
     _try_model(cfg)
@@ -259,19 +259,15 @@ def _check_ends(cfg: Config, schedules: Sequence[Any]) -> None:
             raise InputError(line_of(cfg, f'optim_wrapper.paramwise_cfg.parts.{part}.lr_end', line))
 
 
-def _check_classes(cfg: Config) -> None:
-    """The head must have a place for every class of the data; it may have more."""
-    head = cfg.model.get('head') or {}
+def _check_facts(cfg: Config) -> None:
+    """Hold the model against the facts of the data of training, validation and test."""
+    algorithm = find(MODELS, cfg.model.get('type'))
     for part in ('train', 'val', 'test'):
         dataset = dict((cfg.get(f'{part}_dataloader') or {}).get('dataset') or {})
         facts_of = getattr(find(DATASETS, dataset.pop('type')), 'facts', None) if dataset else None
-        if facts_of is None or not isinstance(head.get('num_classes'), int):
-            continue
-        facts = facts_of(**dataset)
-        if head['num_classes'] < len(facts.classes):
-            line = f'num_classes is {head["num_classes"]}, but the data of {part}_dataloader ({facts.name}) has '
-            line += f'{len(facts.classes)} classes; leave it out and the data sets it'
-            raise InputError(line_of(cfg, 'model.head.num_classes', line))
+        if facts_of is not None and isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
+            with building(cfg, 'model'):
+                algorithm.check_facts(cfg.model, facts_of(**dataset))
 
 
 def _try_model(cfg: Config) -> None:
@@ -286,9 +282,8 @@ def _try_model(cfg: Config) -> None:
             with building(cfg, f'model.{part}', part_cfg.get('type')), torch.device('meta'):
                 registry.build({**given, **part_cfg})
     model = _build_model(cfg)
-    if not isinstance(model, BaseModel):
-        told = f'{type(model).__name__} is no model that can be trained; give it to a MixClassifier as its backbone'
-        raise InputError(line_of(cfg, 'model', told))
+    with building(cfg, 'model'):
+        algorithm_of(model)
     _check_custom_keys(cfg, [name for name, parameter in model.named_parameters() if parameter.requires_grad])
     size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
@@ -318,7 +313,7 @@ def _try_step(cfg: Config, model: Any, n: int) -> bool:
     """A step with n images; False where it cannot be tried, see `try_batch`."""
     shape = served(cfg)
     # Of several views a batch is made by the policy, which comes first.
-    if shape is None or len(shape) != 3 or not all(hasattr(model, part) for part in ('probe', 'sites', 'head')):
+    if shape is None or len(shape) != 3 or not all(hasattr(model, part) for part in ('context', 'sites', 'head')):
         return False
     batch = {
         'inputs': torch.zeros(n, *shape, dtype=torch.uint8, device='meta'),
@@ -364,11 +359,11 @@ def _try_policies(cfg: Config, model: Any, outputs: dict[str, Tensor], labels: T
     """Every policy at every site of its own."""
     policies = [part for part in model.policy.modules() if hasattr(part, 'all_sites')]
     leaves = [part for part in policies if sum(hasattr(inner, 'all_sites') for inner in part.modules()) == 1]
-    probe = model.probe(outputs[''], labels)
+    context = model.context(outputs[''], labels)
     for policy in leaves:
         for site in policy.all_sites():
             try:
-                policy(outputs[site], probe)
+                policy(outputs[site], context)
             except InputError as error:
                 raise InputError(line_of(cfg, 'model.policy', str(error))) from error
             except (NotImplementedError, RuntimeError):

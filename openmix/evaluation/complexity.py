@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from openmix.errors import InputError, check_number
+from openmix.errors import check_number
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,3 @@ def _parameters(module: nn.Module) -> int:
 
 def _shape(output: Any) -> tuple[int, ...] | None:
     return tuple(output.shape[1:]) if isinstance(output, Tensor) else None
-
-
-def classifier_parts(model: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Backbone and head of a model.
-
-    Raises:
-        InputError: it has none.
-    """
-    backbone, head = getattr(model, 'backbone', None), getattr(model, 'head', None)
-    if not (isinstance(backbone, nn.Module) and isinstance(head, nn.Module)):
-        raise InputError(f'{type(model).__name__} is no classifier: it has no backbone and head')
-    return backbone, head

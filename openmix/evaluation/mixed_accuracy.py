@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from torch import Tensor
+from torch import Tensor, nn
 
+from openmix.algorithm import algorithm_of
+from openmix.errors import InputError
 from openmix.evaluation.accuracy import one_row_an_id
 from openmix.mix import Mix
+from openmix.models.classifier import MixClassifier
 from openmix.registry import HOOKS
 
 
@@ -34,6 +36,20 @@ def mixed_hits(logits: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
     return hits[:, 0].double(), torch.where(among.sum(1) == 2, hits.all(1).double(), nan)
 
 
+def mixing(model: nn.Module) -> MixClassifier:
+    """The algorithm of a runner's model.
+
+    Raises:
+        InputError: it mixes no batch for a classifier.
+    """
+    algorithm = algorithm_of(model)
+    if not isinstance(algorithm, MixClassifier):
+        raise InputError(
+            f'MixedAccuracyHook: {type(algorithm).__name__} trains no classifier on mixed images; leave it out'
+        )
+    return algorithm
+
+
 @HOOKS.register_module()
 class MixedAccuracyHook(Hook):
     """Adds `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to a validation.
@@ -50,16 +66,20 @@ class MixedAccuracyHook(Hook):
     def __init__(self) -> None:
         self.rows: list[Tensor] = []
 
+    def before_run(self, runner: Any) -> None:
+        mixing(runner.model)
+
     def before_val_epoch(self, runner: Any) -> None:
         self.rows.clear()
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = mixing(runner.model)
         batch = model.data_preprocessor(data_batch, training=False)
         x, y = batch['inputs'], batch['labels']
         with torch.random.fork_rng([x.device] if x.is_cuda else []):
             torch.manual_seed(batch_idx)
-            logits, mix, _ = model.mixed(model.probe(x, y))
+            mixed = model.mixed(model.context(x, y))
+            logits, mix = model.head(mixed.features), mixed.mix
         if mix.source.shape[1] > 1:
             self.rows.append(torch.stack([batch['ids'].double(), *mixed_hits(logits, y, mix)], 1).cpu())
 

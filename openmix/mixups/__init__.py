@@ -3,7 +3,8 @@
 import importlib
 import pkgutil
 
-from openmix.mixups.base import MixPolicy, PairPolicy, Probe
+from openmix.mixups.base import MixPolicy, PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.registry import MIXUPS
 
 for _file in pkgutil.iter_modules(__path__):
@@ -12,4 +13,4 @@ for _file in pkgutil.iter_modules(__path__):
 # `from openmix.mixups import CutMix` works for every registered policy, and no file lists them.
 globals().update({name: cls for name, cls in MIXUPS.module_dict.items() if isinstance(name, str)})
 
-__all__ = ['MixPolicy', 'PairPolicy', 'Probe', *MIXUPS.module_dict]
+__all__ = ['MixContext', 'MixPolicy', 'PairPolicy', *MIXUPS.module_dict]

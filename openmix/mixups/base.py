@@ -1,83 +1,20 @@
-"""The contract of a mixing policy, and what a policy may ask of the model."""
+"""The contract of a mixing policy."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from openmix.algorithm import Network
 from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.mix import Mix
-from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
-from openmix.ops.batches import check_floating, check_labels, check_places, what
+from openmix.mixups.context import MixContext
+from openmix.ops.batches import check_floating, check_places, what
 from openmix.ops.beta import draw_lam
-
-
-class Probe:
-    """The un-mixed batch, its labels, pixels and model, for a policy; values are computed when first asked for.
-
-    Args:
-        x: (N, C, H, W) the un-mixed batch as the backbone sees it (normalised where `mean` is given).
-        y: (N,) int64 labels.
-        mean, std: (C,) or (C, 1, 1), what `x` was normalised by, in units of pixels in [0, 1].
-            None: `x` holds pixels in [0, 1] already.
-        model: the classifier, for policies that run it.
-
-    Raises:
-        InputError: an argument is no such tensor, or there is not one label an image.
-    """
-
-    def __init__(
-        self,
-        x: Tensor,
-        y: Tensor | None = None,
-        *,
-        mean: Tensor | None = None,
-        std: Tensor | None = None,
-        model: nn.Module | None = None,
-    ) -> None:
-        check_floating('Probe: x', x)
-        if y is not None:
-            check_labels('Probe', y)
-            if len(y) != len(x):
-                raise InputError(f'Probe: {len(y)} labels do not belong to {len(x)} images; give one an image')
-        for name, value in (('mean', mean), ('std', std)):
-            if not isinstance(value, Tensor | None):
-                raise InputError(f'Probe: {name} must be a tensor of one number a channel, got {what(value)}')
-        self.x, self.y, self.mean, self.std, self.model = x, y, mean, std, model
-        # What a policy computed of this batch while it mixed and needs again in `own_losses`.
-        self.kept: dict[Any, Tensor] = {}
-
-    @cached_property
-    def pixels(self) -> Tensor:
-        """(N, C, H, W) float, the un-mixed images with pixels in [0, 1]."""
-        if self.mean is None or self.std is None:
-            return self.x
-        return (self.x * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)).clamp(0, 1)
-
-    def saliency(self, training: bool = False, keep_loss: bool = False) -> Tensor:
-        """(N, H, W) float, how much the loss depends on each pixel: the gradient's root mean square over the channels.
-
-        The loss is the cross-entropy, summed over the batch.
-
-        Args:
-            training: run the model as in training, without recording statistics; else in evaluation mode.
-            keep_loss: run it as it is, as an ordinary step would, and leave the mean cross-entropy in
-                `kept['loss']`, to be trained on.
-
-        Raises:
-            InputError: the probe has no model or no labels.
-        """
-        if self.model is None or self.y is None:
-            raise InputError('saliency needs the model and the labels; pass Probe(x, y, model=...)')
-        if keep_loss:
-            gradient, self.kept['loss'] = trained_input_gradient(self.model, self.x, self.y)
-        else:
-            gradient = input_gradient(self.model, self.x, self.y, training)
-        return gradient.float().square().mean(1).sqrt()
 
 
 class MixPolicy(nn.Module):
@@ -92,9 +29,11 @@ class MixPolicy(nn.Module):
 
     Attributes:
         published: options of the published runs that differ from the defaults, see a table's `variant`.
+        clean_weight: of the loss of the un-mixed images, which is added to that of the mixed ones; 0 for none.
     """
 
     published: ClassVar[dict[str, Any]] = {}
+    clean_weight: float = 0.0
 
     def __init__(self, sites: Sequence[str] = ('',)) -> None:
         super().__init__()
@@ -119,29 +58,29 @@ class MixPolicy(nn.Module):
         """True if some steps give some trainable parameters no gradient, which DDP has to know."""
         return False
 
-    def __call__(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def __call__(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Check the arguments, then mix; see `forward`.
 
         Raises:
-            InputError: `z` is no floating batch, `probe` no `Probe`, or `pairs` no places in the batch.
+            InputError: `z` is no floating batch, `context` no `MixContext`, or `pairs` no places in the batch.
         """
         name = type(self).__name__
         check_floating(f'{name}: the batch', z)
-        if not isinstance(probe, Probe | None):
+        if not isinstance(context, MixContext | None):
             raise InputError(
-                f'{name}: the second argument is a Probe, got {what(probe)}; call mixed, mix = policy(images), '
-                'then loss(logits, labels, mix); a policy that asks for labels takes Probe(images, labels)'
+                f'{name}: the second argument is a MixContext, got {what(context)}; call mixed, mix = policy(images), '
+                'then loss(logits, labels, mix); a policy that asks for labels takes MixContext(images, labels)'
             )
         if pairs is not None:
             check_places(f'{name}: pairs', pairs, z)
-        return super().__call__(z, probe, pairs)
+        return super().__call__(z, context, pairs)
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix one batch. The only duty of a policy; `z` is left untouched.
 
         Args:
             z: (M, ...) floating tensor at the site, batch first.
-            probe: the un-mixed batch and its model; only some policies ask it.
+            context: the un-mixed batch and its network; only some policies ask it.
             pairs: (N,) int64 with N <= M, the partner of row n as an index into `z`; None: every
                 row gets a partner by a random permutation.
 
@@ -150,36 +89,34 @@ class MixPolicy(nn.Module):
         """
         raise NotImplementedError
 
-    def attach(self, model: nn.Module) -> None:
-        """Learned policies: take a copy of the model's `backbone` and `head`.
+    def attach(self, online: Network) -> None:
+        """Learned policies: build what depends on the network that is trained. Called at its construction."""
 
-        Called at construction and before the first step: weights may be loaded in between.
-        """
+    def start(self, online: Network) -> None:
+        """Learned policies: copy the weights of the network that is trained. Called before the first step."""
 
     def before_step(self, step: int, steps: int) -> None:
         """Learned policies: set what changes over training. Called before iteration `step` of `steps`."""
 
-    def own_losses(self, probe: Probe) -> dict[str, Tensor]:
-        """Learned policies: the losses that train the mixer, and what else they train on."""
+    def own_losses(self, context: MixContext) -> dict[str, Tensor]:
+        """Learned policies: the losses that train the mixer alone."""
         return {}
 
-    def after_step(self, model: nn.Module) -> None:
+    def clean_head(self, head: nn.Module) -> nn.Module:
+        """The head of the un-mixed images, where they are trained on: that of the mixed ones by default."""
+        return head
+
+    def after_step(self, online: Network) -> None:
         """Learned policies: move the momentum encoder. Called after every optimiser step."""
 
-    def network(self, model: Any) -> tuple[nn.Module, nn.Module]:
-        """The backbone and the head that the run reports."""
-        return model.backbone, model.head
+    def networks(self, online: Network) -> dict[str, Network]:
+        """The networks that a run reports, by name; '' is the one that it is judged by.
 
-    def logits(self, model: Any, x: Tensor) -> Tensor:
-        """(N, C) logits that a run is judged by, of un-mixed (N, 3, H, W); learned policies: the momentum encoder's."""
-        backbone, head = self.network(model)
-        return head(backbone(x))
+        Learned policies are judged by their momentum encoder, and report the network that is trained as 'online'.
+        """
+        return {'': online}
 
-    def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
-        """Learned policies: (N, C) logits of the other networks, by name, to be reported beside those."""
-        return {}
-
-    def maps(self, probe: Probe, mix: Mix) -> dict[str, Tensor]:
+    def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
         """Learned policies: what led to the masks of `mix`, by name, (N, 1, h, w) each, for pictures."""
         return {}
 
@@ -187,21 +124,23 @@ class MixPolicy(nn.Module):
         """(N,) int64 partners: those given, or a random permutation of the batch."""
         return torch.randperm(len(z), device=z.device) if pairs is None else pairs
 
-    def asked(self, probe: Probe | None, z: Tensor) -> Probe:
-        """The probe, for policies that look at the un-mixed images.
+    def asked(self, context: MixContext | None, z: Tensor) -> MixContext:
+        """The context, for policies that look at the un-mixed images.
 
         Args:
-            z: (M, C, H, W) what is mixed: the probe's own images.
+            z: (M, C, H, W) what is mixed: the context's own images.
 
         Raises:
             InputError: there is none, or it is of another batch.
         """
         name = type(self).__name__
-        if probe is None:
-            raise InputError(f'{name} needs a probe of the batch; pass Probe(x, y, mean=..., std=..., model=...)')
-        if probe.x.shape != z.shape:
-            raise InputError(f'{name}: the probe holds {tuple(probe.x.shape)}, not the mixed {tuple(z.shape)}')
-        return probe
+        if context is None:
+            raise InputError(
+                f'{name} needs a context of the batch; pass MixContext(x, y, mean=..., std=..., network=...)'
+            )
+        if context.x.shape != z.shape:
+            raise InputError(f'{name}: the context holds {tuple(context.x.shape)}, not the mixed {tuple(z.shape)}')
+        return context
 
     def grid(self, z: Tensor) -> tuple[int, int]:
         """Height and width of `z`, for policies that cut images or feature maps.
@@ -247,9 +186,27 @@ class PairPolicy(MixPolicy):
         check_range(f'{name}: lam_range', lam_range, 0.0, 1.0)
         low, high = lam_range
         self.alpha, self.share, self.lam_range, self.fold = alpha, share, (low, high), fold
+        self.held_lam: float | None = None
+
+    def holding(self, lam: float) -> PairPolicy:
+        """This policy, which shares all modules, with every lam equal to a number in [0, 1]: for series of pictures.
+
+        Raises:
+            InputError: lam is out of range, or the policy draws none.
+        """
+        check_number(f'{type(self).__name__}: lam', lam, 0.0, 1.0)
+        held = copy.copy(self)
+        held.held_lam = lam
+        return held
 
     def draw_lam(self, n: int, device: torch.device) -> Tensor:
         """(n,) float32 shares of the samples themselves."""
+        if self.held_lam is not None:
+            return torch.full((n,), self.held_lam, device=device)
+        return self.sample_lam(n, device)
+
+    def sample_lam(self, n: int, device: torch.device) -> Tensor:
+        """(n,) float32 shares from the policy's distribution."""
         drawn = draw_lam(1 if self.share == 'batch' else n, self.alpha, device, self.lam_range, self.fold)
         return drawn.expand(n)
 

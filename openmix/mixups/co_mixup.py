@@ -8,7 +8,8 @@ from torch import Tensor
 
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.mixups.puzzle_mix import block_shares, enlarge
 from openmix.ops.joint_cut import cut_jointly
 from openmix.ops.precision import full_precision
@@ -58,7 +59,7 @@ class CoMixup(MixPolicy):
     same place. The blocks are chosen so that much saliency is kept, neighbours go together, a
     Dirichlet prior favours some images, and no image is used more than `tau` of an output beyond
     its own. From the second sweep on a block may be half of one and half of another image. The
-    label shares are the shares of blocks. It mixes images only, and asks the probe for the model
+    label shares are the shares of blocks. It mixes images only, and asks the context for the network
     and the labels.
 
     K is the size of a part: every source of a part has a column, the sample's own first, most of
@@ -80,11 +81,11 @@ class CoMixup(MixPolicy):
         tau: use of an image by other outputs that is free, as a share of an output's blocks.
         omega: weight of the distances in `compatibility`.
         sweeps: how often every output is cut.
-        clean_lam: weight of the un-mixed images' cross-entropy in the loss; the saliency pass is one of
+        clean_weight: weight of the un-mixed images' cross-entropy in the loss; the saliency pass is one of
             training, as published for alpha = 2. 0: it is one of evaluation, and not trained on.
 
     Raises:
-        InputError: bad option; in forward, a probe without model or labels or of another batch, an
+        InputError: bad option; in forward, a context without model or labels or of another batch, an
             image that does not divide into the blocks, or given pairs.
     """
 
@@ -99,7 +100,7 @@ class CoMixup(MixPolicy):
         tau: float = 0.83,
         omega: float = 0.001,
         sweeps: int = 4,
-        clean_lam: float = 1.0,
+        clean_weight: float = 1.0,
     ) -> None:
         super().__init__()
         check_number('CoMixup: alpha', alpha, 0.0, above=True)
@@ -107,13 +108,13 @@ class CoMixup(MixPolicy):
         check_number('CoMixup: block_num', block_num, 1, 32)
         check_number('CoMixup: sweeps', sweeps, 1, 64)
         check_number('CoMixup: omega', omega, 0.0, 1.0)
-        for name, value in dict(beta=beta, gamma=gamma, eta=eta, tau=tau, clean_lam=clean_lam).items():
+        for name, value in dict(beta=beta, gamma=gamma, eta=eta, tau=tau, clean_weight=clean_weight).items():
             check_number(f'CoMixup: {name}', value, 0.0)
         self.alpha, self.part, self.block_num, self.sweeps = alpha, part, block_num, sweeps
         self.beta, self.gamma, self.eta, self.tau, self.omega = beta, gamma, eta, tau, omega
-        self.clean_lam = clean_lam
+        self.clean_weight = clean_weight
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
         if pairs is not None:
             raise InputError('CoMixup chooses the sources of every block itself; give it no pairs')
@@ -122,8 +123,8 @@ class CoMixup(MixPolicy):
                 f'CoMixup: an image of {height} x {width} does not divide into {self.block_num} x {self.block_num} '
                 'blocks; set block_num to a number that divides both sides'
             )
-        probe = self.asked(probe, z)
-        saliency = probe.saliency(keep_loss=self.clean_lam > 0)
+        context = self.asked(context, z)
+        saliency = context.saliency(keep_loss=self.clean_weight > 0)
         source, blocks = self.choose(saliency)
         weight = blocks.mean((2, 3))
         # A block has one source, or two with half each.
@@ -134,9 +135,6 @@ class CoMixup(MixPolicy):
             other = take_blocks(z, torch.where(share[:, 1] > 0, rows[:, 1], rows[:, 0]))
             mixed = torch.lerp(mixed, other, 0.5)
         return mixed, Mix(source, weight, self.mask(blocks, height, width))
-
-    def own_losses(self, probe: Probe) -> dict[str, Tensor]:
-        return {'loss_clean': self.clean_lam * probe.kept['loss']} if self.clean_lam else {}
 
     @staticmethod
     def mask(blocks: Tensor, height: int, width: int) -> Tensor | None:

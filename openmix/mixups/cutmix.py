@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from openmix.mix import Mix
-from openmix.mixups.base import PairPolicy, Probe
+from openmix.mixups.base import PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes, draw_centres
 from openmix.ops.masks import as_shares
 from openmix.registry import MIXUPS
@@ -43,7 +44,7 @@ class CutMix(PairPolicy):
         super().__init__(alpha, share, lam_range, fold, sites)
         self.correct_lam = correct_lam
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)

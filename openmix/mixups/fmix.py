@@ -8,7 +8,8 @@ from torch import Tensor
 
 from openmix.errors import check_choice, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import PairPolicy, Probe
+from openmix.mixups.base import PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.ops.fourier import low_pass_field, top_share, two_harmonics_field
 from openmix.ops.masks import as_shares
 from openmix.registry import MIXUPS
@@ -53,7 +54,7 @@ class FMix(PairPolicy):
         check_number('FMix: decay', decay, 0.0, 100.0)
         self.decay, self.spectrum = decay, spectrum
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)

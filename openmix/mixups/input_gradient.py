@@ -25,7 +25,7 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor, training: bool = Fals
     state = {name: parameter.detach() for name, parameter in model.named_parameters()}
     if training:
         state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with torch.enable_grad(), _mode(model, training):
+    with torch.enable_grad(), mode_of(model, training):
         return functional_call(_InputGradient(model), {f'model.{name}': value for name, value in state.items()}, (x, y))
 
 
@@ -52,7 +52,7 @@ def trained_input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tens
 
 
 @contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+def mode_of(model: nn.Module, training: bool) -> Iterator[None]:
     """Every module in training or in evaluation mode, afterwards in its own again."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)

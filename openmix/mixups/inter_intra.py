@@ -9,7 +9,8 @@ from torch import Tensor
 
 from openmix.errors import InputError, check_choice, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.ops.beta import draw_lam
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes, draw_centres
 from openmix.ops.masks import as_shares
@@ -39,7 +40,7 @@ class InterIntra(MixPolicy):
 
     The best of the paper's heat map: interpolation with a large alpha inside a class, boxes with a
     small one between classes. The partner is drawn over the whole batch; each pair is mixed by its
-    own kind. The label share is the mask's mean. It asks the probe for the labels, which may be
+    own kind. The label share is the mask's mean. It asks the context for the labels, which may be
     pseudo labels; of class probabilities, (M, C), it takes the largest.
 
     The paper gives no values of alpha and no code is public; 2 and 0.2 are of its section 4.1's grid.
@@ -51,7 +52,7 @@ class InterIntra(MixPolicy):
         sites: see `MixPolicy`.
 
     Raises:
-        InputError: bad option; in forward, a probe without labels or with those of another batch.
+        InputError: bad option; in forward, a context without labels or with those of another batch.
     """
 
     def __init__(
@@ -69,13 +70,15 @@ class InterIntra(MixPolicy):
         check_choice('InterIntra: inter', inter, ('interpolate', 'cut'))
         self.intra_alpha, self.inter_alpha, self.intra, self.inter = intra_alpha, inter_alpha, intra, inter
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         size = self.grid(z)
-        if probe is None or probe.y is None:
-            raise InputError('InterIntra tells pairs apart by their labels; pass Probe(x, y), or train with labels')
-        y = probe.y if probe.y.dim() == 1 else probe.y.argmax(1)
+        if context is None or context.y is None:
+            raise InputError(
+                'InterIntra tells pairs apart by their labels; pass MixContext(x, y), or train with labels'
+            )
+        y = context.y if context.y.dim() == 1 else context.y.argmax(1)
         if len(y) != len(z):
-            raise InputError(f'InterIntra: the probe holds {len(y)} labels, not the {len(z)} of the mixed batch')
+            raise InputError(f'InterIntra: the context holds {len(y)} labels, not the {len(z)} of the mixed batch')
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         intra = draw_mask(self.intra, self.intra_alpha, n, size, z.device)

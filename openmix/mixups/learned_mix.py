@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from openmix.algorithm import Network
 from openmix.errors import InputError, brief, check_choice, check_number, nearest
-from openmix.losses.cross_entropy import mix_ce
 from openmix.mix import Mix
-from openmix.mixups.base import PairPolicy, Probe
+from openmix.mixups.base import PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.mixups.feature_site import FeatureSite
-from openmix.mixups.mix_block import adjust_mask, mask_loss
-from openmix.ops.ema import ema_update, frozen_copy
+from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss
+from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.ops.ema import frozen_copy
 from openmix.ops.precision import no_grad
 from openmix.ops.schedules import compounded_cosine, cosine
-from openmix.registry import MODELS, find
+from openmix.registry import LOSSES, MODELS, find
 
 _SCALE = 2.0**10
 
@@ -30,9 +32,9 @@ class LearnedMix(PairPolicy):
     both images. Two tasks share a step, each with pairs and lam of its own:
 
     - classification: the masks are taken as they are; the classifier learns from the mixed images
-      (the loss of the head) and from the un-mixed ones (`clean_loss`);
-    - generation: the mixed images pass through the frozen momentum encoder, and the cross-entropy of
-      its answer (`mixer_loss`) and the mask loss (`mask_loss`) teach the block alone.
+      (the loss of the head) and, as `clean_weight` asks, from the un-mixed ones;
+    - generation: the mixed images pass through the frozen momentum encoder, and the losses of its answer
+      (`mixer_loss`) and of the mask (`mask_loss`) teach the block alone.
 
     The label share is the drawn lam. It mixes images only. A run is judged by the momentum encoder,
     whichever the policy; the trained classifier is reported beside it as 'online'.
@@ -48,6 +50,8 @@ class LearnedMix(PairPolicy):
         momentum, momentum_end: share of the old value in the moving average, at the start and at the
             end of a half cosine.
         momentum_hold: share of training during which it keeps its start.
+        mixer_losses: registry dicts of losses `f(logits, y, mix)` of the momentum encoder's answer, each with a
+            `weight` (1 by default), which are summed; None: the cross-entropy `mix_ce`.
         mask_weight: of the mask loss (beta).
         mask_schedule: 'constant'; 'cosine' to zero; 'compounded', the fall to zero within the first
             epochs of the released code (`openmix.ops.schedules.compounded_cosine`).
@@ -67,6 +71,7 @@ class LearnedMix(PairPolicy):
     """
 
     block: ClassVar[dict[str, Any]] = {}
+    clean_weight = 1.0
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class LearnedMix(PairPolicy):
         lam_margin: float = 0.0,
         train_prob: float = 1.0,
         heads: str = 'shared',
+        mixer_losses: Sequence[dict] | None = None,
     ) -> None:
         super().__init__(alpha, share, lam_range, fold)
         name = type(self).__name__
@@ -116,6 +122,7 @@ class LearnedMix(PairPolicy):
         self.mean_weight, self.variance_weight = mean_weight, variance_weight
         self.adjust_prob, self.lam_margin = adjust_prob, lam_margin
         self.train_prob, self.heads = train_prob, heads
+        self.judged_by = _built_losses(name, [{'type': 'mix_ce'}] if mixer_losses is None else mixer_losses)
         self.step, self.steps = 0, 1
         self.feature_site: FeatureSite | None = None
 
@@ -124,54 +131,54 @@ class LearnedMix(PairPolicy):
         """A step that does not train the block leaves its parameters without a gradient."""
         return self.train_prob < 1
 
-    def attach(self, model: Any) -> None:
-        """Build the block and the momentum encoder; later calls copy the model's weights again."""
-        if self.feature_site is None:
-            self.feature_site = FeatureSite(model.backbone, self.site_name)
-            self.mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
-            self.momentum_backbone = frozen_copy(model.backbone)
-            self.momentum_head = frozen_copy(model.head)
-            if self.heads == 'split':
-                self.clean_head = frozen_copy(model.head).requires_grad_(True)
-                self.momentum_clean_head = frozen_copy(model.head)
-            return
-        self.momentum_backbone.load_state_dict(model.backbone.state_dict())
-        self.momentum_head.load_state_dict(model.head.state_dict())
+    def attach(self, online: Network) -> None:
+        """Build the block and the momentum encoder."""
+        self.feature_site = FeatureSite(online.backbone, self.site_name)
+        mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
+        if not isinstance(mixer, Mixer):
+            raise InputError(f'{type(self).__name__}: {type(mixer).__name__} is no mixer; derive it from Mixer')
+        self.mixer = mixer
+        own = {}
         if self.heads == 'split':
-            self.clean_head.load_state_dict(model.head.state_dict())
-            self.momentum_clean_head.load_state_dict(model.head.state_dict())
+            self.own_clean_head = frozen_copy(online.head).requires_grad_(True)
+            own['clean'] = self.own_clean_head
+        self.encoder = MomentumEncoder(online.backbone, head=online.head, **own)
+
+    def start(self, online: Network) -> None:
+        """Copy the weights of the network that is trained into the momentum encoder."""
+        own = {}
+        if self.heads == 'split':
+            self.own_clean_head.load_state_dict(online.head.state_dict())
+            own['clean'] = self.own_clean_head
+        self.encoder.start(online.backbone, head=online.head, **own)
 
     def before_step(self, step: int, steps: int) -> None:
         self.step, self.steps = step, steps
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix for the classification task; see `MixPolicy.forward`. No gradient reaches the block."""
         size = self.grid(z)
         partner = self.draw_pairs(z, pairs)
         lam = self.draw_lam(len(partner), z.device)
         with no_grad():
-            mask = self.settle(self.draw_mask(self.features(z, probe), partner, lam, size), lam)
+            mask = self.settle(self.draw_mask(self.features(z, context), partner, lam, size), lam)
         mix = Mix.pairs(partner, lam, mask)
         return mix.blend(z), mix
 
     @torch.no_grad()
-    def features(self, z: Tensor, probe: Probe | None) -> Tensor:
+    def features(self, z: Tensor, context: MixContext | None) -> Tensor:
         """(M, C, h, w) of the images at the site of the momentum encoder; once a batch.
 
         Raises:
-            InputError: no model was attached.
+            InputError: no network was attached.
         """
         if self.feature_site is None:
             name = type(self).__name__
-            raise InputError(f'{name} needs a model; give it as policy to a classifier, or call attach(model)')
-        kept = probe is not None and probe.x is z
-        if probe is not None and kept and self in probe.kept:
-            return probe.kept[self]
-        precision = next(self.momentum_backbone.parameters()).dtype
-        found = self.feature_site(self.momentum_backbone, z.to(precision))
-        if probe is not None and kept:
-            probe.kept[self] = found
-        return found
+            raise InputError(f'{name} needs a network; give it as policy to a classifier, or call attach(Network(...))')
+        backbone = self.encoder.backbone
+        if context is not None and context.x is z:
+            return context.features(self.feature_site, backbone)
+        return self.feature_site(backbone, z.to(next(backbone.parameters()).dtype))
 
     def draw_mask(self, features: Tensor, partner: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
         """(N, 1, H, W) masks of the block for (M, C, h, w) features."""
@@ -187,22 +194,21 @@ class LearnedMix(PairPolicy):
             mask = torch.where(plain[:, None, None, None], lam[:, None, None, None], mask)
         return mask
 
-    def own_losses(self, probe: Probe) -> dict[str, Tensor]:
-        """The classifier's loss on the un-mixed batch, and the two of the generation task.
+    def own_losses(self, context: MixContext) -> dict[str, Tensor]:
+        """The two losses of the generation task, in the steps that train the block.
 
         Raises:
-            InputError: the probe has no model or no labels.
+            InputError: the context has no labels.
         """
-        model: Any = probe.model
-        if model is None or probe.y is None:
-            raise InputError(f'{type(self).__name__}: to learn, the probe needs y and model: Probe(x, y, model=model)')
+        if context.y is None:
+            raise InputError(f'{type(self).__name__}: to learn, the context needs labels: MixContext(x, y)')
         learns = self.train_prob == 1 or float(torch.rand(())) < self.train_prob
-        losses = self.generation_losses(probe.x, probe.y, probe) if learns else {}
-        head = self.clean_head if self.heads == 'split' else model.head
-        clean = Mix.none(len(probe.x), probe.x.device)
-        return losses | {'clean_loss': model.head.loss(head(model.backbone(probe.x)), probe.y, clean)}
+        return self.generation_losses(context.x, context.y, context) if learns else {}
 
-    def generation_losses(self, x: Tensor, y: Tensor, probe: Probe | None = None) -> dict[str, Tensor]:
+    def clean_head(self, head: nn.Module) -> nn.Module:
+        return self.own_clean_head if self.heads == 'split' else head
+
+    def generation_losses(self, x: Tensor, y: Tensor, context: MixContext | None = None) -> dict[str, Tensor]:
         """The losses that train the block alone: 'mixer_loss' and 'mask_loss', scalars.
 
         Args:
@@ -211,7 +217,7 @@ class LearnedMix(PairPolicy):
         """
         partner = self.draw_pairs(x, None)
         lam = self.draw_lam(len(partner), x.device)
-        mask = self.draw_mask(self.features(x, probe), partner, lam, self.grid(x))
+        mask = self.draw_mask(self.features(x, context), partner, lam, self.grid(x))
         of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
         loss, slope = self.judge(x, y, Mix.pairs(partner, lam, mask.detach()))
         # The value of the loss with the gradient that came back through the momentum encoder.
@@ -220,13 +226,14 @@ class LearnedMix(PairPolicy):
 
     @torch.enable_grad()
     def judge(self, x: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
-        """The momentum encoder's cross-entropy on a mixed batch, detached, and its gradient at the mask.
+        """The loss of the momentum encoder's answer to a mixed batch, detached, and its gradient at the mask.
 
         Taken at once, so that the encoder's activations are freed before the classifier's arise.
         """
         mask = cast(Tensor, mix.mask).requires_grad_()
-        logits = self.momentum_head(self.momentum_backbone(mix.blend(x)))
-        loss = mix_ce(logits, y, mix)
+        logits = self.encoder(mix.blend(x))
+        first, *others = (weight * loss(logits, y, mix) for loss, weight in self.judged_by)
+        loss = sum(others, first)
         # In float16 small gradients would be lost before the optimiser's scaling sees them.
         (slope,) = torch.autograd.grad(loss * _SCALE, mask)
         return loss.detach(), slope / _SCALE
@@ -244,37 +251,48 @@ class LearnedMix(PairPolicy):
             return cosine(self.mask_weight, 0.0, self.step / self.steps)
         return self.mask_weight * compounded_cosine(self.step, self.steps)
 
-    def after_step(self, model: Any) -> None:
+    def after_step(self, online: Network) -> None:
         """Move the momentum encoder, and put the block's bounded parameters back into their range."""
-        momentum = self.momentum_now()
-        ema_update(self.momentum_backbone, model.backbone, momentum)
-        ema_update(self.momentum_head, model.head, momentum)
-        if self.heads == 'split':
-            ema_update(self.momentum_clean_head, self.clean_head, momentum)
-        if hasattr(self.mixer, 'project'):
-            self.mixer.project()
+        own = {'clean': self.own_clean_head} if self.heads == 'split' else {}
+        self.encoder.follow(self.momentum_now(), online.backbone, head=online.head, **own)
+        self.mixer.project()
 
-    def network(self, model: Any) -> tuple[nn.Module, nn.Module]:
-        return self.momentum_backbone, self.momentum_head
-
-    def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
-        online = model.backbone(x)
-        found = {'online': model.head(online)}
+    def networks(self, online: Network) -> dict[str, Network]:
+        """The momentum encoder under '', the trained network as 'online'; with split heads those of un-mixed images."""
+        backbone, heads = self.encoder.backbone, self.encoder.heads
+        found = {'': Network(backbone, heads['head']), 'online': online}
         if self.heads == 'split':
-            found['online_clean'] = self.clean_head(online)
-            found['momentum_clean'] = self.momentum_clean_head(self.momentum_backbone(x))
+            found['online_clean'] = Network(online.backbone, self.own_clean_head)
+            found['momentum_clean'] = Network(backbone, heads['clean'])
         return found
 
     @torch.no_grad()
-    def maps(self, probe: Probe, mix: Mix) -> dict[str, Tensor]:
+    def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
         """The block's work on a batch that was mixed, before its masks were settled.
 
         Returns:
             'content' (N, 1, h, w), larger where the sample is to be kept; 'attention' (N, 1, h, w),
             the mean weight of each place of the sample, 1 if all weigh alike; 'mask' (N, 1, H, W).
         """
-        features, partner, lam = self.features(probe.x, probe), mix.partner, mix.lam
+        features, partner, lam = self.features(context.x, context), mix.partner, mix.lam
         content, weights = self.mixer.parts(features[: len(partner)], features[partner], lam)
         attention = weights.mean(1).view_as(content) * weights.shape[2]
-        mask = self.draw_mask(features, partner, lam, self.grid(probe.x))
+        mask = self.draw_mask(features, partner, lam, self.grid(context.x))
         return {'content': content, 'attention': attention, 'mask': mask}
+
+
+def _built_losses(name: str, losses: Sequence[dict]) -> list[tuple[Callable[[Tensor, Tensor, Mix], Tensor], float]]:
+    """Losses of a list of registry dicts, and their weights."""
+    if isinstance(losses, str) or not isinstance(losses, Sequence) or not losses:
+        raise InputError(f"{name}: mixer_losses must be a list such as [dict(type='mix_ce')], got {brief(losses)}")
+    found = []
+    for loss in losses:
+        if not isinstance(loss, Mapping):
+            raise InputError(
+                f"{name}: mixer_losses must be a list such as [dict(type='mix_ce')], got {brief(loss)} in it"
+            )
+        given = dict(loss)
+        weight = given.pop('weight', 1.0)
+        check_number(f'{name}: mixer_losses: weight', weight, 0.0)
+        found.append((LOSSES.build(given), weight))
+    return found

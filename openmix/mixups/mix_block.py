@@ -13,8 +13,33 @@ from openmix.registry import MODELS
 _ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'elu': nn.ELU}
 
 
+class Mixer(nn.Module):
+    """The contract of a network that draws masks from the features of two images.
+
+    Its first argument is `in_channels`, C of the features, which a policy fills in.
+    """
+
+    def forward(self, own: Tensor, other: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, 1, *size) mask in [0, 1], the share of the samples themselves.
+
+        Args:
+            own: (N, C, h, w) features of the samples.
+            other: (N, C, h, w) features of their partners.
+            lam: (N,) share of the samples.
+            size: height and width of the mask.
+        """
+        raise NotImplementedError
+
+    def parts(self, own: Tensor, other: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1, h, w) content and (N, h w, h w) attention that a mask is computed from, for pictures."""
+        raise NotImplementedError
+
+    def project(self) -> None:
+        """Put bounded parameters back into their range. Called after every optimiser step."""
+
+
 @MODELS.register_module()
-class MixBlock(nn.Module):
+class MixBlock(Mixer):
     """Computes the mask of the first of two images from their features and lam (Automatic Mixup, 3.2).
 
     The content of the sample, one number a place, is averaged with attention weights and squashed:

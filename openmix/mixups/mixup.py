@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from openmix.mix import Mix
-from openmix.mixups.base import PairPolicy, Probe
+from openmix.mixups.base import PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.registry import MIXUPS
 
 
@@ -22,7 +23,7 @@ class Mixup(PairPolicy):
 
     published = {'share': 'batch'}
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         partner = self.draw_pairs(z, pairs)
         mix = Mix.pairs(partner, self.draw_lam(len(partner), z.device))
         return mix.blend(z), mix

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.registry import MIXUPS
 
 
@@ -13,6 +14,6 @@ from openmix.registry import MIXUPS
 class NoMix(MixPolicy):
     """Leaves every sample alone (K = 1, weight 1)."""
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         n = len(z) if pairs is None else len(pairs)
         return z[:n], Mix.none(n, z.device)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from openmix.algorithm import Network
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.registry import MIXUPS, PolicyConfig, find
 
 
@@ -68,28 +70,32 @@ class OneOf(MixPolicy):
         learned = any(parameter.requires_grad for parameter in self.parameters())
         return (learned and len(self.policies) > 1) or any(p.leaves_parameters_unused for p in self.choices())
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix with a drawn child; in a training step the classifier calls the picked child itself."""
         policy, _ = self.pick()
-        return policy(z, probe, pairs)
+        return policy(z, context, pairs)
 
-    def attach(self, model: nn.Module) -> None:
+    def attach(self, online: Network) -> None:
         for policy in self.choices():
-            policy.attach(model)
+            policy.attach(online)
+
+    def start(self, online: Network) -> None:
+        for policy in self.choices():
+            policy.start(online)
 
     def before_step(self, step: int, steps: int) -> None:
         for policy in self.choices():
             policy.before_step(step, steps)
 
-    def after_step(self, model: nn.Module) -> None:
+    def after_step(self, online: Network) -> None:
         for policy in self.choices():
-            policy.after_step(model)
+            policy.after_step(online)
 
-    def other_logits(self, model: Any, x: Tensor) -> dict[str, Tensor]:
-        """The logits of other networks of every child, by name; 'online' is left out."""
-        found: dict[str, Tensor] = {}
+    def networks(self, online: Network) -> dict[str, Network]:
+        """The trained network under '', and those of every child by name, its momentum encoder as 'momentum'."""
+        found = {'': online}
         for policy in self.choices():
-            others = policy.other_logits(model, x)
-            if others:
-                found |= {'momentum': policy.logits(model, x)} | others
-        return {name: logits for name, logits in found.items() if name != 'online'}
+            others = policy.networks(online)
+            if len(others) > 1:
+                found |= {'momentum': others.pop('')} | others
+        return {name: network for name, network in found.items() if name != 'online'}

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, PairPolicy, Probe
+from openmix.mixups.base import MixPolicy, PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.ops.graph_cut import cut_grid
 from openmix.ops.transport import assign_blocks, move_blocks
 from openmix.registry import MIXUPS
@@ -97,7 +98,7 @@ class PuzzleMix(PairPolicy):
     is cut into the sample's and the partner's, with levels in between, so that little saliency is
     lost, neighbours go together, and lam explains the sample's share (eq. 4 to 7). Then the blocks
     of both images are moved into their own part of the mask (eq. 8, algorithm 1). The label share
-    is the mask's mean. It mixes images only, and asks the probe for the model and the labels.
+    is the mask's mean. It mixes images only, and asks the context for the network and the labels.
 
     *Differs from the paper*: every sample has its own lam; `share='batch'` is the published run's
     one of a batch. The cut is the optimum to within 0.01 % on average, where the official code
@@ -117,13 +118,13 @@ class PuzzleMix(PairPolicy):
         t_size: side, in pixels, of the blocks that move; -1: those of the mask. None: 4 below 64 px, else -1.
         t_eps: cost of moving a block along a whole side.
         batch_statistics: run the saliency pass as in training, without recording the statistics.
-        clean_lam: weight of the un-mixed images' cross-entropy in the loss; above 0 the saliency pass
+        clean_weight: weight of the un-mixed images' cross-entropy in the loss; above 0 the saliency pass
             is one of training.
 
     `neigh_size` and `t_size` are replaced by the largest size below them that divides the block.
 
     Raises:
-        InputError: bad option; in forward, a probe without model or labels or of another batch, or an
+        InputError: bad option; in forward, a context without model or labels or of another batch, or an
             image that does not divide into the blocks.
     """
 
@@ -145,7 +146,7 @@ class PuzzleMix(PairPolicy):
         t_size: int | None = None,
         t_eps: float = 0.8,
         batch_statistics: bool = False,
-        clean_lam: float = 0.0,
+        clean_weight: float = 0.0,
     ) -> None:
         super().__init__(alpha, share, lam_range, fold)
         if block_nums is not None and (isinstance(block_nums, str) or not isinstance(block_nums, Sequence)):
@@ -158,12 +159,12 @@ class PuzzleMix(PairPolicy):
         check_number('PuzzleMix: neigh_size', neigh_size, 1)
         if t_size is not None and t_size != -1:
             check_number('PuzzleMix: t_size', t_size, 1)
-        for name, value in dict(beta=beta, gamma=gamma, eta=eta, t_eps=t_eps, clean_lam=clean_lam).items():
+        for name, value in dict(beta=beta, gamma=gamma, eta=eta, t_eps=t_eps, clean_weight=clean_weight).items():
             check_number(f'PuzzleMix: {name}', value, 0.0)
         self.block_nums = None if block_nums is None else tuple(block_nums)
         self.n_labels, self.beta, self.gamma, self.eta = n_labels, beta, gamma, eta
         self.neigh_size, self.transport, self.t_size, self.t_eps = neigh_size, transport, t_size, t_eps
-        self.batch_statistics, self.clean_lam = batch_statistics, clean_lam
+        self.batch_statistics, self.clean_weight = batch_statistics, clean_weight
         self._drawn: float | None = None
 
     def pick(self) -> tuple[MixPolicy, str]:
@@ -172,18 +173,18 @@ class PuzzleMix(PairPolicy):
         picked._drawn = float(torch.rand(()))
         return picked, self.sites[0]
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         if self._drawn is None:
-            return self.pick()[0](z, probe, pairs)
+            return self.pick()[0](z, context, pairs)
         height, width = self.grid(z)
         block_nums = self.fitting_block_nums(height, width)
         block_num = block_nums[int(self._drawn * len(block_nums))]
-        probe = self.asked(probe, z)
+        context = self.asked(context, z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         lam = self.draw_lam(n, z.device)
-        saliency = probe.saliency(training=self.batch_statistics, keep_loss=self.clean_lam > 0)
-        mask = self.cut(saliency, probe.pixels, partner, lam, block_num)
+        saliency = context.saliency(training=self.batch_statistics, keep_loss=self.clean_weight > 0)
+        mask = self.cut(saliency, context.pixels, partner, lam, block_num)
         own, other = z[:n], z[partner]
         if self.transport:
             shares = block_shares(saliency, self.moved_block(height, width, block_num))
@@ -192,12 +193,9 @@ class PuzzleMix(PairPolicy):
         mix = Mix.pairs(partner, mask.mean((1, 2)), mask[:, None])
         return mix.blend(own, other), mix
 
-    def maps(self, probe: Probe, mix: Mix) -> dict[str, Tensor]:
+    def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
         """'saliency' (N, 1, H, W) of the samples."""
-        return {'saliency': probe.saliency(training=self.batch_statistics)[: len(mix.lam), None]}
-
-    def own_losses(self, probe: Probe) -> dict[str, Tensor]:
-        return {'loss_clean': self.clean_lam * probe.kept['loss']} if self.clean_lam else {}
+        return {'saliency': context.saliency(training=self.batch_statistics)[: len(mix.lam), None]}
 
     def fitting_block_nums(self, height: int, width: int) -> list[int]:
         """The numbers of blocks that are drawn from for images of this size.

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from openmix.errors import check_choice, check_range
+from openmix.errors import InputError, check_choice, check_range
 from openmix.mix import Mix
-from openmix.mixups.base import PairPolicy, Probe
+from openmix.mixups.base import PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.ops.beta import draw_lam
 from openmix.ops.boxes import box_edges, box_mask, draw_centres, resize_bilinear, resize_nearest, scaled_sizes
 from openmix.ops.masks import as_shares
@@ -55,7 +56,7 @@ class ResizeMix(PairPolicy):
         low, high = scope
         self.scope, self.interpolation = (low, high), interpolation
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
@@ -66,6 +67,9 @@ class ResizeMix(PairPolicy):
         resized = _RESIZES[self.interpolation](z, partner, low.expand(n, 2), high.expand(n, 2))
         mix = Mix.pairs(partner, mask.mean((1, 2, 3)), mask)
         return mix.blend(z, resized), mix
+
+    def holding(self, lam: float) -> PairPolicy:
+        raise InputError('ResizeMix draws the size of its boxes, and no lam')
 
     def draw_tau(self, n: int, device: torch.device) -> Tensor:
         """(n,) float32 ratios of the boxes' sides to the image's."""

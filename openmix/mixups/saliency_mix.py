@@ -7,7 +7,8 @@ from torch import Tensor
 
 from openmix.errors import check_choice
 from openmix.mix import Mix
-from openmix.mixups.base import PairPolicy, Probe
+from openmix.mixups.base import PairPolicy
+from openmix.mixups.context import MixContext
 from openmix.ops.boxes import box_edges, box_mask, cut_sizes
 from openmix.ops.masks import as_shares
 from openmix.ops.saliency import byte_misread_saliency, fine_grained_saliency
@@ -18,7 +19,7 @@ from openmix.registry import MIXUPS
 class SaliencyMix(PairPolicy):
     """CutMix with the box centred on the partner's most salient pixel, pasted at the same place (eq. 1 to 3).
 
-    The saliency is OpenCV's fine-grained detector's. It mixes images only, and asks the probe for
+    The saliency is OpenCV's fine-grained detector's. It mixes images only, and asks the context for
     their pixels. The label share is the share of pixels kept.
 
     *Differs from the paper*: every sample has its own lam and a box at the peak of its own partner,
@@ -33,7 +34,7 @@ class SaliencyMix(PairPolicy):
         correct_lam: label by the exact share of pixels kept, as published; False keeps the drawn lam.
 
     Raises:
-        InputError: unknown option; in forward, no probe or one of another batch.
+        InputError: unknown option; in forward, no context or one of another batch.
     """
 
     published = {'share': 'batch', 'detector_input': 'float'}
@@ -51,26 +52,26 @@ class SaliencyMix(PairPolicy):
         check_choice('SaliencyMix: detector_input', detector_input, ('uint8', 'float'))
         self.detector_input, self.correct_lam = detector_input, correct_lam
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
-        probe = self.asked(probe, z)
+        context = self.asked(context, z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         lam = self.draw_lam(n, z.device)
         boxes = slice(0, 1) if self.share == 'batch' else slice(n)
-        centres = self.peaks(probe, partner[boxes])
+        centres = self.peaks(context, partner[boxes])
         low, high = box_edges(centres, cut_sizes(lam[boxes], height, width), height, width)
         mask = as_shares(~box_mask(low, high, height, width)).expand(n, -1, -1, -1)
         mix = Mix.pairs(partner, mask.mean((1, 2, 3)) if self.correct_lam else lam, mask)
         return mix.blend(z), mix
 
-    def maps(self, probe: Probe, mix: Mix) -> dict[str, Tensor]:
+    def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
         """'partner's saliency' (N, 1, H, W), where the box is centred."""
-        return {"partner's saliency": self.saliency(probe, mix.partner)[:, None].float()}
+        return {"partner's saliency": self.saliency(context, mix.partner)[:, None].float()}
 
-    def peaks(self, probe: Probe, rows: Tensor) -> Tensor:
-        """(N, 2) int64 row and column of the most salient pixel of the probe's images `rows` (N,)."""
-        saliency = self.saliency(probe, rows)
+    def peaks(self, context: MixContext, rows: Tensor) -> Tensor:
+        """(N, 2) int64 row and column of the most salient pixel of the context's images `rows` (N,)."""
+        saliency = self.saliency(context, rows)
         width = saliency.shape[2]
         flat = saliency.flatten(1)
         # On the CPU torch compares bytes one at a time, NumPy with vector instructions.
@@ -78,9 +79,9 @@ class SaliencyMix(PairPolicy):
         return torch.stack([first // width, first % width], 1)
 
     @torch.no_grad()
-    def saliency(self, probe: Probe, rows: Tensor) -> Tensor:
-        """(N, H, W) saliency of the probe's images `rows` (N,)."""
+    def saliency(self, context: MixContext, rows: Tensor) -> Tensor:
+        """(N, H, W) saliency of the context's images `rows` (N,)."""
         if self.detector_input == 'float':
-            return byte_misread_saliency(probe.x[rows])
-        pixels = probe.pixels.index_select(0, rows).float().mul_(255)
+            return byte_misread_saliency(context.x[rows])
+        pixels = context.pixels.index_select(0, rows).float().mul_(255)
         return fine_grained_saliency(pixels.round_().clamp_(0, 255).to(torch.uint8))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openmix.algorithm import HasClasses, Network
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
-from openmix.ops.ema import frozen_copy
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
+from openmix.mixups.frozen import Frozen
 from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS, MODELS
 
@@ -168,35 +169,25 @@ class SuperMix(MixPolicy):
                 "SuperMix needs a teacher, as teacher=dict(backbone=..., head=..., checkpoint='FILE') or "
                 "teacher=dict(name='torchvision/resnet34')"
             )
-        built = MODELS.build({'type': 'Teacher', **teacher}) if isinstance(teacher, dict) else frozen_copy(teacher)
-        # In a list it is no child: not trained, switched to training, averaged or put into checkpoints.
-        self._asked = [built.eval()]
+        built = MODELS.build({'type': 'Teacher', **teacher}) if isinstance(teacher, dict) else teacher
+        self.teacher = Frozen(built, own=isinstance(teacher, dict))
         self.alpha, self.sources, self.mask_size, self.sigma = alpha, sources, mask_size, sigma
         self.sparsity, self.iterations = sparsity, iterations
 
-    @property
-    def teacher(self) -> nn.Module:
-        """The frozen classifier."""
-        return self._asked[0]
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> SuperMix:
-        """The teacher moves along to devices and types."""
-        self.teacher._apply(fn)
-        return super()._apply(fn, recurse)
-
-    def attach(self, model: Any) -> None:
-        """Compare the teacher's classes with the model's.
+    def attach(self, online: Network) -> None:
+        """Compare the teacher's classes with those of the network that is trained.
 
         Raises:
             InputError: they are not as many.
         """
-        own, taught = getattr(model.head, 'num_classes', None), getattr(self.teacher, 'num_classes', None)
-        if own is not None and taught is not None and own != taught:
+        head, teacher = online.head, self.teacher.module
+        if isinstance(head, HasClasses) and isinstance(teacher, HasClasses) and head.num_classes != teacher.num_classes:
             raise InputError(
-                f'SuperMix: the teacher knows {taught} classes, the model {own}; take a teacher of this data'
+                f'SuperMix: the teacher knows {teacher.num_classes} classes, the model {head.num_classes}; '
+                'take a teacher of this data'
             )
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.grid(z)
         if pairs is not None and self.sources != 2:
             raise InputError(f'SuperMix: pairs are given, but sources={self.sources}; set sources=2')

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.registry import MIXUPS
 
 
@@ -18,7 +19,7 @@ class Views(MixPolicy):
     the sample as its source. A batch of one view, (M, C, H, W), is left alone.
     """
 
-    def forward(self, z: Tensor, probe: Probe | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
+    def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         n = len(z) if pairs is None else len(pairs)
         views = z[:n] if z.dim() == 5 else z[:n, None]
         source = torch.arange(n, device=z.device).repeat_interleave(views.shape[1])[:, None]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from openmix.algorithm import Algorithm, Batch, Network, logits_of
 from openmix.errors import InputError, check_number
+from openmix.facts import Facts
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy, Probe
+from openmix.mixups.base import MixPolicy
+from openmix.mixups.context import MixContext
 from openmix.models.grad_checkpointing import checkpoint_blocks
 from openmix.models.heads.linear_head import LinearHead
+from openmix.models.mixing import Mixed, mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.sites import Sites
 from openmix.registry import MIXUPS, MODELS, ModelConfig, PolicyConfig, find
@@ -45,7 +48,7 @@ def width_of(backbone: Any) -> int:
 
 
 @MODELS.register_module()
-class MixClassifier(BaseModel):
+class MixClassifier(Algorithm):
     """A classifier trained on mixed batches.
 
     Args:
@@ -60,6 +63,8 @@ class MixClassifier(BaseModel):
     Raises:
         InputError: an unknown backbone, head, policy, site or block.
     """
+
+    answers = frozenset({'logits'})
 
     def __init__(
         self,
@@ -81,7 +86,7 @@ class MixClassifier(BaseModel):
         # Before policies copy the backbone: their copies save memory too.
         if grad_checkpointing:
             checkpoint_blocks(self.backbone, grad_checkpointing, sites)
-        policy_module.attach(self)
+        policy_module.attach(self.online())
         self.policy = policy_module
         self.sites = Sites(self.backbone, sites)
         if isinstance(self.data_preprocessor, ImagePreprocessor):
@@ -90,68 +95,81 @@ class MixClassifier(BaseModel):
             if self.data_preprocessor.channels_last:
                 self.to(memory_format=torch.channels_last)
 
-    def init_weights(self) -> None:
-        """Nothing: every part is initialised, or loads its weights, where it is built.
+    @classmethod
+    def complete(cls, model: dict[str, Any], facts: Facts) -> None:
+        super().complete(model, facts)
+        if isinstance(model.get('head'), dict):
+            model['head'].setdefault('num_classes', len(facts.classes))
 
-        mmengine calls this after construction; its default would re-initialise pretrained parts.
-        """
+    @classmethod
+    def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:
+        """The head must have a place for every class of the data; it may have more."""
+        given = (model.get('head') or {}).get('num_classes')
+        if isinstance(given, int) and given < len(facts.classes):
+            raise InputError(
+                f'model: head.num_classes is {given}, but the data ({facts.name}) have {len(facts.classes)} classes; '
+                'leave it out and the data set it'
+            )
 
-    def forward(
-        self, inputs: Tensor, labels: Tensor | None = None, ids: Tensor | None = None, mode: str = 'tensor'
-    ) -> Any:
-        """Run on a preprocessed batch.
-
-        Args:
-            inputs: (N, 3, H, W) normalised images.
-            labels: (N,) int64.
-            ids: (N,) int64, the place of each sample in its data set.
-            mode: 'tensor' for (N, C) logits, 'loss' for a dict of scalar losses, 'predict' for a
-                list with one dict of logits, labels, ids and, of a learned policy, the logits of
-                its other networks by name, which metrics read.
-        """
-        if mode == 'tensor':
-            return self.policy.logits(self, inputs)
-        if mode == 'loss' and labels is not None:
-            return self.loss(inputs, labels)
-        if mode == 'predict':
-            logits, others = self.policy.logits(self, inputs), self.policy.other_logits(self, inputs)
-            return [dict(logits=logits, others=others, labels=labels, ids=ids)]
-        raise InputError(f"MixClassifier: mode must be 'tensor', 'predict' or, with labels, 'loss'; got {mode!r}")
-
-    def loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Losses of one training batch: the classifier's, and those of a learned policy.
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a training batch: the classifier's, and those of a learned policy.
 
         Args:
-            x: (N, 3, H, W) normalised images.
-            y: (N,) int64 labels.
+            batch: `inputs` (N, 3, H, W) normalised images, `labels` (N,) int64.
+
+        Raises:
+            InputError: the batch has no labels.
         """
-        probe = self.probe(x, y)
-        logits, mix, policy = self.mixed(probe)
-        return {'loss': self.head.loss(logits, y, mix), **policy.own_losses(probe)}
+        if batch.get('labels') is None:
+            raise InputError('MixClassifier learns from labels, and the batch has none')
+        y = batch['labels']
+        context = self.context(batch['inputs'], y)
+        mixed = self.mixed(context)
+        policy = mixed.policy
+        losses = {'loss': self.head.loss(self.head(mixed.features), y, mixed.mix), **policy.own_losses(context)}
+        if policy.clean_weight:
+            losses['clean_loss'] = policy.clean_weight * self.clean_loss(context, policy)
+        return losses
 
-    def mixed(self, probe: Probe) -> tuple[Tensor, Mix, MixPolicy]:
-        """Mix a batch where the policy wants it and classify it.
+    def mixed(self, context: MixContext, pairs: Tensor | None = None) -> Mixed:
+        """The batch of a context, mixed by the policy on its way through the backbone; see `mixed_features`."""
+        return mixed_features(self.backbone, self.sites, self.policy, context, pairs)
 
-        Returns:
-            (N, C) logits, how the batch was mixed, and the policy that did it: of several, the one drawn.
-        """
-        policy, site = self.policy.pick()
-        mixes: list[Mix] = []
+    def clean_loss(self, context: MixContext, policy: MixPolicy) -> Tensor:
+        """The loss of the un-mixed batch: as the policy computed it while it mixed, or with the head that it names."""
+        if context.clean_loss is not None:
+            return context.clean_loss
+        head = policy.clean_head(self.head)
+        unmixed = Mix.none(len(context.x), context.x.device)
+        return self.head.loss(head(self.backbone(context.x)), context.y, unmixed)
 
-        def mix_here(z: Tensor) -> Tensor:
-            z, mix = policy(z, probe)
-            mixes.append(mix)
-            return z
+    def predict(self, batch: Batch) -> dict[str, Any]:
+        """Logits (N, C) of the un-mixed batch, and in `others` those of a learned policy's other networks by name."""
+        others = logits_of(self.networks(), batch['inputs'])
+        return dict(logits=others.pop(''), others=others, labels=batch.get('labels'), ids=batch.get('ids'))
 
-        if site == '':
-            features = self.backbone(mix_here(probe.x))
-        else:
-            with self.sites.armed(site, mix_here):
-                features = self.backbone(probe.x)
-        (mix,) = mixes
-        return self.head(features), mix, policy
+    def networks(self) -> dict[str, Network]:
+        return self.policy.networks(self.online())
 
-    def probe(self, x: Tensor, y: Tensor | None) -> Probe:
-        """The `Probe` of a batch (N, 3, H, W) and its labels, with this model and its normalisation."""
-        mean, std = getattr(self.data_preprocessor, 'mean', None), getattr(self.data_preprocessor, 'std', None)
-        return Probe(x, y, mean=mean, std=std, model=self)
+    def online(self) -> Network:
+        """The network that is trained."""
+        return Network(self.backbone, self.head)
+
+    @property
+    def leaves_parameters_unused(self) -> bool:
+        return self.policy.leaves_parameters_unused
+
+    def start(self) -> None:
+        self.policy.start(self.online())
+
+    def before_step(self, step: int, steps: int) -> None:
+        self.policy.before_step(step, steps)
+
+    def after_step(self) -> None:
+        self.policy.after_step(self.online())
+
+    def context(self, x: Tensor, y: Tensor | None) -> MixContext:
+        """The `MixContext` of a batch (N, 3, H, W) and its labels, with this network and its normalisation."""
+        given = self.data_preprocessor
+        known = {'mean': given.mean, 'std': given.std} if isinstance(given, ImagePreprocessor) else {}
+        return MixContext(x, y, network=self.online(), **known)

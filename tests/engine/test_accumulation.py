@@ -20,7 +20,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='float16 is
 class InSlices(MixPolicy):
     """Mixes every slice of 4 in itself, so that one batch of 8 is mixed as two of 4."""
 
-    def forward(self, z, probe=None, pairs=None):
+    def forward(self, z, context=None, pairs=None):
         n = torch.arange(len(z), device=z.device)
         mix = Mix.pairs(n // SLICE * SLICE + (n + 1) % SLICE, 0.1 + 0.2 * (n % SLICE))
         return mix.blend(z), mix

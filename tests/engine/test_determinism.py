@@ -26,7 +26,7 @@ def gradient(threads: int = 1, channels_last: bool = False) -> torch.Tensor:
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        model.loss(x, y)['loss'].backward()
+        model.loss(dict(inputs=x, labels=y))['loss'].backward()
     finally:
         torch.set_num_threads(usual)
     return torch.cat([p.grad.flatten() for p in model.parameters()])

@@ -41,14 +41,14 @@ class Learned(MixPolicy):
         super().__init__()
         self.gain = nn.Parameter(torch.zeros(()))
 
-    def forward(self, z, probe=None, pairs=None):
+    def forward(self, z, context=None, pairs=None):
         with torch.no_grad():
-            sure = probe.model(probe.x).softmax(1).amax(1)
+            sure = context.network(context.x).softmax(1).amax(1)
         mix = Mix.pairs(torch.randperm(len(z)), sure * torch.rand(len(z)))
         return mix.blend(z), mix
 
-    def own_losses(self, probe):
-        return {'loss_own': F.cross_entropy(probe.model(probe.x * (1 + self.gain)).float(), probe.y)}
+    def own_losses(self, context):
+        return {'loss_own': F.cross_entropy(context.network(context.x * (1 + self.gain)).float(), context.y)}
 
 
 class Idle(MixPolicy):
@@ -60,7 +60,7 @@ class Idle(MixPolicy):
         super().__init__()
         self.idle = nn.Parameter(torch.ones(2))
 
-    def forward(self, z, probe=None, pairs=None):
+    def forward(self, z, context=None, pairs=None):
         return z, Mix.none(len(z))
 
 
@@ -283,7 +283,7 @@ from openmix.registry import MIXUPS, MODELS
 
 @MIXUPS.register_module()
 class Injected(MixPolicy):
-    def forward(self, z, probe=None, pairs=None):
+    def forward(self, z, context=None, pairs=None):
         slices = 2 // get_world_size()
         n = torch.arange(len(z))
         place = n * get_world_size() + get_rank()
@@ -293,8 +293,8 @@ class Injected(MixPolicy):
 
 @MIXUPS.register_module()
 class Recorded(Mixup):
-    def forward(self, z, probe=None, pairs=None):
-        z, mix = super().forward(z, probe, pairs)
+    def forward(self, z, context=None, pairs=None):
+        z, mix = super().forward(z, context, pairs)
         torch.save(mix.lam, Path(os.environ['RECORD']) / f'rank{get_rank()}.pt')
         return z, mix
 

@@ -21,7 +21,7 @@ model = dict(backbone=dict(depth=8, width=4), policy=dict(type='Mixup'))
 train_dataloader = dict(batch_size=500)
 train_cfg = dict(max_epochs=2)
 """
-BASE = ['StepSeedHook', 'MixPolicyHook', 'RankZeroBuffersHook', 'FiniteLossHook', 'ResultHook']
+BASE = ['StepSeedHook', 'AlgorithmHook', 'RankZeroBuffersHook', 'FiniteLossHook', 'ResultHook']
 STOPPING = dict(type='EarlyStoppingHook', monitor='loss', patience=1)
 AVERAGE = dict(type='EMAHook', momentum=0.1)
 
@@ -40,7 +40,7 @@ def completed(**changes):
         ([], BASE),
         (None, BASE),
         (['EMAHook'], [*BASE, 'EMAHook']),
-        (['MixPolicyHook', 'EMAHook'], ['StepSeedHook', 'MixPolicyHook', *BASE[2:], 'EMAHook']),
+        (['AlgorithmHook', 'EMAHook'], ['StepSeedHook', 'AlgorithmHook', *BASE[2:], 'EMAHook']),
         ([*BASE[:-1], 'EMAHook'], [*BASE, 'EMAHook']),
         (['EMAHook', 'ResultHook'], [*BASE[:4], 'EMAHook', 'ResultHook']),
         ([*BASE, 'EMAHook'], [*BASE, 'EMAHook']),

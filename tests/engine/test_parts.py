@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
+from openmix.algorithm import Algorithm
+from openmix.engine.algorithm_hook import AlgorithmHook
 from openmix.engine.amp import AutocastOptimWrapper
 from openmix.engine.checkpoint import load_weights, read_checkpoint
 from openmix.engine.optim_groups import clip_parts
-from openmix.engine.policy_hook import MixPolicyHook
 from openmix.engine.results import ResultHook, readouts
 from openmix.engine.seeding import StepSeedHook, step_seed
 from openmix.engine.stopping import StopRequest
@@ -47,7 +48,7 @@ def test_readouts():
     read = readouts('accuracy/top1', values)
     assert read == dict(last=25, best=50, median_last3=25, median_last5=25, median_last10=25)
     assert readouts('accuracy/nll', values)['best'] == 10
-    assert readouts('loss_clean', [math.nan, *values])['best'] == 10
+    assert readouts('clean_loss', [math.nan, *values])['best'] == 10
     assert readouts('accuracy/top1', [*range(20)])['median_last10'] == 14.5
 
 
@@ -215,17 +216,27 @@ def test_ranks_that_agreed_to_stop_do_not_vote_again(monkeypatch):
     assert [request.agreed(iterations) for iterations in (9, 10, 11, 12)] == [None, 15, 15, 15]
 
 
-def test_policy_hook_attaches_once_and_follows_real_steps():
+def test_an_algorithm_starts_once_and_follows_real_steps():
     calls = []
-    policy = types.SimpleNamespace(attach=lambda m: calls.append('attach'), after_step=lambda m: calls.append('step'))
-    model = nn.Linear(1, 1)
-    model.policy = policy
+
+    class Counting(Algorithm):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Linear(1, 1)
+
+        def start(self):
+            calls.append('start')
+
+        def after_step(self):
+            calls.append('step')
+
+    model = Counting()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for iteration in (0, 10):
         runner = types.SimpleNamespace(
             model=model, iter=iteration, optim_wrapper=types.SimpleNamespace(optimizer=optimizer)
         )
-        MixPolicyHook().before_train(runner)
+        AlgorithmHook().before_train(runner)
         if iteration == 0:
             optimizer.step()
-    assert calls == ['attach', 'step']
+    assert calls == ['start', 'step']

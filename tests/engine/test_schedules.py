@@ -10,10 +10,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
+from openmix.algorithm import Algorithm
 from openmix.config import load_config
+from openmix.engine.algorithm_hook import AlgorithmHook
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.launch import prepare
-from openmix.engine.policy_hook import MixPolicyHook
 from openmix.engine.runner import Runner
 from openmix.engine.schedules import ParamSchedulerHook, with_end
 from openmix.errors import InputError
@@ -65,7 +66,14 @@ class Validation(BaseLoop):
         self.runner.call_hook('after_val_epoch', metrics={METRIC: 1.0})
 
 
-class Stepping(nn.Linear):
+class Stepping(Algorithm):
+    def __init__(self, *sizes):
+        super().__init__()
+        self.backbone = nn.Linear(*sizes)
+
+    def forward(self, x):
+        return self.backbone(x)
+
     def train_step(self, data, optim_wrapper):
         optim_wrapper.update_params(self(torch.ones(1, 2)).sum())
         return {}
@@ -179,8 +187,8 @@ def test_a_dry_run_follows_the_schedule_of_the_whole_run(runners):
     runner.schedule_iters = 3 * PER_EPOCH
     first = trained(runner, schedule('CosineAnnealingLR', convert_to_iter_based=True), 4)
     steps = []
-    runner.model.policy = type('Policy', (), {'before_step': lambda _, *at: steps.append(at)})()
-    MixPolicyHook().before_train_iter(runner, 0)
+    runner.model.before_step = lambda *at: steps.append(at)
+    AlgorithmHook().before_train_iter(runner, 0)
     runner.schedule_iters = None
     assert first == whole[:5]
     assert steps == [(4, 3 * PER_EPOCH)]

@@ -5,7 +5,7 @@ from torch import nn
 
 from openmix.errors import InputError
 from openmix.losses import mix_bce, mix_ce
-from openmix.mixups import CoMixup, Probe
+from openmix.mixups import CoMixup, MixContext
 from openmix.mixups.co_mixup import compatibility, take_blocks
 from openmix.ops.joint_cut import cut_jointly
 
@@ -18,12 +18,12 @@ def classifier():
     )
 
 
-def probe_of(z, model=None):
-    return Probe(z, torch.arange(len(z)) % 5, model=model or classifier())
+def context_of(z, model=None):
+    return MixContext(z, torch.arange(len(z)) % 5, network=model or classifier())
 
 
-class Given(Probe):
-    """A probe whose saliency is given."""
+class Given(MixContext):
+    """A context whose saliency is given."""
 
     def __init__(self, x, saliency):
         super().__init__(x)
@@ -74,7 +74,7 @@ def test_equals_the_costs_written_out(omega):
     """Costs, parts and columns by loops; the cut itself has tests of its own."""
     n, part, blocks = 6, 3, 4
     z, saliency = torch.rand(n, 3, 16, 24), torch.rand(n, 16, 24) ** 4
-    policy = CoMixup(part=part, omega=omega, clean_lam=0.0)
+    policy = CoMixup(part=part, omega=omega, clean_weight=0.0)
     torch.manual_seed(1)
     mixed, mix = policy(z, Given(z, saliency))
     torch.manual_seed(1)
@@ -108,7 +108,7 @@ def test_equals_the_costs_written_out(omega):
 @pytest.mark.parametrize('n', [1, 2, 5, 20, 23])
 def test_labels_are_the_shares_of_the_pixels_within_a_part(n):
     z = torch.rand(n, 3, 16, 16)
-    _, mix = CoMixup(part=5)(z, probe_of(z))
+    _, mix = CoMixup(part=5)(z, context_of(z))
     k = min(n, 5)
     assert mix.source.shape == (n, k)
     assert torch.equal(mix.source[:, 0], torch.arange(n))
@@ -125,7 +125,7 @@ def test_salient_quarters_are_put_together():
     z, saliency = torch.rand(4, 3, 16, 16), torch.full((4, 16, 16), 0.01)
     for i in range(4):
         saliency[i, 8 * (i // 2) : 8 * (i // 2) + 8, 8 * (i % 2) : 8 * (i % 2) + 8] = 1
-    _, mix = CoMixup(gamma=0.0, clean_lam=0.0)(z, Given(z, saliency))
+    _, mix = CoMixup(gamma=0.0, clean_weight=0.0)(z, Given(z, saliency))
     for n in range(4):
         for i in range(4):
             shown = mix.mask[n, mix.source[n].tolist().index(i)]
@@ -135,37 +135,37 @@ def test_salient_quarters_are_put_together():
 def test_the_penalty_makes_outputs_of_a_part_different():
     torch.manual_seed(0)
     z = torch.rand(20, 3, 16, 16)
-    probe = Given(z, torch.rand(20, 4, 4).repeat_interleave(4, 1).repeat_interleave(4, 2) ** 3)
+    context = Given(z, torch.rand(20, 4, 4).repeat_interleave(4, 1).repeat_interleave(4, 2) ** 3)
 
     def outputs(policy):
         torch.manual_seed(0)
-        return len({tuple(image.flatten().tolist()) for image in policy(z, probe)[0]})
+        return len({tuple(image.flatten().tolist()) for image in policy(z, context)[0]})
 
-    assert outputs(CoMixup(gamma=0.0, clean_lam=0.0)) == 1
-    assert outputs(CoMixup(clean_lam=0.0)) > 15
+    assert outputs(CoMixup(gamma=0.0, clean_weight=0.0)) == 1
+    assert outputs(CoMixup(clean_weight=0.0)) > 15
 
 
-def test_without_clean_lam_the_saliency_pass_leaves_nothing_behind():
+def test_without_clean_weight_the_saliency_pass_leaves_nothing_behind():
     model, z = classifier().train(), torch.rand(7, 3, 16, 16)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    policy, probe = CoMixup(clean_lam=0.0), probe_of(z, model)
-    mixed, _ = policy(z, probe)
+    policy, context = CoMixup(clean_weight=0.0), context_of(z, model)
+    mixed, _ = policy(z, context)
     assert not mixed.requires_grad
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
-    assert policy.own_losses(probe) == {}
+    assert policy.clean_weight == 0
+    assert context.clean_loss is None
 
 
-def test_clean_lam_trains_on_the_saliency_pass():
+def test_clean_weight_trains_on_the_saliency_pass():
     model, z = classifier().train(), torch.rand(7, 3, 16, 16)
-    policy, probe = CoMixup(clean_lam=0.5), probe_of(z, model)
-    policy(z, probe)
-    loss = policy.own_losses(probe)['loss_clean']
-    loss.backward()
+    policy, context = CoMixup(clean_weight=0.5), context_of(z, model)
+    policy(z, context)
+    (policy.clean_weight * context.clean_loss).backward()
     found = [p.grad.clone() for p in model.parameters()]
     again = classifier().train()
-    (0.5 * F.cross_entropy(again(z), probe.y)).backward()
+    (0.5 * F.cross_entropy(again(z), context.y)).backward()
     for gradient, parameter in zip(found, again.parameters()):
         torch.testing.assert_close(gradient, parameter.grad)
 
@@ -173,33 +173,33 @@ def test_clean_lam_trains_on_the_saliency_pass():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
 def test_any_float(dtype):
     z = torch.rand(6, 3, 16, 24).to(dtype)
-    mixed, mix = CoMixup(part=4)(z, probe_of(z, classifier().to(dtype)))
+    mixed, mix = CoMixup(part=4)(z, context_of(z, classifier().to(dtype)))
     assert mixed.dtype == dtype
     torch.testing.assert_close(mixed, mix.blend(z), rtol=0.01, atol=0.01)
 
 
 def test_losses_of_any_number_of_sources_take_it():
     z = torch.rand(9, 3, 16, 16)
-    probe = probe_of(z)
-    _, mix = CoMixup(part=4)(z, probe)
+    context = context_of(z)
+    _, mix = CoMixup(part=4)(z, context)
     logits = torch.randn(9, 5)
     shares = torch.zeros(9, 5)
     for n in range(9):
         for source, weight in zip(mix.source[n], mix.weight[n]):
-            shares[n, probe.y[source]] += weight
-    torch.testing.assert_close(mix_ce(logits, probe.y, mix), -(shares * logits.log_softmax(1)).sum(1).mean())
+            shares[n, context.y[source]] += weight
+    torch.testing.assert_close(mix_ce(logits, context.y, mix), -(shares * logits.log_softmax(1)).sum(1).mean())
     bce = F.binary_cross_entropy_with_logits(logits, shares, reduction='sum') / 9
-    torch.testing.assert_close(mix_bce(logits, probe.y, mix), bce)
+    torch.testing.assert_close(mix_bce(logits, context.y, mix), bce)
 
 
 @pytest.mark.parametrize(
     ('call', 'line'),
     [
-        (lambda z: CoMixup()(z), 'needs a probe'),
-        (lambda z: CoMixup()(z, Probe(z)), 'model and the labels'),
-        (lambda z: CoMixup()(z, probe_of(z[:2])), 'the probe holds'),
-        (lambda z: CoMixup()(z, probe_of(z), torch.tensor([1, 0])), 'no pairs'),
-        (lambda z: CoMixup(block_num=5)(z, probe_of(z)), 'does not divide into 5 x 5'),
+        (lambda z: CoMixup()(z), 'needs a context'),
+        (lambda z: CoMixup()(z, MixContext(z)), 'network and the labels'),
+        (lambda z: CoMixup()(z, context_of(z[:2])), 'the context holds'),
+        (lambda z: CoMixup()(z, context_of(z), torch.tensor([1, 0])), 'no pairs'),
+        (lambda z: CoMixup(block_num=5)(z, context_of(z)), 'does not divide into 5 x 5'),
         (lambda z: CoMixup(part=0), 'CoMixup: part'),
         (lambda z: CoMixup(tau=-1.0), 'CoMixup: tau'),
     ],

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from openmix.errors import InputError
-from openmix.mixups import InterIntra, Probe
+from openmix.mixups import InterIntra, MixContext
 from openmix.ops.beta import draw_lam
 
 
@@ -38,7 +38,7 @@ def mix_pair(own, other, kind, lam, row, column):
 def test_equals_the_switch_pair_by_pair(intra, inter, height, width, n):
     z, y = torch.rand(n, 3, height, width), torch.arange(n) % 3
     torch.manual_seed(1)
-    mixed, mix = InterIntra(2.0, 0.2, intra, inter)(z, Probe(z, y))
+    mixed, mix = InterIntra(2.0, 0.2, intra, inter)(z, MixContext(z, y))
     torch.manual_seed(1)
     partner = torch.randperm(n)
     inside, between = draws(intra, 2.0, n, height, width), draws(inter, 0.2, n, height, width)
@@ -53,7 +53,7 @@ def test_equals_the_switch_pair_by_pair(intra, inter, height, width, n):
 def test_the_default_interpolates_inside_a_class_and_cuts_between():
     torch.manual_seed(0)
     z, y = torch.rand(400, 1, 16, 16), torch.arange(400) % 2
-    _, mix = InterIntra()(z, Probe(z, y))
+    _, mix = InterIntra()(z, MixContext(z, y))
     same = y == y[mix.partner]
     assert 100 < same.sum() < 300
     constant = (mix.mask == mix.mask[:, :, :1, :1]).flatten(1).all(1)
@@ -70,20 +70,20 @@ def test_probabilities_stand_for_their_largest_class():
     results = []
     for labels in (y, soft):
         torch.manual_seed(0)
-        results.append(InterIntra()(z, Probe(z, labels))[0])
+        results.append(InterIntra()(z, MixContext(z, labels))[0])
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize('probe', [None, Probe(torch.rand(4, 3, 8, 8))], ids=['no probe', 'no labels'])
-def test_no_labels_is_one_line(probe):
+@pytest.mark.parametrize('context', [None, MixContext(torch.rand(4, 3, 8, 8))], ids=['no context', 'no labels'])
+def test_no_labels_is_one_line(context):
     with pytest.raises(InputError, match='by their labels'):
-        InterIntra()(torch.rand(4, 3, 8, 8), probe)
+        InterIntra()(torch.rand(4, 3, 8, 8), context)
 
 
 def test_labels_of_another_batch_are_one_line():
     z = torch.rand(4, 3, 8, 8)
     with pytest.raises(InputError, match='3 labels'):
-        InterIntra()(z, Probe(z, torch.arange(3)))
+        InterIntra()(z, MixContext(z, torch.arange(3)))
 
 
 @pytest.mark.parametrize('options', [{'intra_alpha': 0}, {'inter_alpha': -1.0}, {'intra': 'cutt'}, {'inter': 1}])

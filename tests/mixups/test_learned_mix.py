@@ -12,7 +12,7 @@ from openmix.errors import InputError
 from openmix.evaluation.accuracy import Accuracy
 from openmix.losses import decoupled_ce, mix_ce
 from openmix.mix import Mix
-from openmix.mixups import OneOf, Probe
+from openmix.mixups import MixContext, OneOf
 from openmix.mixups.feature_site import FeatureSite, output_at
 from openmix.mixups.mix_block import adjust_mask, mask_loss
 from openmix.registry import MIXUPS, MODELS
@@ -51,7 +51,7 @@ def online(model):
 def test_the_generation_task_teaches_the_block_alone(name):
     model = classifier(name)
     x, y = batch()
-    losses = model.policy.generation_losses(x, y, model.probe(x, y))
+    losses = model.policy.generation_losses(x, y, model.context(x, y))
     sum(losses.values()).backward()
     taught = with_slopes(model)
     assert {part.split('.')[1] for part in taught} == {'mixer'}
@@ -62,7 +62,7 @@ def test_the_generation_task_teaches_the_block_alone(name):
 def test_the_classification_task_teaches_the_classifier_alone(name):
     model = classifier(name)
     x, y = batch()
-    mixed, mix = model.policy(x, model.probe(x, y))
+    mixed, mix = model.policy(x, model.context(x, y))
     assert not mix.mask.requires_grad
     model.head.loss(model.head(model.backbone(mixed)), y, mix).backward()
     assert with_slopes(model) <= online(model)
@@ -89,10 +89,10 @@ def test_the_gradient_is_that_of_one_backward_pass_through_everything(name):
 
     torch.manual_seed(4)
     partner, lam = torch.randperm(6), policy.draw_lam(6, x.device)
-    features = FeatureSite(policy.momentum_backbone, 'layer3')(policy.momentum_backbone, x)
+    features = FeatureSite(policy.encoder.backbone, 'layer3')(policy.encoder.backbone, x)
     mask = policy.mixer(features, features[partner], lam, (16, 16))
     mix = Mix.pairs(partner, lam, mask)
-    logits = policy.momentum_head(policy.momentum_backbone(mask * x + (1 - mask) * x[partner]))
+    logits = policy.encoder.heads.head(policy.encoder.backbone(mask * x + (1 - mask) * x[partner]))
     of_masks = 0.1 * mask_loss(mask, lam, 0.1, 1.0, policy.variance_weight)
     loss = mix_ce(logits, y, mix)
     (loss + of_masks).backward()
@@ -106,13 +106,13 @@ def test_the_total_is_three_cross_entropies_and_a_tenth_of_the_mask_loss():
     model = classifier(dict(type='AutoMix', mask_schedule='cosine'), dict(type='DMHead', num_classes=CLASSES, eta=1.0))
     model.eval()
     x, y = batch()
-    model.policy.before_step(1, 4)
+    model.before_step(1, 4)
     torch.manual_seed(7)
     losses = model(x, y, mode='loss')
     torch.manual_seed(7)
     policy = model.policy
     own, other = [(torch.randperm(6), policy.draw_lam(6, x.device)) for _ in range(2)]
-    features = output_at(policy.momentum_backbone, 'layer3', x)
+    features = output_at(policy.encoder.backbone, 'layer3', x)
     masks = [policy.mixer(features, features[partner], lam, (16, 16)) for partner, lam in (own, other)]
     mixes = [Mix.pairs(*drawn, mask) for drawn, mask in zip((own, other), masks)]
     assert not torch.equal(own[0], other[0])
@@ -131,12 +131,12 @@ def test_only_the_momentum_encoder_moves_after_a_step(name):
     for p in model.parameters():
         nn.init.normal_(p)
     before = copy.deepcopy(model)
-    model.policy.before_step(250, 1000)
+    model.before_step(250, 1000)
     momentum = model.policy.momentum_now()
-    model.policy.after_step(model)
-    pairs = [('momentum_backbone', before.backbone), ('momentum_head', before.head)]
+    model.after_step()
+    pairs = [('encoder.backbone', before.backbone), ('encoder.heads.head', before.head)]
     if name == 'SAMix':
-        pairs.append(('momentum_clean_head', before.policy.clean_head))
+        pairs.append(('encoder.heads.clean', before.policy.own_clean_head))
     moved = set()
     for copy_name, followed in pairs:
         for key, new in followed.named_parameters():
@@ -159,7 +159,7 @@ def test_gamma_is_clamped_after_the_step():
     for slope, wanted in ((1.0, 0.0), (-0.25, 0.25), (-9.0, 1.0)):
         model.policy.mixer.gamma.grad = torch.tensor(slope)
         optimizer.step()
-        model.policy.after_step(model)
+        model.after_step()
         assert model.policy.mixer.gamma.item() == wanted
 
 
@@ -201,18 +201,18 @@ def test_the_features_are_those_of_the_site_and_nothing_behind_it_runs():
     model = classifier('AMix', backbone=dict(type='CIFARResNet', depth=18))
     policy, (x, _) = model.policy, batch(2)
     seen, ran = [], []
-    twin = copy.deepcopy(policy.momentum_backbone)
+    twin = copy.deepcopy(policy.encoder.backbone)
     twin.layer3.register_forward_hook(lambda m, a, out: seen.append(out))
     twin(x)
-    policy.momentum_backbone.layer4.register_forward_hook(lambda *_: ran.append(1))
+    policy.encoder.backbone.layer4.register_forward_hook(lambda *_: ran.append(1))
     features = policy.features(x, None)
     assert torch.equal(features, seen[0])
     assert not ran
     assert not features.requires_grad
-    assert not policy.momentum_backbone.layer3._forward_hooks
+    assert not policy.encoder.backbone.layer3._forward_hooks
     # Statistics in front of the site are followed, those behind it are not: nothing passed there.
-    assert policy.momentum_backbone.layer3[0].bn1.num_batches_tracked == 1
-    assert policy.momentum_backbone.layer4[0].bn1.num_batches_tracked == 0
+    assert policy.encoder.backbone.layer3[0].bn1.num_batches_tracked == 1
+    assert policy.encoder.backbone.layer4[0].bn1.num_batches_tracked == 0
     assert model.backbone.layer3[0].bn1.num_batches_tracked == 0
 
 
@@ -220,12 +220,15 @@ def test_the_features_are_computed_once_a_step():
     model = classifier('AMix')
     x, y = batch()
     calls = []
-    model.policy.momentum_backbone.conv1.register_forward_hook(lambda *_: calls.append(1))
+    model.policy.encoder.backbone.conv1.register_forward_hook(lambda *_: calls.append(1))
     model(x, y, mode='loss')
     assert len(calls) == 2  # the features, and the mixed images of the generation task
-    probe = model.probe(x, y)
-    model.policy(torch.cat([x, x]), probe, torch.arange(6, 12))  # another pool than the probe's
-    assert not probe.kept
+    context = model.context(x, y)
+    model.policy(torch.cat([x, x]), context, torch.arange(6, 12))  # another pool than the context's
+    assert len(calls) == 3
+    for _ in range(2):
+        model.policy(x, context)
+    assert len(calls) == 4
 
 
 @pytest.mark.parametrize(
@@ -284,12 +287,12 @@ def test_attaching_again_copies_loaded_weights_into_the_same_tensors(name):
     for part in (model.backbone, model.head):
         for value in part.state_dict().values():
             value.copy_(torch.randint(1, 9, value.shape))
-    model.policy.attach(model)
+    model.start()
     assert kept == {key: value.data_ptr() for key, value in model.state_dict().items()}
     for key, value in model.backbone.state_dict().items():
-        assert torch.equal(value, model.policy.momentum_backbone.state_dict()[key])
+        assert torch.equal(value, model.policy.encoder.backbone.state_dict()[key])
     for key, value in model.head.state_dict().items():
-        assert torch.equal(value, model.policy.momentum_head.state_dict()[key])
+        assert torch.equal(value, model.policy.encoder.heads.head.state_dict()[key])
     for key, value in trained.items():
         assert torch.equal(value, model.policy.mixer.state_dict()[key])
 
@@ -297,11 +300,11 @@ def test_attaching_again_copies_loaded_weights_into_the_same_tensors(name):
 def steps_of(model, optimizer, first, count, total=6):
     for step in range(first, first + count):
         torch.manual_seed(step)
-        model.policy.before_step(step, total)
+        model.before_step(step, total)
         optimizer.zero_grad()
         sum(model(*batch(seed=step), mode='loss').values()).backward()
         optimizer.step()
-        model.policy.after_step(model)
+        model.after_step()
 
 
 @every_name
@@ -323,7 +326,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(name, tmp_path):
     steps_of(resumed, optimizer, 3, 3)
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
-    assert not torch.equal(whole.backbone.bn1.running_mean, whole.policy.momentum_backbone.bn1.running_mean)
+    assert not torch.equal(whole.backbone.bn1.running_mean, whole.policy.encoder.backbone.bn1.running_mean)
     # The copy is a model of its own.
     for key, value in half['model'].items():
         assert torch.equal(value, twin.state_dict()[key])
@@ -336,13 +339,13 @@ def test_the_momentum_encoder_is_judged_and_the_others_are_reported_beside():
     x, y = batch()
     policy = model.policy
     (out,) = model(x, y, torch.arange(6), mode='predict')
-    momentum, own = policy.momentum_backbone(x), model.backbone(x)
-    assert torch.equal(out['logits'], policy.momentum_head(momentum))
+    momentum, own = policy.encoder.backbone(x), model.backbone(x)
+    assert torch.equal(out['logits'], policy.encoder.heads.head(momentum))
     assert torch.equal(model(x), out['logits'])
     wanted = {
         'online': model.head(own),
-        'online_clean': policy.clean_head(own),
-        'momentum_clean': policy.momentum_clean_head(momentum),
+        'online_clean': policy.own_clean_head(own),
+        'momentum_clean': policy.encoder.heads.clean(momentum),
     }
     assert out['others'].keys() == wanted.keys()
     for name, logits in wanted.items():
@@ -383,7 +386,7 @@ def test_some_masks_are_adjusted_and_extreme_shares_interpolated():
 def test_the_classifier_gets_settled_masks_and_the_block_its_own():
     model = classifier(dict(type='AMix', adjust_prob=1.0))
     x, y = batch()
-    mixed, mix = model.policy(x, model.probe(x, y))
+    mixed, mix = model.policy(x, model.context(x, y))
     torch.testing.assert_close(mix.mask.mean((1, 2, 3)), mix.lam, rtol=0, atol=1e-6)
     torch.testing.assert_close(mixed, mix.mask * x + (1 - mix.mask) * x[mix.partner])
     # Masks that were adjusted would leave nothing for the mask loss to teach.
@@ -396,7 +399,7 @@ def test_the_block_may_skip_steps():
     assert not classifier('AutoMix').policy.leaves_parameters_unused
     x, y = batch(2)
     torch.manual_seed(0)
-    trained = ['mixer_loss' in model.policy.own_losses(model.probe(x, y)) for _ in range(100)]
+    trained = ['mixer_loss' in model.policy.own_losses(model.context(x, y)) for _ in range(100)]
     assert 30 < sum(trained) < 70
 
 
@@ -404,7 +407,7 @@ def test_one_of_hands_everything_on():
     model = classifier(dict(type='OneOf', policies=[dict(type='AMix'), dict(type='Mixup')]))
     assert isinstance(model.policy, OneOf)
     assert model.policy.leaves_parameters_unused
-    model.policy.before_step(3, 4)
+    model.before_step(3, 4)
     learned = model.policy.choices()[0]
     assert (learned.step, learned.steps) == (3, 4)
     (out,) = model.eval()(*batch(), torch.arange(6), mode='predict')
@@ -416,9 +419,9 @@ def test_one_of_hands_everything_on():
 def test_maps_for_pictures(name):
     model = classifier(name).eval()
     x, y = batch()
-    probe = model.probe(x, y)
-    _, mix = model.policy(x, probe)
-    maps = model.policy.maps(probe, mix)
+    context = model.context(x, y)
+    _, mix = model.policy(x, context)
+    maps = model.policy.maps(context, mix)
     assert {key: tuple(value.shape) for key, value in maps.items()} == {
         'content': (6, 1, 4, 4),
         'attention': (6, 1, 4, 4),
@@ -476,13 +479,10 @@ def test_wrong_options_are_one_line(options, line):
 
 def test_a_policy_without_a_model_says_what_is_missing():
     policy = MIXUPS.build(dict(type='AutoMix'))
-    with pytest.raises(InputError, match='AutoMix needs a model'):
+    with pytest.raises(InputError, match='AutoMix needs a network'):
         policy(torch.rand(2, 3, 8, 8))
-    model = classifier('AutoMix')
-    x, y = batch()
-    for probe in (Probe(x, y), Probe(x, model=model)):
-        with pytest.raises(InputError, match='the probe needs y and model'):
-            model.policy.own_losses(probe)
+    with pytest.raises(InputError, match='the context needs labels'):
+        classifier('AutoMix').policy.own_losses(MixContext(batch()[0]))
 
 
 @pytest.mark.slow
@@ -507,13 +507,13 @@ def test_masks_learn_on_digits(name):
     for step in range(90):
         torch.manual_seed(step)
         rows = torch.randint(len(x), (100,))
-        model.policy.before_step(step, 90)
+        model.before_step(step, 90)
         losses = model(x[rows], y[rows], mode='loss')
         sum(losses.values()).backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        model.policy.after_step(model)
+        model.after_step()
         history.append(losses['mask_loss'].item())
     assert sum(history[-15:]) < 0.95 * sum(history[:15])
     _, mix = model.policy(x[:100])

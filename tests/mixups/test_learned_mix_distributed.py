@@ -99,5 +99,5 @@ def test_two_processes_take_the_step_of_one(tmp_path):
     rates = [group['lr'] for group in a['optimizer']['param_groups']]
     left = (1 + math.cos(3 * math.pi / 4)) / 2
     assert rates == pytest.approx([0.01 + 0.04 * left, 0.1 + 0.4 * left])
-    moved = a['state_dict']['policy.momentum_head.fc.weight'] - a['state_dict']['head.fc.weight']
+    moved = a['state_dict']['policy.encoder.heads.head.fc.weight'] - a['state_dict']['head.fc.weight']
     assert moved.abs().max() > 0

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from openmix.errors import InputError
-from openmix.mixups import Probe, PuzzleMix
+from openmix.mixups import MixContext, PuzzleMix
 from openmix.mixups import puzzle_mix as module
 from openmix.ops.graph_cut import cut_grid, grid_energy
 from openmix.ops.transport import assign_blocks
@@ -52,8 +52,8 @@ def assert_same(before, after):
     assert before[2] == after[2]
 
 
-class Given(Probe):
-    """A probe whose saliency is known."""
+class Given(MixContext):
+    """A context whose saliency is known."""
 
     def __init__(self, x, saliency, **kwargs):
         super().__init__(x, **kwargs)
@@ -68,7 +68,7 @@ class Given(Probe):
 
 def test_saliency_is_the_gradient_of_each_samples_loss():
     model, (x, y) = classifier().eval(), batch()
-    got = Probe(x, y, model=model).saliency()
+    got = MixContext(x, y, network=model).saliency()
     for n in range(len(x)):
         one = x[n : n + 1].clone().requires_grad_()
         F.cross_entropy(model(one), y[n : n + 1]).backward()
@@ -78,7 +78,7 @@ def test_saliency_is_the_gradient_of_each_samples_loss():
 def test_saliency_with_batch_statistics_is_that_of_a_training_pass():
     model, (x, y) = classifier().train(), batch()
     before = state_of(model)
-    got = Probe(x, y, model=model).saliency(training=True)
+    got = MixContext(x, y, network=model).saliency(training=True)
     assert_same(before, state_of(model))
     x = x.clone().requires_grad_()
     F.cross_entropy(model(x), y, reduction='sum').backward()
@@ -95,7 +95,7 @@ def test_saliency_leaves_the_model_as_it_was(training, dtype):
     next(model.parameters()).grad = None
     before = state_of(model)
     with torch.autocast('cpu', dtype or torch.bfloat16, enabled=dtype is not None), torch.no_grad():
-        saliency = Probe(x, y, model=model).saliency(training=training)
+        saliency = MixContext(x, y, network=model).saliency(training=training)
     assert saliency.dtype == torch.float32
     assert not saliency.requires_grad
     assert saliency.shape == (6, 16, 16)
@@ -108,7 +108,7 @@ def test_saliency_leaves_the_model_as_it_was_where_it_fails():
     model = classifier().train()
     before = state_of(model)
     with pytest.raises(RuntimeError):
-        Probe(torch.randn(2, 5, 16, 16), torch.zeros(2, dtype=torch.int64), model=model).saliency()
+        MixContext(torch.randn(2, 5, 16, 16), torch.zeros(2, dtype=torch.int64), network=model).saliency()
     assert_same(before, state_of(model))
 
 
@@ -117,13 +117,13 @@ def test_no_gradient_of_a_weight_is_computed():
     asked = []
     for parameter in model.parameters():
         parameter.register_hook(lambda grad: asked.append(grad))
-    Probe(x, y, model=model).saliency()
+    MixContext(x, y, network=model).saliency()
     assert not asked
 
 
 def test_saliency_of_soft_labels():
     model, (x, y) = classifier(), batch()
-    hard, soft = Probe(x, y, model=model), Probe(x, F.one_hot(y, 5).float(), model=model)
+    hard, soft = MixContext(x, y, network=model), MixContext(x, F.one_hot(y, 5).float(), network=model)
     torch.testing.assert_close(hard.saliency(), soft.saliency())
 
 
@@ -135,9 +135,9 @@ def test_gradients_of_a_step_are_those_of_the_mixed_batch_alone(accumulated):
         if accumulated:
             each.head(each.backbone(x)).square().mean().backward()
     torch.manual_seed(1)
-    model.loss(x, y)['loss'].backward()
+    model.loss(dict(inputs=x, labels=y))['loss'].backward()
     torch.manual_seed(1)
-    mixed, mix = PuzzleMix()(x, Probe(x, y, model=twin))
+    mixed, mix = PuzzleMix()(x, MixContext(x, y, network=twin))
     twin.head.loss(twin(mixed), y, mix).backward()
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
@@ -147,22 +147,22 @@ def test_gradients_of_a_step_are_those_of_the_mixed_batch_alone(accumulated):
 
 def test_the_clean_pass_is_trained_on():
     weight = 0.7
-    model, (x, y) = classifier(dict(type='PuzzleMix', clean_lam=weight, block_nums=(4,))), batch()
+    model, (x, y) = classifier(dict(type='PuzzleMix', clean_weight=weight, block_nums=(4,))), batch()
     twin = classifier()
     torch.manual_seed(1)
-    losses = model.loss(x, y)
-    assert set(losses) == {'loss', 'loss_clean'}
+    losses = model.loss(dict(inputs=x, labels=y))
+    assert set(losses) == {'loss', 'clean_loss'}
     sum(losses.values()).backward()
     clean = x.clone().requires_grad_()
-    loss_clean = F.cross_entropy(twin(clean), y)
-    (gradient,) = torch.autograd.grad(loss_clean, clean, retain_graph=True)
+    clean_loss = F.cross_entropy(twin(clean), y)
+    (gradient,) = torch.autograd.grad(clean_loss, clean, retain_graph=True)
     torch.manual_seed(1)
     policy = PuzzleMix(block_nums=(4,))
     torch.rand(())  # the number of blocks
     policy._drawn = 0.0
     mixed, mix = policy(x, Given(x, gradient.square().mean(1).sqrt()))
-    (twin.head.loss(twin(mixed), y, mix) + weight * loss_clean).backward()
-    torch.testing.assert_close(losses['loss_clean'], weight * loss_clean)
+    (twin.head.loss(twin(mixed), y, mix) + weight * clean_loss).backward()
+    torch.testing.assert_close(losses['clean_loss'], weight * clean_loss)
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name, rtol=1e-4, atol=1e-6)
     for ours, theirs in zip(model.buffers(), twin.buffers(), strict=True):
@@ -330,14 +330,14 @@ def test_the_cut_sees_pixels_partners_and_shares():
     torch.manual_seed(0)
     x, saliency = torch.randn(6, 3, 16, 16), torch.rand(6, 16, 16)
     pairs = torch.tensor([5, 3, 3])
-    probe = Given(x, saliency, mean=MEAN, std=STD)
+    context = Given(x, saliency, mean=MEAN, std=STD)
     policy = PuzzleMix(block_nums=(8,), transport=False)
     torch.manual_seed(1)
-    mixed, mix = policy(x, probe, pairs)
+    mixed, mix = policy(x, context, pairs)
     torch.manual_seed(1)
     torch.rand(())
     lam = policy.draw_lam(3, x.device)
-    mask = policy.cut(saliency, probe.pixels, pairs, lam, 8)
+    mask = policy.cut(saliency, context.pixels, pairs, lam, 8)
     mask = mask.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
     assert torch.equal(mix.mask, mask)
     torch.testing.assert_close(mixed, mask * x[:3] + (1 - mask) * x[pairs])
@@ -377,40 +377,40 @@ def test_bad_input_is_an_input_error():
         (dict(n_labels=1), 'n_labels'),
         (dict(beta=-1), 'beta'),
         (dict(t_size=0), 't_size'),
-        (dict(clean_lam=-0.1), 'clean_lam'),
+        (dict(clean_weight=-0.1), 'clean_weight'),
         (dict(neigh_size=0.5), 'neigh_size'),
     ):
         with pytest.raises(InputError, match=message):
             PuzzleMix(**options)
-    with pytest.raises(InputError, match='needs a probe'):
+    with pytest.raises(InputError, match='needs a context'):
         PuzzleMix()(x)
-    with pytest.raises(InputError, match='needs the model and the labels'):
-        PuzzleMix()(x, Probe(x))
-    with pytest.raises(InputError, match='needs the model and the labels'):
-        PuzzleMix(clean_lam=1.0)(x, Probe(x, model=model))
-    with pytest.raises(InputError, match='the probe holds'):
-        PuzzleMix()(x, Probe(x[:2], y[:2], model=model))
+    with pytest.raises(InputError, match='needs the network and the labels'):
+        PuzzleMix()(x, MixContext(x))
+    with pytest.raises(InputError, match='needs the network and the labels'):
+        PuzzleMix(clean_weight=1.0)(x, MixContext(x, network=model))
+    with pytest.raises(InputError, match='the context holds'):
+        PuzzleMix()(x, MixContext(x[:2], y[:2], network=model))
     with pytest.raises(InputError, match='16 x 16 does not divide into 32 x 32 blocks'):
-        PuzzleMix(block_nums=(2, 32))(x, Probe(x, y, model=model))
+        PuzzleMix(block_nums=(2, 32))(x, MixContext(x, y, network=model))
     with pytest.raises(InputError, match='9 x 9 does not divide'):
-        PuzzleMix()(torch.rand(2, 3, 9, 9), Probe(torch.rand(2, 3, 9, 9), y[:2], model=model))
+        PuzzleMix()(torch.rand(2, 3, 9, 9), MixContext(torch.rand(2, 3, 9, 9), y[:2], network=model))
     with pytest.raises(InputError, match='needs an'):
-        PuzzleMix()(x.flatten(1), Probe(x, y, model=model))
+        PuzzleMix()(x.flatten(1), MixContext(x, y, network=model))
 
 
 def test_a_step_on_a_batch_of_one_and_on_images_that_are_not_square():
     model = classifier(dict(type='PuzzleMix', share='batch'))
     for x, y in (batch(2, 16, 24), batch(3, 32, 16)):
-        assert model.loss(x, y)['loss'].isfinite()
+        assert model.loss(dict(inputs=x, labels=y))['loss'].isfinite()
     model.eval()  # batch statistics of one value do not exist
-    assert model.loss(*batch(1))['loss'].isfinite()
+    assert model.loss(dict(zip(('inputs', 'labels'), batch(1))))['loss'].isfinite()
 
 
-@pytest.mark.parametrize('options', [{}, {'clean_lam': 1.0}, {'batch_statistics': True}])
+@pytest.mark.parametrize('options', [{}, {'clean_weight': 1.0}, {'batch_statistics': True}])
 def test_a_step_in_bfloat16(options):
     model, (x, y) = classifier(dict(type='PuzzleMix', **options)), batch()
     with torch.autocast('cpu', torch.bfloat16):
-        losses = model.loss(x, y)
+        losses = model.loss(dict(inputs=x, labels=y))
     sum(losses.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
@@ -419,10 +419,10 @@ def test_a_step_in_bfloat16(options):
 def test_the_policy_of_a_compiled_backbone():
     model, (x, y) = classifier(dict(type='PuzzleMix', block_nums=(4,))).eval(), batch()
     torch.manual_seed(0)
-    plain = model.loss(x, y)['loss']
+    plain = model.loss(dict(inputs=x, labels=y))['loss']
     model.backbone.compile(backend='aot_eager')
     torch.manual_seed(0)
-    torch.testing.assert_close(model.loss(x, y)['loss'], plain)
+    torch.testing.assert_close(model.loss(dict(inputs=x, labels=y))['loss'], plain)
 
 
 def test_nothing_else_is_stored_in_a_checkpoint():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openmix.errors import InputError
-from openmix.mixups import Probe, SaliencyMix
+from openmix.mixups import MixContext, SaliencyMix
 from openmix.ops.beta import draw_lam
 from openmix.ops.saliency import byte_misread_saliency, fine_grained_saliency
 
@@ -27,7 +27,7 @@ def test_equals_the_algorithm_pair_by_pair(share, detector_input, height, width)
     as_bytes, _, z = images(n, height, width)
     torch.manual_seed(0)
     policy = SaliencyMix(alpha=1, share=share, detector_input=detector_input)
-    mixed, mix = policy(z, Probe(z, mean=MEAN, std=STD))
+    mixed, mix = policy(z, MixContext(z, mean=MEAN, std=STD))
     torch.manual_seed(0)
     partner = torch.randperm(n)
     lam = draw_lam(1 if share == 'batch' else n, 1.0).expand(n)
@@ -53,7 +53,7 @@ def test_partners_from_a_longer_pool():
     torch.manual_seed(0)
     _, pixels, _ = images(9, 16, 16)
     pairs = torch.tensor([8, 4, 6])
-    mixed, mix = SaliencyMix()(pixels, Probe(pixels), pairs)
+    mixed, mix = SaliencyMix()(pixels, MixContext(pixels), pairs)
     assert torch.equal(mixed, torch.where(mix.mask.bool(), pixels[:3], pixels[pairs]))
 
 
@@ -61,7 +61,7 @@ def test_the_drawn_share_can_be_kept_as_label():
     torch.manual_seed(0)
     _, pixels, _ = images(50, 16, 16)
     torch.manual_seed(0)
-    _, mix = SaliencyMix(correct_lam=False)(pixels, Probe(pixels))
+    _, mix = SaliencyMix(correct_lam=False)(pixels, MixContext(pixels))
     torch.manual_seed(0)
     torch.randperm(50)
     assert torch.equal(mix.lam, draw_lam(50, 1.0))
@@ -69,11 +69,11 @@ def test_the_drawn_share_can_be_kept_as_label():
 
 def test_bad_input_is_an_input_error():
     z = torch.rand(4, 3, 8, 8)
-    with pytest.raises(InputError, match='needs a probe'):
+    with pytest.raises(InputError, match='needs a context'):
         SaliencyMix()(z)
-    with pytest.raises(InputError, match='the probe holds'):
-        SaliencyMix()(z, Probe(torch.rand(2, 3, 8, 8)))
+    with pytest.raises(InputError, match='the context holds'):
+        SaliencyMix()(z, MixContext(torch.rand(2, 3, 8, 8)))
     with pytest.raises(InputError, match='SaliencyMix needs an'):
-        SaliencyMix()(z.flatten(1), Probe(z))
+        SaliencyMix()(z.flatten(1), MixContext(z))
     with pytest.raises(InputError, match="detector_input must be 'uint8' or 'float'"):
         SaliencyMix(detector_input='bytes')

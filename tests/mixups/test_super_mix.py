@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from openmix.errors import InputError
-from openmix.mixups import Probe, SuperMix
+from openmix.mixups import MixContext, SuperMix
 from openmix.mixups.super_mix import agrees, objective, settle, smooth
 from openmix.models.classifier import MixClassifier
 from openmix.models.teacher import Teacher
@@ -159,7 +159,7 @@ def test_the_teacher_stays_as_it_was():
     state = copy.deepcopy(policy.teacher.state_dict())
     policy.train()
     z = torch.rand(5, 3, 16, 16)
-    mixed, mix = policy(z, Probe(z, torch.arange(5)))
+    mixed, mix = policy(z, MixContext(z, torch.arange(5)))
     assert not mixed.requires_grad
     assert not mix.mask.requires_grad
     assert not any(module.training for module in policy.teacher.modules())
@@ -174,7 +174,9 @@ def test_the_teacher_stays_as_it_was():
 def test_the_teacher_is_no_part_of_the_state_and_moves_along():
     policy = SuperMix(teacher(), iterations=1)
     assert not policy.state_dict()
-    assert not list(policy.parameters())
+    assert not any(parameter.requires_grad for parameter in policy.parameters())
+    policy.load_state_dict({})
+    assert not policy.train().teacher.module.training
     policy.double()
     assert next(policy.teacher.parameters()).dtype == torch.float64
     again = copy.deepcopy(policy)
@@ -233,7 +235,7 @@ def test_a_recipe_trains_with_it_and_other_classes_are_one_line(trained):
         return MixClassifier(dict(BACKBONE), dict(type='LinearHead', num_classes=classes), policy, preprocessor)
 
     model = build(5)
-    model.loss(torch.rand(4, 3, 16, 16), torch.arange(4))['loss'].backward()
+    model.loss(dict(inputs=torch.rand(4, 3, 16, 16), labels=torch.arange(4)))['loss'].backward()
     assert not any('teacher' in name for name in model.state_dict())
     with pytest.raises(InputError, match='the teacher knows 5 classes, the model 7'):
         build(7)

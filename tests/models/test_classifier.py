@@ -175,19 +175,19 @@ class Learned(MixPolicy):
         self.level = nn.Parameter(torch.zeros(()))
         self.attached = 0
 
-    def attach(self, model):
+    def attach(self, online):
         self.attached += 1
-        self.momentum_head = copy.deepcopy(model.head).requires_grad_(False)
+        self.momentum_head = copy.deepcopy(online.head).requires_grad_(False)
 
-    def forward(self, z, probe=None, pairs=None):
+    def forward(self, z, context=None, pairs=None):
         return z, Mix.none(len(z))
 
-    def own_losses(self, probe):
-        assert probe.model is not None
+    def own_losses(self, context):
+        assert context.network is not None
         return {'loss_mixer': (self.level - 2).square()}
 
-    def after_step(self, model):
-        for old, new in zip(self.momentum_head.parameters(), model.head.parameters()):
+    def after_step(self, online):
+        for old, new in zip(self.momentum_head.parameters(), online.head.parameters()):
             old.lerp_(new, 0.5)
 
 
@@ -225,7 +225,7 @@ def test_channels_last_is_the_format_of_images_and_weights():
         kernels = [p for p in model.parameters() if p.dim() == 4 and p.shape[2] > 1]
         assert all(p.is_contiguous(memory_format=torch.channels_last) == channels_last for p in kernels)
         seen = []
-        model.policy.momentum_backbone.layer3.register_forward_hook(lambda *args, seen=seen: seen.append(args[-1]))
+        model.policy.encoder.backbone.layer3.register_forward_hook(lambda *args, seen=seen: seen.append(args[-1]))
         model(model.data_preprocessor(data)['inputs'])
         assert seen[0].is_contiguous(memory_format=torch.channels_last) == channels_last
     torch.testing.assert_close(losses[True], losses[False])

@@ -19,7 +19,7 @@ POLICIES = {
     'a site inside a block': dict(type='Mixup', sites=('layer2.conv',)),
     'learned at times': dict(type='AMix', site='layer2', train_prob=0.5),
     'saliency': dict(type='PuzzleMix', block_nums=(4,)),
-    'saliency that is trained on': dict(type='CoMixup', part=4, clean_lam=1.0),
+    'saliency that is trained on': dict(type='CoMixup', part=4, clean_weight=1.0),
 }
 EAGER = dict(backend='eager')
 
@@ -79,7 +79,7 @@ def trained(model, steps=3):
         found |= {f'{step} {name}': loss.detach() for name, loss in losses.items()}
         found |= {f'{step} {name}': p.grad for name, p in model.named_parameters() if p.grad is not None}
         optimizer.step()
-        model.policy.after_step(model)
+        model.after_step()
     return found | dict(model.state_dict())
 
 
@@ -111,8 +111,8 @@ def test_keys_and_copies_are_those_of_the_plain_model():
     model = compiled(POLICIES['learned at times'], 'eager')
     assert model.state_dict().keys() == classifier(POLICIES['learned at times']).state_dict().keys()
     assert model.backbone._compiled_call_impl is not None
-    model.policy.attach(model)
-    assert model.policy.momentum_backbone._compiled_call_impl is None
+    model.start()
+    assert model.policy.encoder.backbone._compiled_call_impl is None
 
 
 def run(work_dir, compile, resume=None):

@@ -29,7 +29,7 @@ POLICIES = {
     'learned at times': dict(type='AMix', train_prob=0.5, site='layer2'),
     'saliency of evaluation': dict(type='PuzzleMix', block_nums=(4,)),
     'saliency of training': dict(type='PuzzleMix', block_nums=(4,), batch_statistics=True),
-    'saliency that is trained on': dict(type='CoMixup', part=4, clean_lam=1.0),
+    'saliency that is trained on': dict(type='CoMixup', part=4, clean_weight=1.0),
 }
 
 
@@ -65,7 +65,7 @@ def trained(model, steps=2, autocast=False):
         found |= {f'{step} {name}': loss.detach() for name, loss in losses.items()}
         found |= {f'{step} {name}': p.grad for name, p in model.named_parameters() if p.grad is not None}
         optimizer.step()
-        model.policy.after_step(model)
+        model.after_step()
     return found | copy.deepcopy(dict(model.state_dict()))
 
 

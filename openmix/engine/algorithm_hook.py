@@ -1,0 +1,28 @@
+"""Ties the duties of an algorithm around a step to the training loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from openmix.algorithm import algorithm_of
+from openmix.registry import HOOKS
+
+
+# The second name is that of recipes written for earlier versions.
+@HOOKS.register_module(name=['AlgorithmHook', 'MixPolicyHook'])
+class AlgorithmHook(Hook):
+    """Calls `start` of the algorithm before the first step, `before_step` and `after_step` around every one.
+
+    The optimiser makes the last call, so it falls on real steps only when gradients accumulate.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        algorithm = algorithm_of(runner.model)
+        if runner.iter == 0:
+            algorithm.start()
+        runner.optim_wrapper.optimizer.register_step_post_hook(lambda *_: algorithm.after_step())
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        algorithm_of(runner.model).before_step(runner.iter, runner.planned_iters)

@@ -1,0 +1,113 @@
+"""The attention maps of a transformer, which its fused kernels never write out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from openmix.errors import InputError, nearest
+from openmix.mixups.input_gradient import mode_of
+
+_FUSED = F.scaled_dot_product_attention
+_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
+
+
+@torch.no_grad()
+@torch.compiler.disable
+def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
+    """(N, heads, L, L) attention that a module of a transformer computes for a batch; rows sum to 1.
+
+    The backbone runs in evaluation mode, and is left as it was. L counts the class token and its like.
+
+    Args:
+        backbone: timm's or torchvision's; windows of a windowed one are as so many samples.
+        site: name of the module whose forward pass computes one attention.
+        x: (N, 3, H, W) normalised images.
+
+    Raises:
+        InputError: there is no such module, it does not run, or it computes none, or several.
+    """
+    modules = dict(backbone.named_modules())
+    owner = type(backbone).__name__
+    if site not in modules or not site:
+        raise InputError(
+            f"{owner} has no module '{site}' to read attention at; {nearest(site, [n for n in modules if n])}"
+        )
+    seen: list[Tensor] = []
+    with mode_of(backbone, False), _no_fast_path(), _recorded(modules[site], seen):
+        backbone(x)
+    if len(seen) != 1:
+        found = f'{len(seen)} attention maps' if seen else 'no attention map'
+        raise InputError(f"{owner}: '{site}' computes {found}; name one attention module, such as 'blocks.0.attn'")
+    return seen[0]
+
+
+class _Recorder(TorchFunctionMode):
+    """Keeps the attention of every fused call, and of every softmax over a square."""
+
+    def __init__(self, seen: list[Tensor]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, func: Callable, types: Sequence, args: tuple = (), kwargs: dict | None = None) -> Any:
+        given = kwargs or {}
+        if func is _FUSED:
+            self.seen.append(_weights(*args, **given))
+        out = func(*args, **given)
+        if func in _SOFTMAX and isinstance(out, Tensor) and out.dim() == 4 and out.shape[-1] == out.shape[-2]:
+            self.seen.append(out)
+        return out
+
+
+def _weights(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """The attention of `scaled_dot_product_attention` with the same arguments, by its definition in torch's pages."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        masked = attn_mask.dtype == torch.bool
+        scores = scores.masked_fill(~attn_mask, float('-inf')) if masked else scores + attn_mask
+    return scores.softmax(-1)
+
+
+@contextmanager
+def _recorded(module: nn.Module, seen: list[Tensor]) -> Iterator[None]:
+    """Record the attention inside of one module's forward pass."""
+    mode = _Recorder(seen)
+    handles = [
+        module.register_forward_pre_hook(lambda *_: mode.__enter__() and None),
+        module.register_forward_hook(lambda *_: mode.__exit__(None, None, None), always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """Keep torch's multi-head attention from one operator that shows nothing of what it computes."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

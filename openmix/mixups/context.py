@@ -1,0 +1,109 @@
+"""`MixContext`: what a policy may ask about the batch that it mixes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from openmix.algorithm import Network
+from openmix.errors import InputError
+from openmix.mixups.attention import attention_at
+from openmix.mixups.feature_site import FeatureSite
+from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
+from openmix.ops.batches import check_floating, check_labels, what
+
+
+class MixContext:
+    """The un-mixed batch, its labels, pixels and network, for a policy; values are computed when first asked for.
+
+    Args:
+        x: (N, C, H, W) the un-mixed batch as the backbone sees it (normalised where `mean` is given).
+        y: (N,) int64 labels.
+        mean, std: (C,) or (C, 1, 1), what `x` was normalised by, in units of pixels in [0, 1].
+            None: `x` holds pixels in [0, 1] already.
+        network: the classifier that is trained, for policies that run it.
+
+    Attributes:
+        clean_loss: the mean cross-entropy of the un-mixed images, where `saliency(keep_loss=True)` computed it.
+
+    Raises:
+        InputError: an argument is no such tensor, or there is not one label an image.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+        network: nn.Module | None = None,
+    ) -> None:
+        check_floating('MixContext: x', x)
+        if y is not None:
+            check_labels('MixContext', y)
+            if len(y) != len(x):
+                raise InputError(f'MixContext: {len(y)} labels do not belong to {len(x)} images; give one an image')
+        for name, value in (('mean', mean), ('std', std)):
+            if not isinstance(value, Tensor | None):
+                raise InputError(f'MixContext: {name} must be a tensor of one number a channel, got {what(value)}')
+        self.x, self.y, self.mean, self.std, self.network = x, y, mean, std, network
+        self.clean_loss: Tensor | None = None
+        self._features: dict[tuple[int, str], Tensor] = {}
+        self._attention: dict[str, Tensor] = {}
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """(N, C, H, W) float, the un-mixed images with pixels in [0, 1]."""
+        if self.mean is None or self.std is None:
+            return self.x
+        return (self.x * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)).clamp(0, 1)
+
+    def saliency(self, training: bool = False, keep_loss: bool = False) -> Tensor:
+        """(N, H, W) float, how much the loss depends on each pixel: the gradient's root mean square over the channels.
+
+        The loss is the cross-entropy, summed over the batch.
+
+        Args:
+            training: run the network as in training, without recording statistics; else in evaluation mode.
+            keep_loss: run it as it is, as an ordinary step would, and leave the mean cross-entropy in
+                `clean_loss`, to be trained on.
+
+        Raises:
+            InputError: the context has no network or no labels.
+        """
+        if self.network is None or self.y is None:
+            raise InputError('saliency needs the network and the labels; pass MixContext(x, y, network=...)')
+        if keep_loss:
+            gradient, self.clean_loss = trained_input_gradient(self.network, self.x, self.y)
+        else:
+            gradient = input_gradient(self.network, self.x, self.y, training)
+        return gradient.float().square().mean(1).sqrt()
+
+    def features(self, site: FeatureSite, backbone: nn.Module) -> Tensor:
+        """(N, C, h, w) of the un-mixed images at a site of a frozen backbone, without gradient; once a batch."""
+        key = id(backbone), site.name
+        if key not in self._features:
+            with torch.no_grad():
+                self._features[key] = site(backbone, self.x.to(next(backbone.parameters()).dtype))
+        return self._features[key]
+
+    def attention(self, site: str) -> Tensor:
+        """(N, heads, L, L) attention of the un-mixed images in a module of the trained backbone; computed once a batch.
+
+        The backbone is a transformer of timm or torchvision, which runs in evaluation mode without gradient, whether
+        it computes its attention by a fused kernel or not. See `attention_at`.
+
+        Args:
+            site: name of the backbone's attention module, such as 'blocks.11.attn'.
+
+        Raises:
+            InputError: the context has no network with a backbone, or the module computes no attention.
+        """
+        if not isinstance(self.network, Network):
+            raise InputError('attention needs the network; pass MixContext(x, network=Network(backbone, head))')
+        if site not in self._attention:
+            self._attention[site] = attention_at(self.network.backbone, site, self.x)
+        return self._attention[site]
