@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from openmix.algorithm import Network
 from openmix.config import load_config
 from openmix.engine.checkpoint import load_weights
 from openmix.engine.launch import prepare
@@ -223,9 +224,14 @@ def test_the_recipe_is_asked_for(call, tmp_path):
 
 def test_other_logits_are_refused_and_no_file_is_left(call, tmp_path, monkeypatch):
     """A policy of one's own may report something else than a backbone and a head."""
+
+    class Twice(Network):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
     recipe = recipe_of(tmp_path, 'type="TimmBackbone", name="test_resnet"')
     model, path = trained(tmp_path, recipe)
-    monkeypatch.setattr(type(model.policy), 'logits', lambda self, model, x: 2 * model.head(model.backbone(x)))
+    monkeypatch.setattr(type(model.policy), 'networks', lambda _, online: {'': Twice(online.backbone, online.head)})
     code, _, err = call(COMMAND, path, '--format', 'timm', '--config', recipe, '--out', tmp_path / 'zoo')
     assert (code, len(err.splitlines())) == (2, 1), err
     assert "the logits of timm's test_resnet differ from the run's by" in err

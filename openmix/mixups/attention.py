@@ -15,7 +15,7 @@ from openmix.errors import InputError, nearest
 from openmix.mixups.input_gradient import mode_of
 
 _FUSED = F.scaled_dot_product_attention
-_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
+_SOFTMAX = {torch.softmax, Tensor.softmax, F.softmax}
 
 
 @torch.no_grad()
@@ -57,6 +57,11 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Sequence, args: tuple = (), kwargs: dict | None = None) -> Any:
         given = kwargs or {}
+        if func is F.multi_head_attention_forward:
+            # All of it happens inside of this call; asked for the weights, it takes no fused kernel.
+            out, weights = func(*args, **{**given, 'need_weights': True, 'average_attn_weights': False})
+            self.seen.append(weights)
+            return out, None
         if func is _FUSED:
             self.seen.append(_weights(*args, **given))
         out = func(*args, **given)
