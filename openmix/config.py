@@ -273,6 +273,8 @@ def _strip_delete(node: Any) -> None:
 def config_hash(cfg: Config) -> str:
     """12 hex digits over everything in a recipe that decides its result, the seed left out."""
     kept = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k not in _NOT_HASHED}
+    if isinstance(kept.get('weights'), Mapping):
+        kept['weights'] = start_of(kept['weights'])
     hooks = kept.pop('default_hooks', None) or {}
     kept['default_hooks'] = {k: v for k, v in hooks.items() if k not in _BOOKKEEPING}
     custom = kept.get('custom_hooks')
@@ -286,6 +288,16 @@ def _by_former_name(hook: Any) -> Any:
     if not isinstance(hook, Mapping) or hook.get('type') not in _FORMER:
         return hook
     return {**hook, 'type': _FORMER[hook['type']]}
+
+
+def start_of(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe's `weights` that say what the run starts from.
+
+    Those of a run of this project are known by its recipe and seed: trained again elsewhere they are the same
+    experiment, in another file. All others are known by the content of their file.
+    """
+    known = ('run', 'seed') if weights.get('run') else ('file',)
+    return {key: weights[key] for key in known if weights.get(key) is not None}
 
 
 def flatten(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -64,13 +64,24 @@ def provenance(cfg: Config) -> Provenance:
 def data_fingerprint(cfg: Config) -> str | None:
     """12 hex digits over the files of the data sets that a recipe trains on and is judged by.
 
-    None where any of them are missing, or where it needs no files.
+    None where any of them are missing, or where it needs no files. Of a run that starts from another run's weights
+    it covers the files of that one too.
     """
     loaders = cfg._cfg_dict.to_dict()
     named = {folder: None for key in ('train', 'val', 'test') for folder in _folders(loaders.get(f'{key}_dataloader'))}
     found = [_fingerprint(folder) for folder in named]
+    # Those of the run before are none of its own: '' where that needs no files.
+    weights = loaders.get('weights')
+    if isinstance(weights, Mapping) and weights.get('run') and weights.get('data') != '':
+        found.append(weights.get('data'))
     known = [fingerprint for fingerprint in found if fingerprint is not None]
     return _digest(known) if known and len(known) == len(found) else None
+
+
+def needs_files(cfg: Config) -> bool:
+    """True if a recipe trains on, or is judged by, data sets that lie in files."""
+    loaders = cfg._cfg_dict.to_dict()
+    return any(True for key in ('train', 'val', 'test') for _ in datasets_in(loaders.get(f'{key}_dataloader')))
 
 
 def datasets_in(node: Any) -> Iterator[dict[str, Any]]:

@@ -37,6 +37,8 @@ class Result:
         world_size: how many processes trained.
         duration_s: seconds of training; None where it does not say.
         finished: when, as text.
+        weights: what the backbone started from: `file`, 12 hex digits over the file's bytes, and `run` and `seed` of
+            the run that wrote it where the recipe names one; empty where it started from none.
     """
 
     seed: int
@@ -50,6 +52,7 @@ class Result:
     world_size: int = 1
     duration_s: float | None = None
     finished: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def read_result(path: Path) -> Result | None:
@@ -85,6 +88,7 @@ def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result
         environment=_environment(f'{where}: environment', found.get('environment') or {}),
         world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),
         duration_s=None if seconds is None else finite_of(f'{where}: duration_s', seconds),
+        weights=_environment(f'{where}: weights', found.get('weights') or {}),
         **texts_of(where, found, ('version', 'data', 'commit', 'finished')),
     )
 

@@ -8,6 +8,7 @@ with `torch.serialization.set_crc32_options(False)` has none either.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
@@ -47,16 +48,35 @@ def read_file(path: str | Path) -> Any:
     """
     path = Path(path)
     with _one_line(path), open_regular(path, where=f"'{path}'") as file:
-        size = file.seek(0, io.SEEK_END)
+        return _content(file, path)
+
+
+def read_hashed(path: str | Path) -> tuple[Any, str]:
+    """The content of a file as `read_file` gives it, and 12 hex digits over its bytes.
+
+    Raises:
+        InputError: as `read_file`.
+    """
+    path = Path(path)
+    with _one_line(path), open_regular(path, where=f"'{path}'") as file:
+        content, digest = _content(file, path), hashlib.sha256()
         file.seek(0)
-        if path.suffix == '.safetensors':
-            content: Any = load_safetensors(file.read())
-        else:
-            _check_archive(file, size, path)
-            with warnings.catch_warnings():
-                # Of sparse tensors, which are refused below.
-                warnings.filterwarnings('ignore', 'Validating sparse tensor invariants')
-                content = torch.load(file, map_location='cpu', weights_only=True)
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+        return content, digest.hexdigest()[:12]
+
+
+def _content(file: BinaryIO, path: Path) -> Any:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if path.suffix == '.safetensors':
+        content: Any = load_safetensors(file.read())
+    else:
+        _check_archive(file, size, path)
+        with warnings.catch_warnings():
+            # Of sparse tensors, which are refused below.
+            warnings.filterwarnings('ignore', 'Validating sparse tensor invariants')
+            content = torch.load(file, map_location='cpu', weights_only=True)
     _check_tensors(content, size, path)
     return content
 

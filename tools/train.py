@@ -31,6 +31,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', '--work_dir', help='where the run is kept (default: work_dirs/ mirrors configs/)')
     help_text = 'go on from a checkpoint (default: the newest)'
     parser.add_optional('--resume', is_no_recipe, 'auto', metavar='CKPT', help=help_text)
+    help_text = "a checkpoint or state dict that the backbone starts from; the head's weights are left"
+    parser.add_argument('--weights', metavar='FILE', help=help_text)
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
     help_text = 'compile the backbone (default: by inductor)'
     parser.add_optional('--compile', is_name, '', metavar='BACKEND', help=help_text)
@@ -57,6 +59,7 @@ def main() -> None:
     # Not before there is something to do: torch takes seconds to load.
     from openmix.engine import launch
     from openmix.engine.global_batch import enable_scaling, split_batch
+    from openmix.engine.initial_weights import InitialWeights
 
     if args.auto_scale_lr:
         enable_scaling(cfg)
@@ -66,6 +69,10 @@ def main() -> None:
         asked = {'backend': args.compile} if args.compile else cfg.get('compile') or True
         cfg = apply_overrides(cfg, {'compile': asked}, '--compile')
     launch.check_launcher(cfg, args.launcher)
+    weights = None
+    if args.weights is not None:
+        weights = InitialWeights.read(args.weights)
+        weights.put_into(cfg, (cfg.get('randomness') or {}).get('seed') if args.seed is None else args.seed)
     cfg = launch.prepare(cfg, args.launcher)
     if args.split_batch:
         split_batch(cfg, number_from_environment(_PROCESSES.get(args.launcher, ''), 1))
@@ -77,14 +84,14 @@ def main() -> None:
         cfg.randomness.deterministic = True
         cfg.env_cfg.cudnn_benchmark = False
     if args.dry_run is not None:
-        cost = launch.dry_run(cfg, args.dry_run)
+        cost = launch.dry_run(cfg, args.dry_run, weights)
         hours = f'{cost["hours"]:.2f}' if cost['hours'] >= 1 else f'{cost["hours"]:.5f}'
         print(
             f'dry run: {cost["seconds_per_iteration"]:.3f} s an iteration, about {hours} h for the whole schedule '
             f'({clock(3600 * cost["hours"])}), peak GPU memory {cost["gpu_mib"]:.0f} MiB'
         )
         return
-    result = launch.train(cfg, args.resume, seed)
+    result = launch.train(cfg, args.resume, seed, weights)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(result)
 

@@ -46,6 +46,7 @@ class Meta:
         recipe_hash: see `openmix.config.config_hash`.
         recipe: the resolved recipe as plain data, see `openmix.recipe_text.plain`.
         data: see `openmix.provenance.data_fingerprint`.
+        run: the hash of the recipe as it was given, see `openmix.config.config_hash`.
     """
 
     epoch: int | None = None
@@ -57,6 +58,7 @@ class Meta:
     recipe_hash: str | None = None
     recipe: dict[str, Any] | None = None
     data: str | None = None
+    run: str | None = None
 
 
 # The key of each field in a file, and its values.
@@ -70,6 +72,7 @@ _META: dict[str, tuple[str, type, int]] = {
     'recipe_hash': ('recipe', str, 0),
     'recipe': ('resolved_recipe', dict, 0),
     'data': ('data', str, 0),
+    'run': ('run', str, 0),
 }
 
 

@@ -25,6 +25,7 @@ from openmix.engine.checkpoint import Checkpoint, load_checkpoint, put_weights, 
 from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
+from openmix.engine.initial_weights import InitialWeights, check_given, check_same
 from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.restart import checkpoint_of_launch, chosen_together, refuse_together
 from openmix.engine.results import ResultHook
@@ -91,19 +92,23 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     return cfg
 
 
-def train(cfg: Config, resume: str | None = None, seed: int | None = None) -> Path:
+def train(
+    cfg: Config, resume: str | None = None, seed: int | None = None, weights: InitialWeights | None = None
+) -> Path:
     """Train a prepared recipe; returns the path of its `result.json`.
 
     Args:
         cfg: recipe.
         resume: a checkpoint to go on from, or 'auto' for the newest of the run's folder; None: as the recipe says.
         seed: the one asked for on the command line, if any.
+        weights: that the backbone starts from, which the recipe names; a resumed run has them already.
 
     Raises:
         InputError: something of the recipe, the data or the machine does not do, or another training is at work in
             the folder.
         Stopped: SIGTERM or SIGINT came; the run is saved.
     """
+    check_given(cfg, weights)
     with building(cfg, ''):
         join_group(cfg.launcher, cfg.env_cfg)
     try:
@@ -113,7 +118,7 @@ def train(cfg: Config, resume: str | None = None, seed: int | None = None) -> Pa
             refuse_together(_objection(cfg, checkpoint) if checkpoint is not None and is_main_process() else None)
             with building(cfg, ''):
                 runner = Runner.from_cfg(cfg)
-            runner.claim, runner.chosen = claim, checkpoint
+            runner.claim, runner.chosen, runner.initial = claim, checkpoint, weights
             with stepping(cfg, runner):
                 runner.train()
     except Stopped:
@@ -152,7 +157,7 @@ def end_process() -> None:
     os._exit(0)
 
 
-def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
+def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None) -> dict[str, float]:
     """Train `iterations` batches in a temporary folder and say what the full run would cost.
 
     Returns:
@@ -173,6 +178,7 @@ def dry_run(cfg: Config, iterations: int) -> dict[str, float]:
         cfg.work_dir = folder
         with building(cfg, ''):
             runner = Runner.from_cfg(cfg)
+        runner.initial = weights
         total = runner.schedule_iters = planned or epochs * len(runner.train_dataloader)
         with stepping(cfg, runner):
             runner.train()
@@ -234,6 +240,7 @@ def _objection(cfg: Config, checkpoint: Checkpoint) -> str | None:
     """Say why a recipe does not go on from a checkpoint, before anything of the run's folder is touched."""
     try:
         check_parts(checkpoint)
+        check_same(checkpoint, cfg)
         path = str(checkpoint.path)
         if (classes := trained_classes(checkpoint.content, path)) is not None:
             check_data_of(copy.deepcopy(cfg), 'train', classes, f"'{path}'")

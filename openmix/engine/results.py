@@ -105,6 +105,10 @@ class ResultHook(Hook):
             runner.check_claim()
             write_text(Path(runner.work_dir) / 'metrics.jsonl', text_of(self.rows))
 
+    def recipe_of(self, runner: Any) -> str:
+        """The hash of the recipe that the run's result will carry; '' where none is known."""
+        return self._provenance_of(earlier_plans(runner.message_hub)).recipe if self.provenance.recipe else ''
+
     def _provenance_of(self, plans: Sequence[Mapping[str, Any]]) -> Provenance:
         """A run whose length was changed on the way is another one than a run that was planned so from its start."""
         if not plans:
@@ -132,6 +136,7 @@ class ResultHook(Hook):
             'commit': commit(),
             'environment': environment(),
             'world_size': runner.world_size,
+            **_weights(runner),
             **({'earlier_plans': plans} if plans else {}),
             'duration_s': round(self.elapsed(), 1),
             'epochs': round(runner.iter / len(runner.train_dataloader), 3),
@@ -142,3 +147,9 @@ class ResultHook(Hook):
         runner.check_claim()
         write_text(path, json.dumps(result, indent=1) + '\n')
         runner.logger.info(f'Result: {path}')
+
+
+def _weights(runner: Any) -> dict[str, Any]:
+    """Say which weights the run started from; of those of a run its recipe and seed too."""
+    start = {key: value for key, value in (runner.cfg.get('weights') or {}).items() if value is not None}
+    return {'weights': ({'seed': runner.seed} if start.get('run') else {}) | start} if start else {}

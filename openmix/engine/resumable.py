@@ -41,7 +41,7 @@ _TABLE: list[tuple[str, Decision]] = [
     ),
     ('env_cfg custom_imports default_scope data_on_device compile find_unused_parameters', Decision.FREE),
     ('model.grad_checkpointing model.data_preprocessor.channels_last', Decision.FREE),
-    ('randomness.deterministic randomness.seed', Decision.FREE),
+    ('randomness.deterministic randomness.seed weights.data', Decision.FREE),
     ('default_hooks.timer default_hooks.logger default_hooks.checkpoint default_hooks.visualization', Decision.FREE),
     ('default_hooks.sampler_seed custom_hooks.*.recipe custom_hooks.EarlyStoppingHook', Decision.FREE),
     ('custom_hooks.EmptyCacheHook', Decision.FREE),

@@ -29,8 +29,10 @@ from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
 from openmix.engine.environment import environment
 from openmix.engine.global_batch import match_learning_rate
+from openmix.engine.initial_weights import InitialWeights
 from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id
+from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
 from openmix.engine.resume import restore
 from openmix.engine.schedules import with_end
@@ -93,6 +95,8 @@ class Runner(MMRunner):
     claim: Claim | None = None
     # What the run goes on from, read where it was chosen: by its name another file could be found by now.
     chosen: Checkpoint | None = None
+    # What the backbone of a run that is not resumed starts from.
+    initial: InitialWeights | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         join_group(self.launcher, env_cfg)
@@ -196,13 +200,21 @@ class Runner(MMRunner):
     @cached_property
     def _about(self) -> dict[str, Any]:
         """Collect what every checkpoint says of the run."""
+        run = next((hook.recipe_of(self) for hook in self.hooks if isinstance(hook, ResultHook)), '')
         return {
+            **({'run': run} if run else {}),
             'recipe': recipe_hash(self.cfg),
             'resolved_recipe': plain_recipe(self.cfg),
             'launch': launch_id(),
             'world_size': self.world_size,
             'data': data_fingerprint(self.cfg),
         }
+
+    def load_or_resume(self) -> None:
+        super().load_or_resume()
+        if self.initial is not None and not self._resume:
+            self.logger.info(self.initial.load(algorithm_of(self.model).backbone))
+        self.initial = None  # they may be large
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load a model's weights and return the whole checkpoint, on the CPU.
