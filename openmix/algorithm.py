@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from openmix.errors import InputError
 from openmix.facts import Facts
+from openmix.registry import MODELS, ModelConfig
 
 # A preprocessed batch, see docs/design.md.
 Batch = dict[str, Any]
@@ -47,6 +48,10 @@ class Algorithm(BaseModel):
     Derive from it and write `loss` and `predict`; the rest has defaults. `train_step` is never overridden, so that
     mixed precision, accumulation and several processes work for every algorithm alike.
 
+    Args:
+        data_preprocessor: registry dict of the preprocessor, or the preprocessor; None: mmengine's, which only moves
+            a batch to the device.
+
     Attributes:
         backbone: the network that is trained; `loss` calls it as a module, so that compilation, gradient
             checkpointing and transfer of its weights work.
@@ -57,6 +62,11 @@ class Algorithm(BaseModel):
     backbone: nn.Module
     answers: ClassVar[frozenset[str]] = frozenset()
     small: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, data_preprocessor: ModelConfig | nn.Module | None = None) -> None:
+        # mmengine would look the name up in its own registry unless a default scope is set.
+        built = MODELS.build(data_preprocessor) if isinstance(data_preprocessor, dict) else data_preprocessor
+        super().__init__(data_preprocessor=built)
 
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:

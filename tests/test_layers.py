@@ -22,7 +22,7 @@ MAY_IMPORT = {
     'recipe_schema': {'registry'},
     'errors': set(),
     'facts': set(),
-    'algorithm': {'errors', 'facts'},
+    'algorithm': {'errors', 'facts', 'registry'},
     'signatures': set(),
     'regular_file': {'errors'},
     'yaml_file': {'errors', 'regular_file'},
