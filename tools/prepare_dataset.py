@@ -18,11 +18,12 @@ from openmix.errors import InputError, command, nearest
 
 
 def preparable() -> dict[str, Any]:
-    """Data sets by name that know how to prepare themselves."""
+    """Data sets by name that can be asked to prepare themselves."""
+    from openmix.data.base import ImageDataset
     from openmix.registry import DATASETS, known_to
 
     found = {name: DATASETS.get(name) for name in sorted(known_to(DATASETS))}
-    return {name: cls for name, cls in found.items() if hasattr(cls, 'prepare')}
+    return {name: cls for name, cls in found.items() if isinstance(cls, type) and issubclass(cls, ImageDataset)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from openmix.data.facts import Facts
+from openmix.data.imitation import no_stand_in
 from openmix.data.listing import Skipped
 from openmix.data.splits import Drawn, choose_rows, drawn_from
 from openmix.errors import InputError
@@ -19,17 +21,18 @@ from openmix.errors import InputError
 class ImageDataset(Dataset):
     """Labelled images that answer a batch at once, so that a loader costs one call a batch.
 
-    One that can be had from its publisher has a class method `prepare(root)`, which downloads, checks
-    and unpacks what is missing, or raises an `InputError` that says what to get and where to put it.
+    All of its layout is told in its own file: what it is (`facts`), the batch it answers (`example`), how to get it
+    (`prepare`) and how to do without it (`imitate`).
 
     Args:
         facts: what the data set is.
-        labels: (N,) int64 of the images of this split.
+        labels: (N,) int64 of the images of this split; -1 for images without labels, whose batches have none.
 
     Attributes:
         folder: what the official archive unpacks to, below `root`.
         OFFICIAL: split -> how many images it has as published; empty where nobody published it.
         skipped: what was passed over where files were listed.
+        labelled: False where no image has a label.
     """
 
     folder: ClassVar[str] = ''
@@ -37,6 +40,7 @@ class ImageDataset(Dataset):
 
     def __init__(self, facts: Facts, labels: Tensor) -> None:
         self.known, self.labels, self.skipped = facts, labels, Skipped()
+        self.labelled = not bool((labels < 0).any())
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
@@ -80,6 +84,26 @@ class ImageDataset(Dataset):
         return None
 
     @classmethod
+    def prepare(cls, root: Path) -> None:
+        """Download, check and unpack what is missing below `root`.
+
+        Raises:
+            InputError: it cannot be had; the line says what to get and where to put it. Or nobody publishes it.
+        """
+        raise InputError(f'{cls.__name__} is not to be had from a publisher; put its files below {root} yourself')
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Write a stand-in below `root`, of a few images of every class, as a data set with these arguments reads it.
+
+        It may be called again for the same `root` with other arguments. Helpers: `openmix.data.imitation`.
+
+        Raises:
+            InputError: a sub-class has no such method of its own.
+        """
+        raise InputError(no_stand_in(cls.__name__))
+
+    @classmethod
     def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
         """The registry dict of a data set that numbers its classes as another, whose names these are, does.
 
@@ -109,12 +133,13 @@ class ImageDataset(Dataset):
     def __getitems__(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """A batch: `inputs` uint8 (n, 3, H, W), `labels` (n,) int64, `ids` (n,) int64, the places of the samples.
 
-        Indices: see `images`. Where a pipeline stacks V views, `inputs` are (n, V, 3, H, W).
+        Indices: see `images`. Where a pipeline stacks V views, `inputs` are (n, V, 3, H, W). Without labels there is
+        no such key.
         """
         draws = torch.as_tensor(indices, dtype=torch.int64).to(self.labels.device, non_blocking=True)
         inputs, readable = self.images(draws)
         ids = draws[readable] % len(self)
-        return {'inputs': inputs, 'labels': self.labels[ids], 'ids': ids}
+        return {'inputs': inputs, **({'labels': self.labels[ids]} if self.labelled else {}), 'ids': ids}
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """One sample: `inputs` uint8 (3, H, W), `labels` and `ids` int64 scalars."""
@@ -124,13 +149,19 @@ class ImageDataset(Dataset):
 
 
 class OfficialHalves:
-    """Tells which images a data set takes whose splits are cut from an official training half and a test half."""
+    """Tells which images a data set takes whose splits are cut from an official training half and a test half.
+
+    Attributes:
+        more_splits: what else was published, each whole.
+    """
+
+    more_splits: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def drawn(
         cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, **kwargs: Any
     ) -> Drawn | None:
-        return drawn_from(cls.__name__, root, split, val_fraction, split_seed)
+        return drawn_from(cls.__name__, root, split, val_fraction, split_seed, cls.more_splits)
 
 
 class ArrayDataset(ImageDataset):
@@ -139,7 +170,7 @@ class ArrayDataset(ImageDataset):
     Args:
         facts: what the data set is.
         images: uint8 (M, 3, H, W), all images of an official half; may be mapped from a file.
-        labels: (M,) int64.
+        labels: (M,) int64; -1 for images without labels, which count as of one class.
         split, val_fraction, split_seed, subset: which of them to take, see `choose_rows`.
     """
 
@@ -154,7 +185,7 @@ class ArrayDataset(ImageDataset):
         subset: int | None = None,
     ) -> None:
         # Rows instead of a copy: a mapped file stays one file, shared by every process.
-        self.array, self.rows = images, choose_rows(labels, split, val_fraction, split_seed, subset)
+        self.array, self.rows = images, choose_rows(labels.clamp(min=0), split, val_fraction, split_seed, subset)
         super().__init__(facts, labels[self.rows])
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.error import URLError
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.facts import Facts
+from openmix.data.imitation import images_a_class, intact, pixels, write
 from openmix.data.lists import read_arrays
 from openmix.data.splits import source_split
 from openmix.errors import InputError
@@ -43,10 +45,7 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
     Raises:
         InputError: files are missing and not asked for, cannot be downloaded, or are damaged.
     """
-    from torchvision import datasets  # slow to import; the facts above need none of it
-    from torchvision.datasets.utils import check_integrity
-
-    reader = getattr(datasets, name)
+    reader = _reader(name)
     files = [file for file, *_ in (*reader.train_list, *reader.test_list)] + [reader.meta['filename']]
     paths = [root / reader.base_folder / file for file in files]
     if download:
@@ -69,12 +68,18 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
             )
     remedy = 'delete that folder and fetch it again'
     for file, md5 in (*reader.train_list, *reader.test_list, (reader.meta['filename'], reader.meta['md5'])):
-        if not check_integrity(str(root / reader.base_folder / file), md5):
+        if not intact(root / reader.base_folder / file, md5):
             raise InputError(f'{name}: a file under {paths[0].parent} is damaged; {remedy}')
     half = [paths[0].parent / file for file, *_ in (reader.train_list if train else reader.test_list)]
     batches = [_read_batch(name, path, remedy) for path in half]
     pixels = np.concatenate([data for data, _ in batches]).reshape(-1, 3, 32, 32)
     return torch.from_numpy(pixels), torch.tensor([label for _, labels in batches for label in labels])
+
+
+def _reader(name: str) -> Any:
+    from torchvision import datasets  # slow to import; the facts above need none of it
+
+    return getattr(datasets, name)
 
 
 def _read_batch(name: str, path: Path, remedy: str) -> tuple[np.ndarray, list[int]]:
@@ -130,7 +135,19 @@ class _Cifar(OfficialHalves, ArrayDataset):
 
     @classmethod
     def prepare(cls, root: Path) -> None:
+        """Download and unpack the official archive."""
         read_cifar(cls.FACTS.name, root, train=True, download=True)
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Each of the pickles has images of every class."""
+        reader, classes = _reader(cls.FACTS.name), len(cls.FACTS.classes)
+        folder, names = root / reader.base_folder, reader.meta['key']
+        key = 'labels' if names == 'label_names' else 'fine_labels'
+        labels = [*range(classes)] * images_a_class(classes)
+        for seed, (file, *_) in enumerate((*reader.train_list, *reader.test_list)):
+            write(folder / file, pickle.dumps({'data': pixels(seed, len(labels), 3072), key: labels}))
+        write(folder / reader.meta['filename'], pickle.dumps({names: [*cls.FACTS.classes]}))
 
 
 @DATASETS.register_module()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from openmix.data.download import fetch
 from openmix.data.image_files import PublishedImages, check_folder, check_present
+from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.lists import read_lines
 from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
@@ -90,3 +91,19 @@ class CUB200(PublishedImages):
         """Download and unpack the official archive."""
         if not (root / FOLDER / 'images.txt').is_file():
             fetch('CUB200', root, URL, MD5)
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Training and test images of 200 classes in turns."""
+        folder, kinds = root / FOLDER, [f'{number:03d}.Kind_{number}' for number in range(1, 201)]
+        images = [f'{kind}/{number}.jpg' for kind in kinds for number in range(2 * images_a_class(len(kinds)))]
+        each = len(images) // len(kinds)
+        for number, image in enumerate(images):
+            write(folder / 'images' / image, jpeg(number))
+        write(folder / 'classes.txt', [f'{label + 1} {kind}' for label, kind in enumerate(kinds)])
+        for file, value in (
+            ('images.txt', images),
+            ('image_class_labels.txt', [number // each + 1 for number in range(len(images))]),
+            ('train_test_split.txt', [number % 2 for number in range(len(images))]),
+        ):
+            write(folder / file, [f'{number} {of}' for number, of in enumerate(value, 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.facts import Facts
 from openmix.data.splits import every_nth_of_class, source_split
+from openmix.errors import InputError
 from openmix.registry import DATASETS
 
 FACTS = Facts('Digits', tuple('0123456789'), (0.3051,) * 3, (0.3188,) * 3, (16, 16))
@@ -51,3 +53,11 @@ class Digits(OfficialHalves, ArrayDataset):
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         return FACTS
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        raise InputError('Digits comes with scikit-learn; there is nothing to prepare')
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Nothing to stand in for: the images come with scikit-learn."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from openmix.data.download import fetch
 from openmix.data.image_files import PublishedImages, check_folder, check_present
+from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.lists import read_lines
 from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
@@ -87,3 +88,15 @@ class FGVCAircraft(PublishedImages):
         """Download and unpack the official archive."""
         if not (root / FOLDER / 'data' / 'variants.txt').is_file():
             fetch('FGVCAircraft', root, URL, MD5)
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Images of 100 variants."""
+        folder, variants = root / FOLDER / 'data', [f'Variant {number}' for number in range(1, 101)]
+        labels = [*range(len(variants))] * images_a_class(len(variants))
+        for split in ('trainval', 'test'):
+            for number, label in enumerate(labels):
+                write(folder / 'images' / f'{split}{number}.jpg', jpeg(label + number))
+            lines = [f'{split}{number} {variants[label]}' for number, label in enumerate(labels)]
+            write(folder / f'images_variant_{split}.txt', lines)
+        write(folder / 'variants.txt', variants)

@@ -14,6 +14,7 @@ from torch import Tensor
 from openmix.data.decode import decode_once
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
+from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, images_below
 from openmix.data.splits import Drawn
 from openmix.errors import InputError, brief, check_number, nearest, printable
@@ -195,6 +196,15 @@ class ImageFolder(ImageFiles):
     ) -> Drawn | None:
         check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
         return Drawn(os.path.realpath(_folder_of(root, split, val_fraction)), split, val_fraction, split_seed)
+
+    @classmethod
+    def imitate(cls, root: Path, split: str = 'train', classes: Sequence[str] | None = None, **kwargs: Any) -> None:
+        """Images of the classes that are asked for, or of four, in 'train', 'val', 'test' and the split's folder."""
+        classes = classes or [f'class{label}' for label in range(4)]
+        for half in {'train', 'val', 'test', split}:
+            for label, name in enumerate(classes):
+                for number in range(images_a_class(len(classes))):
+                    write(root / half / name / f'{number}.jpg', jpeg(label + number))
 
     @classmethod
     def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from openmix.data.base import OfficialHalves
 from openmix.data.download import fetching, unpack, unpack_checked
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles, check_folder
+from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.listing import Skipped, class_folders, entries, images_below
 from openmix.data.lists import read_lines, read_mat
 from openmix.data.splits import source_split
@@ -195,3 +196,14 @@ class ImageNet(OfficialHalves, ImageFiles):
             archive.unlink()
         if any((root / 'val').glob('*.JPEG')):
             sort_validation(root)
+
+    @classmethod
+    def imitate(cls, root: Path, classes: Sequence[str] | None = None, **kwargs: Any) -> None:
+        """Images of the classes that are asked for."""
+        wnids = check_classes(classes)
+        count = images_a_class(len(wnids))
+        for label, wnid in enumerate(wnids):
+            for number in range(count):
+                write(root / 'train' / wnid / f'{wnid}_{number}.JPEG', jpeg(label + number))
+                judged = f'ILSVRC2012_val_{label * count + number + 1:08d}.JPEG'
+                write(root / 'val' / wnid / judged, jpeg(label - number - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,14 +44,16 @@ class Drawn(NamedTuple):
         )
 
 
-def drawn_from(name: str, root: str, split: str, val_fraction: float, split_seed: int) -> Drawn:
+def drawn_from(
+    name: str, root: str, split: str, val_fraction: float, split_seed: int, more: Sequence[str] = ()
+) -> Drawn:
     """The images of a split of a data set with official halves.
 
     Raises:
         InputError: there is no such split, or a number is out of range.
     """
     check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
-    half = source_split(name, split, val_fraction)
+    half = source_split(name, split, val_fraction, more)
     return Drawn(f'{name}: {half} of {os.path.realpath(root)}', split, val_fraction, split_seed)
 
 
@@ -110,20 +113,21 @@ def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
     return order[torch.sort(ranks[order], stable=True).indices[:n]].sort().values
 
 
-def source_split(name: str, split: str, val_fraction: float) -> str:
-    """The official half that a split is cut from: 'train' or 'test'.
+def source_split(name: str, split: str, val_fraction: float, more: Sequence[str] = ()) -> str:
+    """The official half that a split is cut from: 'train' or 'test', or what else was published, `more`.
 
     Raises:
         InputError: there is no such split, or nothing is held out for 'val'.
     """
-    if split not in SPLITS:
-        raise InputError(f"{name} has no split '{split}'; {nearest(str(split), SPLITS)}")
+    known = (*SPLITS, *more)
+    if split not in known:
+        raise InputError(f"{name} has no split '{split}'; {nearest(str(split), known)}")
     if split == 'val' and val_fraction == 0:
         raise InputError(
             f"{name} has no official split 'val'; set val_fraction=0.1 here and in the training data set, "
             "or use split='test'"
         )
-    return 'test' if split == 'test' else 'train'
+    return 'train' if split == 'val' else split
 
 
 def choose_rows(labels: Tensor, split: str, val_fraction: float, split_seed: int, subset: int | None) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 from torchvision.datasets.utils import check_integrity
 
 from openmix.data.download import fetching, unpack_checked
 from openmix.data.image_files import PublishedImages, check_folder, check_present
+from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.lists import read_mat
 from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
@@ -112,3 +114,20 @@ class StanfordCars(PublishedImages):
                     unpack_checked(folder / file, folder, md5)
                 elif not check_integrity(str(folder / file), md5):
                     raise RuntimeError('the checksum differs')
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Images of 196 models."""
+        from scipy.io import savemat  # slow to import, and few data sets need it
+
+        folder, names = root / FOLDER, [f'Model {number}' for number in range(1, 197)]
+        kind = [('bbox_x1', 'i4'), ('class', 'i4'), ('fname', object)]
+        (folder / 'devkit').mkdir(parents=True, exist_ok=True)
+        savemat(folder / 'devkit' / 'cars_meta.mat', {'class_names': np.array(names, object)})
+        labels = [*range(len(names))] * images_a_class(len(names))
+        rows = [(1, label + 1, f'{number:05d}.jpg') for number, label in enumerate(labels, 1)]
+        lists = {'cars_train': 'devkit/cars_train_annos.mat', 'cars_test': 'cars_test_annos_withlabels.mat'}
+        for half, file in lists.items():
+            for number, (_, _, image) in enumerate(rows):
+                write(folder / half / image, jpeg(number))
+            savemat(folder / file, {'annotations': np.array(rows, kind)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import STL10 as Reader
@@ -13,6 +14,7 @@ from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.download import fetching
 from openmix.data.facts import Facts
 from openmix.data.image_files import check_folder
+from openmix.data.imitation import images_a_class, intact, pixels, write
 from openmix.data.splits import source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
@@ -22,41 +24,56 @@ FACTS = Facts('STL10', CLASSES, (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.271
 _REMEDY = 'run python tools/prepare_dataset.py STL10 --root {root}'
 
 
-class _Labelled(Reader):
-    """torchvision's reader, which otherwise wants the 2.6 GB of images without labels too."""
-
-    train_list = Reader.train_list[:2]
+SUMS: dict[str, str] = dict([*Reader.train_list, *Reader.test_list])
+UNLABELLED, _UNLABELLED_FILE = 'unlabelled', 'unlabeled_X.bin'
 
 
-def read_stl10(root: Path, train: bool) -> tuple[Tensor, Tensor]:
-    """One official half as images uint8 (N, 3, 96, 96) and labels (N,) int64; files are checked by their sums.
+def read_stl10(root: Path, half: str) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, 3, 96, 96) and labels (N,) int64, -1 without labels; files are checked by their sums.
+
+    Args:
+        root: the folder that holds `stl10_binary`.
+        half: 'train', 'test' or 'unlabelled'.
 
     Raises:
         InputError: files are missing or damaged.
     """
     check_folder('STL10', root, Reader.base_folder, _REMEDY.format(root=root))
     folder = root / Reader.base_folder
-    for file, _ in (*_Labelled.train_list, *_Labelled.test_list):
+    damaged = f'STL10: a file under {folder} is damaged; delete that folder and {_REMEDY.format(root=root)}'
+    # Training without labels is the only one to want the 2.6 GB.
+    files = [file for file in SUMS if (file == _UNLABELLED_FILE) == (half == UNLABELLED)]
+    for file in files:
         if not (folder / file).is_file():
             raise InputError(f'STL10: {folder / file} is missing; {_REMEDY.format(root=root)}')
-    damaged = f'STL10: a file under {folder} is damaged; delete that folder and {_REMEDY.format(root=root)}'
     try:
-        half = _Labelled(str(root), 'train' if train else 'test')
-    except (RuntimeError, ValueError, OSError) as error:
+        if not all(intact(folder / file, SUMS[file]) for file in files):
+            raise InputError(damaged)
+        images = _mapped(folder / (_UNLABELLED_FILE if half == UNLABELLED else f'{half}_X.bin')).reshape(-1, 3, 96, 96)
+        if half == UNLABELLED:
+            labels = torch.full((len(images),), -1)
+        else:
+            labels = _mapped(folder / f'{half}_y.bin').long() - 1
+            if len(labels) != len(images) or not labels.min() >= 0 or not labels.max() < len(CLASSES):
+                raise InputError(damaged)
+    except (ValueError, RuntimeError, OSError) as error:
         raise InputError(damaged) from error
-    if len(half.labels) != len(half.data) or (half.labels >= len(CLASSES)).any():
-        raise InputError(damaged)
     # The files hold columns first; a copy in the order of rows is what every batch reads.
-    return torch.from_numpy(half.data).contiguous(), torch.from_numpy(half.labels).long()
+    return images.transpose(2, 3).contiguous(), labels
+
+
+def _mapped(path: Path) -> Tensor:
+    """The bytes of a file, uint8, read as they are used; what is written to them stays in this process."""
+    return torch.from_numpy(np.memmap(path, np.uint8, mode='c'))
 
 
 @DATASETS.register_module()
 class STL10(OfficialHalves, ArrayDataset):
-    """STL-10: 5,000 training and 8,000 test images of 96 x 96, 10 classes; the folds are not used.
+    """STL-10: 5,000 training and 8,000 test images of 96 x 96, 10 classes, and 100,000 without labels; no folds.
 
     Args:
         root: the folder that holds `stl10_binary`.
-        split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
+        split: 'train', 'val' (held out of the training images, needs `val_fraction`), 'test' or 'unlabelled'.
         val_fraction: share of each class held out of the training images.
         split_seed: draws the held-out images and the subset.
         subset: take only that many images, balanced over the classes.
@@ -66,12 +83,13 @@ class STL10(OfficialHalves, ArrayDataset):
     """
 
     folder = Reader.base_folder
-    OFFICIAL: ClassVar[dict[str, int]] = {'train': 5000, 'test': 8000}
+    OFFICIAL: ClassVar[dict[str, int]] = {'train': 5000, 'test': 8000, UNLABELLED: 100000}
+    more_splits = (UNLABELLED,)
 
     def __init__(
         self, root: str, split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, subset: int | None = None
     ) -> None:
-        images, labels = read_stl10(Path(root), source_split('STL10', split, val_fraction) == 'train')
+        images, labels = read_stl10(Path(root), source_split('STL10', split, val_fraction, self.more_splits))
         super().__init__(FACTS, images, labels, split, val_fraction, split_seed, subset)
 
     @classmethod
@@ -83,3 +101,17 @@ class STL10(OfficialHalves, ArrayDataset):
         """Download and unpack the official archive."""
         with fetching('STL10', root, Reader.url, Reader.tgz_md5):
             Reader(str(root), download=True)
+
+    @classmethod
+    def example(cls, n: int, split: str = 'train', **kwargs: Any) -> dict[str, Any] | None:
+        found = super().example(n, **kwargs) or {}
+        return {key: value for key, value in found.items() if split != UNLABELLED or key != 'labels'}
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Images of every class in both halves, and some without labels."""
+        folder, labels = root / Reader.base_folder, [*range(1, len(CLASSES) + 1)] * images_a_class(len(CLASSES))
+        for seed, half in enumerate(('train', 'test')):
+            write(folder / f'{half}_X.bin', pixels(seed, len(labels), 3, 96, 96).tobytes())
+            write(folder / f'{half}_y.bin', bytes(labels))
+        write(folder / _UNLABELLED_FILE, pixels(2, 2 * len(labels), 3, 96, 96).tobytes())

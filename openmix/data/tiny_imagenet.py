@@ -11,6 +11,7 @@ from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.decode import decode_once
 from openmix.data.download import fetch
 from openmix.data.facts import Facts
+from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.listing import Skipped, images_below
 from openmix.data.lists import read_lines
 from openmix.data.splits import source_split
@@ -170,3 +171,16 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
         unpacked = root.parent / 'tiny-imagenet-200'
         if unpacked != root:
             unpacked.rename(root)
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Images of all 200 classes."""
+        count, annotations = images_a_class(len(OFFICIAL_WNIDS)), []
+        for label, wnid in enumerate(OFFICIAL_WNIDS):
+            for number in range(count):
+                write(root / 'train' / wnid / 'images' / f'{wnid}_{number}.JPEG', jpeg(label + number))
+                judged = f'val_{label * count + number}.JPEG'
+                write(root / 'val' / 'images' / judged, jpeg(label - number - 1))
+                annotations.append(f'{judged}\t{wnid}')
+        write(root / 'val' / 'val_annotations.txt', annotations)
+        write(root / 'wnids.txt', OFFICIAL_WNIDS)

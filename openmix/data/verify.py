@@ -69,10 +69,8 @@ def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
     """
     counts = images_a_class(dataset)
     height, width = dataset[0]['inputs'].shape[-2:]
-    text = (
-        f'{len(dataset)} images, served at {height}x{width}, {len(counts)} classes, '
-        f'{min(counts)} to {max(counts)} images a class'
-    )
+    named = f'{len(counts)} classes, {min(counts)} to {max(counts)} images a class' if any(counts) else 'no labels'
+    text = f'{len(dataset)} images, served at {height}x{width}, {named}'
     whole = dataset.OFFICIAL.get(cfg.get('split', 'train')) if isinstance(dataset, ImageDataset) else None
     is_part = cfg.get('subset') is not None or bool(cfg.get('val_fraction'))
     return text if whole in (None, len(dataset)) or is_part else f'{text}; the official data set has {whole}'
@@ -86,7 +84,7 @@ def images_a_class(dataset: Any) -> list[int]:
     """
     named = len(_names(dataset) or ())
     if isinstance(dataset, ImageDataset):
-        return torch.bincount(dataset.labels, minlength=named).tolist()
+        return torch.bincount(dataset.labels[dataset.labels >= 0], minlength=named).tolist()
     samples = [dataset[index] for index in range(len(dataset))]
     labels: list[Any] = [sample.get('labels') if isinstance(sample, dict) else None for sample in samples]
     try:

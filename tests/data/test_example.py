@@ -8,7 +8,7 @@ import pytest
 import torch
 from registered import registered
 
-from openmix.data.base import ImageDataset
+from openmix.data.base import ImageDataset, OfficialHalves
 from openmix.data.facts import Facts
 from openmix.data.imitation import imitation
 from openmix.errors import InputError
@@ -33,15 +33,17 @@ def told(batch):
 def variants(name):
     """Arguments of a data set, besides its root."""
     yield {}
+    more = OWN[name].more_splits if issubclass(OWN[name], OfficialHalves) else ()
+    yield from ({'split': split} for split in ('test', *more))
     if 'pipeline' in PARAMETERS[name]:
         yield from ({'size': (30, 40)}, {'pipeline': RESIZED}, {'pipeline': VIEWS})
 
 
 @pytest.mark.parametrize('name', OWN)
 def test_the_example_is_the_batch_that_is_served(name, tmp_path):
-    with imitation({'type': name}, tmp_path) as root:
-        where = {'root': str(root)} if 'root' in PARAMETERS[name] else {}
-        for given in variants(name):
+    where = {'root': str(tmp_path)} if 'root' in PARAMETERS[name] else {}
+    for given in variants(name):
+        with imitation({'type': name, **given}, tmp_path):
             example = OWN[name].example(3, **where, **given)
             assert all(value.is_meta for value in example.values())
             assert told(example) == told(OWN[name](**where, **given).__getitems__([0, 1, 2]))

@@ -75,8 +75,7 @@ def test_cifar_of_other_types(tmp_path, monkeypatch, content):
 def test_stl10_of_other_sizes(tmp_path, monkeypatch):
     write_stl10(tmp_path)
     folder = tmp_path / 'stl10_binary'
-    for half in ('train_list', 'test_list'):
-        monkeypatch.setattr(stl10._Labelled, half, [[file, None] for file, *_ in getattr(stl10._Labelled, half)])
+    monkeypatch.setattr(stl10, 'intact', lambda path, md5: True)
     assert len(stl10.STL10(str(tmp_path))) == 20
     whole = (folder / 'train_X.bin').read_bytes(), (folder / 'train_y.bin').read_bytes()
     for pixels, labels in ((whole[0][:-1], whole[1]), (whole[0], whole[1][:-1]), (whole[0], b'\0' + whole[1][1:])):

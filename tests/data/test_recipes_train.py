@@ -41,8 +41,7 @@ def shrunk(name, root):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', RECIPES)
 def test_takes_a_step(name, tmp_path, monkeypatch):
-    for half in ('train_list', 'test_list'):
-        monkeypatch.setattr(stl10._Labelled, half, [[file, None] for file, _ in getattr(stl10._Labelled, half)])
+    monkeypatch.setattr(stl10, 'intact', lambda path, md5: True)
     TREES[name.partition('/')[0]][0](tmp_path)
     cost = launch.dry_run(launch.prepare(shrunk(name, tmp_path)), 1)
     assert math.isfinite(cost['hours'])

@@ -7,6 +7,7 @@ import pytest
 from processes import TOOLS, Nursery, members, naming, start, until
 
 from openmix.config import configs_dir, load_config
+from openmix.data.image_folder import ImageFolder
 from openmix.data.imitation import imitation
 from openmix.engine.workers import _tell_but_of_hanging_up
 
@@ -223,7 +224,7 @@ def test_of_two_processes_by_an_error_of_one(running, images):
     """The other waits for it in a collective operation, and is not left waiting."""
     recipe = write_recipe(images, 'image_folder', True, epochs=100)
     recipe.write_text(recipe.read_text() + 'train_dataloader.update(num_workers=1, batch_size=2)\n')
-    next((images / 'data' / 'train').rglob('*.jpg')).write_bytes(b'no image')
+    ImageFolder(str(images / 'data'), subset=8).path(0).write_bytes(b'no image')
     words = [TOOLS / 'dist_train.sh', recipe, 2, '--work-dir', images / 'run']
     running.append(start(words, images / 'log', program='bash'))
     running[0].wait_for('is not a readable image')
