@@ -38,13 +38,13 @@ def main() -> None:
 
     cfg = launch.prepare(cfg, args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
-    wrap = None
+    wrap, crops = None, 1
     if args.ten_crop:
         if cfg.get('test_dataloader') is None:
             raise InputError('the recipe has no test_dataloader')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
-        wrap = partial(TenCrop, size=size)
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap)
+        wrap, crops = partial(TenCrop, size=size), TenCrop.crops
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 

@@ -194,6 +194,7 @@ def evaluate(
     ema: bool = False,
     out: str | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
+    crops: int = 1,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
@@ -203,6 +204,7 @@ def evaluate(
         ema: evaluate the moving average of the weights.
         out: where to write the metrics as JSON.
         wrap: puts what predicts otherwise, as from several crops, around the model.
+        crops: of an image that the predictions are averaged over, for the record.
     """
     if cfg.get('test_dataloader') is None:
         raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
@@ -229,7 +231,6 @@ def evaluate(
         metrics = {name: float(value) for name, value in runner.test().items()}
     if out and is_main_process():
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        crops = getattr(runner.model, 'crops', 1)
         text = json.dumps({'checkpoint': str(checkpoint), 'ema': ema, 'crops': crops, 'metrics': metrics}, indent=1)
         write_text(Path(out), text + '\n')
     leave_group()
