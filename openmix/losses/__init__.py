@@ -1,4 +1,4 @@
-"""Losses: plain functions of (logits, y, mix). A loss is one function; dropping its file in registers it."""
+"""Losses: plain functions of (logits, y, mix). Every file in this folder is imported and registers its losses."""
 
 import importlib
 import pkgutil

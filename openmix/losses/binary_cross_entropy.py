@@ -1,4 +1,4 @@
-"""MBCE, one-vs-all binary cross-entropy of a mixed sample, summed over classes."""
+"""MBCE: one-vs-all binary cross-entropy of mixed samples, summed over classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmix.registry import LOSSES
 
 
 def bce_to_targets(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Binary cross-entropy against (N, C) targets in [0, 1]: summed over classes, averaged over the batch.
+    """Compute binary cross-entropy against (N, C) targets in [0, 1], summed over classes, averaged over the batch.
 
     *Differs from timm*, which averages over the classes as well.
     """
@@ -22,20 +22,20 @@ def bce_to_targets(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Te
 
 @LOSSES.register_module()
 def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing: float = 0.0) -> Tensor:
-    """MBCE with share-weighted (`labels='one'`) or two-hot (`labels='two'`) targets (Decoupled Mixup, 3.3).
+    """Compute MBCE with share-weighted (`labels='one'`) or two-hot (`labels='two'`) targets (Decoupled Mixup, 3.3).
 
     Args:
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
-        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
         mix: how the batch was mixed.
-        labels: 'one': the target of a class is its share; 'two': 1 for every class that is present.
-        smoothing: in [0, 1), spread over all C classes.
+        labels: 'one': the target of a class is its share; 'two': the target is 1 for every class in the mix.
+        smoothing: label smoothing in [0, 1), spread over all C classes.
 
     Returns:
         scalar, summed over classes and averaged over the batch.
 
     Raises:
-        InputError: `labels` is neither, or smoothing is out of range.
+        InputError: `labels` is neither 'one' nor 'two', or smoothing is out of range.
     """
     check_batch('mix_bce', logits, y, mix)
     check_choice('mix_bce: labels', labels, ('one', 'two'))

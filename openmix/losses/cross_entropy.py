@@ -1,4 +1,4 @@
-"""MCE, the cross-entropy of a mixed sample against its mixed label."""
+"""MCE: cross-entropy of mixed samples against their mixed labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from openmix.registry import LOSSES
 
 @LOSSES.register_module()
 def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tensor:
-    """MCE: -sum_k weight_k log p(y_k), averaged over the batch (Decoupled Mixup, Eq. 1).
+    """Compute MCE, -sum_k weight_k log p(y_k), averaged over the batch (Decoupled Mixup, Eq. 1).
 
     Args:
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
-        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
         mix: how the batch was mixed; K = 1 is plain cross-entropy.
         smoothing: label smoothing in [0, 1), spread over all C classes.
 

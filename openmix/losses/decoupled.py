@@ -15,10 +15,10 @@ from openmix.registry import LOSSES
 
 
 def decoupled_nll(logits: Tensor, target: Tensor, opponent: Tensor) -> Tensor:
-    """(N,) -log phi^{i,j}, the negative log-probability of class i with class j left out of the softmax.
+    """Compute (N,) -log phi^{i,j}, the negative log-probability of class i with class j left out of the softmax.
 
-    Computed as cross-entropy over the logits without class j; log(p_i / (1 - p_j)), the form in
-    print, overflows from a logit gap of 16 in float16 and 30 in float32.
+    It is the cross-entropy over the logits without class j. The published form log(p_i / (1 - p_j))
+    overflows from a logit gap of 16 in float16 and 30 in float32.
 
     Args:
         logits: (N, C) in at least float32, C >= 2.
@@ -32,20 +32,21 @@ def decoupled_nll(logits: Tensor, target: Tensor, opponent: Tensor) -> Tensor:
 def decoupled_ce(
     logits: Tensor, y: Tensor, mix: Mix, eta: float = 0.1, sides: str = 'both', smoothing: float = 0.0
 ) -> Tensor:
-    """DM(CE): MCE - eta [log phi^{i,j} + log phi^{j,i}] (Decoupled Mixup, 3.1 and Proposition 2).
+    """Compute DM(CE), MCE - eta [log phi^{i,j} + log phi^{j,i}] (Decoupled Mixup, 3.1 and Proposition 2).
 
-    Pairs of one class, and pairs with a share of exactly 0 or 1, have nothing to decouple and keep
-    their MCE; so does an unmixed batch (K = 1).
+    A pair of one class, a pair with a share of exactly 0 or 1, and a clean batch (K = 1) have no second
+    class to decouple; their loss is the MCE alone.
 
-    *Differs from the paper*: both terms are negative log-likelihoods. In print the decoupled term
-    has lost its minus and, taken literally, would drive phi to zero.
+    *Differs from the paper*: both terms are negative log-likelihoods. The paper prints the decoupled term
+    without its minus sign; minimising that would drive phi to zero.
 
     Args:
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
-        y: (M,) int64 labels of the un-mixed batch.
+        y: (M,) int64 labels of the clean batch.
         mix: how the batch was mixed, K <= 2.
         eta: weight of the decoupled term; the paper's 0.1 for static and 1 for dynamic policies.
-        sides: 'both' classes of a pair, or 'own', only the sample's own (the asymmetric strategy, 3.2).
+        sides: 'both': a term for each class of the pair; 'own': for the sample's own class only (the
+            asymmetric strategy, 3.2).
         smoothing: label smoothing of the MCE term.
 
     Returns:
@@ -68,7 +69,7 @@ def decoupled_ce(
     logits = at_least_float32(logits)
     i, j = y[mix.source].unbind(1)
     is_pair = (i != j) & (mix.weight > 0).all(1)
-    # Where there is no pair any other class stands in: its value is dropped, its gradient must be finite.
+    # Without a pair, use any other class as opponent: its value is discarded below, but its gradient must be finite.
     stand_in = (i + 1) % logits.shape[1]
     nll = decoupled_nll(logits, i, torch.where(is_pair, j, stand_in))
     if sides == 'both':
@@ -77,11 +78,11 @@ def decoupled_ce(
 
 
 def rescale(share: Tensor, t: float, xi: float) -> Tensor:
-    """r(lam) = min(1, lam / xi) ** t for lam > 0, and 0 for lam = 0 (Decoupled Mixup, Eq. 3).
+    """Rescale shares by r(lam) = min(1, lam / xi) ** t for lam > 0, and 0 for lam = 0 (Decoupled Mixup, Eq. 3).
 
     xi = 0 is two-hot encoding, xi = t = 1 is the identity.
 
-    *Differs from the paper*: capped at 1; above it binary cross-entropy has no minimum.
+    *Differs from the paper*: r is capped at 1, because binary cross-entropy has no minimum for targets above 1.
     """
     capped = (share / xi).clamp(max=1) if xi > 0 else torch.ones_like(share)
     return torch.where(share > 0, capped**t, torch.zeros_like(share))
@@ -91,17 +92,17 @@ def rescale(share: Tensor, t: float, xi: float) -> Tensor:
 def decoupled_bce(
     logits: Tensor, y: Tensor, mix: Mix, t: float = 1.0, xi: float = 0.8, smoothing: float = 0.0
 ) -> Tensor:
-    """DM(BCE): binary cross-entropy with targets r(share) of the classes in the mix (Decoupled Mixup, 3.3).
+    """Compute DM(BCE), binary cross-entropy with targets r(share) for the classes in the mix (Decoupled Mixup, 3.3).
 
-    The shares of one class are added before they are rescaled, so a pair of one class has target 1.
+    Shares of the same class are added before they are rescaled, so a pair of one class has target 1.
 
     Args:
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
-        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
         mix: how the batch was mixed.
         t: exponent >= 0; the paper's 1 for cutting and 0.5 for interpolating policies.
         xi: threshold in [0, 1]; the paper's 0.8 for cutting and 1 for interpolating policies.
-        smoothing: in [0, 1), spread over all C classes.
+        smoothing: label smoothing in [0, 1), spread over all C classes.
 
     Returns:
         scalar, summed over classes and averaged over the batch.

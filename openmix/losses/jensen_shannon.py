@@ -1,4 +1,4 @@
-"""The Jensen-Shannon consistency of several views (Hendrycks et al., AugMix, ICLR 2020)."""
+"""The Jensen-Shannon consistency loss over several views (Hendrycks et al., AugMix, ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from openmix.registry import LOSSES
 
 
 def jensen_shannon_divergence(logits: Tensor) -> Tensor:
-    """(N,) Jensen-Shannon divergence of the V distributions that (N, V, C) logits mean, in [0, log V].
+    """Compute the (N,) Jensen-Shannon divergence between V predictions, given (N, V, C) logits, in [0, log V].
 
-    The mean of their Kullback-Leibler divergences from their mean, all in logarithms: where the
-    mean vanishes nothing has to be clamped.
+    It is the mean Kullback-Leibler divergence of the V distributions from their mean. It is computed with
+    logarithms of probabilities, so a probability of zero needs no clamp.
     """
     log_p = logits.log_softmax(2)
     log_mean = log_p.logsumexp(1, keepdim=True) - math.log(logits.shape[1])
@@ -26,23 +26,23 @@ def jensen_shannon_divergence(logits: Tensor) -> Tensor:
 
 @LOSSES.register_module()
 def jensen_shannon(logits: Tensor, y: Tensor, mix: Mix, weight: float = 12.0, smoothing: float = 0.0) -> Tensor:
-    """MCE of each sample's first view, plus `weight` times the Jensen-Shannon divergence of its views.
+    """Compute the MCE of each sample's first view plus `weight` times the Jensen-Shannon divergence of its views.
 
-    The views come one after the other, as the policy that lays them side by side leaves them; how
-    many there are is told by the lengths. A batch of one view has nothing to compare: it is MCE.
+    The V views of a sample are consecutive rows; V is the number of rows divided by the number of labels.
+    With one view the loss is the MCE.
 
     Args:
         logits: (N V, C) of the views of N samples; any float type, computed in at least float32.
-        y: (N,) int64 labels, or (N, C) class probabilities; longer where V = 1 and a pool was mixed.
-        mix: how the batch was mixed; of a sample's rows the first counts.
-        weight: of the divergence; the paper's 12.
+        y: (N,) int64 labels, or (N, C) class probabilities; (M,) or (M, C) with M >= N if V = 1.
+        mix: how the batch was mixed; only the row of each sample's first view is read.
+        weight: weight of the divergence; 12 in the paper.
         smoothing: label smoothing of the MCE.
 
     Returns:
         scalar, averaged over the samples.
 
     Raises:
-        InputError: a number is out of range, or the rows are not as many for every sample.
+        InputError: a number is out of range, or the number of rows is not a multiple of the number of labels.
     """
     check_batch('jensen_shannon', logits, y, mix)
     check_number('jensen_shannon: weight', weight, 0.0)

@@ -1,4 +1,4 @@
-"""Shared parts of the losses: precision, and a `Mix` read as dense label shares."""
+"""Shared parts of the losses: input checks, precision, and dense label shares computed from a `Mix`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from openmix.ops.batches import check_floating, check_labels, readable, what
 
 
 def check_batch(name: str, logits: Tensor, y: Tensor, mix: Mix) -> None:
-    """Raise an `InputError` unless logits, labels and mix are what every loss takes and belong together.
+    """Raise an `InputError` unless logits, labels and mix have the types and shapes that every loss needs.
 
-    Labels are held against the number of classes where they can be read without waiting for a device.
+    Label values are compared with the number of classes only if they can be read without a GPU sync.
     """
     check_floating(f'{name}: logits', logits)
     if logits.dim() != 2:
@@ -33,16 +33,17 @@ def check_batch(name: str, logits: Tensor, y: Tensor, mix: Mix) -> None:
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """`logits`, raised to float32 where the type is narrower."""
+    """Cast float16 and bfloat16 logits to float32; return others unchanged."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def label_shares(like: Tensor, y: Tensor, mix: Mix) -> Tensor:
-    """(N, C) share of every class in the mixed samples, in [0, 1]; shares of one class add up.
+    """Compute the (N, C) share of every class in each mixed sample, in [0, 1]; shares of the same class are added.
 
     Args:
-        like: (N, C), gives shape and dtype.
-        y: (M,) int64 labels of the un-mixed batch, or (M, C) class probabilities.
+        like: (N, C) tensor with the shape and dtype of the result.
+        y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
+        mix: how the batch was mixed.
     """
     weight = mix.weight.to(like.dtype)
     if y.dim() == 2:

@@ -10,17 +10,17 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class AMix(LearnedMix):
-    """Masks by a Mix Block+ (3.2, Eq. 5) with the variance in the mask loss.
+    """Mix pairs with masks from a Mix Block+ (3.2, Eq. 5), whose mask loss also rewards variance.
 
-    The rows of Table 8 are options of `mixer`, `mean_weight`, `variance_weight` and, the last, which
-    lowers accuracy in supervised runs and is off, `adjust_prob=1`.
+    The rows of the paper's Table 8 are options of `mixer`, `mean_weight` and `variance_weight`. Its last row
+    is `adjust_prob=1`, which is off by default because it lowers accuracy in supervised training.
 
-    *Published*: `share='batch'`; the rest of the released settings is the policy `SAMix`.
+    *Published*: `share='batch'`; the policy `SAMix` has the other released settings.
 
     Args:
-        mixer: changes to the Mix Block+.
-        variance_weight: of the masks' variance, which is rewarded.
-        kwargs: of `LearnedMix`.
+        mixer: options that override those of the Mix Block+.
+        variance_weight: weight of the reward for the masks' variance.
+        kwargs: other arguments of `LearnedMix`.
     """
 
     published = {'share': 'batch'}

@@ -1,4 +1,4 @@
-"""The attention maps of a transformer, which its fused kernels never write out."""
+"""Read the attention maps of a transformer, also where a fused kernel does not return them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SOFTMAX = {torch.softmax, Tensor.softmax, F.softmax}
 @torch.no_grad()
 @torch.compiler.disable
 def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
-    """(N, heads, L, L) attention that a module of a transformer computes for a batch; rows sum to 1.
+    """Compute the (N, heads, L, L) attention map of one module of a transformer for a batch; rows sum to 1.
 
-    The backbone runs in evaluation mode, and is left as it was. L counts the class token and its like.
+    The backbone runs in evaluation mode; its modes are restored afterwards. The L tokens include class tokens.
 
     Args:
-        backbone: timm's or torchvision's; windows of a windowed one are as so many samples.
-        site: name of the module whose forward pass computes one attention.
+        backbone: a transformer of timm or torchvision; with windowed attention, N counts windows.
+        site: name of the module whose forward pass computes one attention map.
         x: (N, 3, H, W) normalised images.
 
     Raises:
-        InputError: there is no such module, it does not run, or it computes none, or several.
+        InputError: there is no such module, it does not run, or it does not compute exactly one attention map.
     """
     modules = dict(backbone.named_modules())
     owner = type(backbone).__name__
@@ -49,7 +49,7 @@ def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
 
 
 class _Recorder(TorchFunctionMode):
-    """Keeps the attention of every fused call, and of every softmax over a square."""
+    """Record the attention map of every fused attention call and every softmax with a square output."""
 
     def __init__(self, seen: list[Tensor]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types: Sequence, args: tuple = (), kwargs: dict | None = None) -> Any:
         given = kwargs or {}
         if func is F.multi_head_attention_forward:
-            # All of it happens inside of this call; asked for the weights, it takes no fused kernel.
+            # With `need_weights` this call uses no fused kernel and returns the weights.
             out, weights = func(*args, **{**given, 'need_weights': True, 'average_attn_weights': False})
             self.seen.append(weights)
             return out, None
@@ -80,7 +80,7 @@ def _weights(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """The attention of `scaled_dot_product_attention` with the same arguments, by its definition in torch's pages."""
+    """Compute the attention map of `scaled_dot_product_attention`, by the definition in torch's documentation."""
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -94,7 +94,7 @@ def _weights(
 
 @contextmanager
 def _recorded(module: nn.Module, seen: list[Tensor]) -> Iterator[None]:
-    """Record the attention inside of one module's forward pass."""
+    """Record attention maps into `seen` during the forward pass of `module`."""
     mode = _Recorder(seen)
     handles = [
         module.register_forward_pre_hook(lambda *_: mode.__enter__() and None),
@@ -109,7 +109,7 @@ def _recorded(module: nn.Module, seen: list[Tensor]) -> Iterator[None]:
 
 @contextmanager
 def _no_fast_path() -> Iterator[None]:
-    """Keep torch's multi-head attention from one operator that shows nothing of what it computes."""
+    """Disable the fast path of torch's multi-head attention, a single operator that cannot be recorded."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

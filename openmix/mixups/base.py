@@ -1,4 +1,4 @@
-"""The contract of a mixing policy."""
+"""The base classes of mixing policies."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from openmix.ops.beta import draw_lam
 
 
 class MixPolicy(nn.Module):
-    """Given the tensor at one site of the backbone, return it mixed and say how.
+    """Mix the tensor at one site of the backbone and describe the mixing as a `Mix`.
 
-    A policy mixes whenever it is called, in evaluation mode too: `policy.eval()` changes nothing. Who
-    evaluates leaves the policy out, as the classifier does.
+    A policy mixes whenever it is called, in evaluation mode too: `policy.eval()` changes nothing. To
+    evaluate a model, do not call the policy.
 
     Args:
-        sites: where to mix, one drawn a batch: '' is the input image, any other name a module of
+        sites: where to mix, one site drawn per batch: '' is the input image, any other name is a module of
             the backbone whose output is mixed (`('', 'layer1', 'layer2')` is manifold mixup).
 
     Attributes:
         published: options of the published runs that differ from the defaults, see a table's `variant`.
-        clean_weight: of the loss of the un-mixed images, which is added to that of the mixed ones; 0 for none.
+        clean_weight: weight of the loss on the clean images, which is added to the loss on the mixed ones; 0: none.
     """
 
     published: ClassVar[dict[str, Any]] = {}
@@ -44,25 +44,26 @@ class MixPolicy(nn.Module):
         self.sites = tuple(sites)
 
     def pick(self) -> tuple[MixPolicy, str]:
-        """The policy and the site of this batch, drawn on the CPU generator."""
+        """Draw the policy and the site for this batch from the CPU generator."""
         if len(self.sites) == 1:
             return self, self.sites[0]
         return self, self.sites[int(torch.randint(len(self.sites), ()))]
 
     def all_sites(self) -> set[str]:
-        """Every site that `pick` may return."""
+        """Return every site that `pick` may return."""
         return set(self.sites)
 
     @property
     def leaves_parameters_unused(self) -> bool:
-        """True if some steps give some trainable parameters no gradient, which DDP has to know."""
+        """True if a step may leave trainable parameters without a gradient: DDP then needs `find_unused_parameters`."""
         return False
 
     def __call__(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Check the arguments, then mix; see `forward`.
 
         Raises:
-            InputError: `z` is no floating batch, `context` no `MixContext`, or `pairs` no places in the batch.
+            InputError: `z` is not a floating-point batch, `context` is not a `MixContext`, or `pairs` are not
+                row indices into the batch.
         """
         name = type(self).__name__
         check_floating(f'{name}: the batch', z)
@@ -76,62 +77,63 @@ class MixPolicy(nn.Module):
         return super().__call__(z, context, pairs)
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        """Mix one batch. The only duty of a policy; `z` is left untouched.
+        """Mix one batch; the only method that every policy must implement. `z` is not modified.
 
         Args:
-            z: (M, ...) floating tensor at the site, batch first.
-            context: the un-mixed batch and its network; only some policies ask it.
-            pairs: (N,) int64 with N <= M, the partner of row n as an index into `z`; None: every
-                row gets a partner by a random permutation.
+            z: (M, ...) floating-point tensor at the site, batch first.
+            context: the clean batch, its labels and its network; only some policies need it.
+            pairs: (N,) int64 with N <= M, the partner of row n as an index into `z`; None: the partners
+                are a random permutation of the batch.
 
         Returns:
-            (N, ...) mixed tensor in the dtype of `z`, and the `Mix` that says how.
+            (N, ...) mixed tensor in the dtype of `z`, and the `Mix` that describes the mixing.
         """
         raise NotImplementedError
 
     def attach(self, online: Network) -> None:
-        """Learned policies: build what depends on the network that is trained. Called at its construction."""
+        """Build modules that depend on the trained network, for learned policies. Called when it is constructed."""
 
     def start(self, online: Network) -> None:
-        """Learned policies: copy the weights of the network that is trained. Called before the first step."""
+        """Copy the weights of the trained network, for learned policies. Called before the first step."""
 
     def before_step(self, step: int, steps: int) -> None:
-        """Learned policies: set what changes over training. Called before iteration `step` of `steps`."""
+        """Update schedules, for learned policies. Called before iteration `step` of `steps`."""
 
     def own_losses(self, context: MixContext) -> dict[str, Tensor]:
-        """Learned policies: the losses that train the mixer alone."""
+        """Compute the losses that train only the mixer, for learned policies; empty by default."""
         return {}
 
     def clean_head(self, head: nn.Module) -> nn.Module:
-        """The head of the un-mixed images, where they are trained on: that of the mixed ones by default."""
+        """Return the head for the clean images, if they are trained on; by default the head for mixed images."""
         return head
 
     def after_step(self, online: Network) -> None:
-        """Learned policies: move the momentum encoder. Called after every optimiser step."""
+        """Update the momentum encoder, for learned policies. Called after every optimiser step."""
 
     def networks(self, online: Network) -> dict[str, Network]:
-        """The networks that a run reports, by name; '' is the one that it is judged by.
+        """Return the networks that are evaluated, by name; the accuracy of '' is the result of the run.
 
-        Learned policies are judged by their momentum encoder, and report the network that is trained as 'online'.
+        For learned policies '' is the momentum encoder and 'online' is the trained network.
         """
         return {'': online}
 
     def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
-        """Learned policies: what led to the masks of `mix`, by name, (N, 1, h, w) each, for pictures."""
+        """Return the intermediate maps behind the masks of `mix`, by name, each (N, 1, h, w), for figures."""
         return {}
 
     def draw_pairs(self, z: Tensor, pairs: Tensor | None) -> Tensor:
-        """(N,) int64 partners: those given, or a random permutation of the batch."""
+        """Return `pairs`, or a random permutation of the batch if None: (N,) int64 partners."""
         return torch.randperm(len(z), device=z.device) if pairs is None else pairs
 
     def asked(self, context: MixContext | None, z: Tensor) -> MixContext:
-        """The context, for policies that look at the un-mixed images.
+        """Check and return the context, for policies that need the clean images.
 
         Args:
-            z: (M, C, H, W) what is mixed: the context's own images.
+            context: the context that was given to the policy.
+            z: (M, C, H, W) the batch to mix; must be the context's images.
 
         Raises:
-            InputError: there is none, or it is of another batch.
+            InputError: there is no context, or its images have another shape.
         """
         name = type(self).__name__
         if context is None:
@@ -143,7 +145,7 @@ class MixPolicy(nn.Module):
         return context
 
     def grid(self, z: Tensor) -> tuple[int, int]:
-        """Height and width of `z`, for policies that cut images or feature maps.
+        """Return height and width of `z`, for policies that cut images or feature maps.
 
         Raises:
             InputError: `z` is not (M, C, H, W).
@@ -157,14 +159,14 @@ class MixPolicy(nn.Module):
 
 
 class PairPolicy(MixPolicy):
-    """A policy that mixes each sample with one partner and a Beta-distributed share.
+    """Mix each sample with one partner, in a ratio drawn from a Beta distribution.
 
     Args:
         alpha: lam is drawn from Beta(alpha, alpha); > 0.
-        share: 'sample' draws lam for every sample; 'batch' draws one for the whole batch, as the
+        share: 'sample' draws a lam for every sample; 'batch' draws one for the whole batch, as the
             published runs did.
-        lam_range: bounds that the drawn lam is conditioned to.
-        fold: replace the drawn lam by max(lam, 1 - lam), so that the sample itself dominates.
+        lam_range: lowest and highest lam; the distribution is restricted to this range.
+        fold: replace the drawn lam by max(lam, 1 - lam), so that the sample itself has the larger weight.
         sites: see `MixPolicy`.
 
     Raises:
@@ -189,10 +191,10 @@ class PairPolicy(MixPolicy):
         self.held_lam: float | None = None
 
     def holding(self, lam: float) -> PairPolicy:
-        """This policy, which shares all modules, with every lam equal to a number in [0, 1]: for series of pictures.
+        """Return a copy of this policy with a fixed lam in [0, 1], for figures; all modules are shared.
 
         Raises:
-            InputError: lam is out of range, or the policy draws none.
+            InputError: lam is out of range, or the policy does not draw lam.
         """
         check_number(f'{type(self).__name__}: lam', lam, 0.0, 1.0)
         held = copy.copy(self)
@@ -200,13 +202,13 @@ class PairPolicy(MixPolicy):
         return held
 
     def draw_lam(self, n: int, device: torch.device) -> Tensor:
-        """(n,) float32 shares of the samples themselves."""
+        """Return (n,) float32 lam: the fixed value of `holding`, or drawn."""
         if self.held_lam is not None:
             return torch.full((n,), self.held_lam, device=device)
         return self.sample_lam(n, device)
 
     def sample_lam(self, n: int, device: torch.device) -> Tensor:
-        """(n,) float32 shares from the policy's distribution."""
+        """Draw (n,) float32 lam from the policy's distribution."""
         drawn = draw_lam(1 if self.share == 'batch' else n, self.alpha, device, self.lam_range, self.fold)
         return drawn.expand(n)
 

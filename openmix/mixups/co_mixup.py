@@ -16,21 +16,21 @@ from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS
 
 _WINDOW = 8
-# What a block that two sources share gets back, in shares of the saliency of an image.
+# The reward of a block that two sources share, as a fraction of an image's total saliency.
 _BONUS = 5e-4
 
 
 def compatibility(saliency: Tensor, part: int, omega: float) -> Tensor:
-    """(P, m, m) how much the use of one source counts as one of another, in parts of m = `part` images.
+    """Compute (P, m, m) compatibility: the weight with which use of one source counts as use of another.
 
-    The identity, and with weight `omega` the distances of the images' most salient places, in
-    pixels down plus across, divided by their mean row sum: sources whose places lie apart exclude
-    each other.
+    It is (1 - omega) times the identity plus omega times the distance between the most salient positions of
+    two images, in pixels down plus across, divided by the mean row sum of these distances. Sources whose
+    salient positions are far apart therefore penalise each other more.
 
     Args:
-        saliency: (P m, H, W).
+        saliency: (P m, H, W) of P parts of m images.
         part: m.
-        omega: in [0, 1].
+        omega: weight of the distances, in [0, 1].
     """
     height, width = saliency.shape[1:]
     smooth = F.avg_pool2d(saliency[:, None].float(), (min(_WINDOW, height), min(_WINDOW, width)), stride=1)[:, 0]
@@ -42,7 +42,12 @@ def compatibility(saliency: Tensor, part: int, omega: float) -> Tensor:
 
 
 def take_blocks(z: Tensor, source: Tensor) -> Tensor:
-    """(N, C, H, W) put together of the blocks of `z` (M, C, H, W), each from image `source` (N, h, w) at its place."""
+    """Assemble (N, C, H, W) images: block (i, j) of output n is block (i, j) of `z[source[n, i, j]]`.
+
+    Args:
+        z: (M, C, H, W).
+        source: (N, h, w) int64 row indices into `z`; h and w divide H and W.
+    """
     h, w = source.shape[1:]
     blocks = z.unflatten(3, (w, -1)).unflatten(2, (h, -1)).permute(0, 2, 4, 1, 3, 5)
     rows, columns = torch.arange(h, device=z.device)[:, None], torch.arange(w, device=z.device)
@@ -52,40 +57,40 @@ def take_blocks(z: Tensor, source: Tensor) -> Tensor:
 
 @MIXUPS.register_module()
 class CoMixup(MixPolicy):
-    """Every output is put together of blocks of any number of images, all outputs of a part at once.
+    """Assemble every output from blocks of any number of images, optimising all outputs of a part jointly.
 
-    Saliency is the gradient of the loss with respect to the un-mixed images. The batch is divided
-    into parts in its order; an output may take every block from every image of its part, at the
-    same place. The blocks are chosen so that much saliency is kept, neighbours go together, a
-    Dirichlet prior favours some images, and no image is used more than `tau` of an output beyond
-    its own. From the second sweep on a block may be half of one and half of another image. The
-    label shares are the shares of blocks. It mixes images only, and asks the context for the network
-    and the labels.
+    Saliency is the gradient of the loss with respect to the clean images. The batch is divided, in order,
+    into parts. Each block of an output is taken from the same position of any image of its part. The
+    blocks are chosen to keep much saliency, to give neighbouring blocks the same source, to follow a
+    Dirichlet prior over the images, and to avoid images that the other outputs of the part already use
+    for more than a fraction `tau` of an output. From the second sweep on, a block may be the average of two
+    images. The label shares are the shares of blocks. The policy mixes images only, and needs the network and
+    the labels from the context.
 
-    K is the size of a part: every source of a part has a column, the sample's own first, most of
-    them with a share of 0; so labels are exact and nothing waits for the device. Images are not
-    paired, so `pairs` cannot be given, and losses of pairs do not apply.
+    K is the size of a part: every image of the part has a column, the sample itself first, and most
+    columns have a share of 0. So labels are exact and there is no GPU sync. Images are not
+    paired: `pairs` cannot be given, and losses that are defined for pairs do not apply.
 
-    *Differs from the paper*: a block's cut is found by local search on the device, its energy within
-    0.2 % of the optimum on average. Half-half blocks cost a bond the square of the shares'
-    distance, between any two labels. The loss is the recipe's; the official code takes the binary
-    cross-entropy of the softmax.
+    *Differs from the paper*: the blocks are chosen by local search on the device, with an energy within
+    0.2 % of the optimum on average. An edge costs the squared distance of the shares at its two ends, also
+    where a block has two sources. The loss is the recipe's; the official code uses the binary cross-entropy
+    of the softmax.
 
     Args:
-        alpha: of the Dirichlet prior over the images of a part.
-        part: images a part (m).
-        block_num: blocks along a side; divides the image's sides.
-        beta: weight of a bond between neighbouring blocks, over the number of blocks.
-        gamma: weight of the penalty on what many outputs use, likewise.
-        eta: weight of the prior, likewise.
-        tau: use of an image by other outputs that is free, as a share of an output's blocks.
+        alpha: concentration of the Dirichlet prior over the images of a part.
+        part: number of images per part (m).
+        block_num: number of blocks along a side; must divide the image's sides.
+        beta: weight of an edge between neighbouring blocks, divided by the number of blocks.
+        gamma: weight of the penalty on images that many outputs use, divided likewise.
+        eta: weight of the prior, divided likewise.
+        tau: use of an image by other outputs that is free, as a fraction of an output's blocks.
         omega: weight of the distances in `compatibility`.
-        sweeps: how often every output is cut.
-        clean_weight: weight of the un-mixed images' cross-entropy in the loss; the saliency pass is one of
-            training, as published for alpha = 2. 0: it is one of evaluation, and not trained on.
+        sweeps: number of times that every output is optimised.
+        clean_weight: weight of the clean images' cross-entropy in the loss; above 0 the saliency pass runs in
+            training mode, as published for alpha = 2. 0: it runs in evaluation mode and is not trained on.
 
     Raises:
-        InputError: bad option; in forward, a context without model or labels or of another batch, an
+        InputError: bad option; in forward, a context without network or labels or of another batch, an
             image that does not divide into the blocks, or given pairs.
     """
 
@@ -127,7 +132,7 @@ class CoMixup(MixPolicy):
         saliency = context.saliency(keep_loss=self.clean_weight > 0)
         source, blocks = self.choose(saliency)
         weight = blocks.mean((2, 3))
-        # A block has one source, or two with half each.
+        # A block has one source, or two with a half each.
         share, column = blocks.topk(min(2, blocks.shape[1]), dim=1)
         rows = source[:, :, None, None].expand_as(blocks).gather(1, column)
         mixed = take_blocks(z, rows[:, 0])
@@ -138,7 +143,7 @@ class CoMixup(MixPolicy):
 
     @staticmethod
     def mask(blocks: Tensor, height: int, width: int) -> Tensor | None:
-        """The mask of a `Mix`, of (N, K, h, w) shares of blocks."""
+        """Enlarge (N, K, h, w) shares of blocks to the mask of a `Mix`: None for K = 1, one channel for K = 2."""
         k = blocks.shape[1]
         if k == 1:
             return None
@@ -153,7 +158,7 @@ class CoMixup(MixPolicy):
             saliency: (N, H, W).
 
         Returns:
-            (N, K) int64 sources, the sample itself first, and (N, K, h, w) their shares of every block.
+            (N, K) int64 sources, the sample itself first, and their (N, K, h, w) shares of every block.
         """
         n, k = len(saliency), min(len(saliency), self.part)
         whole = n - n % k
@@ -166,11 +171,11 @@ class CoMixup(MixPolicy):
         return source, shares
 
     def choose_parts(self, saliency: Tensor, part: int) -> tuple[Tensor, Tensor]:
-        """`choose` for (P m, H, W) of parts that are full, m = `part`."""
+        """Apply `choose` to P full parts of m = `part` images, given their saliency (P m, H, W)."""
         n, height, width = saliency.shape
         size = self.block_num, self.block_num
         sites = self.block_num**2
-        # All costs times the number of blocks, which the cut does not feel: a mean block's saliency is 1.
+        # All costs are scaled by the number of blocks, which does not change the optimum: the mean saliency is then 1.
         salient = block_shares(saliency, (height // size[0], width // size[1])).view(-1, part, sites) * sites
         concentration = torch.full((n // part, part), float(self.alpha), device=saliency.device)
         prior = torch.distributions.Dirichlet(concentration, validate_args=False).sample()

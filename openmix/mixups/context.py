@@ -1,4 +1,4 @@
-"""`MixContext`: what a policy may ask about the batch that it mixes."""
+"""`MixContext`: the information that a policy may use about the batch that it mixes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from openmix.ops.batches import check_floating, check_labels, what
 
 
 class MixContext:
-    """The un-mixed batch, its labels, pixels and network, for a policy; values are computed when first asked for.
+    """Hold the clean batch, its labels and its network for a policy; derived values are computed on first use.
 
     Args:
-        x: (N, C, H, W) the un-mixed batch as the backbone sees it (normalised where `mean` is given).
+        x: (N, C, H, W) the clean batch as the backbone's input (normalised if `mean` is given).
         y: (N,) int64 labels.
-        mean, std: (C,) or (C, 1, 1), what `x` was normalised by, in units of pixels in [0, 1].
-            None: `x` holds pixels in [0, 1] already.
+        mean, std: (C,) or (C, 1, 1), the normalisation of `x`, for pixels in [0, 1]. None: `x` is not
+            normalised and holds pixels in [0, 1].
         network: the classifier that is trained, for policies that run it.
 
     Attributes:
-        clean_loss: the mean cross-entropy of the un-mixed images, where `saliency(keep_loss=True)` computed it.
+        clean_loss: the mean cross-entropy of the clean images after `saliency(keep_loss=True)`; else None.
 
     Raises:
-        InputError: an argument is no such tensor, or there is not one label an image.
+        InputError: an argument has the wrong type or shape, or there is not one label per image.
     """
 
     def __init__(
@@ -56,20 +56,21 @@ class MixContext:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """(N, C, H, W) float, the un-mixed images with pixels in [0, 1]."""
+        """The clean images with pixels in [0, 1], (N, C, H, W) float."""
         if self.mean is None or self.std is None:
             return self.x
         return (self.x * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)).clamp(0, 1)
 
     def saliency(self, training: bool = False, keep_loss: bool = False) -> Tensor:
-        """(N, H, W) float, how much the loss depends on each pixel: the gradient's root mean square over the channels.
+        """Compute (N, H, W) float saliency: the root mean square over channels of the loss gradient at each pixel.
 
         The loss is the cross-entropy, summed over the batch.
 
         Args:
-            training: run the network as in training, without recording statistics; else in evaluation mode.
-            keep_loss: run it as it is, as an ordinary step would, and leave the mean cross-entropy in
-                `clean_loss`, to be trained on.
+            training: run the network in training mode, without updating batch-norm statistics; else in evaluation
+                mode.
+            keep_loss: run the network in its current mode, as a training step does, and store the mean
+                cross-entropy in `clean_loss`, to be trained on.
 
         Raises:
             InputError: the context has no network or no labels.
@@ -83,7 +84,7 @@ class MixContext:
         return gradient.float().square().mean(1).sqrt()
 
     def features(self, site: FeatureSite, backbone: nn.Module) -> Tensor:
-        """(N, C, h, w) of the un-mixed images at a site of a frozen backbone, without gradient; once a batch."""
+        """Compute (N, C, h, w) features of the clean images at a site of a backbone, without gradient; cached."""
         key = id(backbone), site.name
         if key not in self._features:
             with torch.no_grad():
@@ -91,10 +92,10 @@ class MixContext:
         return self._features[key]
 
     def attention(self, site: str) -> Tensor:
-        """(N, heads, L, L) attention of the un-mixed images in a module of the trained backbone; computed once a batch.
+        """Compute the (N, heads, L, L) attention map of the clean images in a module of the trained backbone; cached.
 
-        The backbone is a transformer of timm or torchvision, which runs in evaluation mode without gradient, whether
-        it computes its attention by a fused kernel or not. See `attention_at`.
+        The backbone is a transformer of timm or torchvision, with or without fused attention kernels. It runs in
+        evaluation mode without gradient. See `attention_at`.
 
         Args:
             site: name of the backbone's attention module, such as 'blocks.11.attn'.

@@ -16,18 +16,18 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class CutMix(PairPolicy):
-    """A box of the partner is pasted into the sample at the same place (algorithm 1).
+    """Paste a box of the partner into the sample at the same position (algorithm 1).
 
-    The box's sides are sqrt(1 - lam) of the image's and its centre is uniform over the pixels; the
-    part outside the image is cut off. A box can be empty; the share is then exactly 1.
+    The box's sides are sqrt(1 - lam) times the image's, and its centre is uniform over the pixels; the
+    part outside the image is cut off. A box can be empty; lam is then exactly 1.
 
-    *Differs from the paper*: every sample has its own lam and box; `share='batch'` is the published
-    run's one lam and one box a batch.
+    *Differs from the paper*: every sample has its own lam and box; the published runs draw one lam and one
+    box per batch (`share='batch'`).
 
     Args:
-        alpha, share, lam_range, fold, sites: see `PairPolicy`; the bounds hold for the drawn lam,
-            before the clipped box corrects it.
-        correct_lam: label by the exact share of pixels kept, as published; False keeps the drawn lam.
+        alpha, share, lam_range, fold, sites: see `PairPolicy`; `lam_range` applies to the drawn lam, before
+            it is corrected for clipping.
+        correct_lam: use the exact share of pixels kept as lam of the label, as published; False keeps the drawn lam.
     """
 
     published = {'share': 'batch'}

@@ -1,4 +1,4 @@
-"""Feature maps from the middle of a backbone, without running the rest of it."""
+"""Feature maps from an intermediate module of a backbone, without running the later modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openmix.errors import InputError, nearest
 
 
 class _ReachedError(Exception):
-    """Carries a site's output out of the backbone."""
+    """Carry a site's output out of the backbone, stopping its forward pass."""
 
     def __init__(self, output: Tensor) -> None:
         self.output = output
@@ -21,7 +21,7 @@ class _ReachedError(Exception):
 
 @torch.compiler.disable
 def output_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
-    """The output of the module `site` for the batch `x`; modules behind it do not run.
+    """Compute the output of the module `site` for the batch `x`; later modules do not run.
 
     Raises:
         InputError: the forward pass does not reach the site.
@@ -41,20 +41,20 @@ def output_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
 
 
 class FeatureSite:
-    """A module of a backbone whose output is read as feature maps.
+    """Read the output of a module of a backbone as (N, C, h, w) feature maps.
 
-    Maps may come as (N, C, h, w), as (N, h, w, C) or as tokens (N, L, C), of which leading class
-    tokens are dropped. Which it is, and C, is found by a forward pass on the meta device.
+    The output may be (N, C, h, w), (N, h, w, C) or tokens (N, L, C), whose leading class tokens are
+    dropped. The layout and C are determined by a forward pass on the meta device.
 
     Args:
-        backbone: the module whose submodules are named.
-        name: the site.
+        backbone: the backbone.
+        name: the name of the module.
 
     Attributes:
         channels: C.
 
     Raises:
-        InputError: the backbone has no such module, or its output is none of these.
+        InputError: the backbone has no such module, or its output has none of these layouts.
     """
 
     def __init__(self, backbone: nn.Module, name: str) -> None:
@@ -79,7 +79,7 @@ class FeatureSite:
             raise InputError(f"{owner}: site '{name}' puts out {shape or type(seen).__name__}, not feature maps")
 
     def __call__(self, backbone: nn.Module, x: Tensor) -> Tensor:
-        """(N, C, h, w) features of the images `x` (N, 3, H, W)."""
+        """Compute the (N, C, h, w) features of the images `x` (N, 3, H, W)."""
         z = output_at(backbone, self.name, x)
         if self.layout == 'channels first':
             return z
@@ -91,7 +91,7 @@ class FeatureSite:
 
 
 def _image_size(backbone: nn.Module) -> tuple[int, int]:
-    """(H, W) of the images of a backbone of fixed image size; 224 where it states none."""
+    """Return the (H, W) image size that a backbone states; (224, 224) if it states none."""
     size: Any = getattr(getattr(backbone, 'patch_embed', None), 'img_size', None)
     size = size or getattr(backbone, 'image_size', 224)
     return (size, size) if isinstance(size, int) else tuple(size)

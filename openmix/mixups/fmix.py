@@ -19,18 +19,18 @@ _FIELDS = {'isotropic': low_pass_field, 'two_harmonics': two_harmonics_field}
 
 @MIXUPS.register_module()
 class FMix(PairPolicy):
-    """The sample and its partner are cut along the level line of a random low-frequency field.
+    """Combine the sample and its partner by a binary mask, the thresholded random low-frequency field.
 
-    The lam * H * W pixels where the field is largest stay with the sample, rounded up or down by a
-    fair coin (section 4).
+    The sample keeps the lam * H * W pixels where the field is largest; this number is rounded up or down at
+    random (section 4).
 
-    *Differs from the paper*: every sample has its own lam and mask (`share='batch'` is the published
-    run's one of both a batch), and the label share is the mask's exact mean, at most 1 / (H W) from
-    the drawn lam. `spectrum='two_harmonics'` is the official code's anisotropic spectrum.
+    *Differs from the paper*: every sample has its own lam and mask; the published runs draw one of each per
+    batch (`share='batch'`). The label share is the exact mean of the mask, at most 1 / (H W) from the drawn
+    lam. `spectrum='two_harmonics'` is the official code's anisotropic spectrum.
 
     Args:
         alpha, share, lam_range, fold, sites: see `PairPolicy`.
-        decay: power by which the amplitude falls with the frequency.
+        decay: exponent d of the amplitude's fall with frequency, |f| ** -d.
         spectrum: 'isotropic' or 'two_harmonics'.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`Frozen`: a trained module that is asked, and is no part of what is trained or saved."""
+"""`Frozen`: a module that is used but neither trained nor saved, such as a teacher."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from openmix.ops.ema import frozen_copy
 
 
 class Frozen(nn.Module):
-    """A module in evaluation mode that moves to devices with its owner, and is left out of checkpoints.
+    """Hold a frozen module in evaluation mode; it moves to devices with its owner and is not saved in checkpoints.
 
-    Its weights have a file of their own, which is read again by a resumed run.
+    Its weights come from a file of their own, which a resumed run reads again.
 
     Args:
-        module: what is asked; it is copied unless `own`.
-        own: nobody else holds the module.
+        module: the module; it is copied unless `own`.
+        own: use the module itself, because nothing else refers to it.
     """
 
     def __init__(self, module: nn.Module, own: bool = False) -> None:
@@ -29,13 +29,13 @@ class Frozen(nn.Module):
         return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> Frozen:
-        """Evaluation mode whatever is asked."""
+        """Stay in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = '', keep_vars: bool = False) -> Any:
-        """Nothing, into `destination` where there is one."""
+        """Return an empty state, or `destination` unchanged."""
         return {} if destination is None else destination
 
     def _answer_with_own(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Let the module's own weights stand where a checkpoint, which has none of them, is loaded."""
+        """Keep the module's own weights when a checkpoint is loaded, which has no entries for them."""
         state_dict.update(self.module.state_dict(prefix=f'{prefix}module.'))

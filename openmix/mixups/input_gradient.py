@@ -1,4 +1,4 @@
-"""The gradient of a classifier's loss with respect to its input, which leaves the classifier as it was."""
+"""The gradient of a classifier's loss with respect to its input; parameters' `.grad` stays untouched."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.func import functional_call
 
 
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor, training: bool = False) -> Tensor:
-    """(N, ...) gradient of the summed cross-entropy of `model(x)` with respect to `x`.
+    """Compute the (N, ...) gradient of the summed cross-entropy of `model(x)` with respect to `x`.
 
-    No parameter gets a gradient or has one computed; statistics and modes stay as they are.
+    No parameter gradient is computed or changed; batch-norm statistics and modes are unchanged afterwards.
 
     Args:
         model: (N, ...) -> (N, C) logits.
-        x: (N, ...) floating.
+        x: (N, ...) floating point.
         y: (N,) int64 labels, or (N, C) class probabilities.
-        training: run as in training, with batch statistics, which are not recorded, and dropout.
+        training: run in training mode, with dropout and batch statistics; running statistics are not updated.
     """
     state = {name: parameter.detach() for name, parameter in model.named_parameters()}
     if training:
@@ -30,7 +30,7 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor, training: bool = Fals
 
 
 class _InputGradient(nn.Module):
-    """The backward pass within the forward pass: a model that runs blocks twice finds the same state both times."""
+    """Run the backward pass inside the forward pass, so that gradient checkpointing recomputes with the same state."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _InputGradient(nn.Module):
 
 
 def trained_input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The input gradient of an ordinary training pass, and the mean cross-entropy of that pass, to be trained on."""
+    """Compute the input gradient in an ordinary training pass; also return its mean cross-entropy, to train on."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         loss = F.cross_entropy(model(x).float(), y)
@@ -53,7 +53,7 @@ def trained_input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tens
 
 @contextmanager
 def mode_of(model: nn.Module, training: bool) -> Iterator[None]:
-    """Every module in training or in evaluation mode, afterwards in its own again."""
+    """Put every module in training or evaluation mode, and restore each module's own mode afterwards."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:

@@ -1,4 +1,4 @@
-"""Inter-Intra: one way of mixing inside a class, another between classes (Automatic Mixup, 3.1)."""
+"""Inter-Intra: mix pairs of one class and pairs of two classes in different ways (Automatic Mixup, 3.1)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from openmix.registry import MIXUPS
 
 
 def draw_mask(kind: str, alpha: float, n: int, size: tuple[int, int], device: torch.device) -> Tensor:
-    """(n, 1, H, W) float32 shares of the samples: lam everywhere, or all but a box.
+    """Draw an (n, 1, H, W) float32 mask: lam in every pixel, or 1 outside a box and 0 inside.
 
     Args:
         kind: 'interpolate' or 'cut'.
         alpha: lam is drawn from Beta(alpha, alpha).
-        n: how many.
+        n: number of masks.
         size: H and W.
-        device: where to draw.
+        device: device of the result.
     """
     lam = draw_lam(n, alpha, device)
     if kind == 'interpolate':
@@ -36,19 +36,18 @@ def draw_mask(kind: str, alpha: float, n: int, size: tuple[int, int], device: to
 
 @MIXUPS.register_module()
 class InterIntra(MixPolicy):
-    """Pairs of one class are interpolated, pairs of two classes cut (Automatic Mixup, 3.1 and figure 2 (c)).
+    """Interpolate pairs of one class; paste a box in pairs of two classes (Automatic Mixup, 3.1 and figure 2 (c)).
 
-    The best of the paper's heat map: interpolation with a large alpha inside a class, boxes with a
-    small one between classes. The partner is drawn over the whole batch; each pair is mixed by its
-    own kind. The label share is the mask's mean. It asks the context for the labels, which may be
-    pseudo labels; of class probabilities, (M, C), it takes the largest.
+    This is the best combination in the paper's heat map: interpolation with a large alpha for pairs of one
+    class, boxes with a small alpha for pairs of two classes. The partners are a random permutation of the whole
+    batch. The label share is the mask's mean. The policy needs labels from the context, which may be
+    pseudo labels; class probabilities, (M, C), are replaced by their argmax.
 
-    The paper gives no values of alpha and no code is public; 2 and 0.2 are of its section 4.1's grid.
+    The paper gives no values of alpha and no code is public; 2 and 0.2 are from the grid in its section 4.1.
 
     Args:
-        intra_alpha, inter_alpha: lam is drawn from Beta(alpha, alpha), of a pair inside a class and
-            between classes.
-        intra, inter: 'interpolate' or 'cut', see `draw_mask`; the four pairs are the paper's heat map.
+        intra_alpha, inter_alpha: lam is drawn from Beta(alpha, alpha), for pairs of one class and of two classes.
+        intra, inter: 'interpolate' or 'cut', see `draw_mask`; the four combinations are the paper's heat map.
         sites: see `MixPolicy`.
 
     Raises:

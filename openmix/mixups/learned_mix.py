@@ -1,4 +1,4 @@
-"""Masks from a network that learns beside the classifier: the base of the policies with a Mix Block."""
+"""The base of policies whose masks come from a network, the Mix Block, that is trained along with the classifier."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ _SCALE = 2.0**10
 
 
 class LearnedMix(PairPolicy):
-    """Pairs mixed by masks of a Mix Block, which learns in a momentum pipeline (Automatic Mixup, 2.2 and 3).
+    """Mix pairs with masks from a Mix Block that is trained through a momentum encoder (Automatic Mixup, 2.2 and 3).
 
-    A momentum encoder, the moving average of backbone and head, gives the block the features of
-    both images. Two tasks share a step, each with pairs and lam of its own:
+    The momentum encoder is the moving average of backbone and head. The block reads its features of
+    both images. A training step has two tasks, each with its own pairs and lam:
 
-    - classification: the masks are taken as they are; the classifier learns from the mixed images
-      (the loss of the head) and, as `clean_weight` asks, from the un-mixed ones;
-    - generation: the mixed images pass through the frozen momentum encoder, and the losses of its answer
-      (`mixer_loss`) and of the mask (`mask_loss`) teach the block alone.
+    - classification: the block is not trained; the classifier learns from the mixed images (the loss of
+      the head) and, with weight `clean_weight`, from the clean images;
+    - generation: the mixed images pass through the frozen momentum encoder; the losses on its logits
+      (`mixer_loss`) and on the mask (`mask_loss`) train only the block.
 
-    The label share is the drawn lam. It mixes images only. A run is judged by the momentum encoder,
-    whichever the policy; the trained classifier is reported beside it as 'online'.
+    The label share is the drawn lam. The policy mixes images only. The accuracy of a run is that of the
+    momentum encoder; the accuracy of the trained classifier is reported too, as 'online'.
 
-    *Differs from the paper*: every sample has its own lam (`share='batch'` is the published run's one
-    a batch). The features' pass stops at `site`, so the momentum encoder's batch norms behind it see
-    mixed images only.
+    *Differs from the paper*: every sample has its own lam; the published runs draw one per batch
+    (`share='batch'`). The forward pass for features stops at `site`, so later batch norms of the momentum
+    encoder see only mixed images.
 
     Args:
         mixer: registry dict of the block; 'type' is `MixBlock` by default, `in_channels` is filled in.
         site: module of the backbone whose output the block reads; 'layer3' is the papers' l = 3.
         alpha, share, lam_range, fold: see `PairPolicy`.
-        momentum, momentum_end: share of the old value in the moving average, at the start and at the
+        momentum, momentum_end: weight of the old value in the moving average, at the start and at the
             end of a half cosine.
-        momentum_hold: share of training during which it keeps its start.
-        mixer_losses: registry dicts of losses `f(logits, y, mix)` of the momentum encoder's answer, each with a
-            `weight` (1 by default), which are summed; None: the cross-entropy `mix_ce`.
-        mask_weight: of the mask loss (beta).
-        mask_schedule: 'constant'; 'cosine' to zero; 'compounded', the fall to zero within the first
-            epochs of the released code (`openmix.ops.schedules.compounded_cosine`).
-        mask_margin: how far a mask's mean may be from lam for nothing (epsilon).
-        mean_weight, variance_weight: of the two parts of the mask loss.
-        adjust_prob: probability that a mask of the classification task is scaled to the mean lam.
-        lam_margin: pairs with min(lam, 1 - lam) up to it are interpolated for the classifier, without a mask.
+        momentum_hold: fraction of training during which the momentum keeps its first value.
+        mixer_losses: registry dicts of losses `f(logits, y, mix)` on the momentum encoder's logits, each with a
+            `weight` (1 by default); they are summed. None: the cross-entropy `mix_ce`.
+        mask_weight: weight of the mask loss (beta).
+        mask_schedule: schedule of the mask loss: 'constant'; 'cosine' to zero; or 'compounded', to zero within the
+            first epochs, as in the released code (`openmix.ops.schedules.compounded_cosine`).
+        mask_margin: distance between a mask's mean and lam that is not penalised (epsilon).
+        mean_weight, variance_weight: weights of the two parts of the mask loss.
+        adjust_prob: probability that a mask of the classification task is rescaled so that its mean is lam.
+        lam_margin: for the classifier, pairs with min(lam, 1 - lam) up to this value are interpolated without a mask.
         train_prob: probability that a step trains the block.
-        heads: 'shared', or 'split': the un-mixed images have a head of their own, as in the released code.
+        heads: 'shared', or 'split': clean images have a separate head, as in the released code.
 
     Attributes:
-        block: what a policy's block has for defaults; `mixer` goes over it.
+        block: default options of the policy's block, overridden by `mixer`.
 
     Raises:
-        InputError: an argument is out of range; when built with a model, the backbone lacks the site;
-            in forward, no model was attached.
+        InputError: an argument is out of range; in attach, the backbone has no such site; in forward, no
+            network was attached.
     """
 
     block: ClassVar[dict[str, Any]] = {}
@@ -128,11 +128,15 @@ class LearnedMix(PairPolicy):
 
     @property
     def leaves_parameters_unused(self) -> bool:
-        """A step that does not train the block leaves its parameters without a gradient."""
+        """True if some steps do not train the block, which leaves its parameters without a gradient."""
         return self.train_prob < 1
 
     def attach(self, online: Network) -> None:
-        """Build the block and the momentum encoder."""
+        """Build the block and the momentum encoder for the trained network.
+
+        Raises:
+            InputError: the backbone has no such site, or the mixer is not a `Mixer`.
+        """
         self.feature_site = FeatureSite(online.backbone, self.site_name)
         mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
         if not isinstance(mixer, Mixer):
@@ -145,7 +149,7 @@ class LearnedMix(PairPolicy):
         self.encoder = MomentumEncoder(online.backbone, head=online.head, **own)
 
     def start(self, online: Network) -> None:
-        """Copy the weights of the network that is trained into the momentum encoder."""
+        """Copy the weights of the trained network into the momentum encoder."""
         own = {}
         if self.heads == 'split':
             self.own_clean_head.load_state_dict(online.head.state_dict())
@@ -167,7 +171,7 @@ class LearnedMix(PairPolicy):
 
     @torch.no_grad()
     def features(self, z: Tensor, context: MixContext | None) -> Tensor:
-        """(M, C, h, w) of the images at the site of the momentum encoder; once a batch.
+        """Compute (M, C, h, w) features at the momentum encoder's site; those of the context's images are cached.
 
         Raises:
             InputError: no network was attached.
@@ -181,11 +185,11 @@ class LearnedMix(PairPolicy):
         return self.feature_site(backbone, z.to(next(backbone.parameters()).dtype))
 
     def draw_mask(self, features: Tensor, partner: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 1, H, W) masks of the block for (M, C, h, w) features."""
+        """Compute (N, 1, H, W) masks with the block, from (M, C, h, w) features."""
         return self.mixer(features[: len(partner)], features[partner], lam, size)
 
     def settle(self, mask: Tensor, lam: Tensor) -> Tensor:
-        """Masks as the classifier gets them: some scaled to the mean lam, some plain interpolation."""
+        """Adjust the masks for the classifier: rescale some to the mean lam, replace some by lam in every pixel."""
         if self.adjust_prob > 0:
             drawn = torch.rand(1 if self.share == 'batch' else len(lam), 1, 1, 1, device=lam.device)
             mask = torch.where(drawn < self.adjust_prob, adjust_mask(mask, lam), mask)
@@ -195,7 +199,7 @@ class LearnedMix(PairPolicy):
         return mask
 
     def own_losses(self, context: MixContext) -> dict[str, Tensor]:
-        """The two losses of the generation task, in the steps that train the block.
+        """Compute the losses of the generation task; empty in steps that do not train the block.
 
         Raises:
             InputError: the context has no labels.
@@ -209,42 +213,43 @@ class LearnedMix(PairPolicy):
         return self.own_clean_head if self.heads == 'split' else head
 
     def generation_losses(self, x: Tensor, y: Tensor, context: MixContext | None = None) -> dict[str, Tensor]:
-        """The losses that train the block alone: 'mixer_loss' and 'mask_loss', scalars.
+        """Compute the losses that train only the block: 'mixer_loss' and 'mask_loss', scalars.
 
         Args:
-            x: (N, 3, H, W) un-mixed images.
+            x: (N, 3, H, W) clean images.
             y: (N,) int64.
+            context: the context of these images, which caches their features; None: compute them.
         """
         partner = self.draw_pairs(x, None)
         lam = self.draw_lam(len(partner), x.device)
         mask = self.draw_mask(self.features(x, context), partner, lam, self.grid(x))
         of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
         loss, slope = self.judge(x, y, Mix.pairs(partner, lam, mask.detach()))
-        # The value of the loss with the gradient that came back through the momentum encoder.
+        # A term with the value of the loss and the gradient that was computed through the momentum encoder.
         linear = (mask * slope).sum()
         return {'mixer_loss': loss + linear - linear.detach(), 'mask_loss': self.mask_weight_now() * of_mask}
 
     @torch.enable_grad()
     def judge(self, x: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
-        """The loss of the momentum encoder's answer to a mixed batch, detached, and its gradient at the mask.
+        """Compute the loss on the momentum encoder's logits for a mixed batch, detached, and its gradient at the mask.
 
-        Taken at once, so that the encoder's activations are freed before the classifier's arise.
+        The backward pass runs at once, so that the encoder's activations are freed before the classifier's are made.
         """
         mask = cast(Tensor, mix.mask).requires_grad_()
         logits = self.encoder(mix.blend(x))
         first, *others = (weight * loss(logits, y, mix) for loss, weight in self.judged_by)
         loss = sum(others, first)
-        # In float16 small gradients would be lost before the optimiser's scaling sees them.
+        # In float16 small gradients would underflow before the gradient scaler applies.
         (slope,) = torch.autograd.grad(loss * _SCALE, mask)
         return loss.detach(), slope / _SCALE
 
     def momentum_now(self) -> float:
-        """Share of the old value at this iteration."""
+        """Return the momentum (weight of the old value) at this iteration."""
         progress = self.step / self.steps
         return self.momentum if progress < self.momentum_hold else cosine(self.momentum, self.momentum_end, progress)
 
     def mask_weight_now(self) -> float:
-        """Weight of the mask loss at this iteration."""
+        """Return the weight of the mask loss at this iteration."""
         if self.mask_schedule == 'constant':
             return self.mask_weight
         if self.mask_schedule == 'cosine':
@@ -252,13 +257,16 @@ class LearnedMix(PairPolicy):
         return self.mask_weight * compounded_cosine(self.step, self.steps)
 
     def after_step(self, online: Network) -> None:
-        """Move the momentum encoder, and put the block's bounded parameters back into their range."""
+        """Update the momentum encoder, and clamp the block's bounded parameters to their range."""
         own = {'clean': self.own_clean_head} if self.heads == 'split' else {}
         self.encoder.follow(self.momentum_now(), online.backbone, head=online.head, **own)
         self.mixer.project()
 
     def networks(self, online: Network) -> dict[str, Network]:
-        """The momentum encoder under '', the trained network as 'online'; with split heads those of un-mixed images."""
+        """Return the momentum encoder as '' and the trained network as 'online'.
+
+        With split heads, 'online_clean' and 'momentum_clean' are the same backbones with the heads for clean images.
+        """
         backbone, heads = self.encoder.backbone, self.encoder.heads
         found = {'': Network(backbone, heads['head']), 'online': online}
         if self.heads == 'split':
@@ -268,11 +276,11 @@ class LearnedMix(PairPolicy):
 
     @torch.no_grad()
     def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
-        """The block's work on a batch that was mixed, before its masks were settled.
+        """Compute the block's intermediate maps for a batch that was mixed, and its masks before `settle`.
 
         Returns:
-            'content' (N, 1, h, w), larger where the sample is to be kept; 'attention' (N, 1, h, w),
-            the mean weight of each place of the sample, 1 if all weigh alike; 'mask' (N, 1, H, W).
+            'content' (N, 1, h, w), larger where the sample is to be kept; 'attention' (N, 1, h, w), the mean
+            attention weight of each position of the sample, 1 if all are equal; 'mask' (N, 1, H, W).
         """
         features, partner, lam = self.features(context.x, context), mix.partner, mix.lam
         content, weights = self.mixer.parts(features[: len(partner)], features[partner], lam)
@@ -282,7 +290,7 @@ class LearnedMix(PairPolicy):
 
 
 def _built_losses(name: str, losses: Sequence[dict]) -> list[tuple[Callable[[Tensor, Tensor, Mix], Tensor], float]]:
-    """Losses of a list of registry dicts, and their weights."""
+    """Build the losses of a list of registry dicts; return each with its weight."""
     if isinstance(losses, str) or not isinstance(losses, Sequence) or not losses:
         raise InputError(f"{name}: mixer_losses must be a list such as [dict(type='mix_ce')], got {brief(losses)}")
     found = []

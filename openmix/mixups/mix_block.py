@@ -1,4 +1,4 @@
-"""The Mix Block, which draws a mask from the features of two images, and the losses of its masks."""
+"""The Mix Block, which predicts a mask from the features of two images, and the loss on its masks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'elu': nn.ELU}
 
 
 class Mixer(nn.Module):
-    """The contract of a network that draws masks from the features of two images.
+    """Base class of networks that predict masks from the features of two images.
 
-    Its first argument is `in_channels`, C of the features, which a policy fills in.
+    The first constructor argument is `in_channels`, C of the features, which the policy fills in.
     """
 
     def forward(self, own: Tensor, other: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 1, *size) mask in [0, 1], the share of the samples themselves.
+        """Predict the (N, 1, *size) mask in [0, 1], the pixel share of the samples themselves.
 
         Args:
             own: (N, C, h, w) features of the samples.
@@ -31,44 +31,44 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
     def parts(self, own: Tensor, other: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 1, h, w) content and (N, h w, h w) attention that a mask is computed from, for pictures."""
+        """Return the (N, 1, h, w) content and (N, h w, h w) attention that a mask is computed from, for figures."""
         raise NotImplementedError
 
     def project(self) -> None:
-        """Put bounded parameters back into their range. Called after every optimiser step."""
+        """Clamp bounded parameters to their range. Called after every optimiser step."""
 
 
 @MODELS.register_module()
 class MixBlock(Mixer):
-    """Computes the mask of the first of two images from their features and lam (Automatic Mixup, 3.2).
+    """Predict the mask of the first of two images from their features and lam (Automatic Mixup, 3.2).
 
-    The content of the sample, one number a place, is averaged with attention weights and squashed:
-    s_i = U(sigmoid(P C(z_i))), P = softmax(q k^T / sqrt(D)). The defaults are the Mix Block of
-    AutoMix; adaptive lam, non-linear content, self-attention and bilinear upsampling make it the
-    Mix Block+ (Eq. 5). From the matrix products on everything is float32, under autocast too.
+    The content of the sample, one number per position, is averaged with attention weights, passed through a
+    sigmoid and upsampled: s_i = U(sigmoid(P C(z_i))), P = softmax(q k^T / sqrt(D)). The defaults are the Mix
+    Block of AutoMix; adaptive lam, non-linear content, self-attention and bilinear upsampling make it the
+    Mix Block+ (Eq. 5). The matrix products and everything after them are in float32, under autocast too.
 
-    Cross-attention asks with the partner's features for places of the sample, whose content is then
-    averaged; self-attention asks with both for both.
+    In cross-attention the queries come from the partner and the keys from the sample, whose content is then
+    averaged; in self-attention both come from the concatenated features of the two.
 
     Args:
         in_channels: C of the features.
-        lam_encoding: 'concat' appends lam (to the partner 1 - lam) as a channel; 'adaptive' scales
-            z by 1 + gamma lam; 'none'.
-        gamma: 'learned', in [0, 1] and 0 at first, or a number to fix it (1 in the released code).
-        lam_rescale: k >= 0 of the released code's curve through 0, 1/2 and 1, which lam follows
-            before it is encoded: (4/3 lam^3 - 2 lam^2 + (k + 1) lam) / (k + 1/3). None: lam as it is.
-        content: 'linear', a 1x1 convolution to one channel, or 'nonlinear', two with batch norm and
-            activation between them and dropout behind.
-        activation: 'relu', or 'elu' as in the released code.
-        dropout: of the non-linear content.
+        lam_encoding: 'concat' appends lam as a channel (1 - lam for the partner); 'adaptive' scales
+            the features by 1 + gamma lam (1 + gamma (1 - lam) for the partner); 'none' does not encode lam.
+        gamma: 'learned' (initially 0, kept in [0, 1]), or a fixed number (1 in the released code).
+        lam_rescale: k >= 0 of the released code's curve through 0, 1/2 and 1, which is applied to lam
+            before it is encoded: (4/3 lam^3 - 2 lam^2 + (k + 1) lam) / (k + 1/3). None: lam is not rescaled.
+        content: 'linear', a 1x1 convolution to one channel; or 'nonlinear', two convolutions with batch norm
+            and activation between them and dropout after them.
+        activation: activation of the non-linear content: 'relu', or 'elu' as in the released code.
+        dropout: dropout rate of the non-linear content.
         attention: 'cross', or 'self' over the concatenated features of both.
-        projection: 'shared' projects queries and keys alike, as in print; 'split' does not.
-        upsampling: 'nearest', 'bilinear', or 'bilinear_logits', which squashes last as the released
-            code does.
+        projection: 'shared' uses one projection for queries and keys, as in the paper; 'split' uses two.
+        upsampling: 'nearest'; 'bilinear'; or 'bilinear_logits', with the sigmoid after upsampling, as in the
+            released code.
 
-    *Differs from the paper*: the print multiplies the content of sample i by a softmax over places of
-    j. Here queries are the partner's and keys are the sample's, so weights and content share places;
-    the released code is this with the roles of the two images exchanged.
+    *Differs from the paper*: the paper multiplies the content of sample i by a softmax over positions of
+    j. Here queries come from the partner and keys from the sample, so weights and content refer to the same
+    positions; the released code does the same with the roles of the two images exchanged.
 
     Raises:
         InputError: an option is out of range.
@@ -125,7 +125,7 @@ class MixBlock(Mixer):
                     nn.init.zeros_(part.bias)
 
     def forward(self, own: Tensor, other: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 1, *size) float32 mask in [0, 1], the share of the samples themselves.
+        """Predict the (N, 1, *size) float32 mask in [0, 1], the pixel share of the samples themselves.
 
         Args:
             own: (N, C, h, w) features of the samples.
@@ -141,7 +141,7 @@ class MixBlock(Mixer):
             return F.interpolate(logits.sigmoid(), size, mode=self.upsampling)
 
     def parts(self, own: Tensor, other: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        """The content and the attention that a mask is computed from, in float32.
+        """Compute the content and the attention that a mask is computed from, in float32.
 
         Returns:
             (N, 1, h, w) content C(z_i), and (N, h w, h w) attention P, whose rows sum to 1.
@@ -169,36 +169,36 @@ class MixBlock(Mixer):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Put gamma back into [0, 1] after a step; a clamp in the graph would stay dead at its bound."""
+        """Clamp gamma to [0, 1] after a step; a clamp in the forward pass would have zero gradient beyond the bound."""
         if isinstance(self.gamma, Tensor):
             self.gamma.clamp_(0, 1)
 
 
 def mask_loss(mask: Tensor, lam: Tensor, margin: float = 0.1, mean: float = 1.0, variance: float = 0.0) -> Tensor:
-    """mean * max(|lam - mu| - margin, 0) - variance * Var, averaged over the batch (Automatic Mixup, 3.2).
+    """Compute mean * max(|lam - mu| - margin, 0) - variance * Var, averaged over the batch (Automatic Mixup, 3.2).
 
     Args:
-        mask: (N, 1, H, W) in [0, 1]; mu and Var are each mask's own.
+        mask: (N, 1, H, W) in [0, 1]; mu and Var are computed for each mask.
         lam: (N,).
-        margin: how far the mean may be from lam for nothing.
+        margin: distance between mu and lam that is not penalised.
         mean, variance: weights.
 
-    *Differs from the paper*: it prints + Var, which as a loss would flatten the masks that it is
-    meant to sharpen.
+    *Differs from the paper*: it prints + Var, which as a loss would flatten the masks, although the term is
+    meant to sharpen them.
     """
     distance = ((lam - mask.mean((1, 2, 3))).abs() - margin).clamp_min(0)
     return (mean * distance - variance * mask.var((1, 2, 3), unbiased=False)).mean()
 
 
 def adjust_mask(mask: Tensor, lam: Tensor) -> Tensor:
-    """Masks whose mean is lam: the side with too much of the image is scaled down (Automatic Mixup, 3.2).
+    """Rescale masks so that their mean is lam, by scaling down the image with too large a share (Automatic Mixup, 3.2).
 
     Args:
         mask: (N, 1, H, W) in [0, 1].
         lam: (N,) in [0, 1].
 
-    *Differs from the paper*: the print scales the sample's mask up where its mean is below lam, past
-    1; scaling the partner's down gives the same mean and stays in [0, 1].
+    *Differs from the paper*: if the mean is below lam, the paper scales the sample's mask up, which can exceed
+    1; scaling the partner's mask down gives the same mean and stays in [0, 1].
     """
     lam = lam.view(-1, 1, 1, 1).to(mask.dtype)
     mean = mask.mean((1, 2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al., ICLR 2018); at hidden sites, manifold mixup (Verma et al., ICML 2019)."""
+"""Mixup (Zhang et al., ICLR 2018), and manifold mixup at hidden layers (Verma et al., ICML 2019)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class Mixup(PairPolicy):
-    """Linear interpolation of pairs, x = lam x_a + (1 - lam) x_b.
+    """Interpolate pairs linearly, x = lam x_a + (1 - lam) x_b.
 
-    `sites=('', 'layer1', 'layer2')` is manifold mixup: one site is drawn a batch and the same lam
-    weighs features and labels.
+    `sites=('', 'layer1', 'layer2')` is manifold mixup: one site is drawn per batch, and the same lam
+    mixes features and labels.
 
-    *Differs from the paper*: lam is drawn for every sample; `share='batch'` is the published run's
-    one lam a batch.
+    *Differs from the paper*: every sample has its own lam; the published runs draw one per batch
+    (`share='batch'`).
     """
 
     published = {'share': 'batch'}

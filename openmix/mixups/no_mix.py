@@ -1,4 +1,4 @@
-"""NoMix: the batch as it is. Vanilla training is this policy, not a special case."""
+"""NoMix: return the batch unmixed, so that vanilla training is a policy and not a special case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class NoMix(MixPolicy):
-    """Leaves every sample alone (K = 1, weight 1)."""
+    """Return every sample unmixed (K = 1, weight 1): vanilla training."""
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         n = len(z) if pairs is None else len(pairs)

@@ -1,4 +1,4 @@
-"""OneOf: draw one of several policies a batch."""
+"""OneOf: draw one of several policies for every batch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from openmix.registry import MIXUPS, PolicyConfig, find
 
 @MIXUPS.register_module()
 class OneOf(MixPolicy):
-    """One child policy a batch, drawn with the given probabilities on the CPU generator.
+    """Mix every batch with one child policy, drawn with the given probabilities from the CPU generator.
 
     DeiT's and RSB's baselines are `OneOf([Mixup(0.8), CutMix(1.0)], [0.5, 0.5])`.
 
     Args:
-        policies: the children, as policies or as registry dicts.
-        probs: one probability a child, summing to 1; None: equal.
+        policies: the child policies, or their registry dicts.
+        probs: one probability per child, summing to 1; None: equal probabilities.
 
     Raises:
-        InputError: there is no child, or the probabilities do not fit.
+        InputError: there is no child, or there is not one probability per child, summing to 1.
     """
 
     def __init__(self, policies: Sequence[MixPolicy | PolicyConfig], probs: Sequence[float] | None = None) -> None:
@@ -54,7 +54,7 @@ class OneOf(MixPolicy):
         self.probs = probs
 
     def choices(self) -> list[MixPolicy]:
-        """The children, in the order of `probs`."""
+        """Return the child policies, in the order of `probs`."""
         return [cast(MixPolicy, policy) for policy in self.policies]
 
     def pick(self) -> tuple[MixPolicy, str]:
@@ -66,12 +66,12 @@ class OneOf(MixPolicy):
 
     @property
     def leaves_parameters_unused(self) -> bool:
-        """A learned child trains only on the batches that it mixes."""
+        """True if a child has parameters that get no gradient when another child mixes the batch."""
         learned = any(parameter.requires_grad for parameter in self.parameters())
         return (learned and len(self.policies) > 1) or any(p.leaves_parameters_unused for p in self.choices())
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        """Mix with a drawn child; in a training step the classifier calls the picked child itself."""
+        """Draw a child and mix with it; in a training step the classifier calls the result of `pick` instead."""
         policy, _ = self.pick()
         return policy(z, context, pairs)
 
@@ -92,7 +92,7 @@ class OneOf(MixPolicy):
             policy.after_step(online)
 
     def networks(self, online: Network) -> dict[str, Network]:
-        """The trained network under '', and those of every child by name, its momentum encoder as 'momentum'."""
+        """Return the trained network as '', and the networks of every child; a momentum encoder is 'momentum'."""
         found = {'': online}
         for policy in self.choices():
             others = policy.networks(online)

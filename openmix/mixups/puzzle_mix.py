@@ -18,7 +18,7 @@ from openmix.ops.graph_cut import cut_grid
 from openmix.ops.transport import assign_blocks, move_blocks
 from openmix.registry import MIXUPS
 
-# Published runs cut small images (CIFAR) more finely, and move smaller blocks in them, than larger ones.
+# Below this side, published runs (CIFAR) use a finer grid and move smaller blocks.
 _LARGE = 64
 _BLOCK_NUMS_SMALL, _BLOCK_NUMS_LARGE = (2, 4, 8, 16), (2, 4, 8)
 _T_SIZE_SMALL = 4
@@ -26,9 +26,13 @@ _LEAST_LAM = 1e-6
 
 
 def block_shares(saliency: Tensor, block: tuple[int, int]) -> Tensor:
-    """(M, h, w) float32 share of every block, of `block` pixels, in the saliency (M, H, W) of its image; sums to 1.
+    """Compute the (M, h, w) float32 fraction of an image's saliency that lies in each block; fractions sum to 1.
 
-    An image without saliency, or with one that is not finite, has equal shares.
+    An image whose saliency is zero has equal fractions; saliency that is not finite counts as zero.
+
+    Args:
+        saliency: (M, H, W).
+        block: height and width of a block in pixels.
     """
     summed = F.avg_pool2d(saliency.float().nan_to_num(0, 0, 0)[:, None], block)[:, 0]
     summed = summed + torch.finfo(summed.dtype).tiny
@@ -36,42 +40,42 @@ def block_shares(saliency: Tensor, block: tuple[int, int]) -> Tensor:
 
 
 def border_differences(pair: Tensor, below: int, across: int) -> Tensor:
-    """Differences of the lower borders of blocks and the upper borders of the blocks below them.
+    """Compute the differences between the lower border of each block and the upper border of the block below it.
 
     Args:
-        pair: (2, N, C, H, W) the partners' and the samples' images.
+        pair: (2, N, C, H, W) images of the partners, then of the samples.
         below, across: height and width of a block.
 
     Returns:
-        (2, 2, N, h - 1, w) mean absolute difference over border and channels; [a, b] with the upper
-        block from image a and the lower one from image b.
+        (2, 2, N, h - 1, w) mean absolute difference over border and channels; at [a, b] the upper
+        block is from image a and the lower one from image b.
     """
     upper, lower = pair[..., below - 1 : -1 : below, :], pair[..., below::below, :]
     return (upper[:, None] - lower).abs().mean(3).unflatten(-1, (-1, across)).mean(-1)
 
 
 def add_data_term(keep: Tensor, give: Tensor, differences: Tensor, beta: float, gamma: float) -> Tensor:
-    """Spread the differences of neighbouring blocks' borders over the costs of the blocks and of their bonds (eq. 5).
+    """Distribute the differences between blocks' borders over unary costs and edge weights (eq. 5).
 
     Args:
-        keep, give: (N, h, w) cost of showing the sample, and the partner, in every block; added to.
+        keep, give: (N, h, w) unary cost of showing the sample, and the partner, in every block; changed in place.
         differences: see `border_differences`.
-        beta: weight of a bond.
-        gamma: weight of the differences, times beta.
+        beta: weight of an edge.
+        gamma: weight of the differences, relative to beta.
 
     Returns:
-        (N, h - 1, w) >= 0, weights of the bonds: what it costs to show different images.
+        (N, h - 1, w) >= 0, the edge weights: the cost of different images in neighbouring blocks.
     """
     half = differences * (beta * gamma / 2)
     for cost, image in ((give, 0), (keep, 1)):
         cost[:, :-1] += half[image].sum(0)
         cost[:, 1:] += half[:, image].sum(0)
-    # Pixels beyond [0, 1] could make neighbours repel each other, which no cut solves.
+    # Pixels outside [0, 1] could make edge weights negative, for which a graph cut is not exact.
     return (beta + half[1, 0] + half[0, 1] - half[0, 0] - half[1, 1]).clamp_min(0)
 
 
 def binomial_cost(lam: Tensor, levels: int) -> Tensor:
-    """(N, L) -log of the probability of level l / (L - 1) as the share of successes of chance lam (N,)."""
+    """Compute (N, L) -log of the binomial probability of l successes in L - 1 trials with probability lam (N,)."""
     top = levels - 1
     level = torch.arange(levels, device=lam.device)
     ways = torch.lgamma(level + 1.0) + torch.lgamma(top - level + 1.0) - math.lgamma(top + 1)
@@ -80,51 +84,52 @@ def binomial_cost(lam: Tensor, levels: int) -> Tensor:
 
 
 def enlarge(blocks: Tensor, height: int, width: int) -> Tensor:
-    """(N, H, W) from (N, h, w), every block's value repeated."""
+    """Enlarge (N, h, w) to (N, height, width) by repeating every block's value."""
     tall, wide = height // blocks.shape[1], width // blocks.shape[2]
     return blocks[:, :, None, :, None].expand(-1, -1, tall, -1, wide).reshape(-1, height, width)
 
 
 def fitting(size: int, side: int) -> int:
-    """The largest divisor of `side` that is at most `size`."""
+    """Return the largest divisor of `side` that is at most `size`."""
     return next(part for part in range(min(size, side), 0, -1) if side % part == 0)
 
 
 @MIXUPS.register_module()
 class PuzzleMix(PairPolicy):
-    """Every block of the image shows where there is saliency, and salient blocks move to where they are shown.
+    """Choose for every block which image to show, by saliency, then move salient blocks to where they are shown.
 
-    Saliency is the gradient of the loss with respect to the un-mixed images. A grid of b x b blocks
-    is cut into the sample's and the partner's, with levels in between, so that little saliency is
-    lost, neighbours go together, and lam explains the sample's share (eq. 4 to 7). Then the blocks
-    of both images are moved into their own part of the mask (eq. 8, algorithm 1). The label share
-    is the mask's mean. It mixes images only, and asks the context for the network and the labels.
+    Saliency is the gradient of the loss with respect to the clean images. A graph cut assigns every block
+    of a b x b grid to the sample or the partner, with mixing levels in between. It minimises the saliency that is
+    lost, keeps neighbouring blocks together, and follows a binomial prior with probability lam (eq. 4 to 7).
+    Then the blocks of each image are moved into the part of the mask that shows it (eq. 8, algorithm 1). The
+    label share is the mask's mean. The policy mixes images only, and needs the network and the labels from the
+    context.
 
-    *Differs from the paper*: every sample has its own lam; `share='batch'` is the published run's
-    one of a batch. The cut is the optimum to within 0.01 % on average, where the official code
-    takes what alpha-beta swaps find on the host. The loss is the recipe's; the official CIFAR code
-    takes the binary cross-entropy of the softmax. Adversarial noise is left out.
+    *Differs from the paper*: every sample has its own lam; the published runs draw one per batch
+    (`share='batch'`). The cut is within 0.01 % of the optimum on average; the official code runs alpha-beta
+    swaps on the host. The loss is the recipe's; the official CIFAR code uses the binary cross-entropy of the
+    softmax. Adversarial noise is left out.
 
     Args:
-        alpha, share, lam_range, fold: see `PairPolicy`; lam is the prior of a block's level.
-        block_nums: numbers b of blocks along a side, one drawn a batch; each divides the image's sides.
-            None: of the published 2, 4, 8 and, below 64 px, 16, those that do.
-        n_labels: levels of the mask from 0 to 1; 3 has a half in between.
-        beta: label smoothness; a bond between two blocks weighs beta / (16 b).
-        gamma: data smoothness, times that.
+        alpha, share, lam_range, fold: see `PairPolicy`; lam is the prior probability of showing the sample.
+        block_nums: numbers b of blocks along a side, one drawn per batch; each must divide the image's sides.
+            None: those of the published 2, 4, 8 and, below 64 px, 16 that divide the image.
+        n_labels: number of mask levels from 0 to 1; 3 allows a half in between.
+        beta: label smoothness; an edge between two blocks has weight beta / (16 b).
+        gamma: data smoothness, relative to beta.
         eta: weight of the prior.
-        neigh_size: side, in pixels, of the squares whose means are compared across the blocks' borders.
+        neigh_size: side, in pixels, of the squares whose means are compared across block borders.
         transport: move the blocks.
-        t_size: side, in pixels, of the blocks that move; -1: those of the mask. None: 4 below 64 px, else -1.
+        t_size: side, in pixels, of the blocks that move; -1: the blocks of the mask. None: 4 below 64 px, else -1.
         t_eps: cost of moving a block along a whole side.
-        batch_statistics: run the saliency pass as in training, without recording the statistics.
-        clean_weight: weight of the un-mixed images' cross-entropy in the loss; above 0 the saliency pass
-            is one of training.
+        batch_statistics: run the saliency pass in training mode, without updating batch-norm statistics.
+        clean_weight: weight of the clean images' cross-entropy in the loss; above 0 the saliency pass
+            is an ordinary training pass.
 
-    `neigh_size` and `t_size` are replaced by the largest size below them that divides the block.
+    `neigh_size` and `t_size` are reduced to the nearest size that divides the block.
 
     Raises:
-        InputError: bad option; in forward, a context without model or labels or of another batch, or an
+        InputError: bad option; in forward, a context without network or labels or of another batch, or an
             image that does not divide into the blocks.
     """
 
@@ -168,7 +173,7 @@ class PuzzleMix(PairPolicy):
         self._drawn: float | None = None
 
     def pick(self) -> tuple[MixPolicy, str]:
-        """This policy with its number of blocks drawn, on the CPU generator: it decides the tensors' shapes."""
+        """Return a copy with the number of blocks drawn, from the CPU generator because it sets tensor shapes."""
         picked = copy.copy(self)
         picked._drawn = float(torch.rand(()))
         return picked, self.sites[0]
@@ -194,11 +199,11 @@ class PuzzleMix(PairPolicy):
         return mix.blend(own, other), mix
 
     def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
-        """'saliency' (N, 1, H, W) of the samples."""
+        """Return 'saliency' (N, 1, H, W) of the samples."""
         return {'saliency': context.saliency(training=self.batch_statistics)[: len(mix.lam), None]}
 
     def fitting_block_nums(self, height: int, width: int) -> list[int]:
-        """The numbers of blocks that are drawn from for images of this size.
+        """Return the numbers of blocks to draw from for images of this size.
 
         Raises:
             InputError: one of `block_nums`, or each of the published ones, does not divide the image.
@@ -215,7 +220,7 @@ class PuzzleMix(PairPolicy):
 
     @torch.no_grad()
     def cut(self, saliency: Tensor, pixels: Tensor, partner: Tensor, lam: Tensor, block_num: int) -> Tensor:
-        """(N, b, b) float32 share of the sample in every block.
+        """Compute the (N, b, b) float32 share of the sample in every block, by graph cut.
 
         Args:
             saliency: (M, H, W).
@@ -228,7 +233,7 @@ class PuzzleMix(PairPolicy):
         block = saliency.shape[1] // block_num, saliency.shape[2] // block_num
         square = fitting(self.neigh_size, block[0]), fitting(self.neigh_size, block[1])
         tall, wide = block[0] // square[0], block[1] // square[1]
-        # All costs times b^2, which the cut does not feel: a mean block's saliency is 1.
+        # All costs are scaled by b^2, which does not change the optimum: the mean saliency of a block is then 1.
         beta = self.beta * block_num / 16
         shares = block_shares(saliency, block) * block_num**2
         keep, give = shares[partner], shares[:n].clone()
@@ -242,7 +247,7 @@ class PuzzleMix(PairPolicy):
         return cut_grid(unary, down, right).float() / (self.n_labels - 1)
 
     def moved_block(self, height: int, width: int, block_num: int) -> tuple[int, int]:
-        """Height and width in pixels of the blocks that move."""
+        """Return the height and width, in pixels, of the blocks that move."""
         size = self.t_size
         if size is None:
             size = -1 if min(height, width) >= _LARGE else _T_SIZE_SMALL
@@ -250,15 +255,20 @@ class PuzzleMix(PairPolicy):
         return (tall, wide) if size == -1 else (fitting(size, tall), fitting(size, wide))
 
     def move(self, shares: Tensor, mask: Tensor, partner: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of samples and partners, (N, C, H, W), with their salient blocks moved to where `mask` shows them.
+        """Move the salient blocks of samples and partners to where `mask` shows them.
 
         Args:
-            shares: (M, h, w) of the blocks that move, see `block_shares`.
+            shares: (M, h, w) saliency of the blocks that move, see `block_shares`.
             mask: (N, b, b), with b dividing h and w.
+            partner: (N,) int64.
+            own, other: (N, C, H, W) images of the samples and of their partners.
+
+        Returns:
+            `own` and `other` with moved blocks.
         """
         n, (height, width) = len(partner), shares.shape[1:]
         shown = enlarge(mask, height, width)
-        # Both images at once: the sample shows where the mask is above 0, the partner where it is below 1.
+        # Both images in one batch: the sample is shown where the mask is above 0, the partner where it is below 1.
         source = assign_blocks(
             torch.cat([shares[:n], shares[partner]]),
             torch.cat([shown > 0, shown < 1]),

@@ -21,17 +21,17 @@ _RESIZES = {'nearest': resize_nearest, 'bilinear': resize_bilinear}
 
 @MIXUPS.register_module()
 class ResizeMix(PairPolicy):
-    """The whole partner, made smaller, is pasted into a random box of the sample (section 3.2).
+    """Shrink the whole partner and paste it into a random box of the sample (section 3.2).
 
-    The box's sides are tau of the image's, tau ~ U(scope), and its centre is uniform over the
-    pixels. A box that leaves the image is clipped and the partner is resized to what is left, so
-    its aspect can change. The label share is the share of pixels kept; a box can be empty.
+    The box's sides are tau times the image's, tau ~ U(scope), and its centre is uniform over the
+    pixels. A box that extends beyond the image is clipped and the partner is resized to the clipped box, so
+    its aspect ratio can change. The label share is the share of pixels kept; a box can be empty.
 
-    *Differs from the paper*: every sample has its own box; `share='batch'` is the published run's
-    one box a batch. The paper does not name the interpolation; published runs took the nearest pixel.
+    *Differs from the paper*: every sample has its own box; the published runs draw one per batch
+    (`share='batch'`). The paper does not name the interpolation; the published runs use the nearest pixel.
 
     Args:
-        alpha: tau is drawn from Beta(alpha, alpha) conditioned to `scope`; 1 is the paper's uniform draw.
+        alpha: tau is drawn from Beta(alpha, alpha) restricted to `scope`; 1 is the paper's uniform draw.
         share, sites: see `PairPolicy`.
         scope: lowest and highest tau.
         interpolation: 'nearest' or 'bilinear' (without antialiasing, pixel centres aligned).
@@ -72,7 +72,7 @@ class ResizeMix(PairPolicy):
         raise InputError('ResizeMix draws the size of its boxes, and no lam')
 
     def draw_tau(self, n: int, device: torch.device) -> Tensor:
-        """(n,) float32 ratios of the boxes' sides to the image's."""
+        """Draw (n,) float32 ratios of the boxes' sides to the image's."""
         low, high = self.scope
         if self.alpha == 1:
             return low + (high - low) * torch.rand(n, device=device)

@@ -17,21 +17,21 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class SaliencyMix(PairPolicy):
-    """CutMix with the box centred on the partner's most salient pixel, pasted at the same place (eq. 1 to 3).
+    """Paste a box around the partner's most salient pixel into the sample at the same position (eq. 1 to 3).
 
-    The saliency is OpenCV's fine-grained detector's. It mixes images only, and asks the context for
-    their pixels. The label share is the share of pixels kept.
+    The saliency is that of OpenCV's fine-grained detector. The policy mixes images only, and needs their pixels
+    from the context. The label share is the share of pixels kept.
 
     *Differs from the paper*: every sample has its own lam and a box at the peak of its own partner,
-    found in the image's bytes in RGB. The published runs took one lam and one box a batch, at the
-    peak of the first sample's partner (`share='batch'`), and handed normalised float images, red
+    found in the RGB image in bytes. The published runs use one lam and one box per batch, at the
+    peak of the first sample's partner (`share='batch'`), and pass normalised float images, red
     and blue swapped, to a detector that reads bytes (`detector_input='float'`).
 
     Args:
         alpha, share, lam_range, fold: see `PairPolicy`.
-        detector_input: 'uint8' for the detector on true bytes, 'float' for the published misreading
-            (`openmix.ops.saliency.byte_misread_saliency`) of the batch as the backbone sees it.
-        correct_lam: label by the exact share of pixels kept, as published; False keeps the drawn lam.
+        detector_input: 'uint8' runs the detector on the image in bytes; 'float' on the normalised batch, whose
+            memory it misreads as in the published runs (`openmix.ops.saliency.byte_misread_saliency`).
+        correct_lam: use the exact share of pixels kept as lam of the label, as published; False keeps the drawn lam.
 
     Raises:
         InputError: unknown option; in forward, no context or one of another batch.
@@ -66,21 +66,21 @@ class SaliencyMix(PairPolicy):
         return mix.blend(z), mix
 
     def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
-        """'partner's saliency' (N, 1, H, W), where the box is centred."""
+        """Return "partner's saliency" (N, 1, H, W), whose maximum is the centre of the box."""
         return {"partner's saliency": self.saliency(context, mix.partner)[:, None].float()}
 
     def peaks(self, context: MixContext, rows: Tensor) -> Tensor:
-        """(N, 2) int64 row and column of the most salient pixel of the context's images `rows` (N,)."""
+        """Find the (N, 2) int64 row and column of the most salient pixel in the context's images `rows` (N,)."""
         saliency = self.saliency(context, rows)
         width = saliency.shape[2]
         flat = saliency.flatten(1)
-        # On the CPU torch compares bytes one at a time, NumPy with vector instructions.
+        # On the CPU NumPy's argmax of bytes is vectorised, torch's is not.
         first = torch.from_numpy(flat.numpy().argmax(1)) if flat.is_cpu else flat.argmax(1)
         return torch.stack([first // width, first % width], 1)
 
     @torch.no_grad()
     def saliency(self, context: MixContext, rows: Tensor) -> Tensor:
-        """(N, H, W) saliency of the context's images `rows` (N,)."""
+        """Compute the (N, H, W) saliency of the context's images `rows` (N,)."""
         if self.detector_input == 'float':
             return byte_misread_saliency(context.x[rows])
         pixels = context.pixels.index_select(0, rows).float().mul_(255)

@@ -1,4 +1,4 @@
-"""SAMix (Li et al., 2021): the released settings of the method whose paper calls it AMix."""
+"""SAMix (Li et al., 2021): the released settings of the method that its paper calls AMix."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class SAMix(LearnedMix):
-    """Masks by a Mix Block+ with the options and weights that the published runs took.
+    """Mix pairs with masks from a Mix Block+ with the options and loss weights of the published runs.
 
-    What varies between data sets is left to recipes: `mixer=dict(lam_rescale=0.25)` on CIFAR-100, 1 on
+    Options that depend on the data set are set in recipes: `mixer=dict(lam_rescale=0.25)` on CIFAR-100, 1 on
     fine-grained sets; `adjust_prob=0.25` with ResNet-18 on CIFAR-100; `mixer=dict(dropout=0.1)` and
     `mask_schedule='compounded'` on larger images; `train_prob=0.8` for transformers on ImageNet.
 
-    *Differs from the released code*: mean and variance of a mask are its own, not the whole batch's;
-    masks are adjusted by the lam they were drawn for.
+    *Differs from the released code*: the mask loss uses the mean and variance of each mask, not of the whole
+    batch; masks are adjusted with the lam that they were predicted for.
 
     Args:
-        mixer: changes to the released block.
+        mixer: options that override those of the released block.
         variance_weight, lam_margin, momentum_end, momentum_hold, heads: see `LearnedMix`.
-        kwargs: of `LearnedMix`.
+        kwargs: other arguments of `LearnedMix`.
     """
 
     published = {'share': 'batch'}

@@ -17,7 +17,7 @@ from openmix.mixups.frozen import Frozen
 from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS, MODELS
 
-# Published masks are coarser, and their gradients less smoothed, for small images (CIFAR) than for larger ones.
+# Below this side, published runs (CIFAR) use coarser masks and smooth their gradients less.
 _LARGE = 64
 _MASK_SIZE_SMALL, _MASK_SIZE_LARGE = 8, 16
 _SIGMA_SMALL, _SIGMA_LARGE = 1.0, 2.0
@@ -25,13 +25,13 @@ _LEAST_STEP, _LARGEST_STEP = 1e-4, 2000.0
 
 
 def settle(masks: Tensor, height: int, width: int) -> Tensor:
-    """(N, K, height, width) shares that sum to 1 over K, of free masks (N, K, w, w)."""
+    """Upsample unconstrained masks (N, K, w, w) to (N, K, height, width) shares, which sum to 1 over K."""
     shown = F.interpolate(masks, (height, width), mode='bilinear', align_corners=False).sigmoid()
     return shown / shown.sum(1, keepdim=True)
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
-    """(N, K, w, w) convolved with a Gaussian of deviation `sigma`, zero outside, cut at 2.5 sigma."""
+    """Convolve (N, K, w, w) with a Gaussian of standard deviation `sigma`, cut at 2.5 sigma, with zero padding."""
     if sigma == 0:
         return field
     reach = int(2.5 * sigma)
@@ -45,7 +45,7 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
 
 
 def agrees(logits: Tensor, classes: Tensor) -> Tensor:
-    """(N,) bool, True where the top classes of (N, C) logits are those in `classes` (N, K), as a set."""
+    """Return (N,) bool, true where the top classes of (N, C) logits equal `classes` (N, K) as a set."""
     k = classes.shape[1]
     rank = (logits[:, None] > logits.gather(1, classes)[:, :, None]).sum(2)
     again = (classes[:, :, None] == classes[:, None]).tril(-1).any(2)
@@ -53,13 +53,13 @@ def agrees(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def objective(logits: Tensor, target: Tensor, shown: Tensor, sparsity: float) -> Tensor:
-    """(N,) divergence of the prediction from the target, and how far the masks are from 0 and 1.
+    """Compute the (N,) KL divergence of prediction and target plus a penalty on mask values between 0 and 1.
 
     Args:
         logits: (N, C).
         target: (N, C) probabilities.
-        shown: (N, K, H, W) settled masks.
-        sparsity: weight of the mean of |m (m - 1)|.
+        shown: (N, K, H, W) masks from `settle`.
+        sparsity: weight of the penalty, the mean of |m (m - 1)|.
     """
     divergence = (torch.special.xlogy(target, target) - target * F.log_softmax(logits, 1)).sum(1)
     return divergence + sparsity * (shown * (1 - shown)).mean((1, 2, 3))
@@ -75,21 +75,21 @@ def optimise(
     sparsity: float,
     iterations: int,
 ) -> Tensor:
-    """(N, K, H, W) float32 shares for which the teacher sees the wanted mix of classes.
+    """Optimise (N, K, H, W) float32 shares until the teacher predicts the target mix of classes.
 
-    From equal shares on, every step goes along the smoothed gradient g* to where the linear model
-    of the objective vanishes, |objective| / (g . g*). A sample whose top classes are the wanted
-    ones moves no more; all samples take all iterations, so that nothing waits for the device.
+    The masks start from equal shares. Every step follows the negative smoothed gradient g* with the step size
+    |objective| / (g . g*), at which the linearised objective is zero. A sample stops once the teacher's top
+    classes are its target classes. All iterations run for the whole batch, so there is no GPU sync.
 
     Args:
-        teacher: (N, C, H, W) images to (N, classes) logits.
+        teacher: maps (N, C, H, W) images to (N, classes) logits.
         images: (N, K, C, H, W) sources.
-        classes: (N, K) int64, what the teacher sees in each.
-        weight: (N, K) wanted shares.
-        mask_size: w, the masks' own resolution.
-        sigma: deviation of the Gaussian that smooths gradients, in pixels of the masks.
+        classes: (N, K) int64, the teacher's prediction for each source.
+        weight: (N, K) target shares.
+        mask_size: w, the resolution of the masks.
+        sigma: standard deviation, in mask pixels, of the Gaussian that smooths gradients.
         sparsity: see `objective`.
-        iterations: how many steps.
+        iterations: number of steps.
     """
     n, k, _, height, width = images.shape
     masks = torch.zeros(n, k, mask_size, mask_size, device=images.device)
@@ -103,9 +103,9 @@ def optimise(
             loss = objective(logits, target, shown, sparsity)
             (gradient,) = torch.autograd.grad(loss.sum(), masks)
         with torch.no_grad():
-            # The first step is always taken: equal shares need not be the wanted ones.
+            # The first step is always taken: the target shares are in general not equal.
             moving = moving & ~agrees(logits, classes) if step else moving
-            # In half precision the teacher may overflow: such a sample stays where it is.
+            # In half precision the teacher may overflow; such a sample keeps its mask.
             moving = moving & loss.isfinite() & gradient.isfinite().flatten(1).all(1)
             way = smooth(gradient.nan_to_num(0, 0, 0), sigma)
             length = loss.abs() / ((gradient * way).sum((1, 2, 3)) + 1e-10)
@@ -116,33 +116,33 @@ def optimise(
 
 @MIXUPS.register_module()
 class SuperMix(MixPolicy):
-    """Masks that make a frozen teacher see the wanted mix of classes.
+    """Optimise masks so that a frozen teacher recognises the classes of all sources in the mixed image.
 
-    Every sample is mixed with partners in drawn shares. Coarse masks, enlarged and normalised over
-    the sources, are moved along the smoothed gradient until the teacher's top classes are those
-    that it sees in the sources, with the drawn shares as target. The label shares are the drawn
-    ones. It mixes images only.
+    The label shares of the sources are drawn. Low-resolution masks, upsampled and normalised over the
+    sources, are optimised by gradient descent with smoothed gradients; the target is the drawn shares of the
+    classes that the teacher predicts for the sources. It stops when the teacher's top classes are these classes.
+    The policy mixes images only.
 
-    The teacher is asked in evaluation mode and never trained; it is no part of checkpoints, so a
-    resumed run reads its file again. A step costs `iterations` passes of the teacher, forward and back.
+    The teacher runs in evaluation mode and is never trained. It is not saved in checkpoints, so a resumed run
+    reads its file again. A step costs `iterations` forward and backward passes of the teacher.
 
-    *Differs from the paper*: batches are mixed as they train, not once beforehand. A sample that
-    has not succeeded after the last iteration is kept, where the published run drops it and stops
-    a batch when 70 % are left; the labels are the data's, not the teacher's. Partners are random.
+    *Differs from the paper*: batches are mixed during training, not once beforehand. A sample whose
+    optimisation has not succeeded after the last iteration is kept; the published code drops it, and stops
+    a batch when 70 % are left. The labels are those of the data, not the teacher's. Partners are random.
 
     Args:
         teacher: arguments of `Teacher`: dict(backbone=..., head=..., checkpoint='FILE') or
-            dict(name='torchvision/resnet34'); or any module of images to logits.
+            dict(name='torchvision/resnet34'); or any module that maps images to logits.
         alpha: the shares are drawn from Dirichlet(alpha).
-        sources: images an output (K).
-        mask_size: side of the free masks. None: 8 below 64 px, else 16.
-        sigma: deviation of the Gaussian that smooths gradients. None: 1 below 64 px, else 2.
-        sparsity: weight of the masks' distance from 0 and 1.
-        iterations: steps.
+        sources: number of images per output (K).
+        mask_size: side of the optimised masks. None: 8 below 64 px, else 16.
+        sigma: standard deviation of the Gaussian that smooths gradients. None: 1 below 64 px, else 2.
+        sparsity: weight of the penalty on mask values between 0 and 1.
+        iterations: number of optimisation steps.
 
     Raises:
-        InputError: bad option, no teacher or one of other classes than the model's; in forward,
-            given pairs where K is not 2.
+        InputError: bad option, no teacher; in attach, a teacher with another number of classes than the model;
+            in forward, pairs given although K is not 2.
     """
 
     def __init__(
@@ -175,10 +175,10 @@ class SuperMix(MixPolicy):
         self.sparsity, self.iterations = sparsity, iterations
 
     def attach(self, online: Network) -> None:
-        """Compare the teacher's classes with those of the network that is trained.
+        """Compare the teacher's number of classes with that of the trained network.
 
         Raises:
-            InputError: they are not as many.
+            InputError: the numbers differ.
         """
         head, teacher = online.head, self.teacher.module
         if isinstance(head, HasClasses) and isinstance(teacher, HasClasses) and head.num_classes != teacher.num_classes:

@@ -1,4 +1,4 @@
-"""Views: several views of each sample, side by side in the batch, un-mixed."""
+"""Views: put all views of every sample into one batch, without mixing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from openmix.registry import MIXUPS
 
 @MIXUPS.register_module()
 class Views(MixPolicy):
-    """All views of all samples as one batch (K = 1, weight 1), for losses that compare them.
+    """Flatten several views of each sample into one batch, unmixed (K = 1, weight 1), for consistency losses.
 
-    (M, V, C, H, W) become (N V, C, H, W): the V views of a sample one after the other, each with
-    the sample as its source. A batch of one view, (M, C, H, W), is left alone.
+    (M, V, C, H, W) becomes (N V, C, H, W): the V views of a sample are consecutive, each with
+    the sample as its source. A batch with one view, (M, C, H, W), is returned as it is.
     """
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:

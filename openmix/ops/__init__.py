@@ -1,1 +1,1 @@
-"""Pure tensor functions: draws, boxes, masks, saliency."""
+"""Pure tensor functions: random draws, boxes, masks, saliency, graph cuts, block transport."""

@@ -1,6 +1,6 @@
-"""Are the tensors of a batch what a policy or a loss takes? Answered in one line, without waiting for a device.
+"""Check the tensors that a policy or a loss is given, and raise a one-line `InputError` where they do not fit.
 
-Values are read only where they lie in the host's memory; a GPU would have to be waited for.
+Values are read only from CPU tensors: reading them from a GPU would cost a GPU sync.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from openmix.errors import InputError
 
 
 def what(value: Any) -> str:
-    """A value in the words of an error line: a tensor by its type and shape, anything else by its type."""
+    """Describe a value in an error message: a tensor by its dtype and shape, anything else by its type."""
     if isinstance(value, Tensor):
         return f'a {str(value.dtype).removeprefix("torch.")} tensor of {tuple(value.shape)}'
     return f'a {type(value).__name__}'
 
 
 def readable(x: Tensor) -> bool:
-    """Tell whether the values of `x` can be read without waiting: they are in the host's memory, and there are some."""
+    """Return true if the values of `x` can be read without a GPU sync: a CPU tensor that is not empty."""
     return x.is_cpu and x.numel() > 0 and not torch.compiler.is_compiling()
 
 
 def check_floating(where: str, x: Any) -> None:
-    """Raise an `InputError` unless `x` is a floating tensor, batch first, of at least one sample.
+    """Raise an `InputError` unless `x` is a floating-point tensor, batch first, with at least one sample.
 
     Args:
-        where: class and argument, as in 'CutMix: the batch'.
-        x: what was given.
+        where: class and argument for the message, as in 'CutMix: the batch'.
+        x: the value to check.
     """
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Tensor) for one in x):
         sizes = sorted({tuple(one.shape) for one in x})
@@ -49,9 +49,9 @@ def check_labels(where: str, y: Any, classes: int | None = None) -> None:
     """Raise an `InputError` unless `y` is (M,) int64 labels or (M, C) floating class probabilities.
 
     Args:
-        where: class or function.
-        y: what was given.
-        classes: C, where it is known; labels are held against it where they can be read.
+        where: class or function for the message.
+        y: the value to check.
+        classes: C, if known; labels are compared with it if they can be read without a GPU sync.
     """
     if not isinstance(y, Tensor) or y.dim() not in (1, 2) or y.is_floating_point() != (y.dim() == 2):
         raise InputError(f'{where}: labels must be (M,) int64 or (M, C) class probabilities, got {what(y)}')
@@ -67,11 +67,11 @@ def check_labels(where: str, y: Any, classes: int | None = None) -> None:
 
 
 def check_places(where: str, places: Any, x: Tensor) -> None:
-    """Raise an `InputError` unless `places` is (N,) int64 of rows of `x`, at most as many as it has.
+    """Raise an `InputError` unless `places` is (N,) int64 row indices into `x`, with 0 < N <= M.
 
     Args:
-        where: class and argument.
-        places: what was given.
+        where: class and argument for the message.
+        places: the value to check.
         x: (M, ...) the batch.
     """
     if not isinstance(places, Tensor) or places.dim() != 1 or places.dtype != torch.int64:

@@ -1,4 +1,4 @@
-"""Draws of the mixing share lam."""
+"""Draw the mixing ratio lam."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def draw_lam(
     lam_range: tuple[float, float] = (0.0, 1.0),
     fold: bool = False,
 ) -> Tensor:
-    """(n,) float32 shares from Beta(alpha, alpha), conditioned to `lam_range`, on `device`.
+    """Draw (n,) float32 mixing ratios from Beta(alpha, alpha), restricted to `lam_range`, on `device`.
 
-    Drawn from the default generator of `device` without a host sync. A bound is met by taking the
-    first of 64 draws that lies inside; if none does, by clamping, so a narrow range in the far tail
-    of the distribution is approximate.
+    The draw uses the default generator of `device` and causes no GPU sync. With a range, the first of 64
+    draws that lies inside is taken; if none does, the first draw is clamped, so a narrow range in the far
+    tail of the distribution is approximate.
 
     Args:
-        n: how many.
+        n: number of draws.
         alpha: > 0.
-        device: where to draw.
+        device: device of the result.
         lam_range: lowest and highest lam.
-        fold: return max(lam, 1 - lam) of the draw.
+        fold: take max(lam, 1 - lam) of each draw.
 
     Raises:
         InputError: the range is not 0 <= low < high <= 1.

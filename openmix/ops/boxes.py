@@ -1,4 +1,4 @@
-"""Axis-aligned boxes of a batch: sizes, centres, clipped edges, masks, images resized into them; no host sync."""
+"""Axis-aligned boxes for a batch: sizes, centres, clipped edges, masks, images resized into them; no GPU sync."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from torch import Tensor
 
 
 def cut_sizes(lam: Tensor, height: int, width: int) -> Tensor:
-    """(N, 2) int64 heights and widths of boxes that cover 1 - lam of the image (CutMix, eq. 1).
+    """Compute (N, 2) int64 heights and widths of boxes that cover 1 - lam of the image (CutMix, eq. 1).
 
     Args:
         lam: (N,) float in [0, 1].
-        height, width: of the image; both sides of a box are sqrt(1 - lam) of the image's, truncated.
+        height, width: size of the image; each side of a box is sqrt(1 - lam) times the image's, truncated.
     """
     return scaled_sizes((1 - lam).clamp_min(0).sqrt(), height, width)
 
 
 def scaled_sizes(ratio: Tensor, height: int, width: int) -> Tensor:
-    """(N, 2) int64 heights and widths of boxes whose sides are `ratio` (N,) of the image's, truncated."""
+    """Compute (N, 2) int64 heights and widths of boxes whose sides are `ratio` (N,) times the image's, truncated."""
     return torch.stack([ratio * height, ratio * width], 1).long()
 
 
 def draw_centres(n: int, height: int, width: int, device: torch.device | str | None = None) -> Tensor:
-    """(n, 2) int64 rows and columns, uniform over the pixels, from the default generator of `device`."""
+    """Draw (n, 2) int64 rows and columns, uniform over the pixels, from the default generator of `device`."""
     rows = torch.randint(height, (n,), device=device)
     return torch.stack([rows, torch.randint(width, (n,), device=device)], 1)
 
 
 def box_edges(centres: Tensor, sizes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """First and one-past-last row and column of each box after clipping to the image.
+    """Compute the first and one-past-last row and column of each box after clipping to the image.
 
-    A box reaches size // 2 to both sides of its centre, so an odd size covers one pixel less, and
-    size 1 none, as in CutMix's algorithm.
+    A box extends size // 2 to both sides of its centre, so an odd size covers one pixel less, and
+    size 1 covers none, as in CutMix's algorithm.
 
     Args:
         centres: (N, 2) int64 rows and columns.
         sizes: (N, 2) int64 heights and widths, >= 0.
 
     Returns:
-        Two (N, 2) int64, both in [0, height] and [0, width].
+        Two (N, 2) int64 tensors, rows in [0, height] and columns in [0, width].
     """
     half = sizes // 2
     low, high = centres - half, centres + half
@@ -46,25 +46,25 @@ def box_edges(centres: Tensor, sizes: Tensor, height: int, width: int) -> tuple[
 
 
 def box_mask(low: Tensor, high: Tensor, height: int, width: int) -> Tensor:
-    """(N, 1, height, width) bool, true inside the boxes.
+    """Make an (N, 1, height, width) bool mask that is true inside the boxes.
 
     Args:
         low, high: (N, 2) int64 first and one-past-last row and column, from `box_edges`.
     """
     rows = _inside(low[:, 0], high[:, 0], height)
     columns = _inside(low[:, 1], high[:, 1], width)
-    # As bytes: on the CPU a broadcast & of bools goes one at a time.
+    # As bytes: on the CPU torch does not vectorise a broadcast & of bools.
     return (rows.view(torch.uint8)[:, :, None] & columns.view(torch.uint8)[:, None, :]).view(torch.bool)[:, None]
 
 
 def resize_nearest(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(N, C, H, W) holding z[rows] resized into boxes, each output pixel one input pixel.
+    """Resize z[rows] into boxes by nearest-neighbour sampling; return (N, C, H, W).
 
-    Outside a box the content is arbitrary but finite if `z` is.
+    The content outside a box is arbitrary, but finite if `z` is finite.
 
     Args:
         z: (M, C, H, W).
-        rows: (N,) int64 into `z`.
+        rows: (N,) int64 row indices into `z`.
         low, high: (N, 2) int64 first and one-past-last row and column of each box.
     """
     height, width = z.shape[2:]
@@ -74,7 +74,7 @@ def resize_nearest(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor
 
 
 def resize_bilinear(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Resize as `resize_nearest` does, each output pixel a blend of the four around its place, in `z`'s dtype."""
+    """Resize z[rows] into boxes by bilinear interpolation, in `z`'s dtype; arguments as for `resize_nearest`."""
     height, width = z.shape[2:]
     y, y_share = _neighbours(low[:, 0], high[:, 0], height)
     x, x_share = _neighbours(low[:, 1], high[:, 1], width)
@@ -86,7 +86,7 @@ def resize_bilinear(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tenso
 
 
 def _pick(z: Tensor, rows: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(N, C, H, W) with [n, c, i, j] = z[rows[n], c, y[n, i], x[n, j]]."""
+    """Gather (N, C, H, W) with [n, c, i, j] = z[rows[n], c, y[n, i], x[n, j]]."""
     height, width = z.shape[2:]
     at = (y[:, :, None] * width + x[:, None, :]).flatten(1)[:, None].expand(-1, z.shape[1], -1)
     return z.index_select(0, rows).flatten(2).gather(2, at).unflatten(2, (height, width))
@@ -98,26 +98,26 @@ def _clip(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def _inside(low: Tensor, high: Tensor, length: int) -> Tensor:
-    """(N, length) bool."""
+    """Make an (N, length) bool mask that is true from `low` to `high` - 1."""
     at = torch.arange(length, device=low.device)
     return (at >= low[:, None]) & (at < high[:, None])
 
 
 def _scale(low: Tensor, high: Tensor, length: int) -> Tensor:
-    """(N, 1) float32 input pixels an output pixel; empty boxes count as one pixel."""
+    """Compute the (N, 1) float32 number of input pixels per output pixel; an empty box counts as one pixel."""
     size = (high - low).clamp_min(1)[:, None]
-    # A number over a tensor multiplies by the rounded reciprocal: now and then another nearest pixel.
+    # Dividing a Python number by a tensor multiplies by the rounded reciprocal, which can select a different pixel.
     return torch.full_like(size, length) / size
 
 
 def _source(low: Tensor, high: Tensor, length: int) -> Tensor:
-    """(N, length) float32 input coordinate of the near edge of every output pixel."""
+    """Compute the (N, length) float32 input coordinate of the near edge of every output pixel."""
     at = torch.arange(length, device=low.device)
     return (at - low[:, None]) * _scale(low, high, length)
 
 
 def _neighbours(low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Index (N, length) of the pixel before every output pixel's centre, and the share of the next."""
+    """Compute the (N, length) index of the input pixel before each output pixel's centre, and the next one's weight."""
     centre = _source(low, high, length) + 0.5 * _scale(low, high, length) - 0.5
     centre = centre.clamp(0, length - 1)
     before = centre.floor()

@@ -1,4 +1,4 @@
-"""Copies that follow a module as an exponential moving average."""
+"""Exponential moving averages (EMA) of a module's parameters."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import nn
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy whose parameters get no gradient; gradients still pass through it to its input."""
+    """Copy a module and freeze the copy's parameters; gradients still flow through it to its input."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
 @torch.no_grad()
 def ema_update(average: nn.Module, module: nn.Module, momentum: float) -> None:
-    """Move every parameter of `average` in place to momentum * old + (1 - momentum) * new.
+    """Update every parameter of `average` in place to momentum * old + (1 - momentum) * new.
 
-    Parameters only: a momentum encoder keeps batch-norm statistics of its own.
+    Buffers are left alone: a momentum encoder keeps its own batch-norm statistics.
 
     Args:
-        average: what moves; a copy of `module`.
-        module: what it follows.
-        momentum: share of the *old* value, in [0, 1]; mmengine's means the new one.
+        average: the moving average; a copy of `module`.
+        module: the module that it averages over time.
+        momentum: weight of the *old* value, in [0, 1]; mmengine's `momentum` is the weight of the new one.
     """
     new = dict(module.named_parameters())
     old = dict(average.named_parameters())

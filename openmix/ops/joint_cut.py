@@ -1,4 +1,4 @@
-"""Batched cuts of small grids among many sources: every output of a group in turn, every group at once."""
+"""Batched cuts of small grids among many sources: the outputs of a group in turn, all groups in parallel."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ _ROUNDS = 2
 
 
 def neighbours(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
-    """(H W, H W) float32, 1 where two sites of a grid are side by side or above each other."""
+    """Make the (H W, H W) float32 adjacency matrix of a grid with 4 neighbours per node."""
     at = torch.arange(height * width, device=device)
     rows, columns = at // width, at % width
     return ((rows[:, None] - rows).abs() + (columns[:, None] - columns).abs() == 1).float()
 
 
 def share_energy(unary: Tensor, shares: Tensor, near: Tensor, beta: float, bonus: float = 0.0) -> Tensor:
-    """(...) energy of the shares of n sources at S sites.
+    """Compute the (...) energy of assigning shares of n sources to S nodes.
 
-    Every site costs its shares of the sources' costs, every bond beta / 2 times the square of the
-    distance of the shares at its ends, which is beta between two sources; a site shared evenly by
-    two gets `bonus` back.
+    A node costs the sum of its sources' unary costs, weighted by their shares. An edge costs beta / 2 times
+    the squared distance between the shares at its two ends, which is beta between two different sources.
+    A node split evenly between two sources costs `bonus` less.
 
     Args:
-        unary: (..., S, n) cost of every source at every site.
+        unary: (..., S, n) cost of every source at every node.
         shares: (..., S, n), summing to 1 over n.
-        near: (S, S), see `neighbours`.
-        beta: weight of a bond.
-        bonus: what a shared site gets.
+        near: (S, S) adjacency matrix, see `neighbours`.
+        beta: weight of an edge.
+        bonus: reward of a node that two sources share evenly.
     """
     squares = shares.square().sum(-1)
     bonds = near.sum(1) * squares - (shares * (near @ shares)).sum(-1)
@@ -44,20 +44,21 @@ def cut_shares(
     bonus: float = 0.0,
     before: Tensor | None = None,
 ) -> Tensor:
-    """(B, S, n) shares of little `share_energy`: one source a site, or two with half each.
+    """Find (B, S, n) shares with low `share_energy`, where each node has one source, or two with half each.
 
-    Sites of one colour of a checkerboard take their best label given the other colour's, in turns,
-    from several beginnings: each site's cheapest source, that of its neighbourhood, that of the
-    whole grid, and the labelling before. The one of least energy stays; it is never above `before`.
+    Local search (iterated conditional modes): the nodes of one colour of a checkerboard take their best label
+    given the nodes of the other colour, in turns. It starts from several labellings: the cheapest source of
+    each node, of its neighbourhood and of the whole grid, and `before`. The result with the lowest energy is
+    returned; its energy is never above that of `before`.
 
     Args:
         unary: (B, S, n).
-        near: (S, S), see `neighbours`.
-        side: (S, 1) bool, the colour of every site.
+        near: (S, S) adjacency matrix, see `neighbours`.
+        side: (S, 1) bool, the checkerboard colour of every node.
         beta, bonus: see `share_energy`.
-        pairs: (B, Q, 2) int64, the pairs of sources that may share a site; None: no site is shared.
-        allowed: (B, Q) bool, which of them really may.
-        before: (B, S, n) a labelling to begin at.
+        pairs: (B, Q, 2) int64, candidate pairs of sources that may share a node; None: no node is shared.
+        allowed: (B, Q) bool, true for the candidate pairs that are permitted.
+        before: (B, S, n) a labelling to start from.
     """
     smooth = unary + 0.5 * (near @ unary)
     begin = torch.stack([unary, smooth, unary.sum(1, keepdim=True).expand_as(unary)], 1)
@@ -96,23 +97,23 @@ def cut_jointly(
     bonus: float,
     sweeps: int,
 ) -> Tensor:
-    """(P, m, S, m) shares of the m sources of each of P groups in each of its m outputs.
+    """Compute (P, m, S, m): for each of P groups and each of its m outputs, the shares of the m sources at S nodes.
 
-    Outputs are cut one after the other, `sweeps` times, from random labels on. A source that the
-    other outputs, weighed by its compatibility with what they hold, use more than `threshold`
-    costs 2 gamma times that use: the linear form of a supermodular penalty. From the second sweep
-    on sites may be shared by two of the three sources that the output holds most of. Before the
-    last sweep, of two outputs made of the same several sources one loses the first and the other
-    the second of them, at a cost of gamma.
+    The outputs of a group are cut one after the other, `sweeps` times, starting from random labels. The use
+    of a source by the other outputs is the number of nodes they give to each source, weighted by
+    `compatibility`. A source whose use exceeds `threshold` costs 2 gamma times its use, the linearised form
+    of a supermodular penalty. From the second sweep on, two of the three largest sources of an output may
+    share a node. In the last of several sweeps, duplicates are penalised: where two outputs have the same
+    set of several sources, the first source of one and the second of the other cost gamma more.
 
     Args:
-        cost: (P, S, m) of every source at every site of a grid of S = H W.
+        cost: (P, S, m) cost of every source at every node of a grid with S = H W nodes.
         size: H and W.
-        compatibility: (P, m, m) >= 0, how much a use of one source counts as one of another.
+        compatibility: (P, m, m) >= 0, the weight with which use of one source counts as use of another.
         beta, bonus: see `share_energy`.
         gamma: weight of the penalty.
-        threshold: use, in sites, that is free.
-        sweeps: how many, >= 1.
+        threshold: use, in nodes, that is free.
+        sweeps: number of passes over the outputs, >= 1.
     """
     groups, sites, m = cost.shape
     near = neighbours(*size, device=cost.device)
@@ -144,10 +145,13 @@ def cut_jointly(
 
 
 def duplicates(present: Tensor) -> Tensor:
-    """(P, m, n) bool, what outputs that are made of the same sources are to lose, of (P, m, n) bool.
+    """Mark (P, m, n) bool the sources to penalise in outputs that have the same set of sources.
 
-    The first source where a later output is alike, the second where an earlier one is; nothing
-    where an output has one source alone.
+    Marked are the first source of an output if a later output has the same set, and the second source
+    if an earlier output has it. An output with a single source is never marked.
+
+    Args:
+        present: (P, m, n) bool, true where an output uses a source.
     """
     alike = (present[:, :, None] == present[:, None]).all(3).triu(1)
     order = present.cumsum(2).masked_fill(~present, 0)
@@ -157,6 +161,6 @@ def duplicates(present: Tensor) -> Tensor:
 
 
 def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """(..., n) in the dtype of `like` (..., n), 1 at the labels (...)."""
+    """One-hot encode labels (...) as (..., n), with the size and dtype of `like` (..., n)."""
     zeros = torch.zeros(*labels.shape, like.shape[-1], dtype=like.dtype, device=like.device)
     return zeros.scatter_(-1, labels[..., None], 1)

@@ -1,4 +1,4 @@
-"""Masks as shares."""
+"""Conversions of masks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from torch import Tensor
 
 
 def as_shares(mask: Tensor) -> Tensor:
-    """A bool mask as float32 zeros and ones."""
-    # On the CPU torch casts bytes with vector instructions, bools one at a time.
+    """Convert a bool mask to float32 zeros and ones."""
+    # On the CPU torch vectorises the cast from bytes, but not the cast from bools.
     return mask.view(torch.uint8).float()

@@ -1,4 +1,4 @@
-"""Full precision for computations that half precision would spoil."""
+"""Context managers for autocast: full precision for numerically sensitive code, and a safe `no_grad`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """A context without autocast for the device of `x`; also for devices that do not know it, as meta."""
+    """Disable autocast on the device of `x`; do nothing on devices without autocast, such as meta."""
     if torch.amp.is_autocast_available(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
@@ -18,9 +18,10 @@ def full_precision(x: Tensor) -> AbstractContextManager:
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """`torch.no_grad` for weights that are trained in the same forward pass, also under autocast.
+    """Act as `torch.no_grad` for weights that the same forward pass also trains, under autocast too.
 
-    Older torch goes on with the casts that were made inside, which have no gradient.
+    Older torch reuses the autocast copies of weights made inside `no_grad`, which have no gradient, so the
+    cache is cleared on leaving.
     """
     with torch.no_grad():
         yield

@@ -1,4 +1,4 @@
-"""Numbers that change over training, as functions of the iteration alone."""
+"""Schedules: values that change over training, as functions of the iteration alone."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 
 
 def cosine(start: float, end: float, progress: float) -> float:
-    """Half a cosine from `start` at progress 0 to `end` at progress 1."""
+    """Anneal along half a cosine from `start` at progress 0 to `end` at progress 1."""
     return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
 def compounded_cosine(step: int, steps: int) -> float:
-    """The product of (1 + cos(pi s / steps)) / 2 over s = 0 .. step: a fall to zero in a few epochs.
+    """Compute the product of (1 + cos(pi s / steps)) / 2 over s = 0 .. step, which falls to zero in a few epochs.
 
-    What becomes of a cosine that is applied to its own last value at every iteration. With
-    x = pi s / (2 steps) a factor is cos(x)^2 = exp(-x^2 - x^4 / 6 - ...); the sums of these two
-    powers are closed, the rest is below 1 % while the product is above 0.1.
+    This is a cosine schedule that is applied to its own previous value at every iteration. With
+    x = pi s / (2 steps) a factor is cos(x)^2 = exp(-x^2 - x^4 / 6 - ...). The sums of these two powers have
+    a closed form; the neglected terms are below 1 % while the product is above 0.1.
 
     Args:
         step: the iteration, from 0.
-        steps: how many there are.
+        steps: number of iterations in total.
     """
     unit = (math.pi / (2 * steps)) ** 2
     squares = step * (step + 1) * (2 * step + 1) / 6
