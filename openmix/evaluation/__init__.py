@@ -1,4 +1,4 @@
-"""Metrics and readouts."""
+"""Metrics, complexity counts and figures."""
 
 from openmix.evaluation import accuracy, mixed_accuracy
 

@@ -1,4 +1,4 @@
-"""Top-k accuracy and cross-entropy, gathered exactly across processes."""
+"""Top-k accuracy and cross-entropy, exact across processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openmix.registry import METRICS
 
 
 def rank_of_label(logits: Tensor, y: Tensor) -> Tensor:
-    """(N,) int64, how many classes are predicted before the true one (0: top-1 is right).
+    """Compute the (N,) int64 rank of the true class: the number of classes predicted before it (0: top-1 is right).
 
     Ties go to the lower class index, as in argmax; nan logits rank the true class last.
 
@@ -29,7 +29,9 @@ def rank_of_label(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def one_row_an_id(rows: Tensor) -> Tensor:
-    """The first row of every id, by id: a distributed sampler repeats samples, to give all processes as many.
+    """Keep the first row of every id, sorted by id.
+
+    A distributed sampler repeats some samples to give all processes the same number.
 
     Args:
         rows: (N, 1 + K), ids in column 0.
@@ -42,15 +44,15 @@ def one_row_an_id(rows: Tensor) -> Tensor:
 
 @METRICS.register_module()
 class Accuracy(BaseMetric):
-    """Top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).
+    """Measure top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).
 
-    Samples are told apart by id, so those that a distributed sampler repeats count once. A k above
-    the number of classes is clamped to it. Of a model with several networks the reported one has the
-    plain names; the others' are `accuracy/<network>/top1`.
+    Samples are identified by id, so those that a distributed sampler repeats count once. A k above
+    the number of classes is clamped to it. For a model with several networks, the plain names are those of
+    the network ''; the others are reported as `accuracy/<network>/top1`.
 
     Args:
-        topk: the k's to report.
-        prefix: before the slash in the metric's name.
+        topk: the values of k to report.
+        prefix: part of the metric's name before the slash.
 
     Raises:
         InputError: a k is not a positive integer.
@@ -70,11 +72,11 @@ class Accuracy(BaseMetric):
 
     @property
     def names(self) -> list[str]:
-        """The names of the metrics that `evaluate` returns."""
+        """The names of the metrics of the network ''."""
         return [f'{self.prefix}/{name}' for name in (*(f'top{k}' for k in self.topk), 'nll')]
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keep (id, rank of the true class, cross-entropy) of every sample and network of the batch."""
+        """Store (id, rank of the true class, cross-entropy) for every sample and network of the batch."""
         for batch in data_samples:
             y = batch['labels']
             if y is None or batch['ids'] is None:
@@ -91,7 +93,7 @@ class Accuracy(BaseMetric):
             self.results.append(torch.stack([row.double() for row in rows], 1).cpu())
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """Metrics over rows of id and, for each network, rank and cross-entropy; rows of one id count once."""
+        """Compute metrics from rows of id and, for each network, rank and cross-entropy; rows of one id count once."""
         _, *columns = one_row_an_id(torch.cat(results)).unbind(1)
         found: dict[str, float] = {}
         for network, rank, nll in zip(self.networks, columns[::2], columns[1::2]):
@@ -101,10 +103,10 @@ class Accuracy(BaseMetric):
         return found
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Metrics over the samples of every process.
+        """Compute metrics over the samples of all processes.
 
-        mmengine's own gathering takes the first `size` results, which drops samples, not repeats,
-        once a result is a batch.
+        mmengine's own gathering keeps the first `size` results. A result here is a batch, so that would drop
+        samples instead of repeats.
         """
         results, classes, networks = zip(*all_gather_object((self.results, self.num_classes, self.networks)))
         # A process without a sample has seen no logits.

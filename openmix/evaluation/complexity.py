@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a classifier, counted without its weights."""
+"""Count the parameters and multiply-adds of a classifier, without allocating its weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from openmix.errors import check_number
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the count.
+    """One row of the count: a module.
 
     Attributes:
-        name: dotted path below the classifier, 'backbone.layer1' or 'head'.
-        output: shape of what it puts out for one image, without the batch; None where that is no tensor.
-        parameters: trained or not, without buffers.
-        multiply_adds: of convolutions and matrix products.
+        name: dotted name of the module within the classifier, such as 'backbone.layer1' or 'head'.
+        output: shape of its output for one image, without the batch dimension; None if it is not a tensor.
+        parameters: number of parameters, trained or frozen; buffers are not counted.
+        multiply_adds: number of multiply-adds in convolutions and matrix products.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Complexity:
 
     Attributes:
         shape: (C, H, W) of the image.
-        parameters, multiply_adds: of backbone and head, as of `Stage`.
-        stages: in the order in which they run; they add up to the whole.
+        parameters, multiply_adds: of backbone and head together, counted as in `Stage`.
+        stages: the rows, whose counts add up to these totals.
     """
 
     shape: tuple[int, int, int]
@@ -51,10 +51,10 @@ class Complexity:
 
 @contextmanager
 def attention_as_products() -> Iterator[None]:
-    """Run attention as its matrix products, on every device.
+    """Run attention as separate matrix products, on every device.
 
-    Torch's counter follows operators. On some devices one fused operator is all of an attention, or of a layer around
-    it, and the counter knows no formula for it.
+    Torch's FLOP counter counts operators. On some devices attention, or a whole transformer layer, is one fused
+    operator that the counter has no formula for.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -66,17 +66,16 @@ def attention_as_products() -> Iterator[None]:
 
 
 def count(backbone: nn.Module, head: nn.Module, shape: tuple[int, int], depth: int = 1) -> Complexity:
-    """Parameters and multiply-adds of one image through backbone and head, in evaluation mode.
+    """Count parameters and multiply-adds of one image through backbone and head, in evaluation mode.
 
-    Multiply-adds are those of convolutions and matrix products, attention included, as papers print
-    them under the name FLOPs; norms, activations and additions are left out. Modules on the meta
-    device run without storage.
+    Multiply-adds are those of convolutions and matrix products, attention included; papers report them
+    as FLOPs. Norms, activations and additions are not counted. Modules on the meta device need no memory.
 
     Args:
         backbone: (N, 3, H, W) -> (N, D).
         head: (N, D) -> (N, C).
         shape: (H, W) of the image.
-        depth: of the rows below the backbone: 1 for its own children, 2 for theirs.
+        depth: level of the rows within the backbone: 1 for its children, 2 for their children.
 
     Raises:
         InputError: the shape or the depth is not positive.
@@ -99,7 +98,7 @@ def count(backbone: nn.Module, head: nn.Module, shape: tuple[int, int], depth: i
     finally:
         for handle in handles:
             handle.remove()
-    # Torch counts a multiplication and an addition as two.
+    # Torch counts a multiply-add as two operations.
     flops = {module: sum(of_op.values()) // 2 for module, of_op in counter.get_flop_counts().items()}
     stages = [
         Stage(name, _shape(outputs.get(name)), _parameters(module), flops.get(f'Sequential.{name}', 0))
@@ -117,7 +116,7 @@ def count(backbone: nn.Module, head: nn.Module, shape: tuple[int, int], depth: i
 
 
 def _rows(module: nn.Module, depth: int) -> dict[str, nn.Module]:
-    """Descendants at that depth, and those above it that have no children, by dotted path."""
+    """Find the descendants at a depth, and those above it without children, by dotted name."""
     found: dict[str, nn.Module] = {}
     for name, child in module.named_children():
         inner = _rows(child, depth - 1) if depth > 1 else {}

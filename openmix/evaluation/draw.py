@@ -1,4 +1,4 @@
-"""Pictures of mixed batches."""
+"""Figures of mixed batches."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from openmix.mix import Mix
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """One policy's work on a batch, ready to draw.
+    """A batch before and after mixing by one policy, ready to draw.
 
     Attributes:
-        title: of the row, the policy.
-        pixels: (N, 3, H, W) in [0, 1] before mixing.
-        mixed: (N, 3, H, W) in [0, 1] after; None where a hidden site was mixed.
+        title: title of the row, the policy.
+        pixels: (N, 3, H, W) clean images in [0, 1].
+        mixed: (N, 3, H, W) mixed images in [0, 1]; None if a hidden layer was mixed.
         labels: (N,) int64.
-        mix: how.
-        maps: (N, 1, h, w) each, what led to the mix, such as its masks, by name.
+        mix: how the batch was mixed.
+        maps: intermediate maps such as masks, by name, each (N, 1, h, w).
     """
 
     title: str
@@ -37,12 +37,12 @@ class MixedBatch:
 
 
 def draw_mixes(batches: Sequence[MixedBatch], classes: Sequence[str], count: int = 8) -> Figure:
-    """A figure with three rows a policy, and one a map: the samples, their partners, and what came of them.
+    """Draw, for every policy, a row each of samples, partners and mixed images, and one row per map.
 
     Args:
-        batches: one a policy.
-        classes: names, by label.
-        count: how many samples to show.
+        batches: one batch per policy.
+        classes: class names, by label.
+        count: number of samples to show.
     """
     count = min(count, *(len(batch.labels) for batch in batches))
     rows = [3 + len(batch.maps) for batch in batches]
@@ -56,12 +56,12 @@ def draw_mixes(batches: Sequence[MixedBatch], classes: Sequence[str], count: int
 
 
 def draw_strip(mixed: Tensor, lams: Sequence[float], titles: Sequence[str]) -> Figure:
-    """A figure with one pair a row, mixed with one share of the sample a column.
+    """Draw a figure with one row per pair and one column per lam.
 
     Args:
         mixed: (N, L, 3, H, W) in [0, 1].
-        lams: L shares.
-        titles: one a pair.
+        lams: the L values of lam.
+        titles: one per pair.
     """
     n, count = mixed.shape[:2]
     figure = Figure(figsize=(1.1 * count + 0.6, 1.25 * n + 0.2), layout='constrained')
@@ -89,7 +89,7 @@ def _draw_one(axes: np.ndarray, batch: MixedBatch, classes: Sequence[str]) -> No
 
 
 def _show_map(ax: Axes, values: Tensor, shares: bool) -> None:
-    """One map: shares from black, the partner's, to white; else dark to bright over its own range."""
+    """Draw one map: shares in gray from 0 (black, partner) to 1 (white, sample), others in colour over their range."""
     _bare(ax, '')
     low, high = (0.0, 1.0) if shares else (float(values.min()), float(values.max()))
     ax.imshow(values.cpu().numpy(), cmap='gray' if shares else 'magma', vmin=low, vmax=high, interpolation='nearest')
@@ -114,7 +114,7 @@ def _show(ax: Axes, image: Tensor | None, title: str) -> None:
 
 
 def to_array(figure: Figure) -> Tensor:
-    """(3, H, W) uint8, for TensorBoard."""
+    """Render a figure as a (3, H, W) uint8 tensor, for TensorBoard."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()

@@ -1,4 +1,4 @@
-"""Accuracy on mixed samples of the validation images (Decoupled Mixup, Figures 2 and 7)."""
+"""Accuracy on mixed validation images (Decoupled Mixup, Figures 2 and 7)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from openmix.registry import HOOKS
 
 
 def mixed_hits(logits: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
-    """Top-1 and top-2 hits of mixed samples: the predictions are classes of their sources (Figure 2, caption).
+    """Compute top-1 and top-2 hits of mixed samples, with the classes of their sources as truth (Figure 2, caption).
 
     Args:
         logits: (N, C) of the mixed samples.
-        y: (M,) int64 labels of the un-mixed ones.
-        mix: how they were mixed; a source without a share does not count.
+        y: (M,) int64 labels of the clean batch.
+        mix: how the batch was mixed; a source with a share of 0 does not count.
 
     Returns:
-        (N,) float64: 1 where the likeliest class is that of a source, else 0; and 1 where the two likeliest
-        are the two classes of the sources, nan where these are not two.
+        Two (N,) float64 tensors. Top-1: 1 if the predicted class is the class of a source, else 0. Top-2: 1 if the
+        two most probable classes are the two classes of the sources, else 0; nan unless the sources have two classes.
     """
     labels, present = y[mix.source], (mix.weight > 0).long()
     among = torch.zeros(logits.shape, dtype=torch.int64, device=logits.device).scatter_add_(1, labels, present) > 0
@@ -37,10 +37,10 @@ def mixed_hits(logits: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
 
 
 def mixing(model: nn.Module) -> MixClassifier:
-    """The algorithm of a runner's model.
+    """Return the `MixClassifier` of a runner's model.
 
     Raises:
-        InputError: it mixes no batch for a classifier.
+        InputError: the algorithm is another one.
     """
     algorithm = algorithm_of(model)
     if not isinstance(algorithm, MixClassifier):
@@ -52,15 +52,15 @@ def mixing(model: nn.Module) -> MixClassifier:
 
 @HOOKS.register_module()
 class MixedAccuracyHook(Hook):
-    """Adds `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to a validation.
+    """Add `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to the metrics of a validation.
 
-    The policy of the run mixes the validation images, and the network that is trained, or its moving average
-    where an `EMAHook` validates that, classifies them in evaluation mode. The draws are those of the same
-    seed in every validation and leave training's alone. A policy that mixes nothing adds nothing, one that
-    never mixes two classes no top2.
+    The policy of the run mixes the validation images. The trained network, or its moving average if an
+    `EMAHook` validates that, classifies them in evaluation mode. Every validation uses the same random
+    numbers and does not change the state of training's generators. A policy that does not mix adds no
+    metric; without a mix of two classes there is no top2.
     """
 
-    # Before the metrics are logged.
+    # Runs before the metrics are logged.
     priority = 'HIGHEST'
 
     def __init__(self) -> None:

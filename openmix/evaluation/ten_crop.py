@@ -16,17 +16,17 @@ from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline
 from openmix.errors import InputError
 
 _CROP = 'torchvision/CenterCrop'
-# Lying and standing: what a resize of the shorter side leaves of both has that side in common.
+# One landscape and one portrait image: after a resize of the shorter side, both have that side in common.
 _BLANKS = ((1000, 600), (700, 900))
 
 
 class TenCrop(BaseModel):
-    """Predicts by the mean of the softmax probabilities of ten crops of every image.
+    """Predict with the mean of the softmax probabilities of ten crops of every image.
 
-    The crops are cut on the device, one after the other, so that memory stays that of one.
+    The crops are evaluated one after the other, so memory is that of a single crop.
 
     Args:
-        model: classifier whose mode 'predict' answers one dict of `logits` and `others`.
+        model: classifier whose mode 'predict' returns a list with one dict of `logits` and `others`.
         size: (H, W) of a crop.
 
     Attributes:
@@ -48,19 +48,18 @@ class TenCrop(BaseModel):
             inputs: (N, 3, H, W) normalised images, at least as large as a crop.
             labels: (N,) int64.
             ids: (N,) int64.
-            mode: 'tensor' for (N, C) logarithms of the mean probabilities, 'predict' for a list with
-                one dict as of the model itself, its logits and those of other networks replaced by
-                such logarithms.
+            mode: 'tensor' returns (N, C) logarithms of the mean probabilities; 'predict' returns a list with
+                one dict as the model does, with all logits replaced by such logarithms.
         """
         if mode not in ('tensor', 'predict'):
             raise InputError(f"TenCrop: mode must be 'tensor' or 'predict', got {mode!r}")
         sums: dict[str, Tensor] = {}
-        # Of torchvision's ten the mirrored centre is another one where the margin is odd.
+        # Not torchvision's ten_crop: where the margin is odd, its mirrored centre crop is another crop.
         five = five_crop(inputs, list(self.size))
         for crop in (*five, *(crop.flip(-1) for crop in five)):
             (answer,) = self.model(crop, mode='predict')
             for name, logits in {'': answer['logits'], **answer['others']}.items():
-                # In logarithms throughout: a probability that underflows would make the mean infinite.
+                # Averaged as logarithms: the logarithm of a mean that underflows would be infinite.
                 found = logits.float().log_softmax(1)
                 sums[name] = torch.logaddexp(sums[name], found) if name in sums else found
         means = {name: total - math.log(self.crops) for name, total in sums.items()}
@@ -69,15 +68,15 @@ class TenCrop(BaseModel):
 
 
 def before_crop(dataset: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, int]]:
-    """A test data set that serves the square around its centre crop, and (H, W) of the crop.
+    """Enlarge the final centre crop of a test data set to the whole centre square; also return the crop's (H, W).
 
-    A pipeline that resizes the shorter side to s and cuts out the centre then serves s x s pixels.
+    A pipeline that resizes the shorter side to s and crops the centre then returns s x s pixels.
 
     Args:
         dataset: registry dict with a pipeline that ends with torchvision's CenterCrop.
 
     Raises:
-        InputError: there is no such pipeline, or nothing around the crop.
+        InputError: there is no such pipeline, or the square is not larger than the crop.
     """
     *steps, last = dataset.get('pipeline') or [{}]
     remedy = f'end test_dataloader.dataset.pipeline with a resize to one side and a smaller {_CROP}'

@@ -1,4 +1,4 @@
-"""Models: the classifier, its preprocessor, backbones and heads."""
+"""Models: the classifier, its data preprocessor, backbones, heads and teachers."""
 
 from openmix.models import backbones, classifier, grad_checkpointing, heads, preprocessor, sites, teacher
 

@@ -1,4 +1,4 @@
-"""`MixClassifier`: where policy, backbone, head and loss meet."""
+"""`MixClassifier`: train a backbone and a head on batches that a policy mixes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from openmix.registry import MIXUPS, MODELS, ModelConfig, PolicyConfig, find
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A module (N, 3, H, W) -> (N, D) that says D."""
+    """A module (N, 3, H, W) -> (N, D) with the attribute `num_features` = D."""
 
     num_features: int
 
 
 def width_of(backbone: Any) -> int:
-    """D of the (N, D) features that a backbone puts out.
+    """Return D of the (N, D) features that a backbone computes.
 
     Raises:
-        InputError: it is no module, or does not say D.
+        InputError: it is not a module, or has no attribute `num_features`.
     """
     name = type(backbone).__name__
     if not isinstance(backbone, nn.Module):
@@ -53,12 +53,12 @@ class MixClassifier(Algorithm):
 
     Args:
         backbone: registry dict of a module (N, 3, H, W) -> (N, D) with an attribute `num_features`.
-        head: registry dict of a head; `in_features` defaults to the backbone's.
+        head: registry dict of a head; `in_features` defaults to the backbone's `num_features`.
         policy: registry dict of a mixing policy; `NoMix` is vanilla training.
-        data_preprocessor: registry dict of the preprocessor; with its `channels_last` the weights take that
-            memory format too.
-        grad_checkpointing: names of the backbone's modules that keep their input alone and run again in the
-            backward pass; True for all its repeated blocks, see `checkpoint_blocks`.
+        data_preprocessor: registry dict of the preprocessor; its `channels_last` sets the memory format of the
+            weights too.
+        grad_checkpointing: names of modules of the backbone to recompute in the backward pass; True: all its
+            repeated blocks, see `checkpoint_blocks`.
 
     Raises:
         InputError: an unknown backbone, head, policy, site or block.
@@ -83,7 +83,7 @@ class MixClassifier(Algorithm):
         if not isinstance(policy_module, MixPolicy):
             raise InputError(f'MixClassifier: {type(policy_module).__name__} is no policy; derive it from MixPolicy')
         sites = policy_module.all_sites()
-        # Before policies copy the backbone: their copies save memory too.
+        # Before a policy copies the backbone, so that its copy saves memory too.
         if grad_checkpointing:
             checkpoint_blocks(self.backbone, grad_checkpointing, sites)
         policy_module.attach(self.online())
@@ -103,7 +103,11 @@ class MixClassifier(Algorithm):
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:
-        """The head must have a place for every class of the data; it may have more."""
+        """Check that the head has at least as many classes as the data.
+
+        Raises:
+            InputError: it has fewer.
+        """
         given = (model.get('head') or {}).get('num_classes')
         if isinstance(given, int) and given < len(facts.classes):
             raise InputError(
@@ -112,7 +116,7 @@ class MixClassifier(Algorithm):
             )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a training batch: the classifier's, and those of a learned policy.
+        """Compute the losses of a training batch: the classifier's and those of a learned policy.
 
         Args:
             batch: `inputs` (N, 3, H, W) normalised images, `labels` (N,) int64.
@@ -132,11 +136,11 @@ class MixClassifier(Algorithm):
         return losses
 
     def mixed(self, context: MixContext, pairs: Tensor | None = None) -> Mixed:
-        """The batch of a context, mixed by the policy on its way through the backbone; see `mixed_features`."""
+        """Mix the context's batch with the policy and run the backbone on it; see `mixed_features`."""
         return mixed_features(self.backbone, self.sites, self.policy, context, pairs)
 
     def clean_loss(self, context: MixContext, policy: MixPolicy) -> Tensor:
-        """The loss of the un-mixed batch: as the policy computed it while it mixed, or with the head that it names."""
+        """Compute the loss on the clean batch with the policy's `clean_head`, unless the policy has computed it."""
         if context.clean_loss is not None:
             return context.clean_loss
         head = policy.clean_head(self.head)
@@ -144,7 +148,7 @@ class MixClassifier(Algorithm):
         return self.head.loss(head(self.backbone(context.x)), context.y, unmixed)
 
     def predict(self, batch: Batch) -> dict[str, Any]:
-        """Logits (N, C) of the un-mixed batch, and in `others` those of a learned policy's other networks by name."""
+        """Compute the logits (N, C) of a clean batch, and in `others` those of a learned policy's other networks."""
         others = logits_of(self.networks(), batch['inputs'])
         return dict(logits=others.pop(''), others=others, labels=batch.get('labels'), ids=batch.get('ids'))
 
@@ -152,7 +156,7 @@ class MixClassifier(Algorithm):
         return self.policy.networks(self.online())
 
     def online(self) -> Network:
-        """The network that is trained."""
+        """Return the network that is trained."""
         return Network(self.backbone, self.head)
 
     @property
@@ -169,7 +173,7 @@ class MixClassifier(Algorithm):
         self.policy.after_step(self.online())
 
     def context(self, x: Tensor, y: Tensor | None) -> MixContext:
-        """The `MixContext` of a batch (N, 3, H, W) and its labels, with this network and its normalisation."""
+        """Make the `MixContext` of a batch (N, 3, H, W) and its labels, with this network and its normalisation."""
         given = self.data_preprocessor
         known = {'mean': given.mean, 'std': given.std} if isinstance(given, ImagePreprocessor) else {}
         return MixContext(x, y, network=self.online(), **known)

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: blocks of a backbone keep their input alone and run once more in the backward pass."""
+"""Gradient checkpointing: blocks of a backbone store only their input and are recomputed in the backward pass."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def checkpoint_blocks(backbone: nn.Module, blocks: bool | Sequence[str], sites: Iterable[str] = ()) -> list[str]:
-    """Recompute what happens inside some modules in the backward pass instead of keeping it, in place.
+    """Change some modules of a backbone, in place, to recompute their activations in the backward pass.
 
-    Gradients stay the same: random draws and autocast are those of the first run, and batch-norm
-    statistics are recorded in the first run only. Copies of the backbone recompute too; keys of the
-    state dict stay.
+    Gradients stay the same: random numbers and autocast are those of the first run, and batch-norm
+    statistics are updated in the first run only. Deep copies of the backbone recompute too; the keys of the
+    state dict do not change.
 
     Args:
-        backbone: the module whose submodules are named.
-        blocks: names; True for every repeated block (see `repeated_blocks`) without a site inside.
-        sites: modules whose output may be mixed. The second run would not be mixed, so they may be
-            blocks but not lie inside one.
+        backbone: the backbone.
+        blocks: names of its modules; True: every repeated block (see `repeated_blocks`) without a site inside.
+        sites: modules whose output may be mixed. The second run would not be mixed, so a site may be a
+            block but must not lie inside one.
 
     Returns:
         The names of the blocks.
 
     Raises:
-        InputError: no module of that name, one that does not run by itself, one with a site inside, or
-            a backbone without repeated blocks.
+        InputError: there is no module of that name, it has no forward pass of its own, it has a site inside, or
+            the backbone has no repeated blocks.
     """
     name = type(backbone).__name__
     if blocks is True:
@@ -62,16 +62,16 @@ def checkpoint_blocks(backbone: nn.Module, blocks: bool | Sequence[str], sites: 
         if type(modules[block]).forward in {container.forward for container in (nn.ModuleList, nn.ModuleDict)}:
             raise InputError(f"grad_checkpointing: '{block}' is only a list of modules; name those in it")
     for block in chosen:
-        # Bound, not a closure: a deep copy of the backbone runs its own blocks.
+        # A bound method, not a closure, so that a deep copy of the backbone runs its own blocks.
         modules[block].forward = MethodType(_run_checkpointed, modules[block])
     return chosen
 
 
 def repeated_blocks(backbone: nn.Module) -> list[str]:
-    """Names of the blocks that a backbone is a chain of: residual blocks, transformer blocks.
+    """Find the names of a backbone's repeated blocks, such as residual or transformer blocks.
 
-    They stand in lists of modules, are no plain layers, and their class is there more than once.
-    Where elements of a list hold a list of several blocks themselves (stages), the inner ones count.
+    A repeated block is in a container of modules, has submodules, and its class occurs more than once.
+    Where the elements of a container are stages that contain several blocks, the inner blocks are returned.
     """
     found = {
         f'{prefix}.{name}'.lstrip('.'): child
@@ -97,10 +97,10 @@ def _run_checkpointed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
     forward = partial(type(block).forward, block)
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    # DenseNets append to the list that they hand over.
+    # DenseNets append to the list that they pass.
     args = tuple(list(arg) if isinstance(arg, list) else arg for arg in args)
     if torch.compiler.is_compiling():
-        # A compiled graph writes its buffers once whatever it recomputes.
+        # A compiled graph writes its buffers only once, also when it recomputes.
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     return checkpoint(
         forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _KeptBuffers(block)), **kwargs
@@ -108,9 +108,9 @@ def _run_checkpointed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 class _KeptBuffers:
-    """While entered, a block writes to copies of its buffers.
+    """Make a block write to copies of its buffers while entered.
 
-    No generator: a second backward pass through a kept graph enters it again.
+    A class, because a generator cannot be entered again, as a second backward pass through a retained graph does.
     """
 
     def __init__(self, block: nn.Module) -> None:

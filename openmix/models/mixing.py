@@ -1,4 +1,4 @@
-"""Mixing inside of a forward pass, for every algorithm that mixes."""
+"""Mixing inside a backbone's forward pass, for every algorithm that mixes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from openmix.models.sites import Sites
 
 
 class Mixed(NamedTuple):
-    """A batch that went through a backbone and was mixed on its way.
+    """The result of running a backbone on a batch that was mixed at its input or at a site inside.
 
     Attributes:
-        features: (N, D) what the backbone put out.
+        features: (N, D) output of the backbone.
         mix: how the batch was mixed.
-        policy: that mixed it: of several, the one drawn.
-        site: where; '' is the input.
-        tensor: (N, ...) the mixed tensor there.
+        policy: the policy that mixed it; with `OneOf`, the child that was drawn.
+        site: the site where it was mixed; '' is the input.
+        tensor: (N, ...) the mixed tensor at the site.
     """
 
     features: Tensor
@@ -33,13 +33,13 @@ class Mixed(NamedTuple):
 def mixed_features(
     backbone: nn.Module, sites: Sites, policy: MixPolicy, context: MixContext, pairs: Tensor | None = None
 ) -> Mixed:
-    """Mix a batch where its policy wants it, and run the backbone on it.
+    """Run the backbone on a batch that is mixed at the site drawn by the policy.
 
     Args:
         backbone: (N, 3, H, W) -> (N, D).
         sites: hooks of that backbone, at all sites of the policy.
-        policy: it, or the one that it picks, mixes at the site that it picks.
-        context: the un-mixed batch of M images.
+        policy: the policy whose `pick` gives the policy and the site.
+        context: the clean batch of M images.
         pairs: (N,) int64 partners, see `MixPolicy.forward`; None: the policy draws them.
     """
     picked, site = policy.pick()

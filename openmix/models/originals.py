@@ -1,4 +1,4 @@
-"""The classifier that a backbone was taken from, as its own library builds it, and a trained head back in its place."""
+"""Convert a trained backbone and head back to a classifier of timm or torchvision, with that library's key names."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from openmix.models.heads import LinearHead
 from openmix.registry import MODELS, find
 
 _BUILDERS = {'timm': timm_backbone, 'torchvision': torchvision_backbone}
-# Of the largest logit.
+# The accepted difference, as a fraction of the largest logit.
 _ROUNDING = 1e-4
-# Where the weights of a backbone come from, which is not part of its architecture.
+# Options that say where a backbone's initial weights come from; they are not part of its architecture.
 WEIGHTS_FROM = ('pretrained', 'checkpoint', 'weights')
 
 
 @dataclass(frozen=True)
 class Original:
-    """A classifier of another library.
+    """Describe a classifier of another library.
 
     Attributes:
         library: 'timm' or 'torchvision'.
-        name: of the model there.
+        name: name of the model in that library.
         options: keyword arguments of its builder.
         num_classes: C.
     """
@@ -42,10 +42,10 @@ class Original:
 
     @classmethod
     def of(cls, library: str, backbone: Mapping[str, Any], num_classes: int) -> Original:
-        """Read it from the backbone's part of a recipe.
+        """Make the description from the backbone's part of a recipe.
 
         Raises:
-            InputError: the backbone is not of that library.
+            InputError: the backbone is not from that library.
         """
         if find(MODELS, backbone['type']) is not _BUILDERS[library]:
             of = [other for other, builder in _BUILDERS.items() if find(MODELS, backbone['type']) is builder]
@@ -59,16 +59,16 @@ class Original:
         return cls(library, backbone['name'], options, num_classes)
 
     def build(self) -> nn.Module:
-        """A new one, with weights as the library draws them."""
+        """Build the classifier with the library's random initial weights."""
         if self.library == 'timm':
             return timm.create_model(self.name, num_classes=self.num_classes, **self.options)
         return torchvision.models.get_model(self.name, num_classes=self.num_classes, **self.options)
 
     def weights(self, backbone: nn.Module, head: nn.Module) -> dict[str, Tensor]:
-        """State dict for `build()`: the backbone's weights, and the head's as the last layer.
+        """Make a state dict for `build()` from the backbone's weights and, as last layer, the head's.
 
         Raises:
-            InputError: the backbone lacks more than one layer, or the head is not of its shape.
+            InputError: the classifier is not the backbone plus one last layer, or the head does not fit that layer.
         """
         own, found = self.build().state_dict(), dict(backbone.state_dict())
         lacking, foreign = [key for key in own if key not in found], [key for key in found if key not in own]
@@ -79,7 +79,7 @@ class Original:
                 f"model.backbone: {self.library}'s {self.name} is not this backbone and one last layer ({few}); "
                 'publish it with --format safetensors or openmix'
             )
-        # A subclass may do more than the layer that it inherits.
+        # A subclass with its own forward may compute more than one layer.
         if not isinstance(head, LinearHead) or type(head).forward is not LinearHead.forward:
             raise InputError(
                 f"model.head: {type(head).__name__} is more than the last layer of {self.library}'s models"
@@ -90,17 +90,17 @@ class Original:
                 raise InputError(
                     f"model.head: {key} of {tuple(value.shape)} does not fit {self.library}'s {tuple(wanted.shape)}"
                 )
-            # Some have a 1x1 convolution there.
+            # In some classifiers the last layer is a 1x1 convolution.
             found[f'{layer}.{key}'] = value.reshape(wanted.shape)
         return {key: found[key] for key in own}
 
     def check(self, weights: Mapping[str, Tensor], network: Callable[[Tensor], Tensor], shape: tuple[int, int]) -> None:
-        """Load weights into a new one, all of them and no others, and hold its logits against the run's.
+        """Load the weights strictly into a new classifier, and compare its logits with those of the run's network.
 
         Args:
-            weights: by the library's names.
+            weights: state dict with the library's key names.
             network: (N, 3, H, W) normalised images -> (N, C) logits.
-            shape: (H, W) of the random images that both see.
+            shape: (H, W) of the random images for the comparison.
 
         Raises:
             InputError: the logits differ by more than rounding.
@@ -111,7 +111,7 @@ class Original:
         with torch.no_grad():
             wanted, found = network(x), theirs(x)
         difference, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
-        # Not the other way round: nan compares false.
+        # `not <=` instead of `>`, so that nan counts as a difference.
         if not difference <= _ROUNDING * max(1.0, largest):
             raise InputError(
                 f"nothing is written: the logits of {self.library}'s {self.name} differ from the run's by "

@@ -1,4 +1,4 @@
-"""From the loader's uint8 batch to the model's input: augmented and normalised on the device."""
+"""The data preprocessor: augment and normalise the loader's uint8 batch on the device."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from openmix.registry import MODELS, TRANSFORMS, TransformConfig, find
 
 @MODELS.register_module()
 class ImagePreprocessor(BaseDataPreprocessor):
-    """Move a batch to the device, augment it in training, scale to [0, 1] and normalise.
+    """Move a batch to the device, augment it in training, scale it to [0, 1] and normalise it.
 
-    Images stay uint8 up to the device and through the augmentation.
+    Images stay uint8 during the copy to the device and the augmentation.
 
     Args:
-        mean, std: one value a channel, of pixels in [0, 1]; a recipe leaves them to its data set.
+        mean, std: one value per channel, for pixels in [0, 1]; by default a recipe takes them from its data set.
         augment: batch transforms as registry dicts or modules, in order; training only.
-        channels_last: hand the model channels-last memory.
+        channels_last: return images in channels-last memory format.
 
     Attributes:
-        num_classes: C of the model, which sets it; labels are held against it while they are on the host.
+        num_classes: C, set by the model; labels are compared with it while they are on the CPU.
 
     Raises:
         InputError: mean and std do not fit, or a transform's name or argument is unknown.
@@ -59,46 +59,45 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     @property
     def device(self) -> torch.device:
-        """The device of the buffers, which follow a parent module that is moved."""
+        """The device of the buffers, which move together with a parent module."""
         return self.mean.device
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """The batch on the device with its images ready for the model.
+        """Move a batch to the device and prepare its images for the model.
 
         Args:
-            data: `inputs` (N, C, H, W), or (N, V, C, H, W) with V views of each, uint8 or floating in
-                [0, 1]; other entries, such as `labels` and `ids`, are only moved.
-            training: augment.
+            data: `inputs` (N, C, H, W), or (N, V, C, H, W) with V views of each image, uint8 or floating point
+                in [0, 1]; other entries, such as `labels` and `ids`, are only moved.
+            training: augment the images.
 
         Returns:
-            A new dict of the same keys; `inputs` float32, normalised.
+            A new dict with the same keys; `inputs` is float32 and normalised.
 
         Raises:
-            InputError: the data set or the collate function answers something else, or a label is no class of the
-                model.
+            InputError: the batch has another structure, or a label is not a class of the model.
         """
         _check_batch(data)
         if isinstance(data.get('labels'), Tensor):
-            # On the device a wrong one would only be found by stopping the whole of it.
+            # On a GPU a label out of range would abort every later operation.
             check_labels('the data', data['labels'], self.num_classes)
         data = self.cast_data(data)
         x = data['inputs']
         if training:
             x = self.augment(x)
         scaled = x.float().div_(255) if x.dtype == torch.uint8 else x
-        # As `normalize`, but in place where the tensor is ours: a large batch on the CPU takes half the time.
+        # As `normalize`, but in place unless the tensor is the caller's: half the time for a large batch on the CPU.
         x = self.normalize(x) if scaled is x else scaled.sub_(self.mean).div_(self.std)
         if self.channels_last:
-            # Views of a sample have a dimension of their own, which the format does not know.
+            # The memory format is defined for four dimensions, so the dimension of views is folded into the batch.
             x = x.flatten(0, -4).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])
         return {**data, 'inputs': x}
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """(..., C, H, W) pixels in [0, 1] as the model sees them."""
+        """Normalise (..., C, H, W) pixels in [0, 1] by mean and std."""
         return (pixels - self.mean) / self.std
 
     def denormalize(self, x: Tensor) -> Tensor:
-        """The inverse of `normalize`."""
+        """Invert `normalize`."""
         return x * self.std + self.mean
 
 

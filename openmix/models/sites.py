@@ -1,4 +1,4 @@
-"""Sites: mix what a named module of the backbone puts out."""
+"""Sites: mix the output of a named module of the backbone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MixFn = Callable[[Tensor], Tensor]
 
 
 class Sites:
-    """Hooks on the outputs of some modules; each passes its output on unless armed for one forward.
+    """Forward hooks on some modules of a backbone; a hook changes the output only in a forward pass it is armed for.
 
-    The hooks stay registered and are armed per step: a hook added for one forward is silently
-    skipped once the backbone is compiled.
+    The hooks stay registered and are armed for every step, because a compiled backbone silently skips a hook
+    that was added after compilation.
 
     Args:
-        backbone: the module whose submodules are named.
-        names: the sites; '' is the input and needs no hook.
+        backbone: the backbone.
+        names: names of its modules; '' is the input and needs no hook.
 
     Raises:
         InputError: the backbone has no module of that name.
@@ -35,12 +35,12 @@ class Sites:
             if name not in modules:
                 valid = ["'' (the input)", *(n for n in modules if n and n.count('.') == name.count('.'))]
                 raise InputError(f"{type(backbone).__name__} has no site '{name}'; {nearest(name, valid)}")
-            # Bound, not a closure: a deep copy of the model gets hooks that read its own state.
+            # A bound method, not a closure, so that the hooks of a deep copy read the copy's state.
             modules[name].register_forward_hook(partial(self._mix_output, name))
 
     @torch.compiler.disable
     def _mix_output(self, name: str, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-        # Disarmed first: the policy may run the backbone again.
+        # Disarm before mixing: the policy may run the backbone again.
         mix_fn = self._armed.pop(name, None)
         return None if mix_fn is None else mix_fn(output)
 

@@ -1,4 +1,4 @@
-"""A trained classifier that others ask and that never learns."""
+"""`Teacher`: a trained, frozen classifier."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from openmix.registry import MODELS, ModelConfig, find
 
 @MODELS.register_module()
 class Teacher(nn.Module):
-    """A frozen classifier in evaluation mode: (N, 3, H, W) normalised images to (N, C) logits.
+    """A frozen classifier in evaluation mode that maps (N, 3, H, W) normalised images to (N, C) logits.
 
-    Either one that was trained here, from backbone, head and the file of the whole classifier, or a
-    published one by name. On the meta device no weights are read.
+    It is either a classifier trained with openmix, given by backbone, head and checkpoint, or a published
+    one, given by name. On the meta device no weights are read.
 
     Args:
         backbone, head: registry dicts, as in the recipe that trained it.
-        checkpoint: the file, see `load_weights`; of a run's checkpoint, backbone and head are taken.
-        name: 'torchvision/NAME' or 'timm/NAME' instead.
-        pretrained: with the library's own weights, downloaded; else initial ones, to try a recipe.
+        checkpoint: the file with the weights of backbone and head, such as a run's checkpoint; see `load_weights`.
+        name: 'torchvision/NAME' or 'timm/NAME', instead of the other three.
+        pretrained: download the library's weights; False: random weights, to try a recipe.
 
     Attributes:
         num_classes: C.
 
     Raises:
-        InputError: neither or both ways are given, or a name, file or download is wrong.
+        InputError: neither or both of the two ways are given, a name or file is wrong, or a download failed.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Teacher(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Teacher:
-        """Evaluation mode whatever is asked."""
+        """Stay in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Teacher(nn.Module):
 
 
 def trained_classifier(backbone: dict, head: dict, checkpoint: str | Path) -> tuple[nn.Module, int]:
-    """A classifier of that backbone and head with the weights of the file, and its number of classes."""
+    """Build a classifier from backbone and head with the weights in a file; return it and its number of classes."""
     for part in (backbone, head):
         find(MODELS, part.get('type'))
     features = MODELS.build(backbone)
@@ -74,10 +74,14 @@ def trained_classifier(backbone: dict, head: dict, checkpoint: str | Path) -> tu
 
 
 def published_classifier(name: str, pretrained: bool = True) -> tuple[nn.Module, int]:
-    """A classifier of torchvision or timm, with the library's weights unless told not to, and its number of classes.
+    """Build a classifier of torchvision or timm; return it and its number of classes.
+
+    Args:
+        name: 'torchvision/NAME' or 'timm/NAME'.
+        pretrained: download the library's weights.
 
     Raises:
-        InputError: the library or the model is unknown, or its weights could not be fetched.
+        InputError: the library or the model is unknown, or its weights could not be downloaded.
     """
     built: Any
     library, _, model = name.partition('/') if isinstance(name, str) else ('', '', '')
@@ -95,7 +99,7 @@ def published_classifier(name: str, pretrained: bool = True) -> tuple[nn.Module,
             return built, built.num_classes
         weights = get_model_weights(model)['DEFAULT']
         return get_model(model, weights=weights if fetched else None), len(weights.meta['categories'])
-    except Exception as error:  # the download clients share no class of errors
+    except Exception as error:  # the download clients have no common base class of errors
         raise InputError(
             f"Teacher: '{name}' could not be had ({brief(str(error))}); train one here and give backbone, head "
             "and checkpoint='FILE'"

@@ -1,4 +1,4 @@
-"""Backbones: images (N, 3, H, W) in, pooled features (N, num_features) out; their named submodules are the sites."""
+"""Backbones map images (N, 3, H, W) to pooled features (N, num_features); the names of their modules are the sites."""
 
 from openmix.models.backbones.cifar_resnet import CIFARResNet, CIFARResNeXt, ThinResNet
 from openmix.models.backbones.timm_backbone import timm_backbone

@@ -19,7 +19,7 @@ _STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 
 
 def he_init(module: nn.Module) -> None:
-    """Draw every convolution of `module` from N(0, 2 / fan_out) (He et al., ICCV 2015)."""
+    """Initialise every convolution of `module` from N(0, 2 / fan_out) (He et al., ICCV 2015)."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode='fan_out', nonlinearity='relu')
@@ -27,10 +27,10 @@ def he_init(module: nn.Module) -> None:
 
 @MODELS.register_module()
 class CIFARResNet(ResNet):
-    """ResNet of the ImageNet widths with the stem for images of 32 to 64 pixels.
+    """A ResNet with the widths of the ImageNet networks and a stem for images of 32 to 64 pixels.
 
-    The stem is a 3x3 convolution of stride 1, batch norm and ReLU, without max-pooling, so that
-    32 pixels give 32, 16, 8 and 4 at the sites layer1 to layer4.
+    The stem is a 3x3 convolution of stride 1, batch norm and ReLU, without max-pooling, so that a side
+    of 32 pixels becomes 32, 16, 8 and 4 at the sites layer1 to layer4.
 
     (N, 3, H, W) float -> (N, num_features), 512 features (depth 18, 34) or 2048.
 
@@ -39,10 +39,10 @@ class CIFARResNet(ResNet):
         groups, width_per_group: of the middle convolution of a bottleneck; 32 and 4 is ResNeXt 32x4d.
 
     Raises:
-        InputError: there is no such depth, or groups are asked of one without bottlenecks.
+        InputError: there is no such depth, or groups are given for a depth without bottlenecks.
 
-    *Differs from the paper*: He et al. run only thin networks on CIFAR (`ThinResNet`); this is the
-    variant that the mixup papers run, with the four stages of their ImageNet networks.
+    *Differs from the paper*: He et al. train only thin networks on CIFAR (`ThinResNet`); this is the
+    variant that the mixup papers train, with the four stages of the ImageNet networks.
     """
 
     def __init__(self, depth: int = 18, groups: int = 1, width_per_group: int = 64) -> None:
@@ -64,14 +64,14 @@ class CIFARResNet(ResNet):
 
 @MODELS.register_module()
 class CIFARResNeXt(CIFARResNet):
-    """ResNeXt with the stem of `CIFARResNet`; by default ResNeXt-50 (32x4d)."""
+    """A ResNeXt with the stem of `CIFARResNet`; by default ResNeXt-50 (32x4d)."""
 
     def __init__(self, depth: int = 50, groups: int = 32, width_per_group: int = 4) -> None:
         super().__init__(depth, groups, width_per_group)
 
 
 class PadShortcut(nn.Module):
-    """Shortcut without parameters: every stride-th pixel, new channels zero (He et al., option A).
+    """A shortcut without parameters: it takes every stride-th pixel and pads new channels with zeros (option A).
 
     (N, C, H, W) -> (N, C + new_channels, ceil(H / stride), ceil(W / stride)).
     """

@@ -1,4 +1,4 @@
-"""Weights of a backbone from a local file."""
+"""Load the weights of a backbone or head from a local file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from openmix.errors import InputError
 from openmix.weights_file import is_finite, kind_of, read_file
 
-# What a checkpoint holds its weights under, in timm's order.
+# The keys under which checkpoints store a state dict, in timm's order.
 _STATE_DICTS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 
 _ONLY_WEIGHTS = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 def on_meta() -> bool:
-    """True while modules are built on the meta device, which stores no weights."""
+    """Return true while modules are built on the meta device, which stores no weights."""
     return torch.empty(0).is_meta
 
 
 @contextmanager
 def only_weights() -> Iterator[None]:
-    """Inside, `torch.load` reads weights and nothing that runs, also where a library asks for anything else."""
+    """Force `weights_only=True` on every `torch.load` inside, also where a library passes another value."""
     before = os.environ.get(_ONLY_WEIGHTS)
     os.environ[_ONLY_WEIGHTS] = '1'
     try:
@@ -40,21 +40,21 @@ def only_weights() -> Iterator[None]:
 
 
 def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] = (), part: str = 'backbone') -> None:
-    """Fill `model` from a local file; nothing in the file is executed.
+    """Load the weights of `model` from a local file; no code in the file is executed.
 
     The file is a .safetensors file or one of `torch.save`: a state dict, or a checkpoint that holds
-    one as 'state_dict' or 'model' (averaged weights first, as timm reads it). If it is a whole
-    classifier's, with keys under `part`, those are taken. On the meta device nothing is read.
+    one as 'state_dict' or 'model' (averaged weights first, as in timm). If it holds a whole classifier,
+    only the keys that start with `part` are loaded. On the meta device nothing is read.
 
     Args:
-        model: what to fill.
+        model: the module to load the weights into.
         path: the file.
-        classifier: module names whose keys the file may have on top of the model's.
-        part: what the model is in a whole classifier, 'backbone' or 'head'.
+        classifier: names of modules whose keys the file may have although the model has not.
+        part: the name of the model within a whole classifier, 'backbone' or 'head'.
 
     Raises:
-        InputError: no such file, not a file of weights, keys, shapes or kinds of numbers that differ otherwise, or
-            numbers that are not finite.
+        InputError: there is no such file, it is not a file of weights, its keys, shapes or kinds of numbers
+            differ from the model's, or it has numbers that are not finite.
     """
     if on_meta():
         return
@@ -65,12 +65,12 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     state = inner or state
     own = model.state_dict()
-    # The step counter of batch norm is younger than many published weights and unused here.
+    # Batch norm's step counter is missing from many older published weights, and is not used here.
     lacking = [key for key in own if key not in state and not key.endswith('num_batches_tracked')]
     heads = tuple(f'{part}.' for part in classifier)
     foreign = [key for key in state if key not in own and not key.startswith(heads)]
     reshaped = [key for key in own if key in state and own[key].shape != state[key].shape]
-    # Whole numbers for fractions are codes of a quantized model: copied as they are they are other weights.
+    # Integers where the model has floats are codes of a quantised model; copying them would give wrong weights.
     recoded = [key for key in own if key in state and kind_of(state[key]) != kind_of(own[key])]
     wrong = [
         ('lacks', lacking),
@@ -87,7 +87,7 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
 
 
 def _state_in(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """The state dict of a file: its content, or what timm takes from a checkpoint, averaged weights first."""
+    """Find the state dict in a file's content: the content itself, or the entry that timm would take from it."""
     name = ''
     if isinstance(content, Mapping):
         name = next((key for key in _STATE_DICTS if content.get(key) is not None), '')

@@ -1,4 +1,4 @@
-"""Backbones of timm by name."""
+"""Backbones from timm, by name."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from openmix.registry import MODELS
 def timm_backbone(
     name: str, pretrained: bool = False, checkpoint: str | Path | None = None, **kwargs: Any
 ) -> nn.Module:
-    """A timm model without its classifier, as timm built it; the sites are timm's module names.
+    """Build a timm model without its classifier; the sites are timm's module names.
 
-    (N, 3, H, W) float -> (N, num_features), what timm's classifier would read: `num_features` is
-    set to the width behind the pre-logits layers where the model has any.
+    (N, 3, H, W) float -> (N, num_features), the input of timm's classifier: where the model has
+    pre-logits layers, `num_features` is set to their output width.
 
     Args:
-        name: of `timm.list_models()`, with or without a pretrained tag ('resnet18.a1_in1k').
+        name: a name from `timm.list_models()`, with or without a pretrained tag ('resnet18.a1_in1k').
         pretrained: download timm's weights.
-        checkpoint: a local file of weights instead, see `load_weights`.
-        kwargs: of `timm.create_model`, as `drop_path_rate`.
+        checkpoint: load weights from a local file instead, see `load_weights`.
+        kwargs: options of `timm.create_model`, such as `drop_path_rate`.
 
     On the meta device no weights are read.
 
     Raises:
-        InputError: unknown name, tag or option, both sources of weights, a failed download, or a
+        InputError: unknown name, tag or option; both `pretrained` and `checkpoint`; a failed download; or a
             file that does not fit.
     """
     if 'checkpoint_path' in kwargs:
@@ -46,7 +46,7 @@ def timm_backbone(
             model = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)
     except TypeError as error:
         raise InputError(f"TimmBackbone '{name}': wrong option: {_line(error)}") from error
-    except Exception as error:  # the download clients that timm picks from share no class of errors
+    except Exception as error:  # the download clients that timm may use have no common base class of errors
         if not pretrained:
             raise
         raise InputError(
@@ -61,7 +61,7 @@ def timm_backbone(
 
 
 def _check_name(name: str) -> None:
-    """Raise InputError unless timm knows the architecture and the tag; 'hf-hub:...' is left to timm."""
+    """Raise an `InputError` unless timm knows the architecture and the tag; 'hf-hub:...' names are not checked."""
     if ':' in name:
         return
     if not timm.is_model(name):

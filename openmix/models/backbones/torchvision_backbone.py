@@ -1,4 +1,4 @@
-"""Backbones of torchvision by name."""
+"""Backbones from torchvision, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openmix.errors import InputError, nearest
 from openmix.models.backbones.local_weights import load_weights, on_meta
 from openmix.registry import MODELS
 
-# Inception's side classifiers: built only on request, and answered as a tuple while training.
+# Auxiliary classifiers of Inception networks: with them a model returns a tuple in training mode.
 _SIDE_HEADS = {'googlenet': ('aux1', 'aux2'), 'inception_v3': ('AuxLogits',)}
 
 
@@ -21,21 +21,21 @@ _SIDE_HEADS = {'googlenet': ('aux1', 'aux2'), 'inception_v3': ('AuxLogits',)}
 def torchvision_backbone(
     name: str, weights: str | None = None, checkpoint: str | Path | None = None, **kwargs: Any
 ) -> nn.Module:
-    """A torchvision classifier whose last layer is replaced by the identity.
+    """Build a torchvision classifier whose last layer is replaced by the identity.
 
-    (N, 3, H, W) float -> (N, num_features), what the last layer would read. The sites are
+    (N, 3, H, W) float -> (N, num_features), the input of the last layer. The sites are
     torchvision's module names.
 
     Args:
-        name: of torchvision's classification models.
-        weights: to download, by torchvision's name ('IMAGENET1K_V1', 'DEFAULT').
-        checkpoint: a local file of weights instead, see `load_weights`.
-        kwargs: of the model's builder in torchvision.
+        name: the name of a classification model of torchvision.
+        weights: download these weights, by torchvision's name ('IMAGENET1K_V1', 'DEFAULT').
+        checkpoint: load weights from a local file instead, see `load_weights`.
+        kwargs: options of the model's builder in torchvision.
 
     On the meta device no weights are read.
 
     Raises:
-        InputError: unknown name, weights or option, both sources of weights, a failed download, or
+        InputError: unknown name, weights or option; both `weights` and `checkpoint`; a failed download; or
             a file that does not fit.
     """
     valid = list_models(module=torchvision.models)
@@ -67,16 +67,21 @@ def torchvision_backbone(
 
 
 def without_side_heads(name: str, trained: bool) -> dict[str, Any]:
-    """Options of the models that have side classifiers, to build them without; of all others none.
+    """Return the options that build a model without auxiliary classifiers; empty for models that have none.
 
     Args:
-        trained: weights are loaded afterwards, so that drawing them would be in vain.
+        name: the name of the model.
+        trained: weights are loaded afterwards, so random initialisation is skipped.
     """
     return {'aux_logits': False, 'init_weights': not trained} if name in _SIDE_HEADS else {}
 
 
 def _published(name: str, weights: str) -> Any:
-    """The member of the model's enum of weights that `weights` names."""
+    """Look up `weights` in the model's enum of weights.
+
+    Raises:
+        InputError: there are no such weights.
+    """
     known = get_model_weights(name).__members__
     if weights not in known:
         raise InputError(f"TorchvisionBackbone '{name}': no weights '{weights}'; {nearest(weights, known)}")
@@ -84,10 +89,9 @@ def _published(name: str, weights: str) -> Any:
 
 
 def _last_layer(model: nn.Module) -> tuple[str, int]:
-    """Path and input width of the layer that makes the logits.
+    """Find the name and input width of the layer that computes the logits.
 
-    The classifier around it stays: what comes before the last layer (flattening, a norm, hidden
-    layers) is part of the features.
+    Earlier layers of the model's classifier (flattening, a norm, hidden layers) stay part of the backbone.
     """
     root = next(part for part in ('fc', 'classifier', 'heads', 'head') if hasattr(model, part))
     layers = [

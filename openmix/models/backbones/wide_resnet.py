@@ -10,10 +10,10 @@ from openmix.registry import MODELS
 
 
 class PreActBlock(nn.Module):
-    """BN-ReLU-conv twice, plus the input (Wide ResNet's B(3, 3)).
+    """A pre-activation residual block: BN-ReLU-conv twice, plus the input (B(3, 3) of Wide ResNet).
 
     Where the width or the size changes, the shortcut is a 1x1 convolution of the input after the
-    first BN-ReLU, which both branches share as in the authors' code.
+    first BN-ReLU, which both branches share, as in the authors' code.
 
     (N, in_channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)).
     """
@@ -39,7 +39,7 @@ class PreActBlock(nn.Module):
 
 @MODELS.register_module()
 class WideResNet(nn.Module):
-    """WRN-depth-widen_factor for small images, the supervised form.
+    """The wide residual network WRN-depth-widen_factor for small images, as in supervised training.
 
     Three stages (sites layer1 to layer3) of (depth - 4) / 6 pre-activation blocks, with 16, 32 and
     64 times `widen_factor` channels at full, half and quarter size; the features are pooled after
@@ -49,8 +49,8 @@ class WideResNet(nn.Module):
 
     Args:
         depth: 6n + 4.
-        widen_factor: 2, 8 and 10 are in use.
-        dropout: probability, between the two convolutions of a block.
+        widen_factor: papers use 2, 8 and 10.
+        dropout: dropout rate between the two convolutions of a block.
 
     Raises:
         InputError: depth is not 6n + 4, widen_factor is not positive, or dropout is not in [0, 1).

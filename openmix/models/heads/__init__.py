@@ -1,4 +1,4 @@
-"""Heads: pooled features to logits, and the loss that trains them."""
+"""Heads map pooled features to logits and compute the loss."""
 
 from openmix.models.heads.linear_head import DMHead, LinearHead
 

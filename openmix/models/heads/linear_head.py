@@ -14,13 +14,13 @@ from openmix.registry import LOSSES, MODELS, LossConfig
 
 @MODELS.register_module()
 class LinearHead(nn.Module):
-    """One linear layer and the loss of its logits.
+    """A linear layer with a loss on its logits.
 
     Args:
         in_features: D of the pooled features.
         num_classes: C >= 2.
         loss: registry dict of a loss `f(logits, y, mix)`.
-        init_std: standard deviation of the weights; None: torch's default.
+        init_std: standard deviation of the initial weights; None: torch's default initialisation.
 
     Raises:
         InputError: fewer than two classes, or another argument is out of range.
@@ -43,10 +43,10 @@ class LinearHead(nn.Module):
         self.criterion = LOSSES.build(loss or dict(type='mix_ce'))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D) pooled features to (N, C) logits.
+        """Map (N, D) pooled features to (N, C) logits.
 
         Raises:
-            InputError: the backbone put out something else.
+            InputError: the features have another shape.
         """
         if not isinstance(features, Tensor) or features.dim() != 2 or features.shape[1] != self.fc.in_features:
             raise InputError(
@@ -56,13 +56,13 @@ class LinearHead(nn.Module):
         return self.fc(features)
 
     def loss(self, logits: Tensor, y: Tensor, mix: Mix) -> Tensor:
-        """Scalar loss of (N, C) logits, given the labels `y` of the un-mixed batch."""
+        """Compute the scalar loss on (N, C) logits, given the labels `y` of the clean batch."""
         return self.criterion(logits, y, mix)
 
 
 @MODELS.register_module()
 class DMHead(LinearHead):
-    """`LinearHead` with the decoupled loss DM(CE).
+    """A `LinearHead` with the decoupled loss DM(CE).
 
     Args:
         eta: weight of the decoupled term; 0.1 for static and 1 for dynamic policies in the paper.
