@@ -57,6 +57,8 @@ def check_recipe(cfg: Config) -> None:
         InputError: a name is unknown or a value does not fit; the line says where it stands, which
             file or option set it, and names the nearest valid one.
     """
+    for of in SLOTS.values():
+        of.import_from_location()  # a file that cannot be imported is no fault of the recipe
     for place, fault in _faults(cfg.to_dict()):
         source = origin(cfg, place)
         raise InputError(f'{fault} (in {source})' if source else fault)

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'openmix'
 
 BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check', 'yaml_file', 'recipe_file'}
+# What registers its files by its folder.
+FOLDER = {'import_folder', 'registry', 'errors'}
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
@@ -21,6 +23,7 @@ MAY_IMPORT = {
     'check': BASE | {'recipe_schema', 'signatures'},
     'recipe_schema': {'registry'},
     'errors': set(),
+    'import_folder': {'errors'},
     'facts': set(),
     'algorithm': {'errors', 'facts', 'registry'},
     'signatures': set(),
@@ -40,17 +43,18 @@ MAY_IMPORT = {
     'result': {'errors', 'json_file'},
     'provenance': {'config', 'declared', 'registry'},
     'stock': set(),
-    'losses': {'mix', 'ops', 'registry', 'errors'},
-    'mixups': {'algorithm', 'mix', 'ops', 'registry', 'errors', 'losses'},
-    'models': {'algorithm', 'facts', 'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'weights_file'},
-    'data': {'facts', 'mix', 'ops', 'registry', 'errors', 'files', 'losses', 'regular_file'},
+    'losses': FOLDER | {'mix', 'ops'},
+    'mixups': FOLDER | {'algorithm', 'mix', 'ops', 'losses'},
+    'models': FOLDER | {'algorithm', 'facts', 'mix', 'ops', 'losses', 'mixups', 'weights_file'},
+    'data': FOLDER | {'facts', 'mix', 'ops', 'files', 'losses', 'regular_file'},
     'engine': {
         *BASE,
+        *FOLDER,
         'algorithm',
         *('lease', 'losses', 'metrics', 'options', 'provenance', 'recipe_schema', 'recipe_text', 'regular_file'),
         'weights_file',
     },
-    'evaluation': {'algorithm', 'mix', 'ops', 'registry', 'errors', 'losses', 'mixups', 'models', 'data'},
+    'evaluation': FOLDER | {'algorithm', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
     'benchmark': {
         *('arguments', 'registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics'),
         *('options', 'provenance', 'regular_file', 'result', 'yaml_file'),

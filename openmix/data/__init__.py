@@ -1,43 +1,5 @@
 """Data sets, their splits, and transforms of single images and of batches; no mixing here."""
 
-from openmix.data import (
-    batch_transforms,
-    cifar,
-    collate,
-    color_jitter,
-    cub200,
-    digits,
-    fgvc_aircraft,
-    image_folder,
-    imagenet,
-    pipeline,
-    rand_augment,
-    random_erasing,
-    resized_crop,
-    sampler,
-    stanford_cars,
-    stl10,
-    tiny_imagenet,
-    views,
-)
+from openmix.import_folder import import_folder
 
-__all__ = [
-    'batch_transforms',
-    'cifar',
-    'collate',
-    'color_jitter',
-    'cub200',
-    'digits',
-    'fgvc_aircraft',
-    'image_folder',
-    'imagenet',
-    'pipeline',
-    'rand_augment',
-    'random_erasing',
-    'resized_crop',
-    'sampler',
-    'stanford_cars',
-    'stl10',
-    'tiny_imagenet',
-    'views',
-]
+import_folder(__name__, __path__)

@@ -1,5 +1,5 @@
 """Metrics, complexity counts and figures."""
 
-from openmix.evaluation import accuracy, mixed_accuracy
+from openmix.import_folder import import_folder
 
-__all__ = ['accuracy', 'mixed_accuracy']
+import_folder(__name__, __path__)

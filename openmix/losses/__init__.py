@@ -1,12 +1,9 @@
 """Losses: plain functions of (logits, y, mix). Every file in this folder is imported and registers its losses."""
 
-import importlib
-import pkgutil
-
+from openmix.import_folder import import_folder
 from openmix.registry import LOSSES
 
-for _file in pkgutil.iter_modules(__path__):
-    importlib.import_module(f'{__name__}.{_file.name}')
+import_folder(__name__, __path__)
 
 globals().update(LOSSES.module_dict)
 

@@ -1,14 +1,11 @@
 """Mixing policies. Every file in this folder is imported and registers its policies."""
 
-import importlib
-import pkgutil
-
+from openmix.import_folder import import_folder
 from openmix.mixups.base import MixPolicy, PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.registry import MIXUPS
 
-for _file in pkgutil.iter_modules(__path__):
-    importlib.import_module(f'{__name__}.{_file.name}')
+import_folder(__name__, __path__)
 
 # So that `from openmix.mixups import CutMix` works for every registered policy without a list of them.
 globals().update({name: cls for name, cls in MIXUPS.module_dict.items() if isinstance(name, str)})

@@ -1,5 +1,5 @@
-"""Models: the classifier, its data preprocessor, backbones, heads and teachers."""
+"""Models: the classifier, its data preprocessor, backbones, heads and teachers. A file here is registered."""
 
-from openmix.models import backbones, classifier, grad_checkpointing, heads, preprocessor, sites, teacher
+from openmix.import_folder import import_folder
 
-__all__ = ['backbones', 'classifier', 'grad_checkpointing', 'heads', 'preprocessor', 'sites', 'teacher']
+import_folder(__name__, __path__)

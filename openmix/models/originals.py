@@ -12,9 +12,9 @@ import torchvision
 from torch import Tensor, nn
 
 from openmix.errors import InputError
-from openmix.models.backbones import timm_backbone, torchvision_backbone
-from openmix.models.backbones.torchvision_backbone import without_side_heads
-from openmix.models.heads import LinearHead
+from openmix.models.backbones.timm_backbone import timm_backbone
+from openmix.models.backbones.torchvision_backbone import torchvision_backbone, without_side_heads
+from openmix.models.heads.linear_head import LinearHead
 from openmix.registry import MODELS, find
 
 _BUILDERS = {'timm': timm_backbone, 'torchvision': torchvision_backbone}

@@ -1,8 +1,9 @@
 """Backbones map images (N, 3, H, W) to pooled features (N, num_features); the names of their modules are the sites."""
 
-from openmix.models.backbones.cifar_resnet import CIFARResNet, CIFARResNeXt, ThinResNet
-from openmix.models.backbones.timm_backbone import timm_backbone
-from openmix.models.backbones.torchvision_backbone import torchvision_backbone
-from openmix.models.backbones.wide_resnet import WideResNet
+from openmix.import_folder import import_folder
+from openmix.registry import MODELS
 
-__all__ = ['CIFARResNeXt', 'CIFARResNet', 'ThinResNet', 'WideResNet', 'timm_backbone', 'torchvision_backbone']
+import_folder(__name__, __path__)
+
+# `from openmix.models.backbones import ThinResNet` works for every registered one, and no file lists them.
+globals().update({one.__name__: one for one in MODELS.module_dict.values() if one.__module__.startswith(__name__)})

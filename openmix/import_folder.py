@@ -1,0 +1,50 @@
+"""A folder of registered classes: every file of it is imported, so that no list names them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from openmix.errors import InputError, message_of
+
+_REGISTERS = b'register_module'
+
+
+def import_folder(package: str, path: Iterable[str]) -> None:
+    """Import the files of a package that register something, those of its sub-packages too.
+
+    Files that register nothing are left to whoever needs them: some are slow to import.
+
+    Args:
+        package: its name.
+        path: its folders, `__path__`.
+
+    Raises:
+        InputError: a file cannot be imported; the line names the file and the place in it.
+    """
+    for folder in map(Path, path):
+        for _, name, is_package in pkgutil.iter_modules([str(folder)]):
+            file = folder / name / '__init__.py' if is_package else folder / f'{name}.py'
+            if not is_package and _REGISTERS not in file.read_bytes():
+                continue
+            try:
+                module = importlib.import_module(f'{package}.{name}')
+            except InputError:
+                raise
+            except Exception as error:  # a file may raise anything
+                told = f'{_place(error, file)}: {type(error).__name__}: {message_of(error)}'
+                raise InputError(f'{told}; mend the file or take it out of the folder') from error
+            if is_package:
+                import_folder(module.__name__, module.__path__)
+
+
+def _place(error: Exception, file: Path) -> str:
+    """The file and line that failed: in `file`, or in one beside it that it imports."""
+    if isinstance(error, SyntaxError):
+        return f'{error.filename}, line {error.lineno}'
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(file.parent)]
+    return f'{ours[-1].filename}, line {ours[-1].lineno}' if ours else str(file)
