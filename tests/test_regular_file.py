@@ -13,7 +13,7 @@ from waiting import SECONDS
 from openmix.benchmark.made_for import read_made_for
 from openmix.benchmark.run import log_tail
 from openmix.benchmark.table import load_table
-from openmix.benchmark.trial_files import read_exit_codes, read_last_epoch
+from openmix.benchmark.trial_files import read_exit_codes, read_last_row
 from openmix.config import load_config
 from openmix.data.lists import read_arrays, read_lines, read_mat
 from openmix.data.read import read_image, read_pixels
@@ -44,7 +44,7 @@ DOORS = BOUNDED | {
     'open': open_regular,
     'tail': lambda path: read_tail(path, 2**10),
     'codes': read_exit_codes,
-    'epoch': read_last_epoch,
+    'epoch': read_last_row,
     'weights': read_file,
     'peek': peek,
     'checkpoint': load_checkpoint,

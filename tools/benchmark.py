@@ -26,7 +26,7 @@ from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names, table_path
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
-from openmix.benchmark.trials import Trial, default_work_dir, distinct, stages, trials_of
+from openmix.benchmark.trials import Trial, check_readouts, default_work_dir, distinct, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
@@ -145,7 +145,9 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
         print(f'{left_out} cells are not implemented and left out', file=out)
     if args.smoke:
         return smoke_table(cells, console)
-    check_own_folder(table, trials_of(table, cells, work_dir, args.trials))
+    trials = trials_of(table, cells, work_dir, args.trials)
+    check_readouts(trials)
+    check_own_folder(table, trials)
     if on_slurm:
         return submit_table(table, cells, work_dir, args, console)
     failed: list[Trial] = []
@@ -263,6 +265,7 @@ def plan_table(
                 hours[recipe] = found
             said = clock(3600 * found) if isinstance(found, float) else found
             console.print(terminal(f'{name}: {said}'), soft_wrap=True)
+    check_readouts(trials)
     show(plan.trial_grid(table, trials), console)
     need = plan.needs(table, trials, records, parameters if args.disk else None, hours, args.trials)
     remarks = layout(table.cells, args.work_dir or default_work_dir(table)).remarks()

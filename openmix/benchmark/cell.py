@@ -31,7 +31,7 @@ class Cell:
         folder: `<row-slug>/<column-slug>`, its place in the table's work folder; cells that are the
             same run share that of the first.
         metric: the key of the metric in a run's results, such as 'accuracy/top1'.
-        readout: how epochs become one number: 'last', 'best' or 'median_last<N>'.
+        readout: how validations become one number: 'last', 'best' or 'median_last<N>'.
         spread: the printed deviation of `published`.
         other_source: a number that another source prints, for a cell that the print lost.
         implemented: False where some part of the experiment has no code yet.
@@ -100,12 +100,6 @@ def value_at(cfg: Config, place: str) -> Any:
     for key in place.split('.'):
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
-
-
-def epochs_of(cfg: Config) -> int | None:
-    """The number of epochs that a recipe trains; None where it counts iterations or states none."""
-    epochs = value_at(cfg, 'train_cfg.max_epochs')
-    return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and 0 < epochs < 1 << 31 else None
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import facets, without_loss
+from openmix.benchmark.length import UNITS, row_key, unit_of
 from openmix.benchmark.markup import element
 from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, panel, panels, scale
 from openmix.benchmark.records import Record
@@ -19,42 +20,52 @@ _MOST_POINTS = 100  # of a line; as many as a phone can tell apart
 
 
 class Curve(NamedTuple):
+    """The metric of a record over training.
+
+    Attributes:
+        unit: 'epoch' or 'iteration'.
+        at: epochs, or iterations, of the values.
+        values: means over the finished trials.
+    """
+
     record: Record
-    epochs: list[int]
+    unit: str
+    at: list[int]
     values: list[float]
 
 
-def mean_curve(record: Record, metric: str) -> tuple[list[int], list[float]]:
-    """(epochs, mean over the finished trials) of a metric where it is finite."""
+def mean_curve(record: Record) -> Curve:
+    """The curve of a record's metric, where it is finite."""
+    unit = unit_of([trial.length for trial in record.finished])
     values: dict[int, list[float]] = defaultdict(list)
     for result in record.results:
         for row in result.history:
-            if 'epoch' in row and math.isfinite(row.get(metric, math.nan)):
-                values[int(row['epoch'])].append(row[metric])
-    epochs = sorted(values)
-    return epochs, [statistics.fmean(values[epoch]) for epoch in epochs]
+            if row_key(unit) in row and math.isfinite(row.get(record.cell.metric, math.nan)):
+                values[int(row[row_key(unit)])].append(row[record.cell.metric])
+    at = sorted(values)
+    return Curve(record, unit, at, [statistics.fmean(values[each]) for each in at])
 
 
 def draw_curves(table: Table, records: Sequence[Record]) -> str:
     """The panels with their legend; '' where no run has a curve.
 
     A frame starts a little off the worst value of the second half of training, so that the end, where
-    methods differ, fills it. Columns that differ in the loss alone have the same frame.
+    methods differ, fills it. Columns that differ in the loss alone have the same frame. Trainings by epoch and by
+    iteration have panels of their own.
     """
-    curves = [Curve(record, *mean_curve(record, record.cell.metric)) for record in records]
-    curves = [curve for curve in curves if curve.epochs]
+    curves = [curve for curve in map(mean_curve, records) if curve.at]
     if not curves:
         return ''
     parts = facets([record.cell for record in records])
-    groups: dict[tuple[str, str], list[Curve]] = defaultdict(list)
-    by_column: dict[str, list[Curve]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Curve]] = defaultdict(list)
+    by_column: dict[tuple[str, str], list[Curve]] = defaultdict(list)
     for curve in curves:
         cell = curve.record.cell
-        groups[without_loss(cell.column, parts), cell.metric].append(curve)
-        by_column[cell.column].append(curve)
+        groups[without_loss(cell.column, parts), cell.metric, curve.unit].append(curve)
+        by_column[cell.column, curve.unit].append(curve)
     frames = {id(curve): _frame(group) for group in groups.values() for curve in group}
     rows = [row for row in table.rows if any(curve.record.cell.row == row for curve in curves)]
-    columns = [by_column[column] for column in table.columns if column in by_column]
+    columns = [by_column[key] for column in table.columns for unit in UNITS if (key := (column, unit)) in by_column]
     return _legend(rows) + panels([_panel(drawn, rows, *frames[id(drawn[0])]) for drawn in columns])
 
 
@@ -62,31 +73,32 @@ def _frame(curves: Sequence[Curve]) -> tuple[Scale, Scale]:
     late = [value for curve in curves for value in curve.values[len(curve.values) // 2 :]]
     best = min if curves[0].record.cell.lower_is_better else max
     ends = [*late, best(value for curve in curves for value in curve.values)]
-    return Scale(0, max(curve.epochs[-1] for curve in curves), 44, WIDTH - 8), scale(ends, 222, 8)
+    return Scale(0, max(curve.at[-1] for curve in curves), 44, WIDTH - 8), scale(ends, 222, 8)
 
 
 def _panel(curves: Sequence[Curve], rows: Sequence[str], x: Scale, y: Scale) -> str:
-    cell = curves[0].record.cell
+    cell, unit = curves[0].record.cell, curves[0].unit
     # A frame of its own cuts off what lies outside.
     place = f'{x.start} 2 {x.end - x.start + 4} 220'
     at = dict(zip(('x', 'y', 'width', 'height'), place.split()), viewBox=place)
-    lines = ''.join(_line(*curve, rows, x, y) for curve in curves)
-    body = ''.join(axes(x, y, 'epoch', cell.metric)) + element('svg', lines, **at)
+    lines = ''.join(_line(curve, rows, x, y) for curve in curves)
+    body = ''.join(axes(x, y, unit, cell.metric)) + element('svg', lines, **at)
     says = '; '.join(f'{curve.record.cell.row} ends at {curve.values[-1]:.2f}' for curve in curves)
-    return panel(cell.column, 262, body, f'{cell.metric} after every epoch. {says}', cell.column)
+    return panel(cell.column, 262, body, f'{cell.metric} over {unit}s. {says}', cell.column)
 
 
-def _line(record: Record, epochs: list[int], values: list[float], rows: Sequence[str], x: Scale, y: Scale) -> str:
-    step = -(-len(epochs) // _MOST_POINTS)
-    kept = range((len(epochs) - 1) % step, len(epochs), step)  # the last one is among them
-    points = ' '.join(f'{x(epochs[i]):.1f},{y(values[i]):.1f}' for i in kept)
-    nth, hint = rows.index(record.cell.row), escape(record.cell.row)
+def _line(curve: Curve, rows: Sequence[str], x: Scale, y: Scale) -> str:
+    row, at, values = curve.record.cell.row, curve.at, curve.values
+    step = -(-len(at) // _MOST_POINTS)
+    kept = range((len(at) - 1) % step, len(at), step)  # the last one is among them
+    points = ' '.join(f'{x(at[i]):.1f},{y(values[i]):.1f}' for i in kept)
+    nth, hint = rows.index(row), escape(row)
     if len(kept) == 1:
         left, high = points.split(',')
-        drawn = mark(0, float(left), float(high), _kind(nth), record.cell.row)
+        drawn = mark(0, float(left), float(high), _kind(nth), row)
     else:
         drawn = f'<polyline points="{points}" class="curve {_kind(nth)}"{_dash(nth)}><title>{hint}</title></polyline>'
-    return element('g', drawn, data_row=record.cell.row)
+    return element('g', drawn, data_row=row)
 
 
 def _kind(nth: int) -> str:

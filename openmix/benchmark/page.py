@@ -39,7 +39,7 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
     ours = any(record.values for record in records)
     spread = 'A line to each side: one standard deviation. Shaded: ±0.2.'
     print_note = f'{spread} ▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
-    curves_note = 'Validation after every epoch, mean over trials; what is far below the end is cut off.'
+    curves_note = 'Validations while training, mean over trials; what is far below the end is cut off.'
     gains_note = 'Coloured where the 95 % confidence interval leaves out zero; a single pair has none and stays plain.'
     sections = [
         _head(table, records),

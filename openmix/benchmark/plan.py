@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from openmix.benchmark.cell import Cell, epochs_of, value_at
+from openmix.benchmark.cell import Cell, value_at
 from openmix.benchmark.grids import Grid, grid
+from openmix.benchmark.length import length_of, unit_of
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
@@ -55,12 +56,16 @@ class Need(NamedTuple):
 def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
     """One line a trial with the action of `run`: run, resume, skip, leave alone, or set aside and run."""
     lines = []
+    unit = unit_of([trial.length for trial in trials])
     for trial in distinct(trials):
         action = _ACTIONS.get(trial.state(), 'resume' if trial.resumable() else 'run')
         name = trial.folder.parent.name if trial.kind == 'search' else trial.index
-        cells = (trial.cell.row, trial.cell.column, name, trial.seed, trial.epochs or '', action, trial.cell.config)
+        length = '' if trial.length is None else trial.length.count if unit else trial.length
+        cells = (trial.cell.row, trial.cell.column, name, trial.seed, length, action, trial.cell.config)
         lines.append([*map(str, cells)])
-    return grid(('row', 'column', 'trial', 'seed', 'epochs', 'action', 'recipe'), lines, table.title)
+    return grid(
+        ('row', 'column', 'trial', 'seed', f'{unit}s' if unit else 'length', 'action', 'recipe'), lines, table.title
+    )
 
 
 def needs(
@@ -88,12 +93,13 @@ def needs(
     sizes: dict[Recipe, float | None] = {}
     for cell in cells:
         cfg = resolved[cell.folder]
-        recipe, epochs = recipe_of(cell, cfg), epochs_of(cfg)
-        per_epoch = speeds.get(recipe) or speeds.get((cell.config, ''))
+        recipe, length = recipe_of(cell, cfg), length_of(cfg)
+        unit = length.unit if length else ''
+        pace = speeds.get((recipe, unit)) or speeds.get(((cell.config, ''), unit))
         if hours and recipe in hours:
             seconds += hours[recipe] * 3600
-        elif per_epoch and epochs:
-            seconds += per_epoch * epochs
+        elif pace and length:
+            seconds += pace * length.count
         else:
             unknown += 1
         if parameters is not None:
@@ -112,16 +118,16 @@ def recipe_of(cell: Cell, cfg: Config) -> Recipe:
     return cell.config, str(value_at(cfg, 'model.policy.type') or '')
 
 
-def _speeds(records: Sequence[Record]) -> dict[Recipe, float]:
-    """Seconds an epoch of finished runs, by recipe and policy; by recipe alone under ''."""
-    found: dict[Recipe, list[float]] = {}
+def _speeds(records: Sequence[Record]) -> dict[tuple[Recipe, str], float]:
+    """Seconds an epoch or iteration of finished runs, by recipe and policy, and the unit; by recipe alone under ''."""
+    found: dict[tuple[Recipe, str], list[float]] = {}
     for record in records:
         for trial, result in zip(record.finished, record.results, strict=True):
-            if trial.epochs and result.duration_s is not None:
+            if trial.length and result.duration_s is not None:
                 recipe = recipe_of(trial.cell, trial.cell.resolve())
                 for key in {recipe, (recipe[0], '')}:
-                    seconds = result.duration_s * result.world_size / trial.epochs
-                    found.setdefault(key, []).append(seconds)
+                    seconds = result.duration_s * result.world_size / trial.length.count
+                    found.setdefault((key, trial.length.unit), []).append(seconds)
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from openmix.benchmark.escape import terminal
 from openmix.benchmark.grids import grid
+from openmix.benchmark.length import unit_of
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
 from openmix.benchmark.trial_files import TrialFiles
@@ -23,26 +24,34 @@ REFRESH_S = 3.0
 _COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}
 
 
-def seconds_an_epoch(trial: Trial, files: TrialFiles | None = None) -> float | None:
-    """Mean seconds per epoch that the trial has trained; None before the first."""
-    row = (files or trial.files()).last_epoch
-    epoch, seconds = row.get('epoch'), row.get('time_s')
-    return seconds / epoch if epoch and seconds else None
+def pace_of(trial: Trial, files: TrialFiles | None = None) -> float | None:
+    """Mean seconds per epoch, or iteration, that the trial has trained; None before the first line of its metrics."""
+    row = (files or trial.files()).last_row
+    reached, seconds = trial.length.reached(row) if trial.length else 0, row.get('time_s')
+    return seconds / reached if reached and seconds else None
 
 
 def seconds_left(trials: Sequence[Trial], states: Sequence[str]) -> float | None:
     """Seconds until all trials are done, at the mean pace so far and with as many at a time as now.
 
-    None where nothing has run yet.
+    Epochs and iterations have a mean pace each. None where there is no pace yet of what is left.
     """
-    paces = [pace for trial in trials if (pace := seconds_an_epoch(trial)) is not None]
-    if not paces:
+    known: dict[str, list[float]] = {}
+    own = [None if state == 'stale' else pace_of(trial) for trial, state in zip(trials, states, strict=True)]
+    for trial, pace in zip(trials, own, strict=True):
+        if trial.length and pace is not None:
+            known.setdefault(trial.length.unit, []).append(pace)
+    if not known:
         return None
-    mean, work = sum(paces) / len(paces), 0.0
-    for trial, state in zip(trials, states, strict=True):
-        if state != 'done':
-            at = 0 if state == 'stale' else trial.last_epoch().get('epoch', 0)
-            work += max(0, (trial.epochs or 0) - at) * (seconds_an_epoch(trial) or mean)
+    work = 0.0
+    for trial, state, pace in zip(trials, states, own, strict=True):
+        if state == 'done' or trial.length is None:
+            continue
+        if trial.length.unit not in known:
+            return None
+        mean = sum(known[trial.length.unit]) / len(known[trial.length.unit])
+        at = 0 if state == 'stale' else trial.length.reached(trial.last_row())
+        work += max(0, trial.length.count - at) * (pace or mean)
     return work / max(1, states.count('running'))
 
 
@@ -57,7 +66,7 @@ def summary(trials: Sequence[Trial], states: Sequence[str]) -> str:
 
 
 def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> Group:
-    """The state, epoch and pace of every trial, the time left, and one line a file that cannot be read.
+    """The state, progress and pace of every trial, the time left, and one line a file that cannot be read.
 
     Args:
         also: lines that stand below.
@@ -65,22 +74,31 @@ def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> G
     lines: list[tuple[Text | str, ...]] = []
     states: dict[Path, str] = {}
     bad: list[str] = []
+    unit = unit_of([trial.length for trial in trials])
     for trial in trials:
-        files = trial.files()
-        state, pace = trial.state(files), seconds_an_epoch(trial, files)
-        states[trial.folder], epoch = state, files.last_epoch.get('epoch')
+        files, length = trial.files(), trial.length
+        state, pace = trial.state(files), pace_of(trial, files)
+        states[trial.folder], reached = state, length.reached(files.last_row) if length else 0
         bad += files.bad
         holder = holder_of(trial.folder) if state == 'running' else None
         words = terminal(state + (f' on {holder.host}' if holder else ''), _COLOURS.get(state, 'dim'))
-        at = f'{epoch}/{trial.epochs or "?"}' if epoch else ''
-        left = clock((trial.epochs - epoch) * pace) if pace and epoch and trial.epochs and state == 'running' else ''
+        at = each = left = ''
+        if length and reached:
+            at = f'{reached}/{length.count}' if unit else f'{reached}/{length}'
+            each = '' if pace is None else f'{_seconds(pace)}' if unit else f'{_seconds(pace)} s/{length.unit}'
+            left = clock((length.count - reached) * pace) if pace and state == 'running' else ''
         name = f'{trial.kind} {trial.folder.parent.name}' if trial.kind == 'search' else str(trial.index)
         place = (trial.cell.row, trial.cell.column, name, str(trial.seed))
-        lines.append((*place, words, at, '' if pace is None else f'{pace:.1f}', left, str(trial.folder)))
-    heads = ('row', 'column', 'trial', 'seed', 'state', 'epoch', 's/epoch', 'left', 'folder')
+        lines.append((*place, words, at, each, left, str(trial.folder)))
+    paced = (unit, f's/{unit}') if unit else ('trained', 'pace')
+    heads = ('row', 'column', 'trial', 'seed', 'state', *paced, 'left', 'folder')
     runs = distinct(trials)
     said = [summary(runs, [states[run.folder] for run in runs]), *(f'cannot be read: {line}' for line in bad), *also]
     return Group(grid(heads, lines, table.title), terminal('\n'.join(said)))
+
+
+def _seconds(pace: float) -> str:
+    return f'{pace:.1f}' if pace >= 10 else f'{pace:.3g}'
 
 
 def watch(table: Table, trials: Callable[[], Sequence[Trial]], console: Console, every: float = REFRESH_S) -> None:

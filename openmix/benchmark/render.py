@@ -104,10 +104,10 @@ def by_place(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
 def caption(table: Table) -> str:
     """One line that names the metric, the readout and the statistic of the numbers."""
     readout = table.readout.replace('median_last', 'median of the last ')
-    epochs = ' epochs' if readout != table.readout else ''
+    of = ' validations' if readout != table.readout else ''
     others = {(cell.metric, cell.readout) for cell in table.cells} - {(table.metric, table.readout)}
     also = ''.join(f'; some cells {metric}, {how}' for metric, how in sorted(others))
-    return f'{table.metric}, {readout}{epochs}{also}; ours: mean ± sample standard deviation (finished trials)'
+    return f'{table.metric}, {readout}{of}{also}; ours: mean ± sample standard deviation (finished trials)'
 
 
 def has_published(records: Sequence[Record]) -> bool:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from openmix.benchmark.escape import terminal, visible
+from openmix.benchmark.length import unit_of
 from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
@@ -129,8 +130,12 @@ class Queue:
         self.waiting = deque(trial for trial in trials if trial.state() != 'done')
         self.total, self.ended, self.began = len(self.waiting), 0, time.monotonic()
         self._say(f'{len(trials) - self.total} trials done before, {self.total} to run, {len(self.slots)} at a time')
-        self.units = sum(trial.epochs or 1 for trial in self.waiting)
+        self.unit = unit_of([trial.length for trial in self.waiting])
+        self.units = sum(self._weight(trial) for trial in self.waiting)
         self.units_ended = 0
+        # What earlier calls have trained says nothing of the pace of this one.
+        self.begun = {trial.folder: self._trained(trial) if trial.resumable() else 0.0 for trial in self.waiting}
+        self.resumed_ended = 0.0
         with self._drawn(), self._listening():
             self.overall = self.progress.add_task('all', total=self.units, note='')
             try:
@@ -238,7 +243,7 @@ class Queue:
             (trial.folder / 'metrics.jsonl').unlink(missing_ok=True)
         log = open(trial.folder / 'log.txt', 'ab' if resume or trial.failures() else 'wb')  # noqa: SIM115  the job closes it
         process = start(command(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
-        task = self.progress.add_task(visible(trial.name), total=trial.epochs, note='')
+        task = self.progress.add_task(visible(trial.name), total=trial.length.count if trial.length else None, note='')
         device = self.slots[slot].get('CUDA_VISIBLE_DEVICES')
         where = f' on GPU {device}' if device else ''
         self._say(f'{trial.name}: {"resumed" if resume else "started"}{where}')
@@ -302,31 +307,49 @@ class Queue:
 
     def _count(self, trial: Trial) -> None:
         self.ended += 1
-        self.units_ended += trial.epochs or 1
+        self.units_ended += self._weight(trial)
+        self.resumed_ended += self.begun[trial.folder]
+
+    def _weight(self, trial: Trial) -> int:
+        """What a trial counts of the whole: its epochs or iterations; 1 where trials of both kinds run."""
+        return trial.length.count if trial.length and self.unit else 1
+
+    def _trained(self, trial: Trial) -> float:
+        """What of its weight a trial has trained by its newest line."""
+        if trial.length is None:
+            return 0.0
+        return self._weight(trial) * min(1.0, trial.length.reached(trial.last_row()) / trial.length.count)
 
     def _nth(self) -> str:
         return f'[{self.ended}/{self.total}]'
 
-    def _left(self, units: float | None = None) -> str:
-        """', 3 min left' by the pace so far; nothing where there is none."""
+    def _left(self, units: float | None = None, before: float | None = None) -> str:
+        """', 3 min left' by the pace so far; nothing where there is none.
+
+        Args:
+            units: trained; None: those of the trials that have ended.
+            before: those of them that earlier calls trained; None: of the trials that have ended.
+        """
         units = self.units_ended if units is None else units
-        if not 0 < units < self.units:
+        before = self.resumed_ended if before is None else before
+        if not before < units < self.units:
             return ''
-        pace = (time.monotonic() - self.began) / units
+        pace = (time.monotonic() - self.began) / (units - before)
         return f', about {clock(pace * (self.units - units))} left'
 
     def _show(self, running: Iterable[Job]) -> None:
         if not self.console.is_terminal:
             return
-        units = self.units_ended
+        units, before = float(self.units_ended), self.resumed_ended
         for job in running:
-            row = job.trial.last_epoch()
-            metric = job.trial.cell.metric
-            epochs, value = int(row.get('epoch', 0)), row.get(metric)
-            units += min(epochs, job.trial.epochs or 0)
+            row, metric = job.trial.last_row(), job.trial.cell.metric
+            value = row.get(metric)
+            units += self._trained(job.trial)
+            before += self.begun[job.trial.folder]
             note = '' if value is None else f'{metric} {value:.2f}'
-            self.progress.update(job.task, completed=epochs, note=note)
-        self.progress.update(self.overall, completed=units, note=self._left(units).removeprefix(', '))
+            reached = job.trial.length.reached(row) if job.trial.length else 0
+            self.progress.update(job.task, completed=reached, note=note)
+        self.progress.update(self.overall, completed=units, note=self._left(units, before).removeprefix(', '))
 
     def _say(self, line: str) -> None:
         with self._unheard():

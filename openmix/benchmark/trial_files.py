@@ -30,7 +30,7 @@ class TrialFiles:
         codes: the exit codes of the runs that failed, oldest first.
         has_failed: True if there is a file of them, readable or not.
         has_log: True if there is a `log.txt`: a run has begun.
-        last_epoch: the newest row of `metrics.jsonl` by name; empty where there is none.
+        last_row: the newest row of `metrics.jsonl` by name; empty where there is none.
         bad: one line a file that cannot be read.
     """
 
@@ -40,7 +40,7 @@ class TrialFiles:
     codes: tuple[int, ...]
     has_failed: bool
     has_log: bool
-    last_epoch: Mapping[str, float]
+    last_row: Mapping[str, float]
     bad: tuple[str, ...]
 
 
@@ -62,7 +62,7 @@ def read_trial_files(folder: Path) -> TrialFiles:
         codes=read(read_exit_codes, 'exit_code', ()),
         has_failed=os.path.lexists(folder / 'exit_code'),
         has_log=(folder / 'log.txt').is_file(),
-        last_epoch=read(read_last_epoch, 'metrics.jsonl', {}),
+        last_row=read(read_last_row, 'metrics.jsonl', {}),
         bad=tuple(bad),
     )
 
@@ -88,17 +88,17 @@ def parse_exit_codes(raw: bytes, where: str = 'exit_code') -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def read_last_epoch(path: Path) -> dict[str, float]:
+def read_last_row(path: Path) -> dict[str, float]:
     """The newest row of `metrics.jsonl`; empty where there is none.
 
     Raises:
         InputError: its last line is no row of numbers.
     """
     lines = tail(path).splitlines()
-    return parse_epoch(lines[-1], f'{path}, last line') if lines else {}
+    return parse_row(lines[-1], f'{path}, last line') if lines else {}
 
 
-def parse_epoch(line: str | bytes, where: str = 'metrics.jsonl') -> dict[str, float]:
+def parse_row(line: str | bytes, where: str = 'metrics.jsonl') -> dict[str, float]:
     """One row of `metrics.jsonl`: an epoch or validation, numbers by name.
 
     Raises:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from openmix.benchmark.cell import Cell, epochs_of
+from openmix.benchmark.cell import Cell
 from openmix.benchmark.folders import layout, point_folder_of
 from openmix.benchmark.grid import best, final_cell, points, search_cells
+from openmix.benchmark.length import Length, length_of, median_of, values_of
 from openmix.benchmark.limits import MOST_RUNS, MOST_TRIALS
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial_files import TrialFiles, read_trial_files
@@ -36,7 +36,8 @@ class Trial:
     Attributes:
         cell: with the values of `point` among its overrides.
         provenance: of the cell as the table declares it now.
-        epochs: how many the recipe trains; None where it counts iterations.
+        length: of the training; None where the recipe states none.
+        values: of the cell's metric that a whole training records; None where the recipe does not tell.
         kind: 'final', or 'search' for one point of the cell's grid on held-out images.
         point: the values that the search tries or has chosen; empty without a grid.
     """
@@ -46,7 +47,8 @@ class Trial:
     seed: int
     folder: Path
     provenance: Provenance
-    epochs: int | None
+    length: Length | None
+    values: int | None
     kind: str = 'final'
     point: dict[str, Any] = field(default_factory=dict, hash=False)
 
@@ -87,9 +89,9 @@ class Trial:
         except InputError:
             return None
 
-    def last_epoch(self) -> Mapping[str, float]:
+    def last_row(self) -> Mapping[str, float]:
         """The newest line of `metrics.jsonl`; empty where there is none."""
-        return self.files().last_epoch
+        return self.files().last_row
 
     def resumable(self) -> bool:
         """True if a run of this config and seed left a checkpoint."""
@@ -178,9 +180,9 @@ def _searches(table: Table, cell: Cell, work_dir: Path) -> list[Trial]:
 
 def _trials(cell: Cell, seeds: Sequence[int], work_dir: Path, kind: str, point: dict[str, Any]) -> list[Trial]:
     cfg = cell.resolve()
-    made_by, epochs = provenance(cfg), epochs_of(cfg)
+    made_by, length, values = provenance(cfg), length_of(cfg), values_of(cfg, cell.metric)
     return [
-        Trial(cell, index, seed, work_dir / cell.folder / f'trial{index}', made_by, epochs, kind, point)
+        Trial(cell, index, seed, work_dir / cell.folder / f'trial{index}', made_by, length, values, kind, point)
         for index, seed in enumerate(seeds)
     ]
 
@@ -201,6 +203,21 @@ def stages(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | No
     yield distinct(trial for trial in trials_of(table, cells, work_dir, trials) if trial.kind == 'final')
 
 
+def check_readouts(trials: Iterable[Trial]) -> None:
+    """Hold the medians that are asked for against how often the trainings measure, before they run.
+
+    Raises:
+        InputError: a training has fewer values of the metric than its median is of.
+    """
+    for trial in trials:
+        if trial.values is not None and trial.values < (count := median_of(trial.cell.readout)):
+            raise InputError(
+                f"table '{trial.cell.table}', cell '{trial.cell.name}': {trial.cell.readout} needs {count} values of "
+                f'{trial.cell.metric}, and a training of {trial.length} records {trial.values}; '
+                'train longer, validate more often or choose another readout'
+            )
+
+
 def distinct(trials: Iterable[Trial]) -> list[Trial]:
     """Each run once: cells that read one training share its folder."""
     found: dict[Path, Trial] = {}
@@ -210,21 +227,24 @@ def distinct(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def read_out(result: Result, metric: str, readout: str) -> float:
-    """The number of a run: one readout of one metric over its epochs.
+    """The number of a run: one readout of one metric over its validations.
 
     Raises:
-        InputError: the run did not record the metric or the readout, or what it recorded is not finite.
+        InputError: the run did not record the metric or the readout, has fewer validations than a median is of, or
+            what it recorded is not finite.
     """
     recorded = result.readouts
     if metric not in recorded:
         raise InputError(f"a result has no metric '{metric}'; {nearest(metric, recorded)}")
     found = recorded[metric].get(readout)
+    values = [row[metric] for row in result.history if metric in row]
+    count = median_of(readout)
+    if values and count > len(values):
+        raise InputError(f'{readout} of {metric} needs {count} validations, and the run has {len(values)}')
     if found is None:
-        last = re.fullmatch(r'median_last(\d+)', readout)
-        values = [epoch[metric] for epoch in result.history if metric in epoch]
-        if last is None or not values:
+        if not count or not values:
             raise InputError(f"a result has no readout '{readout}'; {nearest(readout, recorded[metric])}")
-        found = statistics.median(values[-int(last[1]) :])
+        found = statistics.median(values[-count:])
     if not math.isfinite(found):
         raise InputError(f"a result's {readout} of {metric} is {found}")
     return found

@@ -47,12 +47,15 @@ class LoggerHook(Hook):
     def after_train_epoch(self, runner: Any) -> None:
         self._log_training(runner, runner.iter)
 
+    def after_interval(self, runner: Any) -> None:
+        self._log_training(runner, runner.iter)
+
     def before_val(self, runner: Any) -> None:
         self._log_training(runner, runner.iter)
 
     def _log_training(self, runner: Any, iterations: int) -> None:
         """Log the point of an iteration, once."""
-        found = measures.losses(runner, iterations)
+        found = measures.outputs(runner, iterations)
         if iterations == self._logged or not found:
             return
         self._logged = iterations

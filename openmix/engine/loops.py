@@ -190,7 +190,7 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
             self.end_iteration()
         per_pass = len(self.dataloader)
         while self.unfinished():
-            trim_history(self.runner.message_hub.log_scalars, max(per_pass, self.val_interval))
+            trim_history(self.runner.message_hub.log_scalars, max(per_pass, *self.dynamic_intervals))
             self.runner.model.train()
             for batch in read_pass(self.dataloader, *divmod(self._iter, per_pass), self.runner.seed):
                 self.run_iter(batch)
@@ -209,9 +209,12 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         return self._iter < self._max_iters and not self.stop_training
 
     def end_iteration(self) -> None:
-        """Validate where it is due."""
+        """Validate where it is due; an interval that ends without a validation is told to the hooks all the same."""
         self._decide_current_val_interval()
-        due = self._iter % self.val_interval == 0 or not self.unfinished()
-        if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
+        if self._iter % self.val_interval and self.unfinished():
+            return
+        if self.runner.val_loop is not None and self._iter >= self.val_begin:
             self.runner.val_loop.run()
             self.runner.model.train()
+        else:
+            self.runner.call_hook('after_interval')

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.hooks import RuntimeInfoHook as MMRuntimeInfoHook
 from torch import Tensor
 
+from openmix.engine import measures
 from openmix.engine.logger_hook import LoggerHook
 from openmix.registry import HOOKS
 
@@ -71,6 +72,9 @@ class ReadBackHook(Hook):
     def after_train_epoch(self, runner: Any) -> None:
         self.read_back(runner)
 
+    def after_interval(self, runner: Any) -> None:
+        self.read_back(runner)
+
     def before_val(self, runner: Any) -> None:
         self.read_back(runner)
 
@@ -83,8 +87,7 @@ class RuntimeInfoHook(ReadBackHook, MMRuntimeInfoHook):
     """mmengine's hook, which logs every loss of every iteration, without waiting for the device at each."""
 
     def take(self, runner: Any, iteration: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            runner.message_hub.update_scalar(f'train/{name}', value)
+        measures.add(runner, values)
 
     def before_val(self, runner: Any) -> None:
         super().before_val(runner)

@@ -18,6 +18,7 @@ from openmix.engine import measures
 from openmix.engine.environment import commit, environment
 from openmix.engine.history import Row, read_history, text_of
 from openmix.engine.resume import earlier_plans
+from openmix.errors import InputError
 from openmix.files import set_aside, write_text
 from openmix.metrics import lower_is_better
 from openmix.provenance import Provenance, data_fingerprint
@@ -29,20 +30,20 @@ def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
 
     Args:
         name: of the metric; the best of a loss, nll, error or time is the lowest.
-        values: one an epoch, oldest first, not empty.
+        values: one an epoch or validation, oldest first, not empty.
 
     Returns:
-        last, best (of those that are numbers), and the median of the last 3, 5 and 10 (of all, where there are fewer).
+        last, best (of those that are numbers), and the median of the last 3, 5 and 10, where there are as many.
     """
     best = min if lower_is_better(name) else max
     numbers = [value for value in values if not math.isnan(value)]
-    medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10)}
+    medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10) if n <= len(values)}
     return {'last': values[-1], 'best': best(numbers, default=math.nan), **medians}
 
 
 @HOOKS.register_module()
 class ResultHook(Hook):
-    """Keeps `metrics.jsonl`, one line an epoch or validation, and writes `result.json` when training ends.
+    """Keeps `metrics.jsonl`, one line an epoch or validation interval, and writes `result.json` when training ends.
 
     A resumed run keeps the lines of the epochs it builds on, and their time.
 
@@ -86,16 +87,27 @@ class ResultHook(Hook):
     def after_train_epoch(self, runner: Any) -> None:
         self._add(runner, {})
 
+    def after_interval(self, runner: Any) -> None:
+        self._add(runner, {})
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if runner.iter > 0:
             self._add(runner, metrics or {})
 
     def _add(self, runner: Any, metrics: Mapping[str, float]) -> None:
-        """Put metrics into the row of the current iteration; a new row starts with the mean training losses."""
+        """Put metrics into the row of the current iteration; a new row starts with what the training gave.
+
+        Raises:
+            InputError: the training gives something else under a metric's name.
+        """
         iteration = runner.iter
+        if shared := [name for name in measures.output_names(runner) if name in metrics]:
+            raise InputError(
+                f"the model's loss and a metric of the validation both give '{shared[0]}'; give one another name"
+            )
         if iteration not in self.rows:
             epoch = -(-iteration // len(runner.train_dataloader))
-            measured = {**measures.losses(runner, iteration), 'lr': measures.learning_rate(runner)}
+            measured = {**measures.outputs(runner, iteration), 'lr': measures.learning_rate(runner)}
             self.rows[iteration] = {'epoch': epoch, 'iter': iteration, **measured}
         measures.set_last_line(runner, iteration)
         row = self.rows[iteration]
@@ -139,6 +151,7 @@ class ResultHook(Hook):
             **_weights(runner),
             **({'earlier_plans': plans} if plans else {}),
             'duration_s': round(self.elapsed(), 1),
+            'iterations': runner.iter,
             'epochs': round(runner.iter / len(runner.train_dataloader), 3),
             'ended_early': runner.iter < runner.max_iters,
             'finished': time.strftime('%Y-%m-%dT%H:%M:%S%z'),

@@ -11,7 +11,7 @@ from openmix.benchmark import progress
 from openmix.benchmark.grids import as_plain
 from openmix.benchmark.made_for import parse_made_for
 from openmix.benchmark.report import FORMATS, as_text, write_report
-from openmix.benchmark.trial_files import parse_epoch, parse_exit_codes
+from openmix.benchmark.trial_files import parse_exit_codes, parse_row
 from openmix.errors import InputError
 from openmix.json_file import parse_object
 
@@ -138,7 +138,7 @@ CELL = {
 }
 DOORS = [
     (lambda text: parse_made_for(parse_object(text, 'cell.json')), json.dumps(CELL).encode()),
-    (parse_epoch, b'{"epoch": 3, "iter": 30, "loss": 0.5, "accuracy/top1": 81.2, "lr": 1e-3, "time_s": 12.5}'),
+    (parse_row, b'{"epoch": 3, "iter": 30, "loss": 0.5, "accuracy/top1": 81.2, "lr": 1e-3, "time_s": 12.5}'),
     (parse_exit_codes, b'1\n137\n-9\n'),
 ]
 

@@ -115,7 +115,9 @@ def test_gains(bench):
 def test_terminal_and_markdown(bench):
     bench.run(rows='Mixup')
     text = as_text(bench.table, bench.records(), 'terminal', bench.work_dir)
-    assert all(piece in text for piece in ('89.50 ± 0.71 (2)', '80.44', 'pending', '–', 'median of the last 3 epochs'))
+    assert all(
+        piece in text for piece in ('89.50 ± 0.71 (2)', '80.44', 'pending', '–', 'median of the last 3 validations')
+    )
     text = as_text(bench.table, bench.records(), 'md', bench.work_dir)
     ours = '**[89.50 ± 0.71 (2)](<mixup/{}>)**'
     assert f'| Mixup | {ours.format("mce")} | 79.12 (+10.38 ▲) | {ours.format("dm-ce")} | 80.44 (+9.06 ▲) |' in text

@@ -51,7 +51,7 @@ def test_no_file_of_a_run_takes_the_others_down(bench):
             with open(bench.said, 'w', encoding='utf-8') as file:
                 Console(file=file, width=100).print(progress.status(bench.table, bench.trials(trials=1)))
             log_tail(bench.work_dir / CELL)
-            bench.trials(trials=1)[0].last_epoch()
+            bench.trials(trials=1)[0].last_row()
         except BaseException as error:
             raise AssertionError(f'{name}, mutant {number}: {type(error).__name__}: {error}') from error
         finally:

@@ -21,7 +21,7 @@ from openmix.files import set_aside
 from openmix.lease import Lease, beside, holder_of
 
 pytestmark = pytest.mark.slow
-SMALL = {'model.backbone.depth': 8, 'model.backbone.width': 8, 'train_cfg.max_epochs': 2}
+SMALL = {'model.backbone.depth': 8, 'model.backbone.width': 8, 'train_cfg.max_epochs': 3}
 
 
 def states(bench, **chosen):
@@ -358,7 +358,7 @@ def test_a_cell_on_two_processes(bench, tmp_path, monkeypatch):
     failed, said = bench.run(jobs=1, rows='CutMix', columns='MCE', trials=1, per_run=2)
     assert not failed, said + bench.log('cutmix/mce/trial0')
     assert bench.result('cutmix/mce/trial0')['world_size'] == 2
-    assert len(bench.result('cutmix/mce/trial0')['history']) == 2
+    assert len(bench.result('cutmix/mce/trial0')['history']) == 3
     assert 'The global batch is' not in bench.log('cutmix/mce/trial0')
     assert states(bench, rows='CutMix', columns='MCE', trials=1) == ['done']
 

@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 
 from openmix.benchmark import progress
-from openmix.benchmark.progress import seconds_an_epoch, seconds_left, status, summary, watch
+from openmix.benchmark.progress import pace_of, seconds_left, status, summary, watch
 from openmix.lease import Lease, beside
 
 
@@ -26,8 +26,8 @@ def test_pace_and_time_left(bench):
     states = ['running', 'running', 'pending']
     assert seconds_left([first, second, third], states) is None
     at_epoch(first, 2, 20.0)
-    assert seconds_an_epoch(first) == 10.0
-    assert seconds_an_epoch(second) is None
+    assert pace_of(first) == 10.0
+    assert pace_of(second) is None
     # Of 4 epochs 2, 4 and 4 are left at 10 s each, two at a time.
     assert seconds_left([first, second, third], states) == 50.0
     at_epoch(second, 1, 30.0)

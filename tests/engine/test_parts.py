@@ -46,7 +46,7 @@ def test_draws_are_a_function_of_seed_iteration_and_rank(monkeypatch):
 def test_readouts():
     values = [float(v) for v in (10, 50, 20, 30, 25)]
     read = readouts('accuracy/top1', values)
-    assert read == dict(last=25, best=50, median_last3=25, median_last5=25, median_last10=25)
+    assert read == dict(last=25, best=50, median_last3=25, median_last5=25)  # of 10 there are too few
     assert readouts('accuracy/nll', values)['best'] == 10
     assert readouts('clean_loss', [math.nan, *values])['best'] == 10
     assert readouts('accuracy/top1', [*range(20)])['median_last10'] == 14.5

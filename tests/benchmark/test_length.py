@@ -1,0 +1,170 @@
+"""Trainings by epoch and by iteration: how long they are, how often they measure, how far they have come."""
+
+import io
+import json
+from bisect import bisect
+
+import pytest
+from mmengine.config import Config
+from rich.console import Console
+
+from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.length import Length, length_of, median_of, unit_of, values_of
+from openmix.benchmark.plan import needs, trial_grid
+from openmix.benchmark.progress import pace_of, seconds_left, status
+from openmix.benchmark.table import load_table, table_names
+from openmix.benchmark.trials import check_readouts, read_out
+from openmix.errors import InputError
+from openmix.lease import Lease, beside
+from openmix.result import Result
+
+ITERATIONS = '{_delete_: true, type: IterBasedTrainLoop, max_iters: 400, val_interval: 100}'
+
+
+@pytest.mark.parametrize(
+    ('loop', 'length'),
+    [
+        ({'max_epochs': 3}, Length(3, 'epoch')),
+        ({'type': 'IterBasedTrainLoop', 'max_iters': 70}, Length(70, 'iteration')),
+        ({'max_epochs': 0}, None),
+        ({'max_epochs': True}, None),
+        ({'max_iters': 1 << 40}, None),
+        (None, None),
+    ],
+)
+def test_length(loop, length):
+    assert length_of(Config({'train_cfg': loop})) == length
+
+
+def counted(count, begin, interval, changes):
+    """As the loops go: the interval that holds at each step, and the last one is judged."""
+    starts, intervals = [1, *(at for at, _ in changes)], [interval, *(every for _, every in changes)]
+    due = [at for at in range(1, count + 1) if at % intervals[bisect(starts, at) - 1] == 0 or at == count]
+    return sum(at >= begin for at in due)
+
+
+@pytest.mark.parametrize('key', ['max_epochs', 'max_iters'])
+@pytest.mark.parametrize('count', [1, 6, 7, 12])
+@pytest.mark.parametrize('begin', [1, 5, 20])
+@pytest.mark.parametrize('interval', [1, 3, 50])
+@pytest.mark.parametrize('changes', [[], [(4, 1)], [(1, 2), (6, 4)], [(30, 1)]])
+def test_validations_are_counted_as_the_loops_make_them(key, count, begin, interval, changes):
+    loop = {key: count, 'val_begin': begin, 'val_interval': interval, 'dynamic_intervals': changes}
+    assert values_of(Config({'train_cfg': loop}), 'accuracy/top1') == counted(count, begin, interval, changes)
+    lines = count if key == 'max_epochs' else counted(count, 1, interval, changes)
+    assert values_of(Config({'train_cfg': loop}), 'loss') == lines
+
+
+def test_what_a_recipe_does_not_tell():
+    assert values_of(Config({'train_cfg': {'max_epochs': 5, 'val_interval': 'often'}}), 'accuracy/top1') is None
+    assert values_of(Config({}), 'accuracy/top1') is None
+    assert values_of(Config({'train_cfg': {'max_iters': 2500}}), 'accuracy/top1') == 3  # mmengine's 1000
+    assert unit_of([Length(3, 'epoch'), None, Length(9, 'epoch')]) == 'epoch'
+    assert unit_of([Length(3, 'epoch'), Length(9, 'iteration')]) == ''
+
+
+def test_a_median_is_of_as_many_as_it_says():
+    assert [median_of(readout) for readout in ('last', 'best', 'median_last20')] == [0, 0, 20]
+    history = tuple({'epoch': at, 'accuracy/top1': float(at)} for at in range(1, 26))
+    recorded = {'accuracy/top1': {'last': 25.0, 'median_last10': 20.5}}
+    assert read_out(Result(0, '', recorded, history), 'accuracy/top1', 'median_last20') == 15.5
+    assert read_out(Result(0, '', recorded, history), 'accuracy/top1', 'median_last25') == 13.0
+    with pytest.raises(InputError, match='median_last26 of accuracy/top1 needs 26 validations, and the run has 25'):
+        read_out(Result(0, '', recorded, history), 'accuracy/top1', 'median_last26')
+    # An older result may record a median of fewer than its name says.
+    with pytest.raises(InputError, match='median_last10 of accuracy/top1 needs 10 validations, and the run has 4'):
+        read_out(Result(0, '', recorded, history[:4]), 'accuracy/top1', 'median_last10')
+
+
+def test_a_median_of_more_than_there_will_be_is_refused_before_it_runs(bench, benchmark_py):
+    bench.edit('readout: median_last3', 'readout: median_last5')
+    line = "cell 'Vanilla / MCE': median_last5 needs 5 values of accuracy/top1, and a training of 4 epochs records 4"
+    with pytest.raises(InputError, match=line):
+        check_readouts(bench.trials())
+    for verb in ('plan', 'run'):
+        done = benchmark_py(verb, bench.path, '--work-dir', bench.work_dir)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert 'records 4; train longer, validate more often or choose another readout' in done.stderr
+    assert not bench.work_dir.exists()
+
+
+def test_every_cell_of_the_tables_that_ship_measures_often_enough():
+    cells = [cell for name in table_names() for cell in load_table(name).cells if cell.implemented]
+    assert len(cells) > 100
+    for cell in cells:
+        if count := median_of(cell.readout):
+            assert (values_of(cell.resolve(), cell.metric) or 0) >= count, cell
+
+
+def at_row(trial, seconds, **row):
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    (trial.folder / 'metrics.jsonl').write_text(json.dumps({**row, 'time_s': seconds}) + '\n')
+
+
+def shown(part):
+    said = io.StringIO()
+    Console(file=said, width=250).print(part)
+    return said.getvalue()
+
+
+def test_iterations_have_progress_pace_and_time_left(bench):
+    recipe = bench.root / 'recipe.py'
+    recipe.write_text(recipe.read_text().replace('max_epochs=4', "type='IterBasedTrainLoop', max_iters=400"))
+    first, second = bench.trials(rows='Mixup', columns='MCE')
+    at_row(first, 20.0, epoch=1, iter=100)
+    assert pace_of(first) == 0.2
+    assert seconds_left([first, second], ['running', 'pending']) == 300 * 0.2 + 400 * 0.2
+    lease = Lease.take(beside(first.folder))
+    text = shown(status(bench.table, [first, second]))
+    lease.release()
+    (line,) = (line for line in text.splitlines() if 'running on' in line)
+    assert [part in line for part in ('100/400', '0.2', '1 min 00 s')] == [True] * 3
+    assert [head in text for head in ('iteration', 's/iteration')] == [True] * 2
+    assert '1 pending, 1 running; about 2 min 20 s left with 1 at a time' in text
+    planned = shown(trial_grid(bench.table, [first, second]))
+    assert ('iterations' in planned, '400' in planned, 'epochs' in planned) == (True, True, False)
+
+
+def test_epochs_and_iterations_side_by_side(bench):
+    bench.edit('    model.policy.alpha: 0.2\n', f'    model.policy.alpha: 0.2\n    train_cfg: {ITERATIONS}\n')
+    epochs, _ = bench.trials(rows='Mixup', columns='MCE')
+    iterations, _ = bench.trials(rows='Mixup', columns='DM*')
+    at_row(epochs, 20.0, epoch=2, iter=50)
+    # Nothing is known of the pace of iterations yet.
+    assert seconds_left([epochs, iterations], ['running', 'pending']) is None
+    at_row(iterations, 50.0, epoch=9, iter=100)
+    assert seconds_left([epochs, iterations], ['running', 'running']) == (2 * 10 + 300 * 0.5) / 2
+    text = shown(status(bench.table, [epochs, iterations]))
+    assert [part in text for part in ('2/4 epochs', '10.0 s/epoch', '100/400 iterations', '0.5 s/iteration')] == [
+        True
+    ] * 4
+    planned = shown(trial_grid(bench.table, [epochs, iterations]))
+    assert [part in planned for part in ('length', '4 epochs', '400 iterations')] == [True] * 3
+
+
+def finish(trial, history):
+    """A result of this trial as its training would have left it."""
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    values = [row['accuracy/top1'] for row in history]
+    readouts = {'accuracy/top1': {'last': values[-1], 'median_last3': sorted(values[-3:])[1]}}
+    found = {'readouts': readouts, 'history': history, 'seed': trial.seed, 'duration_s': 80.0}
+    (trial.folder / 'result.json').write_text(json.dumps({**found, **trial.provenance.as_dict()}))
+
+
+def test_time_and_curves_of_finished_iterations(bench):
+    bench.edit('    model.policy.alpha: 0.2\n', f'    model.policy.alpha: 0.2\n    train_cfg: {ITERATIONS}\n')
+    (mixup,) = bench.trials(rows='Mixup', columns='DM*', trials=1)
+    (plain,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
+    # Several validations within a pass over the data: each is a point of its own.
+    finish(mixup, [{'epoch': 1, 'iter': 100 * k, 'accuracy/top1': 60.0 + k} for k in range(1, 5)])
+    finish(plain, [{'epoch': k, 'iter': 7 * k, 'accuracy/top1': 60.0 + k} for k in range(1, 5)])
+    records = bench.records(rows='Mixup', trials=1)
+    assert [record.state for record in records] == ['done', 'done']
+    page = draw_curves(bench.table, records)
+    assert ('accuracy/top1 over epochs' in page, 'accuracy/top1 over iterations' in page) == (True, True)
+    assert page.count('<polyline') == 2
+    points = [part.split('"')[0].split() for part in page.split('<polyline points="')[1:]]
+    assert [len(line) for line in points] == [4, 4]
+    # The second trials: 20 s an epoch of four, 0.2 s an iteration of four hundred.
+    need = needs(bench.table, bench.trials(rows='Mixup'), bench.records(rows='Mixup'), None)
+    assert (need.runs, need.unknown, need.seconds) == (2, 0, pytest.approx(160.0))
