@@ -50,8 +50,6 @@ def test_a_run_leaves_what_the_docs_say(run):
         'last',
         'best',
         'median_last3',
-        'median_last5',
-        'median_last10',
     }
     assert result['environment']['torch']
     assert result['duration_s'] > 0
