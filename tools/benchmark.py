@@ -5,6 +5,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from rich.console import Console, RenderableType
@@ -26,7 +27,7 @@ from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import Table, load_table, table_names, table_path
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
-from openmix.benchmark.trials import Trial, check_readouts, default_work_dir, distinct, stages, trials_of
+from openmix.benchmark.trials import WEIGHTS, Trial, check_readouts, default_work_dir, stages, trials_of, with_earlier
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
@@ -64,6 +65,7 @@ def records_of(
     work_dir: Path | None = None,
     trials: int | None = None,
     imports: Sequence[Path] = (),
+    weights: Path | None = None,
 ) -> list[Record]:
     """Read the records of cells, those that never ran without resolving their recipe.
 
@@ -72,11 +74,12 @@ def records_of(
         work_dir: None: the table's own.
         trials: how many a cell; None: as the table says.
         imports: work folders of others.
+        weights: the folder of earlier stages; None: that of all tables.
     """
     cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
     ours, *others = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
     ran = [cell for cell in cells if any((folder / place.of(cell)).is_dir() for folder, place in (ours, *others))]
-    return read_records(cells, trials_of(table, ran, work_dir, trials), others)
+    return read_records(cells, trials_of(table, ran, work_dir, trials, weights or WEIGHTS), others)
 
 
 def list_tables(console: Console) -> None:
@@ -97,7 +100,7 @@ def list_tables(console: Console) -> None:
 
 
 def show_all(args: argparse.Namespace, console: Console) -> None:
-    for option in ('rows', 'columns', 'trials', 'work_dir', 'cfg_options'):
+    for option in ('rows', 'columns', 'trials', 'work_dir', 'weights_dir', 'cfg_options'):
         if getattr(args, option) is not None:
             raise InputError(f'--{option.replace("_", "-")} needs a table; valid: {", ".join(table_names())}')
     if args.format not in _OF_ALL:
@@ -145,13 +148,14 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
         print(f'{left_out} cells are not implemented and left out', file=out)
     if args.smoke:
         return smoke_table(cells, console)
-    trials = trials_of(table, cells, work_dir, args.trials)
+    weights = args.weights_dir or WEIGHTS
+    trials = trials_of(table, cells, work_dir, args.trials, weights)
     check_readouts(trials)
     check_own_folder(table, trials)
     if on_slurm:
         return submit_table(table, cells, work_dir, args, console)
     failed: list[Trial] = []
-    for trials in stages(table, cells, work_dir, args.trials):
+    for trials in stages(table, cells, work_dir, args.trials, weights):
         failed += Queue(console, None, args.jobs, args.gpus_per_run, args.retries).run(trials)
     return 1 if failed else 0
 
@@ -194,9 +198,16 @@ def smoke_table(cells: Sequence[Cell], console: Console) -> int:
     """Each cell in this process: a start of Python would take longer than the pass."""
     from openmix.data.imitation import imitation
     from openmix.engine import launch
+    from openmix.engine.initial_weights import InitialWeights
+
+    def train(cfg: Config, weights: Path | None) -> Path:
+        given = None if weights is None else InitialWeights.read(weights)
+        if given is not None:
+            given.put_into(cfg, None)
+        return launch.train(launch.prepare(cfg), weights=given)
 
     failed = total = 0
-    with Smoke(lambda cfg: launch.train(launch.prepare(cfg)), imitation) as smoke:
+    with Smoke(train, imitation) as smoke:
         for outcome in smoke.all([cell for cell in cells if cell.implemented]):
             total, failed = total + 1, failed + bool(outcome.error)
             line = f'{outcome.cell.name}: {outcome.error or "ok"} ({outcome.seconds:.1f} s)'
@@ -215,19 +226,27 @@ def resources_of(args: argparse.Namespace) -> slurm.Resources:
 def submit_table(
     table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console
 ) -> int:
-    every = distinct(trials_of(table, cells, work_dir, args.trials))
+    every = with_earlier(trials_of(table, cells, work_dir, args.trials, args.weights_dir or WEIGHTS))
     trials = [trial for trial in every if trial.state() not in ('done', 'running')]
     if not trials:
         console.print(f'{len(every)} trials are done or running, nothing to submit')
         return 0
     resources = resources_of(args)
     folder, name = work_dir / 'slurm', '-'.join(map(slug, table.name.split('/')))
+    arrays = slurm.by_stage(trials)
     if args.print_sbatch:
-        print(slurm.sbatch_script(len(trials), folder, name, resources), end='')
+        for place, array in enumerate(arrays):
+            # Slurm numbers an array when it is submitted.
+            after = '<JOB ID OF THE SCRIPT ABOVE>' if place else None
+            print(slurm.sbatch_script(len(array), folder, name, resources, after), end='')
         return 0
-    jobs = slurm.submit(trials, folder, name, resources, args.retries)
-    array = jobs[0].job_id.partition('_')[0]
-    console.print(f'{len(jobs)} trials submitted as job {array}; logs: {folder}', soft_wrap=True)
+    before: list[Any] = []
+    for array in arrays:
+        jobs = slurm.submit(array, folder, name, resources, args.retries, after=before)
+        number = jobs[0].job_id.partition('_')[0]
+        waits = f', which waits for job {before[0].job_id.partition("_")[0]}' if before else ''
+        console.print(f'{len(jobs)} trials submitted as job {number}{waits}; logs: {folder}', soft_wrap=True)
+        before = jobs
     if any(cell.implemented and cell.grid for cell in cells):
         console.print('cells with a grid: the same command submits their final trials once their search is finished')
     return 0
@@ -259,17 +278,18 @@ def plan_table(
     hours = {}
     if args.dry_run is not None:
         check_number('--dry-run: iterations', args.dry_run, 1, MOST_ITERATIONS)
-        for recipe, found in plan.measure_hours([trial.cell for trial in trials], args.dry_run):
+        for recipe, found in plan.measure_hours([trial.cell for trial in with_earlier(trials)], args.dry_run):
             name = ' with '.join(recipe)
             if isinstance(found, float):
                 hours[recipe] = found
             said = clock(3600 * found) if isinstance(found, float) else found
             console.print(terminal(f'{name}: {said}'), soft_wrap=True)
     check_readouts(trials)
-    show(plan.trial_grid(table, trials), console)
-    need = plan.needs(table, trials, records, parameters if args.disk else None, hours, args.trials)
+    chain = with_earlier(trials, shown=True)
+    show(plan.trial_grid(table, chain), console)
+    need = plan.needs(table, chain, records, parameters if args.disk else None, hours, args.trials)
     remarks = layout(table.cells, args.work_dir or default_work_dir(table)).remarks()
-    for line in [*plan.summary(trials, records, need), f'{table.variant} variant: {VARIANTS[table.variant]}', *remarks]:
+    for line in [*plan.summary(chain, records, need), f'{table.variant} variant: {VARIANTS[table.variant]}', *remarks]:
         console.print(terminal(line), soft_wrap=True)
 
 
@@ -284,16 +304,21 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         return run_table(table, cells, work_dir, args, console)
     if args.verb in ('plan', 'status'):
         implemented(table, cells)
-        trials = trials_of(table, cells, work_dir, args.trials)
+        weights = args.weights_dir or WEIGHTS
+        trials = trials_of(table, cells, work_dir, args.trials, weights)
         if args.verb == 'status' and args.watch:
-            progress.watch(table, lambda: trials_of(table, cells, work_dir, args.trials), console)
+            now = lambda: with_earlier(trials_of(table, cells, work_dir, args.trials, weights), shown=True)  # noqa: E731
+            progress.watch(table, now, console)
         elif args.verb == 'status':
-            show(progress.status(table, trials, layout(table.cells, work_dir).remarks()), console)
+            show(
+                progress.status(table, with_earlier(trials, shown=True), layout(table.cells, work_dir).remarks()),
+                console,
+            )
         else:
             plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
     full = args.verb == 'report'
-    records = records_of(table, cells, work_dir, args.trials, args.imports if full else ())
+    records = records_of(table, cells, work_dir, args.trials, args.imports if full else (), args.weights_dir)
     pictures = []
     if full and args.pictures:
         print('drawing a mixed batch of every row', file=sys.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from openmix.arguments import CommandParser, is_setting
 from openmix.benchmark.report import FORMATS
+from openmix.benchmark.trials import WEIGHTS
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import check_choice
 from openmix.options import DictAction
@@ -67,6 +68,8 @@ def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
     parser.add_argument('--trials', type=int, metavar='N', help='trials a cell (default: as the table says)')
     folder = 'the folder of the table (default: work_dirs/tables/TABLE)'
     parser.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
+    stages = f'the folder of stages that cells start from, shared by all tables (default: {WEIGHTS})'
+    parser.add_argument('--weights-dir', type=Path, metavar='DIR', help=stages)
     _add_changes(parser)
 
 

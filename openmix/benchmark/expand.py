@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from openmix.benchmark.cell import Cell, layered
+from openmix.benchmark.earlier import PREFIX, cleared, resolved, unmarked
 from openmix.benchmark.folders import slugs
 from openmix.benchmark.schema import RESERVED, Schema
-from openmix.errors import InputError
+from openmix.errors import InputError, brief, nearest
+
+SchemaOf = Callable[[str], Schema]
 
 
-def expand(name: str, schema: Schema) -> list[Cell]:
-    """The cells that exist, row by row."""
+def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
+    """The cells that exist, row by row.
+
+    Args:
+        schema_of: reads another table, from whose cells some may start.
+
+    Raises:
+        InputError: a cell has no recipe, is absent and has a number, or starts from what is not there.
+    """
     where = f"table '{name}'"
     row_slug, column_slug = (
         slugs(f'{where}, {kind}', of) for kind, of in (('row', schema.rows), ('column', schema.columns))
     )
     cells: list[Cell] = []
     folders: dict[Hashable, str] = {}
-    defaults = {'config': schema.base, 'metric': schema.metric, 'readout': schema.readout, 'grid': schema.grid}
+
+    def said_of(place: str, table: str, row: str, column: str) -> dict[str, Any]:
+        try:
+            other = schema if table == name else schema_of(table)
+        except InputError as error:
+            raise InputError(f'{place}: {error}') from error
+        return _as_stage(place, table, other, row, column)
+
     for row, column in ((row, column) for row in schema.rows for column in schema.columns):
         exception = schema.exceptions.get(row, {}).get(column, {})
         numbers = {
@@ -33,16 +50,49 @@ def expand(name: str, schema: Schema) -> list[Cell]:
                         f"{where}: cell '{row} / {column}' is declared absent but has the number {number} in {key}"
                     )
             continue
-        implemented = all(part.get('implemented', True) for part in (schema.rows[row], schema.columns[column]))
-        overrides = layered(defaults | schema.columns[column] | schema.rows[row], exception)
+        place, trail = f"{where}, cell '{row} / {column}'", ((name, row, column),)
+        overrides = resolved(place, _said(schema, row, column), said_of, layered, trail)
         words = {word: overrides.pop(word, None) for word in RESERVED}
-        words['implemented'] = exception.get('implemented', implemented)
+        implemented = [overrides.pop(key) for key in list(overrides) if key.endswith(f'{PREFIX}implemented')]
+        words['implemented'] = words['implemented'] and all(implemented)
         if not words['config']:
             raise InputError(f"{where}: cell '{row} / {column}' has no recipe; set 'base' or the column's 'config'")
         folder = f'{row_slug[row]}/{column_slug[column]}'
         cell = Cell(name, row, column, overrides=overrides, folder=folder, variant=schema.variant, **numbers, **words)
         cells.append(replace(cell, folder=folders.setdefault(_run_of(cell), folder)))
     return cells
+
+
+def _said(schema: Schema, row: str, column: str) -> dict[str, Any]:
+    """What a table says of a cell: defaults, then its column, its row and its exception on top."""
+    of_row, of_column = schema.rows[row], schema.columns[column]
+    exception = schema.exceptions.get(row, {}).get(column) or {}
+    implemented = all(part.get('implemented', True) for part in (of_row, of_column))
+    defaults = {'config': schema.base, 'metric': schema.metric, 'readout': schema.readout, 'grid': schema.grid}
+    said = defaults | cleared(of_column, of_row) | of_row
+    said = layered(cleared(said, exception), exception)
+    return unmarked(said) | {'implemented': exception.get('implemented', implemented)}
+
+
+def _as_stage(where: str, table: str, schema: Schema, row: str, column: str) -> dict[str, Any]:
+    """What a table says of a cell that another one starts from.
+
+    Raises:
+        InputError: there is no such cell, or its recipe is not known before its search is finished.
+    """
+    for kind, given, names in (('row', row, schema.rows), ('column', column, schema.columns)):
+        if given not in names:
+            raise InputError(f"{where}: table '{table}' has no {kind} {brief(given)}; {nearest(given, names)}")
+    cell = f"'{row} / {column}' of table '{table}'"
+    if schema.exceptions.get(row, {}).get(column, {}) is None:
+        raise InputError(f'{where}: {cell} is declared absent')
+    said = _said(schema, row, column)
+    if said['grid']:
+        raise InputError(f'{where}: {cell} has a grid, so its recipe is not known before a search; name a config')
+    if not said['config']:
+        raise InputError(f'{where}: {cell} has no recipe')
+    of_the_last = ('metric', 'readout', 'grid')
+    return {key: value for key, value in said.items() if key not in of_the_last} | {'variant': schema.variant}
 
 
 def _run_of(cell: Cell) -> Hashable:

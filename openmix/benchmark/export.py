@@ -8,10 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from openmix.benchmark.earlier import beside
 from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.trials import Trial
 from openmix.benchmark.variant import VARIANTS
 
 FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', 'config')
@@ -78,10 +80,11 @@ def _more(record: Record) -> dict[str, Any]:
                 'seed': trial.seed,
                 'value': value,
                 'folder': str(trial.folder),
-                'config': str(trial.folder.parent / 'config.py'),
+                'config': str(trial.config_path),
                 'config_hash': trial.config_hash,
                 'commit': result.commit,
                 'chosen': trial.point,
+                **({'from': stands_on(trial)} if trial.earlier is not None else {}),
             }
             for trial, value, result in zip(record.finished, record.values, record.results, strict=True)
         ],
@@ -96,6 +99,15 @@ def _more(record: Record) -> dict[str, Any]:
             for numbers in record.theirs
         ],
     }
+
+
+def stands_on(trial: Trial) -> list[dict[str, Any]]:
+    """The earlier stages of a run, the last one first: recipe, hash, seed and folder."""
+    before = trial.earlier
+    if before is None:
+        return []
+    found = {'config': before.cell.config, 'run': before.provenance.recipe, 'seed': before.seed}
+    return [{**found, 'overrides': beside(before.cell.overrides), 'folder': str(before.folder)}, *stands_on(before)]
 
 
 def as_json(found: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openmix.benchmark.escape import link
 from openmix.benchmark.escape import markdown as escape
+from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.grid import label
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import (
@@ -42,7 +43,8 @@ def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
         notes.append('In brackets: ours − published; ▲ better, ▼ worse by more than max(0.2, 2 std).')
     lines += ['', *notes] if notes else []
     lines += ['', *(f'- {escape(line)}' for line in remarks(table, records))]
-    lines += [*_gains(table, records), *_claims(table, records), *_searches(records), *_runs(records, root)]
+    lines += [*_gains(table, records), *_claims(table, records), *_searches(records), *_foundations(records, root)]
+    lines += _runs(records, root)
     lines += ['', *(f'- {escape(note)}' for note in table.notes)] if table.notes else []
     return '\n'.join(lines) + '\n'
 
@@ -120,6 +122,15 @@ def _searches(records: Sequence[Record]) -> list[str]:
     return ['', *_heads(['Search on held-out images', 'point', 'validation'], 2), *lines] if lines else []
 
 
+def _foundations(records: Sequence[Record], root: Path) -> list[str]:
+    lines = []
+    for found in foundations(records):
+        stage, *words, cells = found.words()
+        runs = ' '.join(_link(f'seed {trial.seed}', trial.folder, root) for trial in found.trials)
+        lines.append(_row([stage, *map(escape, words[:-1]), runs, escape(cells)]))
+    return ['', *_heads(['Earlier stage', *HEADS[1:]], len(HEADS)), *lines] if lines else []
+
+
 def _runs(records: Sequence[Record], root: Path) -> list[str]:
     lines = [
         _row(
@@ -128,7 +139,7 @@ def _runs(records: Sequence[Record], root: Path) -> list[str]:
                 str(trial.seed),
                 f'{value:.2f}',
                 _link('run', trial.folder, root),
-                _link('config', trial.folder.parent / 'config.py', root),
+                _link('config', trial.config_path, root),
             ]
         )
         for record in records

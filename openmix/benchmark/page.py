@@ -12,6 +12,7 @@ from openmix.benchmark.charts import difference_chart, time_chart
 from openmix.benchmark.curves import draw_curves
 from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import SEPARATOR, parts
+from openmix.benchmark.foundation import foundations
 from openmix.benchmark.grid import label
 from openmix.benchmark.leaderboard import leaderboard, toolbar
 from openmix.benchmark.markup import cell, element, href, section, sortable
@@ -54,6 +55,7 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
         section('Mixed batches', _pictures(pictures)),
         section('Notes', _notes(table)),
         _searches(records),
+        _foundations(records, root),
         _runs(table, records, root),
         section('Machines', _machines(records), folded=True),
     ]
@@ -183,6 +185,19 @@ def _searches(records: Sequence[Record]) -> str:
             rows.append(element('tr', html, data_row=record.cell.row, data_column=record.cell.column))
     table = sortable(['Method', 'Column', 'Point', 'Validation'], rows, 'Searches', text_columns=3) if rows else ''
     return section('Search on held-out images', table, folded=len(rows) > _MOST_OPEN)
+
+
+def _foundations(records: Sequence[Record], root: Path) -> str:
+    rows = []
+    for found in foundations(records):
+        stage, config, overrides, run, _, cells = found.words()
+        links = ' '.join(f'<a href="{href(each.folder, root)}/.">seed {each.seed}</a>' for each in found.trials)
+        html = f'<th scope="row">{escape(config)}</th>' + cell(stage, found.trials[0].stage)
+        html += cell(escape(overrides), kind='text') + cell(f'<code>{run}</code>') + cell(links)
+        rows.append(element('tr', html + cell(escape(cells), kind='text')))
+    heads = ['Recipe', 'Stage', 'With', 'Run', 'Seeds', 'Cells']
+    table = sortable(heads, rows, 'Earlier stages', text_columns=1) if rows else ''
+    return section('Earlier stages', table, 'What the numbers stand on: runs that cells start from.')
 
 
 def _runs(table: Table, records: Sequence[Record], root: Path) -> str:

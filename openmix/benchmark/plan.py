@@ -59,9 +59,8 @@ def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
     unit = unit_of([trial.length for trial in trials])
     for trial in distinct(trials):
         action = _ACTIONS.get(trial.state(), 'resume' if trial.resumable() else 'run')
-        name = trial.folder.parent.name if trial.kind == 'search' else trial.index
-        length = '' if trial.length is None else trial.length.count if unit else trial.length
-        cells = (trial.cell.row, trial.cell.column, name, trial.seed, length, action, trial.cell.config)
+        cell, length = trial.cell, '' if trial.length is None else trial.length.count if unit else trial.length
+        cells = (cell.row, cell.column, trial.label, trial.seed, length, action, cell.config)
         lines.append([*map(str, cells)])
     return grid(
         ('row', 'column', 'trial', 'seed', f'{unit}s' if unit else 'length', 'action', 'recipe'), lines, table.title
@@ -122,7 +121,7 @@ def _speeds(records: Sequence[Record]) -> dict[tuple[Recipe, str], float]:
     """Seconds an epoch or iteration of finished runs, by recipe and policy, and the unit; by recipe alone under ''."""
     found: dict[tuple[Recipe, str], list[float]] = {}
     for record in records:
-        for trial, result in zip(record.finished, record.results, strict=True):
+        for trial, result in [*zip(record.finished, record.results, strict=True), *record.earlier_results()]:
             if trial.length and result.duration_s is not None:
                 recipe = recipe_of(trial.cell, trial.cell.resolve())
                 for key in {recipe, (recipe[0], '')}:

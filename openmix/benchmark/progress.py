@@ -21,7 +21,14 @@ from openmix.benchmark.trials import STATES, Trial, distinct
 from openmix.lease import holder_of
 
 REFRESH_S = 3.0
-_COLOURS = {'done': 'green', 'running': 'cyan', 'failed': 'red', 'interrupted': 'yellow', 'stale': 'yellow'}
+_COLOURS = {
+    'done': 'green',
+    'running': 'cyan',
+    'failed': 'red',
+    'blocked': 'red',
+    'interrupted': 'yellow',
+    'stale': 'yellow',
+}
 
 
 def pace_of(trial: Trial, files: TrialFiles | None = None) -> float | None:
@@ -87,13 +94,19 @@ def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> G
             at = f'{reached}/{length.count}' if unit else f'{reached}/{length}'
             each = '' if pace is None else f'{_seconds(pace)}' if unit else f'{_seconds(pace)} s/{length.unit}'
             left = clock((length.count - reached) * pace) if pace and state == 'running' else ''
-        name = f'{trial.kind} {trial.folder.parent.name}' if trial.kind == 'search' else str(trial.index)
+        name = f'search {trial.label}' if trial.kind == 'search' else trial.label
         place = (trial.cell.row, trial.cell.column, name, str(trial.seed))
         lines.append((*place, words, at, each, left, str(trial.folder)))
     paced = (unit, f's/{unit}') if unit else ('trained', 'pace')
     heads = ('row', 'column', 'trial', 'seed', 'state', *paced, 'left', 'folder')
     runs = distinct(trials)
-    said = [summary(runs, [states[run.folder] for run in runs]), *(f'cannot be read: {line}' for line in bad), *also]
+    lacking = [
+        f'{run.name}: cannot run, its earlier stage ({run.earlier.name}) is {run.earlier.state()}: {run.earlier.folder}'
+        for run in runs
+        if run.earlier is not None and states[run.folder] == 'blocked'
+    ]
+    unread = [f'cannot be read: {line}' for line in bad]
+    said = [summary(runs, [states[run.folder] for run in runs]), *lacking, *unread, *also]
     return Group(grid(heads, lines, table.title), terminal('\n'.join(said)))
 
 

@@ -74,14 +74,41 @@ class Record:
         """Seed -> value of the finished trials."""
         return {trial.seed: value for trial, value in zip(self.finished, self.values, strict=True)}
 
+    def earlier(self) -> list[Trial]:
+        """The runs of earlier stages that its trials start from, the first stage first."""
+        found: dict[Path, Trial] = {}
+        for trial in (*self.searches, *self.trials):
+            before = trial.earlier
+            while before is not None:
+                found.setdefault(before.folder, before)
+                before = before.earlier
+        return sorted(found.values(), key=lambda trial: trial.stage)
+
+    def earlier_results(self) -> list[tuple[Trial, Result]]:
+        """The finished runs of earlier stages with their results."""
+        found = [(trial, trial.result()) for trial in self.earlier()]
+        return [(trial, result) for trial, result in found if result is not None]
+
     @property
     def status(self) -> str:
-        """The state, with the count where only some trials, or some runs of the search, are finished."""
+        """The state, with a count where only some trials, or some runs of a search or a stage, are finished."""
+        if self.state in ('pending', 'blocked') and (waits := self._unfinished_stage()):
+            return waits
         done = sum(search.value() is not None for search in self.searches)
         if done < len(self.searches):
             return f'search {self.state} ({done}/{len(self.searches)})'
         partial = 0 < len(self.finished) < len(self.trials)
         return f'{self.state} ({len(self.finished)}/{len(self.trials)})' if partial else self.state
+
+    def _unfinished_stage(self) -> str:
+        """The first stage that is not finished, its state and count; '' where none is needed."""
+        runs = self.earlier()
+        for stage in dict.fromkeys(trial.stage for trial in runs):
+            states = [trial.state() for trial in runs if trial.stage == stage]
+            if (done := states.count('done')) < len(states):
+                worst = min((state for state in states if state != 'done'), key=STATES.index)
+                return f'stage {stage} {worst} ({done}/{len(states)})'
+        return ''
 
 
 def mean(values: Sequence[float]) -> float | None:

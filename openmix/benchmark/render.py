@@ -10,6 +10,7 @@ from rich.text import Text
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Verdict
 from openmix.benchmark.escape import terminal as words
+from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.grids import ENDLESS, blocks, grid
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
@@ -155,7 +156,7 @@ def terminal(table: Table, records: Sequence[Record], full: bool = True, width: 
         parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))
     parts += [words(footnote(records), 'dim')] if footnote(records) else []
     parts += [words(line, 'dim') for line in remarks(table, records)]
-    parts += [_gains(table, records), _claims(table, records)] if full else []
+    parts += [_gains(table, records), _claims(table, records), _foundations(records)] if full else []
     return Group(*parts)
 
 
@@ -189,6 +190,11 @@ def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
         for found in verdicts(table, records)
     ]
     return grid(['claim', 'ours', 'why'], lines, 'Claims')
+
+
+def _foundations(records: Sequence[Record]) -> RenderableType:
+    found = foundations(records)
+    return grid(HEADS, [each.words() for each in found], 'Earlier stages') if found else Text('')
 
 
 def why(found: Verdict, most: int = 3) -> str:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,8 @@ from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trial_files import tail
-from openmix.benchmark.trials import Trial, read_out
+from openmix.benchmark.trials import Trial
+from openmix.benchmark.waiting import Waiting
 from openmix.errors import NO_ROOM, InputError, Stopped, check_number
 from openmix.files import set_aside, write_text
 from openmix.lease import Lease, beside, holder_at, holder_of, inside
@@ -112,29 +112,31 @@ class Queue:
             console=console,
             disable=not console.is_terminal,
         )
-        self.waiting: deque[Trial] = deque()
+        self.waiting = Waiting()
         self.running: dict[int, Job] = {}
         self.failed: list[Trial] = []
         self.stopped: list[Trial] = []
+        self.said_blocked = 0
         self.signals: list[int] = []
 
     def run(self, trials: Sequence[Trial]) -> list[Trial]:
         """Train every trial that is not done, and report at the end.
 
         Returns:
-            The trials that failed or were stopped by somebody else.
+            The trials that failed or were stopped by somebody else, and those that start from such a one.
 
         Raises:
             Stopped: after a signal, once the trainings have ended.
         """
-        self.waiting = deque(trial for trial in trials if trial.state() != 'done')
+        wanted = [trial for trial in trials if trial.state() != 'done']
+        self.waiting = Waiting(wanted)
         self.total, self.ended, self.began = len(self.waiting), 0, time.monotonic()
         self._say(f'{len(trials) - self.total} trials done before, {self.total} to run, {len(self.slots)} at a time')
-        self.unit = unit_of([trial.length for trial in self.waiting])
-        self.units = sum(self._weight(trial) for trial in self.waiting)
+        self.unit = unit_of([trial.length for trial in wanted])
+        self.units = sum(self._weight(trial) for trial in wanted)
         self.units_ended = 0
         # What earlier calls have trained says nothing of the pace of this one.
-        self.begun = {trial.folder: self._trained(trial) if trial.resumable() else 0.0 for trial in self.waiting}
+        self.begun = {trial.folder: self._trained(trial) if trial.resumable() else 0.0 for trial in wanted}
         self.resumed_ended = 0.0
         with self._drawn(), self._listening():
             self.overall = self.progress.add_task('all', total=self.units, note='')
@@ -147,7 +149,7 @@ class Queue:
         if self.signals:
             again = shlex.join([sys.executable, *sys.argv])
             raise Stopped(f'stopped; what is trained so far is kept, go on with: {again}', self.signals[0])
-        return [*self.failed, *self.stopped]
+        return [*self.failed, *self.stopped, *self.waiting.blocked]
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
@@ -171,10 +173,13 @@ class Queue:
 
     def _turn(self) -> None:
         """Fill the free slots, keep the leases, take in what has ended."""
+        taken = False
         for slot in sorted(set(range(len(self.slots))) - self.running.keys()):
-            if not self.waiting:
-                continue
-            trial = self.waiting.popleft()
+            trial = self.waiting.take({job.trial.folder for job in self.running.values()})
+            self._count_blocked()
+            if trial is None:
+                break
+            taken = True
             with _writing(trial.folder):
                 job = self._start(trial, slot)
             if job is not None:
@@ -187,7 +192,8 @@ class Queue:
                 self._say(f'{job.trial.name}: another process took it over while this one was suspended')
                 self._end(self.running.pop(slot))
         self._show(self.running.values())
-        time.sleep(_POLL_S if self.running else 0)
+        # Where nothing runs and nothing could start, all waits for other processes.
+        time.sleep(_POLL_S if self.running or not taken else 0)
 
     def stop(self) -> None:
         """Ask every training to save itself and end; kill those that do not, or all after a second signal."""
@@ -214,8 +220,13 @@ class Queue:
             lease = None
         if lease is None:
             holder = holder_of(trial.folder)
+            by = holder.name if holder else 'another process'
+            if trial.kind == 'earlier':
+                self.waiting.leave(trial)
+                self._say(f'{trial.name}: {by} is at it; what starts from it waits')
+                return None
             self._count(trial)
-            self._say(f'{self._nth()} {trial.name}: left to {holder.name if holder else "another process"}')
+            self._say(f'{self._nth()} {trial.name}: left to {by}')
             return None
         try:
             return self._start_with(lease, trial, slot)
@@ -235,8 +246,7 @@ class Queue:
         trial.folder.mkdir(parents=True, exist_ok=True)
         self._clear_places(trial)
         resume = trial.resumable()
-        # Not in the trial's own folder: mmengine dumps the config it ends up with there, by the same name.
-        config = trial.folder.parent / 'config.py'
+        config = trial.config_path
         write_text(config, trial.cell.config_text())
         write_text(trial.folder / 'cell.json', json.dumps(trial.identity, indent=1) + '\n')
         if not resume:
@@ -281,10 +291,10 @@ class Queue:
         # Asked to stop at its very end it may have a result all the same; torchrun then exits with 1.
         if result is not None and (code == 0 or job.asked):
             try:
-                value = read_out(result, trial.cell.metric, trial.cell.readout)
+                outcome = trial.outcome()
                 (trial.folder / 'exit_code').unlink(missing_ok=True)
                 self._count(trial)
-                self._say(f'{self._nth()} {trial.name}: {value:.2f} after {after}{self._left()}')
+                self._say(f'{self._nth()} {trial.name}: {outcome} after {after}{self._left()}')
                 return
             except InputError as error:
                 why, code = str(error), _INPUT
@@ -304,6 +314,15 @@ class Queue:
             self.failed.append(trial)
             self._count(trial)
             self._say(f'{self._nth()} {trial.name}: FAILED after {after}, {why}')
+
+    def _count_blocked(self) -> None:
+        """Say of every trial that cannot run which earlier stage it lacks."""
+        for trial in self.waiting.blocked[self.said_blocked :]:
+            self._count(trial)
+            if trial.earlier is not None:
+                why = f'its earlier stage ({trial.earlier.name}) is {trial.earlier.state()}'
+                self._say(f'{self._nth()} {trial.name}: cannot run, {why}')
+        self.said_blocked = len(self.waiting.blocked)
 
     def _count(self, trial: Trial) -> None:
         self.ended += 1
@@ -376,5 +395,7 @@ class Queue:
                 self._say(f'    {line}')
         if self.failed:
             self._say(f'\n{len(self.failed)} of {self.total} trials failed; what failed on bad input runs again')
+        if self.waiting.blocked:
+            self._say(f'\n{len(self.waiting.blocked)} of {self.total} trials lack their earlier stage')
         if self.stopped and not self.signals:
             self._say(f'\n{len(self.stopped)} of {self.total} trials were stopped; the same command resumes them')

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openmix.benchmark.claims import PAIRS, Claim, Selection
+from openmix.benchmark.earlier import FROM, check_dotted, dotted
 from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TRIALS
 from openmix.benchmark.values import check_name, check_settings, check_text, check_type
 from openmix.benchmark.variant import VARIANTS
@@ -175,8 +176,11 @@ def check_overrides(where: str, raw: Any) -> Overrides:
     """The overrides of a row, column or cell: reserved words hold what they must, and none is mistyped."""
     overrides = _mapping(where, raw)
     _data(where, {key: value for key, value in overrides.items() if key != 'grid'})
+    overrides = dotted(where, overrides)
+    check_dotted(where, overrides)
     for key, value in overrides.items():
-        if key not in RESERVED and '.' not in key and (meant := close_to(key, RESERVED)):
+        words = (*RESERVED, FROM)
+        if key not in words and '.' not in key and (meant := close_to(key, words)):
             raise InputError(f"{where}: unknown word '{key}'; did you mean '{meant}'?")
         if key in ('config', 'metric') and not (isinstance(value, str) and value):
             raise InputError(f'{where}: {key} must be text, got {brief(value)}')

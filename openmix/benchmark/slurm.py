@@ -49,8 +49,12 @@ class Resources:
         if self.partition is not None:
             slurm_name('partition', self.partition)
 
-    def slurm(self, name: str) -> dict[str, Any]:
-        """The parameters of submitit's Slurm executor for these resources."""
+    def slurm(self, name: str, after: str | None = None) -> dict[str, Any]:
+        """The parameters of submitit's Slurm executor for these resources.
+
+        Args:
+            after: the id of an array that has to end first.
+        """
         found: dict[str, Any] = {
             'job_name': slurm_name('the name of the jobs', name),
             'partition': self.partition,
@@ -59,7 +63,9 @@ class Resources:
         }
         found |= {'ntasks_per_node': 1, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus or None}
         found |= {'array_parallelism': self.parallel, 'signal_delay_s': _SIGNAL_DELAY_S}
-        found |= {'additional_parameters': {'requeue': True}}
+        # Not `afterok`: one run that failed would hold back all that do not start from it.
+        waits = {'dependency': f'afterany:{after}'} if after else {}
+        found |= {'additional_parameters': {'requeue': True} | waits}
         return {key: value for key, value in found.items() if value is not None}
 
 
@@ -131,6 +137,7 @@ def submit(
     retries: int = 1,
     cluster: str = 'slurm',
     train_script: Path | None = None,
+    after: Sequence[Any] = (),
 ) -> list[Any]:
     """Submit trials as one array; returns submitit's jobs.
 
@@ -138,6 +145,7 @@ def submit(
         folder: of the scripts and logs, on a disk that the nodes share.
         name: of the array.
         cluster: 'slurm', or submitit's 'local' or 'debug' in its place.
+        after: jobs of an earlier array, which has to end before these start.
 
     Raises:
         InputError: submitit is not installed, or there is no Slurm here.
@@ -148,16 +156,37 @@ def submit(
     except RuntimeError as error:  # it found no srun
         raise InputError(f'no Slurm here ({error}); --print-sbatch prints the script') from error
     if cluster == 'slurm':
-        executor.update_parameters(**{f'slurm_{key}': value for key, value in resources.slurm(name).items()})
+        first = after[0].job_id.partition('_')[0] if after else None
+        executor.update_parameters(**{f'slurm_{key}': value for key, value in resources.slurm(name, first).items()})
     else:
+        for job in after:
+            job.wait()
         executor.update_parameters(timeout_min=resources.time_min, gpus_per_node=resources.gpus)
-    jobs = [replace(trial, folder=trial.folder.resolve()) for trial in trials]
+    jobs = [_absolute(trial) for trial in trials]
     with executor.batch():
         return [executor.submit(TrialJob(trial, resources.gpus, retries, train_script)) for trial in jobs]
 
 
-def sbatch_script(count: int, folder: Path, name: str, resources: Resources) -> str:
-    """The script that `submit` would hand to sbatch for that many trials; needs no Slurm here."""
+def _absolute(trial: Trial) -> Trial:
+    """A trial and those that it starts from, with the folders that they have on every node."""
+    earlier = None if trial.earlier is None else _absolute(trial.earlier)
+    return replace(trial, folder=trial.folder.resolve(), earlier=earlier)
+
+
+def by_stage(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials in the arrays that are submitted one after another: those of each stage."""
+    found: dict[int, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.stage, []).append(trial)
+    return [found[stage] for stage in sorted(found)]
+
+
+def sbatch_script(count: int, folder: Path, name: str, resources: Resources, after: str | None = None) -> str:
+    """The script that `submit` would hand to sbatch for that many trials; needs no Slurm here.
+
+    Args:
+        after: the id of an array that has to end first.
+    """
     slurm = _submitit().SlurmExecutor
 
     class OnPaper(slurm):  # type: ignore[misc,valid-type]
@@ -168,7 +197,7 @@ def sbatch_script(count: int, folder: Path, name: str, resources: Resources) -> 
             return 1
 
     executor = OnPaper(folder=slurm_path(folder.resolve()), max_num_timeout=_REQUEUES)
-    executor.update_parameters(**resources.slurm(name))
+    executor.update_parameters(**resources.slurm(name, after))
     if count > 1:
         executor.parameters['map_count'] = count  # as submitit sets it for an array
     # submitit has no public way to the text that it writes.

@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from openmix.benchmark.cell import Cell
+from openmix.benchmark.cell import Cell, Earlier
+from openmix.benchmark.trial_files import last_checkpoint
 from openmix.benchmark.trials import read_out
-from openmix.config import apply_overrides
+from openmix.config import apply_overrides, config_hash
 from openmix.errors import InputError
 from openmix.result import read_result
 
 BATCH, SIDE = 4, 64  # images a batch; pixels a side where a recipe crops to more
 Imitation = Callable[[dict[str, Any], Path], AbstractContextManager[Path]]
-Train = Callable[[Config], Path]
+Train = Callable[[Config, Path | None], Path]
 
 
 class Outcome(NamedTuple):
@@ -35,13 +36,15 @@ class Smoke:
     """Trains cells for two epochs of one iteration each, and reads their metric.
 
     Args:
-        train: takes a recipe with a `work_dir`, trains it, returns its `result.json`.
+        train: takes a recipe with a `work_dir` and a file of weights that it starts from, or None; trains it, and
+            returns its `result.json`.
         imitation: takes a data set's dict and an empty folder; a context in which a stand-in for it exists.
     """
 
     def __init__(self, train: Train, imitation: Imitation) -> None:
         self.train, self.imitation = train, imitation
         self.stack, self.roots, self.runs = ExitStack(), dict[str, Path](), 0
+        self.stages: dict[str, Path | InputError] = {}
 
     def __enter__(self) -> Smoke:
         self.folder = Path(self.stack.enter_context(TemporaryDirectory(prefix='openmix-smoke-')))
@@ -61,8 +64,7 @@ class Smoke:
                 self.one(cell)
                 error = ''
             except Exception as found:  # whatever a cell raises is what was looked for
-                lines = str(found).strip().splitlines() or ['']
-                error = lines[-1] if isinstance(found, InputError) else f'{type(found).__name__}: {lines[0]}'
+                error = _line(found)
             yield Outcome(cell, error, monotonic() - began)
 
     def one(self, cell: Cell) -> float:
@@ -72,15 +74,43 @@ class Smoke:
             InputError: the cell does not fit its recipe, or did not measure a finite number.
         """
         cfg = cell.resolve()
-        self.runs += 1
-        cfg = apply_overrides(cfg, shrink(cfg, self._root_of), 'shrinking')
-        cfg.work_dir = str(self.folder / f'run{self.runs}')
-        cfg.experiment_name = f'{self.folder.name}-{self.runs}'  # mmengine keeps its records by this name
-        path = self.train(cfg)
+        path = self._train(cell, cfg, unsaved(cfg))
         result = read_result(path)
         if result is None:
             raise InputError(f'the pass left no {path.name}')
         return read_out(result, cell.metric, 'last')  # a median may need more validations than two
+
+    def _train(self, cell: Cell, cfg: Config, more: Mapping[str, Any]) -> Path:
+        """Train a cell's small recipe behind its earlier stages; the path of its `result.json`.
+
+        Args:
+            more: overrides on top.
+        """
+        weights = None if cell.earlier is None else self._weights_of(cell.earlier)
+        self.runs += 1
+        cfg = apply_overrides(cfg, {**shrink(cfg, self._root_of), **more}, 'shrinking')
+        cfg.pop('weights', None)  # the small stage is another run
+        cfg.work_dir = str(self.folder / f'run{self.runs}')
+        cfg.experiment_name = f'{self.folder.name}-{self.runs}'  # mmengine keeps its records by this name
+        return self.train(cfg, weights)
+
+    def _weights_of(self, earlier: Earlier) -> Path:
+        """The checkpoint of the small pass of an earlier stage, which cells share.
+
+        Raises:
+            InputError: the pass failed.
+        """
+        run = config_hash(earlier.recipe)
+        if run not in self.stages:
+            try:
+                found = last_checkpoint(self._train(earlier.cell, earlier.recipe, {}).parent)
+                self.stages[run] = found or InputError('it left no checkpoint')
+            except Exception as error:  # whatever it raises, each cell that starts from it has it
+                self.stages[run] = InputError(_line(error))
+        weights = self.stages[run]
+        if isinstance(weights, InputError):
+            raise InputError(f'its earlier stage {earlier.cell.config}: {weights}')
+        return weights
 
     def _root_of(self, dataset: Mapping[str, Any]) -> Path:
         """The stand-in for a data set, made when it is first asked for."""
@@ -97,8 +127,7 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     plain = cfg._cfg_dict.to_dict()
     found: dict[str, Any] = {'log_level': 'ERROR', 'vis_backends': []}
     found |= {'visualizer.vis_backends': []} if plain.get('visualizer') else {}
-    for part, key, value in (('default_hooks', 'checkpoint', None), ('env_cfg', 'cudnn_benchmark', False)):
-        found |= {f'{part}.{key}': value} if plain.get(part) else {part: {key: value}}
+    found |= _set(plain, 'env_cfg', 'cudnn_benchmark', False)
     for part in ('train', 'val', 'test'):
         loader = plain.get(f'{part}_dataloader')
         if loader:
@@ -112,6 +141,22 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     hooks = plain.get('custom_hooks') or []
     found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in hooks]
     return found | without_weights(cfg) | _small_backbone(cfg)
+
+
+def unsaved(cfg: Config) -> dict[str, Any]:
+    """The override by which a recipe keeps no checkpoint."""
+    return _set(cfg._cfg_dict.to_dict(), 'default_hooks', 'checkpoint', None)
+
+
+def _set(recipe: Mapping[str, Any], part: str, key: str, value: Any) -> dict[str, Any]:
+    """The override that sets a key of a part of a recipe, which may lack the part."""
+    return {f'{part}.{key}': value} if recipe.get(part) else {part: {key: value}}
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines() or ['']
+    return lines[-1] if isinstance(error, InputError) else f'{type(error).__name__}: {lines[0]}'
 
 
 def without_weights(cfg: Config) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Claim, pairs_of
+from openmix.benchmark.earlier import check_dotted
 from openmix.benchmark.expand import expand, loss_gains
 from openmix.benchmark.folders import plain_slug, slug
 from openmix.benchmark.schema import read_schema
@@ -82,7 +84,7 @@ class Table:
             return self
         if variant not in VARIANTS:
             raise InputError(f"unknown variant '{variant}'; {nearest(variant, VARIANTS)}")
-        return replace(self, variant=variant, cells=tuple(replace(cell, variant=variant) for cell in self.cells))
+        return replace(self, variant=variant, cells=tuple(cell.as_variant(variant) for cell in self.cells))
 
     def with_options(self, options: Mapping[str, Any] | None) -> Table:
         """The table with dotted keys set on top of every cell, as by `--cfg-options`; None: as it is.
@@ -93,6 +95,7 @@ class Table:
         if not options:
             return self
         check_settings('--cfg-options', options)
+        check_dotted('--cfg-options', options, ('seed',))
         found = dict(options)
         return replace(self, options=found, cells=tuple(replace(cell, options=found) for cell in self.cells))
 
@@ -165,21 +168,26 @@ def load_table(name: str | Path) -> Table:
     Raises:
         InputError: there is no such table, or the file does not describe one.
     """
+    return _build(*_read(name))
+
+
+def _read(name: str | Path) -> tuple[str, dict]:
+    """The name of a table and what its file holds, unchecked."""
     if (given := _given_file(name)) is not None:
         root = configs_dir() / 'tables'
         open_regular(given).close()  # which says what it is, where it is no file
         inside = given.resolve().is_relative_to(root.resolve())
         label = str(given.resolve().relative_to(root.resolve()).with_suffix('')) if inside else given.stem
-        return _build(check_name('the name of a table', label), load_yaml(given))
+        return check_name('the name of a table', label), load_yaml(given)
     label = str(name).removesuffix('.yaml')
     if label not in table_names():
         raise InputError(f'no table {brief(str(name))}; {nearest(label, table_names())}')
-    return _build(label, load_yaml(table_path(name)))
+    return label, load_yaml(table_path(name))
 
 
 def _build(name: str, raw: dict) -> Table:
     schema = read_schema(name, raw)
-    cells = tuple(expand(name, schema))
+    cells = tuple(expand(name, schema, functools.cache(lambda other: read_schema(*_read(other)))))
     gains = schema.gains | loss_gains(schema)
     for i, claim in enumerate(schema.claims):
         if not pairs_of(claim, cells, gains):

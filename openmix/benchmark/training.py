@@ -74,7 +74,21 @@ def command(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: 
     words = [str(script)] if script.suffix == '.sh' else [sys.executable, str(script)]
     words += [str(config), *([str(per_run)] if several else [])]
     words += ['--work-dir', str(trial.folder.resolve()), '--seed', str(trial.seed)]
+    if trial.earlier is not None:
+        words += ['--weights', str(weights_of(trial.earlier))]
     return [*words, *(['--split-batch'] if several else []), *(['--resume'] if resume else [])]
+
+
+def weights_of(earlier: Trial) -> Path:
+    """The checkpoint that the stage after a finished run starts from.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = earlier.last_checkpoint()
+    if found is None:
+        raise InputError(f'{earlier.name} left no checkpoint in {earlier.folder}')
+    return found.resolve()
 
 
 def start(words: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from openmix.result import Result, numbers_of, read_result
 _TAIL_BYTES = 1 << 16  # the last lines of a file; one line of metrics has a few hundred
 _MOST_CODES = 1000
 _T = TypeVar('_T')
+CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'latest.pth')  # what a run can be resumed from
+_POINTER = 'last_checkpoint'  # names the newest
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,17 @@ def read_trial_files(folder: Path) -> TrialFiles:
         last_row=read(read_last_row, 'metrics.jsonl', {}),
         bad=tuple(bad),
     )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in a run's folder: the one that it names, else the one with the largest number."""
+    with contextlib.suppress(InputError):
+        if named := Path(tail(folder / _POINTER).decode(errors='replace').strip()).name:
+            found = folder / named  # the folder may have been moved
+            if found.is_file():
+                return found
+    numbered = [path for kind in CHECKPOINTS[:2] for path in folder.glob(kind) if path.is_file()]
+    return max(numbered, key=lambda path: int(re.sub(r'\D', '', path.stem) or 0), default=None)
 
 
 def read_exit_codes(path: Path) -> tuple[int, ...]:

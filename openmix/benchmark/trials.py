@@ -16,17 +16,18 @@ from openmix.benchmark.folders import layout, point_folder_of
 from openmix.benchmark.grid import best, final_cell, points, search_cells
 from openmix.benchmark.length import Length, length_of, median_of, values_of
 from openmix.benchmark.limits import MOST_RUNS, MOST_TRIALS
-from openmix.benchmark.table import Table
-from openmix.benchmark.trial_files import TrialFiles, read_trial_files
+from openmix.benchmark.table import Table, load_table
+from openmix.benchmark.trial_files import CHECKPOINTS, TrialFiles, last_checkpoint, read_trial_files
+from openmix.config import work_dir_of
 from openmix.errors import InputError, check_number, nearest
 from openmix.lease import holder_of
 from openmix.provenance import Provenance, provenance
 from openmix.result import Result
 
 # From what wants attention most to what wants it least; a cell is in the first state any trial is in.
-STATES = ('running', 'failed', 'interrupted', 'stale', 'pending', 'done')
+STATES = ('running', 'failed', 'blocked', 'interrupted', 'stale', 'pending', 'done')
 NOT_IMPLEMENTED = 'not implemented'
-_CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'latest.pth')  # what a run can be resumed from
+WEIGHTS = Path('work_dirs') / 'weights'  # the earlier stages of all tables
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ class Trial:
         provenance: of the cell as the table declares it now.
         length: of the training; None where the recipe states none.
         values: of the cell's metric that a whole training records; None where the recipe does not tell.
-        kind: 'final', or 'search' for one point of the cell's grid on held-out images.
+        kind: 'final', 'search' for one point of the cell's grid on held-out images, or 'earlier' for a stage that
+            others start from.
         point: the values that the search tries or has chosen; empty without a grid.
+        earlier: the run that it starts from; None where it starts from nothing.
     """
 
     cell: Cell
@@ -51,12 +54,34 @@ class Trial:
     values: int | None
     kind: str = 'final'
     point: dict[str, Any] = field(default_factory=dict, hash=False)
+    earlier: Trial | None = field(default=None, hash=False)
 
     @property
     def name(self) -> str:
-        """The name in messages: 'ROW / COLUMN, trial N'."""
+        """The name in messages: 'ROW / COLUMN, trial N', or 'RECIPE, run DIGEST, seed S' of an earlier stage."""
+        if self.kind == 'earlier':
+            return f'{self.cell.config}, run {self.provenance.recipe}, seed {self.seed}'
         at = f', search {self.folder.parent.name}' if self.kind == 'search' else ''
         return f'{self.cell.name}{at}, trial {self.index}'
+
+    @property
+    def label(self) -> str:
+        """The name among the runs of its cell: the number of the trial, the point of a search, or 'stage N'."""
+        if self.kind == 'earlier':
+            return f'stage {self.stage}'
+        return self.folder.parent.name if self.kind == 'search' else str(self.index)
+
+    @property
+    def stage(self) -> int:
+        """The number of its stage, from 1."""
+        return 1 if self.earlier is None else self.earlier.stage + 1
+
+    @property
+    def config_path(self) -> Path:
+        """The file of the resolved recipe; runs of one cell share it."""
+        # Not in the trial's own folder: mmengine dumps the config it ends up with there, by the same name.
+        name = f'{self.folder.name}.py' if self.kind == 'earlier' else 'config.py'
+        return self.folder.parent / name
 
     @property
     def config_hash(self) -> str:
@@ -89,13 +114,38 @@ class Trial:
         except InputError:
             return None
 
+    def is_finished(self, files: TrialFiles | None = None) -> bool:
+        """True if it has what it was run for: the cell's readout, or weights for a later stage."""
+        if self.kind == 'earlier':
+            return self.result(files) is not None and self.last_checkpoint() is not None
+        return self.value(files) is not None
+
+    def outcome(self) -> str:
+        """The readout of the finished run as text; 'finished' of a run for a later stage.
+
+        Raises:
+            InputError: the run recorded no such readout, or kept no weights.
+        """
+        if self.kind == 'earlier':
+            if self.last_checkpoint() is None:
+                raise InputError(f'{self.folder} holds no checkpoint of its end for the stage after it')
+            return 'finished'
+        result = self.result()
+        if result is None:
+            raise InputError(f'{self.folder} holds no result of this config and seed')
+        return f'{read_out(result, self.cell.metric, self.cell.readout):.2f}'
+
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint of the end of its finished run."""
+        return last_checkpoint(self.folder)
+
     def last_row(self) -> Mapping[str, float]:
         """The newest line of `metrics.jsonl`; empty where there is none."""
         return self.files().last_row
 
     def resumable(self) -> bool:
         """True if a run of this config and seed left a checkpoint."""
-        return any(any(self.folder.glob(kind)) for kind in _CHECKPOINTS) and not self.is_stale()
+        return any(any(self.folder.glob(kind)) for kind in CHECKPOINTS) and not self.is_stale()
 
     def failures(self) -> list[int]:
         """The exit codes of the runs that failed, oldest first; what was stopped did not fail."""
@@ -109,7 +159,9 @@ class Trial:
             self.provenance.made(made_for.config_hash, made_for.data) and made_for.seed == self.seed
         )
         unknown = made_for is None and (self.folder / 'cell.json').exists() and not ours
-        return another or unknown or (files.has_result and not ours)
+        # What a later stage would start from was deleted.
+        gone = self.kind == 'earlier' and ours and self.last_checkpoint() is None
+        return another or unknown or gone or (files.has_result and not ours)
 
     def state(self, files: TrialFiles | None = None) -> str:
         """One of `STATES`."""
@@ -120,10 +172,12 @@ class Trial:
         files = files or self.files()
         if self.is_stale(files):
             return 'stale'
-        if self.value(files) is not None:
+        if self.is_finished(files):
             return 'done'
         if self.result(files) is not None or files.has_failed:
             return 'failed'
+        if self.earlier is not None and self.earlier.state() in ('failed', 'blocked'):
+            return 'blocked'
         return 'interrupted' if files.has_log else 'pending'
 
 
@@ -136,13 +190,17 @@ def default_work_dir(table: Table) -> Path:
     return Path('work_dirs') / 'tables' / f'{table.name}{other}'
 
 
-def trials_of(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None) -> list[Trial]:
+def trials_of(
+    table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None, weights: Path = WEIGHTS
+) -> list[Trial]:
     """Every trial of the cells that are implemented, searches first, then trial 0 of all, then trial 1.
 
-    A cell with a grid has its final trials once every point of its search is finished.
+    A cell with a grid has its final trials once every point of its search is finished. The earlier stages are those
+    of the trials, see `with_earlier`.
 
     Args:
         trials: how many a cell; None: as the table says.
+        weights: the folder of earlier stages.
 
     Raises:
         InputError: `trials` is below 1, or a cell does not fit its recipe.
@@ -159,32 +217,88 @@ def trials_of(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int |
     for cell in (replace(cell, folder=places.of(cell)) for cell in cells if cell.implemented):
         point: dict[str, Any] | None = {}
         if cell.grid:
-            own = _searches(table, cell, Path(work_dir))
+            own = _searches(table, cell, Path(work_dir), Path(weights))
             searches += own
             point = choose(own)
         if point is not None:
             chosen = final_cell(cell, point)
-            finals.append(_trials(chosen, [table.seed(i) for i in range(count)], Path(work_dir), 'final', point))
+            seeds = [table.seed(i) for i in range(count)]
+            finals.append(_trials(chosen, seeds, Path(work_dir), Path(weights), 'final', point))
     return [*searches, *(own[index] for index in range(count) for own in finals)]
 
 
-def _searches(table: Table, cell: Cell, work_dir: Path) -> list[Trial]:
+def _searches(table: Table, cell: Cell, work_dir: Path, weights: Path) -> list[Trial]:
     trials = []
     for at, point in zip(search_cells(cell, table.validation), points(cell), strict=True):
         made_by = provenance(at.resolve())
         place = point_folder_of(work_dir / cell.folder / 'search', work_dir / at.folder, made_by)
         at = replace(at, folder=f'{cell.folder}/search/{place}')
-        trials += _trials(at, [table.seed(0)], work_dir, 'search', point)
+        trials += _trials(at, [table.seed(0)], work_dir, weights, 'search', point)
     return trials
 
 
-def _trials(cell: Cell, seeds: Sequence[int], work_dir: Path, kind: str, point: dict[str, Any]) -> list[Trial]:
+def _trials(
+    cell: Cell, seeds: Sequence[int], work_dir: Path, weights: Path, kind: str, point: dict[str, Any]
+) -> list[Trial]:
     cfg = cell.resolve()
     made_by, length, values = provenance(cfg), length_of(cfg), values_of(cfg, cell.metric)
+    own = [(seed, work_dir / cell.folder / f'trial{index}') for index, seed in enumerate(seeds)]
     return [
-        Trial(cell, index, seed, work_dir / cell.folder / f'trial{index}', made_by, length, values, kind, point)
-        for index, seed in enumerate(seeds)
+        Trial(cell, index, seed, folder, made_by, length, values, kind, point, _earlier(cell, seed, weights))
+        for index, (seed, folder) in enumerate(own)
     ]
+
+
+def _earlier(cell: Cell, seed: int, weights: Path) -> Trial | None:
+    """The run that a cell's run of a seed starts from, in a folder that is named by its content."""
+    found = cell.earlier
+    if found is None:
+        return None
+    seed = seed if found.seed is None else found.seed
+    made_by = provenance(found.recipe)
+    recipe = work_dir_of(found.cell.config).relative_to('work_dirs')
+    folder = recipe / f'{made_by.recipe}-seed{seed}'
+    stage = replace(found.cell, folder=str(Path('weights') / folder))
+    before = _earlier(found.cell, seed, weights)
+    own = Trial(stage, 0, seed, weights / folder, made_by, length_of(found.recipe), None, 'earlier', {}, before)
+    there = None if found.origin is None else _of_its_table(own, *found.origin)
+    return own if there is None else there
+
+
+def _of_its_table(trial: Trial, name: str, row: str, column: str) -> Trial | None:
+    """The same run, finished, in the work folder of the table that it is a cell of; None where there is none."""
+    try:
+        table = load_table(name).as_variant(trial.cell.variant)
+        cell = table.cell(row, column)
+    except InputError:  # a table elsewhere refers to itself by the name of its file
+        return None
+    work_dir = default_work_dir(table)
+    index = next((index for index in range(table.trials) if table.seed(index) == trial.seed), None)
+    if index is None or not (work_dir / cell.folder).is_dir():
+        return None
+    own = replace(trial, folder=work_dir / cell.folder / f'trial{index}')
+    return own if own.state() == 'done' else None
+
+
+def with_earlier(trials: Iterable[Trial], shown: bool = False) -> list[Trial]:
+    """Each run once, and before it the runs that it starts from, where they are still needed.
+
+    Args:
+        shown: also those of finished runs, where their folder is there.
+    """
+    found: dict[Path, Trial] = {}
+
+    def add(trial: Trial) -> None:
+        before = trial.earlier
+        if before is not None and before.folder not in found:
+            needed = trial.state() != 'done'
+            if needed or (shown and before.folder.is_dir()):
+                add(before)
+        found.setdefault(trial.folder, trial)
+
+    for trial in trials:
+        add(trial)
+    return list(found.values())
 
 
 def choose(searches: Sequence[Trial]) -> dict[str, Any] | None:
@@ -195,12 +309,14 @@ def choose(searches: Sequence[Trial]) -> dict[str, Any] | None:
     return searches[best(values, searches[0].cell.lower_is_better)].point
 
 
-def stages(table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None) -> Iterator[list[Trial]]:
-    """The trials to run, stage after stage: ask for the next one when those of the last are finished."""
-    searches = [trial for trial in trials_of(table, cells, work_dir, trials) if trial.kind == 'search']
+def stages(
+    table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None, weights: Path = WEIGHTS
+) -> Iterator[list[Trial]]:
+    """The trials to run, searches first: ask for the others when those are finished."""
+    searches = [trial for trial in trials_of(table, cells, work_dir, trials, weights) if trial.kind == 'search']
     if searches:
-        yield distinct(searches)
-    yield distinct(trial for trial in trials_of(table, cells, work_dir, trials) if trial.kind == 'final')
+        yield with_earlier(searches)
+    yield with_earlier(trial for trial in trials_of(table, cells, work_dir, trials, weights) if trial.kind == 'final')
 
 
 def check_readouts(trials: Iterable[Trial]) -> None:

@@ -19,6 +19,7 @@ _OF_RUNS = {
     'work_dir': "a run's folder is below that of the table: give --work-dir",
     'launcher': 'the processes of a run are counted by --gpus-per-run',
     'resume': 'what was interrupted is resumed as it is',
+    'weights': 'say `from` of the row, column or cell',
     'randomness.seed': 'the seeds of its trials are its own: list them under `seeds` of the table',
 }
 # What a recipe would load or run; a table may only change settings.

@@ -11,7 +11,7 @@ from openmix.data.imitation import imitation
 from openmix.engine import launch
 
 
-def train(cfg):
+def train(cfg, weights=None):
     return launch.train(launch.prepare(cfg))
 
 
@@ -41,7 +41,7 @@ def test_cells_run_and_faults_are_lines():
     table = load_table('quickstart')
     cells = table.select('Mixup')
 
-    def broken(cfg):
+    def broken(cfg, weights):
         if cfg.model.head.loss.type == 'decoupled_ce':
             raise RuntimeError('two\nlines')
         return train(cfg)
