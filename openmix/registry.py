@@ -34,6 +34,9 @@ def _get(self: Registry, key: str) -> Any:
     """
     if not isinstance(key, str):
         raise InputError(f'{self.name}: a name must be a text, got {brief(key)}')
+    if self is mm.FUNCTIONS and _holds(FUNCTIONS, key):
+        # mmengine's runner looks a loader's functions up in its root registry only.
+        return _get_registered(FUNCTIONS, key)
     if _holds(self, key):
         return _get_registered(self, key)
     declared = any(key.startswith(f'{module}.') for module in DECLARED)

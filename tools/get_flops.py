@@ -52,9 +52,9 @@ def main() -> None:
     from openmix.registry import MODELS
 
     cfg = launch.prepare(cfg)
-    shape = image_shape(cfg, args.shape)
     with torch.device('meta'):
         network = algorithm_of(MODELS.build(cfg.model)).network('get_flops')
+    shape = image_shape(cfg, args.shape)
     with building(cfg, 'model.backbone', f'on images of {shape[0]}x{shape[1]}'):
         found = count(network.backbone, network.head, shape, args.depth)
     if args.format == 'text':

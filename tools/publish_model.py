@@ -35,7 +35,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     Raises:
         InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
     """
-    from openmix.algorithm import algorithm_of
+    from openmix.algorithm import HasClasses, algorithm_of
     from openmix.config import load_config
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights, read_checkpoint
@@ -46,15 +46,21 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     from openmix.registry import MODELS
 
     cfg = prepare(load_config(config))
-    original = Original.of(library, cfg.model.backbone.to_dict(), cfg.model.head.num_classes)
-    for source in WEIGHTS_FROM:  # those of the checkpoint replace them
-        cfg.model.backbone.pop(source, None)
+    backbone = cfg.model.get('backbone')
+    for source in WEIGHTS_FROM if isinstance(backbone, dict) else ():  # those of the checkpoint replace them
+        backbone.pop(source, None)
     with building(cfg, 'model', cfg.model.get('type')):
         model: Any = MODELS.build(cfg.model)
+    network = algorithm_of(model).network(f'--format {library}')
+    if not isinstance(backbone, dict) or not isinstance(network.head, HasClasses):
+        raise InputError(
+            f'--format {library} needs a backbone of that library and a last layer with num_classes; '
+            'publish it with --format safetensors or openmix'
+        )
+    original = Original.of(library, backbone, network.head.num_classes)
     checkpoint = read_checkpoint(path)
     put_weights(model, checkpoint, path, ema)
     model.eval()
-    network = algorithm_of(model).network(f'--format {library}')
     known = about(checkpoint, path, ema) | {
         'library': library,
         'model': original.name,

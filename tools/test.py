@@ -34,6 +34,7 @@ def main() -> None:
     if args.out:
         check_out('--out', args.out, *files_of(config_path(args.config)), args.checkpoint)
     from openmix.engine import launch
+    from openmix.engine.answers import check_answers
     from openmix.evaluation.ten_crop import TenCrop, before_crop
 
     cfg = launch.prepare(cfg, args.launcher)
@@ -42,6 +43,7 @@ def main() -> None:
     if args.ten_crop:
         if cfg.get('test_dataloader') is None:
             raise InputError('the recipe has no test_dataloader')
+        check_answers(cfg, {'logits'}, '', '--ten-crop')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap, crops = partial(TenCrop, size=size), TenCrop.crops
     metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops)

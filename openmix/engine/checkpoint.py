@@ -14,6 +14,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from openmix.errors import InputError, brief
+from openmix.memory import memory_keys
 from openmix.weights_file import is_finite, kind_of, read_file
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
@@ -246,6 +247,13 @@ def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | 
     Raises:
         InputError: the keys or shapes differ, see `check_weights`.
     """
-    weights = weights_of(checkpoint, path, ema)
+    weights = with_own_memories(model, weights_of(checkpoint, path, ema))
     check_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)
+
+
+def with_own_memories(model: torch.nn.Module, weights: Weights) -> Weights:
+    """The weights of a file for a model that does not go on with its run: memories of training images stay its own."""
+    keys = memory_keys(model)
+    own = {key: value for key, value in model.state_dict().items() if key in keys}
+    return {key: value for key, value in weights.items() if key not in keys} | own

@@ -64,6 +64,8 @@ class Reported(nn.Module):
 def export_as_asked(args: Namespace, write: Writer) -> None:
     """Export by the options of `CommandParser.add_export`, see `export`, and say how well the file agrees."""
     cfg = prepare(load_config(args.config, args.cfg_options))
+    with torch.device('meta'):  # before it asks for more
+        algorithm_of(MODELS.build(cfg.model)).network('an export')
     difference = export(cfg, args.checkpoint, args.out, write, image_shape(cfg, args.shape), args.ema)
     print(f'{args.out}: largest difference of a logit {difference:.2g}')
 

@@ -20,6 +20,7 @@ from torch import nn
 from openmix.algorithm import Algorithm, algorithm_of
 from openmix.check import check_recipe
 from openmix.config import config_hash
+from openmix.engine.answers import check_metrics
 from openmix.engine.blame import building, stepping
 from openmix.engine.checkpoint import Checkpoint, load_checkpoint, put_weights, read_checkpoint
 from openmix.engine.checkpoint_folder import newest_intact
@@ -80,6 +81,7 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     cfg = fill_from_data(cfg)
     choose_backends(cfg)
     check_data(cfg)
+    check_metrics(cfg)
     try_parts(cfg)
     # Behind the trial, whose lines name places of the recipe's own list.
     complete_hooks(cfg)
@@ -161,8 +163,8 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
     """Train `iterations` batches in a temporary folder and say what the full run would cost.
 
     Returns:
-        `seconds_per_iteration` (median of the second half), `hours` for the whole schedule, its `planned_iterations`
-        and `planned_epochs`, and `gpu_mib`, the peak memory of the GPU in MiB (0 on the CPU).
+        seconds an iteration (median of the second half), hours for the whole schedule, and the
+        peak memory of the GPU in MiB (0 on the CPU).
     """
     if iterations < 1:
         raise InputError(f'--dry-run needs at least 1 iteration, got {iterations}')
@@ -179,20 +181,13 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
         with building(cfg, ''):
             runner = Runner.from_cfg(cfg)
         runner.initial = weights
-        per_epoch = len(runner.train_dataloader)
-        total = runner.schedule_iters = planned or epochs * per_epoch
+        total = runner.schedule_iters = planned or epochs * len(runner.train_dataloader)
         with stepping(cfg, runner):
             runner.train()
         times = runner.message_hub.get_scalar('train/time').data[0][iterations // 2 :]
     seconds = float(sorted(times)[len(times) // 2])
     memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
-    return {
-        'seconds_per_iteration': seconds,
-        'hours': seconds * total / 3600,
-        'planned_iterations': total,
-        'planned_epochs': round(total / per_epoch, 3),
-        'gpu_mib': memory,
-    }
+    return {'seconds_per_iteration': seconds, 'hours': seconds * total / 3600, 'gpu_mib': memory}
 
 
 def evaluate(

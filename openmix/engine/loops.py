@@ -59,8 +59,21 @@ def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator
     sampler = sampler_of(loader)
     sampler.set_epoch(number)
     sampler.seek(done * (loader.batch_size or loader.batch_sampler.batch_size))  # type: ignore[union-attr]
-    loader.dataset.set_epoch(number, seed)  # type: ignore[attr-defined]
+    renew_draws(loader, number, seed)
     yield from loader
+
+
+def renew_draws(loader: DataLoader, number: int, seed: int) -> None:
+    """Set the data set to a pass, in every process that reads it.
+
+    Workers that outlive a pass hold a copy of the data set. One whose `set_epoch` sets an attribute, where it does
+    not write into shared memory, gets new workers.
+    """
+    dataset: Any = loader.dataset
+    before = dict(vars(dataset))
+    dataset.set_epoch(number, seed)
+    if loader.persistent_workers and any(before.get(name) is not value for name, value in vars(dataset).items()):
+        loader._iterator = None
 
 
 def interval_changes(dynamic_intervals: Sequence[Sequence[int]] | None) -> list[tuple[int, int]] | None:

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from openmix.algorithm import algorithm_of
-from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint
+from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint, with_own_memories
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_check import built_classes, check_built, differing, trained_classes
@@ -40,6 +40,7 @@ from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command, more_than_cores
 from openmix.errors import InputError
 from openmix.files import appearing
+from openmix.memory import images_in, memories_in
 from openmix.provenance import data_fingerprint
 
 _EARLIER = itertools.count()
@@ -54,6 +55,7 @@ class Runner(MMRunner):
     """
 
     schedule_iters: int | None = None
+    _train_dataloader: Any
 
     def __init__(self, *args: Any, cfg: Any = None, experiment_name: str | None = None, **kwargs: Any) -> None:
         if earlier := next(_EARLIER):
@@ -155,11 +157,23 @@ class Runner(MMRunner):
         return loop
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        self._allocate_memories(model)
         if not self.distributed:
             # mmengine takes out torch's SyncBatchNorm, and says so whether there is any or not.
             synced = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
             return super().wrap_model(model_wrapper_cfg, model) if synced else model.to(get_device())
         return data_parallel(model.to(get_device()), self.cfg)
+
+    def _allocate_memories(self, model: nn.Module) -> None:
+        """Size what a model remembers of every training image; of a run that trains nothing it stays without rows."""
+        memories, loader = list(memories_in(model)), self._train_dataloader
+        if not memories or loader is None:
+            return
+        if isinstance(loader, dict):
+            ranks_differ = self._randomness_cfg.get('diff_rank_seed', False)
+            loader = self._train_dataloader = self.build_dataloader(loader, self.seed, ranks_differ)
+        for memory in memories:
+            memory.allocate(images_in(loader.dataset, memory.pool))
 
     def _maybe_compile(self, target: str) -> None:
         # mmengine would compile the whole step, with the hooks and policies in it.
@@ -226,10 +240,11 @@ class Runner(MMRunner):
         """
         checkpoint = self._take(filename)
         content = checkpoint.content
-        weights = checkpoint.weights if checkpoint.average is None else checkpoint.average
         model = algorithm_of(self.model)
+        weights = checkpoint.weights if checkpoint.average is None else checkpoint.average
+        weights = with_own_memories(model, weights)
         check_weights(model.state_dict(), weights, filename)
-        content.setdefault('state_dict', weights)
+        content['state_dict'] = weights
         self.call_hook('after_load_checkpoint', checkpoint=content)
         model.load_state_dict(content['state_dict'])
         self._has_loaded = True

@@ -59,6 +59,7 @@ class Accuracy(BaseMetric):
     """
 
     default_prefix = 'accuracy'
+    reads = frozenset({'logits'})
 
     def __init__(self, topk: int | Sequence[int] = (1,), prefix: str | None = None) -> None:
         if prefix is not None and not prefix.strip('/'):

@@ -1,0 +1,67 @@
+"""Holds what metrics read against what a recipe's algorithm answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from mmengine.config import Config
+
+from openmix.algorithm import Algorithm
+from openmix.engine.blame import line_of
+from openmix.errors import InputError
+from openmix.registry import METRICS, MODELS, find
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A class of metrics that says which answers it reads, see `Algorithm.answers`."""
+
+    reads: frozenset[str]
+
+
+def check_metrics(cfg: Config) -> None:
+    """Refuse a metric that reads what the algorithm of a recipe does not answer; one that does not tell may read all.
+
+    Raises:
+        InputError: naming both.
+    """
+    for part in ('val', 'test'):
+        place = f'{part}_evaluator'
+        for metric in _metrics(cfg.get(place) or []):
+            found = find(METRICS, metric.get('type'))
+            if isinstance(found, Reader):
+                check_answers(cfg, found.reads, place, str(metric['type']))
+
+
+def _metrics(evaluator: Any) -> list[Any]:
+    """The registry dicts of the metrics of an evaluator: one, a list, or a dict with a list."""
+    if not isinstance(evaluator, Mapping):
+        return list(evaluator)
+    return list(evaluator['metrics']) if 'type' not in evaluator else [evaluator]
+
+
+def check_answers(cfg: Config, wanted: Collection[str], place: str, reader: str) -> None:
+    """Refuse what reads answers that the algorithm of a recipe does not give.
+
+    Args:
+        cfg: recipe.
+        wanted: names of answers.
+        place: of the reader in the recipe, '' for none.
+        reader: its name, for the error line.
+
+    Raises:
+        InputError: naming what is read and what is answered.
+    """
+    algorithm = find(MODELS, cfg.model.get('type'))
+    if not (isinstance(algorithm, type) and issubclass(algorithm, Algorithm)) or set(wanted) <= algorithm.answers:
+        return
+    lacking = _listed(sorted(set(wanted) - algorithm.answers))
+    given = _listed(sorted(algorithm.answers)) or 'nothing (its `answers` is empty)'
+    raise InputError(
+        line_of(cfg, place, f'{reader} reads {lacking}, and {algorithm.__name__} answers {given}; leave it out')
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ' and '.join(map(repr, names))

@@ -1,0 +1,117 @@
+"""A small recipe of every algorithm. One that is registered and has none here fails its test."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openmix.config import configs_dir
+
+# The files of the toys are imported as those of a user, whose folder is in PYTHONPATH.
+sys.path.insert(0, str(Path(__file__).parent / 'algorithms'))
+
+_HEAD = """
+_base_ = ['{configs}/_base_/schedules/sgd_cosine.py', '{configs}/_base_/runtime.py']
+"""
+_TAIL = """
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+optim_wrapper = dict(type='AutocastOptimWrapper', accumulative_counts=2, optimizer=dict(lr=0.05))
+train_cfg = dict(max_epochs=2)
+default_hooks = dict(checkpoint=dict(minutes=0.001), logger=dict(interval=2))
+custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.01)]
+vis_backends = []
+visualizer = dict(vis_backends=vis_backends)
+"""
+_FOLDER = """
+def images(split, pipeline, **more):
+    return dict(
+        batch_size=4,
+        num_workers=2,
+        persistent_workers=True,
+        dataset=dict(type='ImageFolder', root='{images}', split=split, pipeline=pipeline),
+        sampler=dict(type='DefaultSampler', shuffle=split == 'train'),
+        collate_fn=dict(type='identity_collate'),
+        **more,
+    )
+crop = dict(type='torchvision/RandomResizedCrop', size=16)
+val_dataloader = images('val', [dict(type='torchvision/Resize', size=(16, 16))])
+backbone = dict(type='ThinResNet', depth=8, width=4)
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One algorithm.
+
+    Attributes:
+        recipe: of a training of two epochs, with `{configs}` and `{images}`, a folder of images, to be filled in.
+        metric: that a table reads.
+        module: of the toy's file; '' for those of openmix.
+        classifies: whether it trains a classifier.
+        full: options that make it as large as it is used.
+    """
+
+    recipe: str
+    metric: str
+    module: str = ''
+    classifies: bool = False
+    full: dict[str, Any] = field(default_factory=dict)
+
+    def text(self, images: Path) -> str:
+        """The recipe's file."""
+        imports = f"custom_imports = dict(imports=['{self.module}'])\n" if self.module else ''
+        whole = _HEAD + imports + self.recipe + _TAIL
+        return whole.replace('{configs}', str(configs_dir())).replace('{images}', str(images))
+
+
+ALGORITHMS = {
+    'MixClassifier': Case(
+        _FOLDER
+        + """
+train_dataloader = images('train', [crop])
+val_evaluator = dict(type='Accuracy')
+model = dict(
+    type='MixClassifier',
+    data_preprocessor=dict(type='ImagePreprocessor', augment=[dict(type='BatchRandomFlip')]),
+    backbone=backbone,
+    head=dict(type='LinearHead'),
+    policy=dict(type='OneOf', policies=[dict(type='Mixup', sites=('', 'layer1')), dict(type='CutMix')]),
+)
+""",
+        'accuracy/top1',
+        classifies=True,
+    ),
+    'ToyContrast': Case(
+        _FOLDER
+        + """
+jitter = dict(type='torchvision/ColorJitter', brightness=0.4)
+train_dataloader = images('train', [crop, dict(type='StackViews', transforms=[jitter], count=1)])
+val_evaluator = dict(type='ToyNeighbour')
+model = dict(type='ToyContrast', backbone=backbone, data_preprocessor=dict(type='ImagePreprocessor'))
+""",
+        'neighbour/top1',
+        'contrast',
+    ),
+    'ToyDetector': Case(
+        """
+def images(count, training):
+    return dict(
+        batch_size=3,
+        num_workers=2,
+        persistent_workers=True,
+        dataset=dict(type='ToyBoxes', count=count, training=training),
+        sampler=dict(type='DefaultSampler', shuffle=training),
+        collate_fn=dict(type='toy_lists'),
+    )
+train_dataloader = images(13, True)
+val_dataloader = images(7, False)
+val_evaluator = dict(type='ToyOverlap')
+model = dict(type='ToyDetector', data_preprocessor=dict(type='ToyListPreprocessor'))
+""",
+        'overlap/mean',
+        'boxes',
+    ),
+}

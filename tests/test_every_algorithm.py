@@ -1,0 +1,219 @@
+"""What holds for every registered algorithm, and for toys of one file each. A new one adds one row to ALGORITHMS.
+
+How each trains through `tools/train.py`: `tests/engine/test_every_algorithm_trains.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from algorithm_cases import ALGORITHMS
+from mmengine.dataset import sampler as mm_sampler
+from mmengine.optim import OptimWrapper
+from registered import registered
+from test_every_cell import meta_draws  # noqa: F401
+
+from openmix.algorithm import Algorithm
+from openmix.config import apply_overrides, load_config
+from openmix.engine.launch import prepare
+from openmix.engine.runner import Runner
+from openmix.engine.seeding import step_seed
+from openmix.errors import InputError
+from openmix.memory import images_in, memories_in
+from openmix.registry import DATASETS, MODELS
+
+sys.path.append(str(Path(__file__).parent / 'engine'))
+from kill_and_resume import write_images
+
+every_algorithm = pytest.mark.parametrize('name', ALGORITHMS)
+without_classifier = pytest.mark.parametrize('name', [name for name, case in ALGORITHMS.items() if not case.classifies])
+
+
+@pytest.fixture(scope='module')
+def recipes(tmp_path_factory):
+    """The recipe of every algorithm by name, as a file."""
+    folder = tmp_path_factory.mktemp('recipes')
+    write_images(folder / 'images', per_class=7)
+    for name, case in ALGORITHMS.items():
+        (folder / f'{name}.py').write_text(case.text(folder / 'images'))
+    return {name: folder / f'{name}.py' for name in ALGORITHMS}
+
+
+def settings(recipe, **options):
+    """The prepared recipe, its loaders without workers."""
+    parts = [f'{part}_dataloader' for part in ('train', 'val', 'test')]
+    alone = {'num_workers': 0, 'persistent_workers': False}
+    options |= {f'{part}.{key}': value for part in parts for key, value in alone.items()}
+    return prepare(apply_overrides(load_config(recipe), options))
+
+
+def built(cfg, seed=0):
+    """Model and optimiser as a run has them before its first step, and the training batches of its first epoch."""
+    torch.manual_seed(seed)
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    loader.dataset.set_epoch(0, 0)
+    model = MODELS.build(cfg.model)
+    for memory in memories_in(model):
+        memory.allocate(images_in(loader.dataset, memory.pool))
+    model.start()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05, momentum=0.9)
+    optimizer.register_step_post_hook(lambda *_: model.after_step())
+    return model.train(), OptimWrapper(optimizer=optimizer), list(loader)
+
+
+def train(model, optim, batches, first, last):
+    for step in range(first, last):
+        torch.manual_seed(step_seed(0, step, 0))
+        model.before_step(step, last)
+        # A preprocessor may work in place.
+        model.train_step(copy.deepcopy(batches[step % len(batches)]), optim)
+
+
+def loss_of(model, batch):
+    return model.parse_losses(model.loss(model.data_preprocessor(batch, training=True)))[0]
+
+
+def test_every_algorithm_has_a_row():
+    """Parts of other tests register algorithms of their own; what openmix ships, and the toys, are here."""
+    for case in ALGORITHMS.values():
+        if case.module:
+            importlib.import_module(case.module)
+    toys = {case.module for case in ALGORITHMS.values()}
+    found = {
+        name
+        for name, cls in registered(MODELS).items()
+        if isinstance(cls, type) and issubclass(cls, Algorithm)
+        if cls.__module__.startswith('openmix.') or cls.__module__ in toys
+    }
+    assert found == set(ALGORITHMS)
+
+
+@every_algorithm
+def test_a_step_at_full_size_on_the_meta_device(recipes, name, meta_draws):  # noqa: F811
+    """Nothing of it stays on the CPU, and nothing asks for values."""
+    cfg = settings(recipes[name], **ALGORITHMS[name].full)
+    dataset = dict(cfg.train_dataloader.dataset)
+    example = DATASETS.get(dataset.pop('type')).example(64, **dataset)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).to('meta').train()
+    loss = loss_of(model, example)
+    assert loss.is_meta
+    loss.backward()
+
+
+@every_algorithm
+def test_what_is_trained_has_a_gradient_and_what_is_frozen_has_none(recipes, name):
+    model, _, batches = built(settings(recipes[name]))
+    for seed in range(8):  # a policy may draw among several
+        torch.manual_seed(seed)
+        loss_of(model, copy.deepcopy(batches[0])).backward()
+    for key, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, key
+        assert parameter.grad is None or parameter.grad.isfinite().all(), key
+        assert parameter.grad is None or parameter.grad.any(), key
+
+
+@every_algorithm
+def test_saved_and_loaded_it_goes_on_bit_for_bit(recipes, name):
+    cfg = settings(recipes[name])
+    alone, its_optim, batches = built(cfg)
+    train(alone, its_optim, batches, 0, 4)
+    first, first_optim, _ = built(cfg)
+    train(first, first_optim, batches, 0, 2)
+    resumed, resumed_optim, _ = built(cfg, seed=1)
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    resumed_optim.load_state_dict(copy.deepcopy(first_optim.state_dict()))
+    train(resumed, resumed_optim, batches, 2, 4)
+    wanted, began = alone.state_dict(), built(cfg)[0].state_dict()
+    assert wanted.keys() == resumed.state_dict().keys()
+    assert [key for key, value in resumed.state_dict().items() if not torch.equal(value, wanted[key])] == []
+    assert any(not torch.equal(value, began[key]) for key, value in wanted.items())
+
+
+@every_algorithm
+def test_every_image_is_answered_once_but_for_what_fills_up_two_processes(recipes, name, monkeypatch):
+    cfg = settings(recipes[name])
+    model, seen, total = MODELS.build(cfg.model).eval(), [], 0
+    for rank in range(2):
+        monkeypatch.setattr(mm_sampler, 'get_dist_info', lambda rank=rank: (rank, 2))
+        loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+        for batch in loader:
+            with torch.no_grad():
+                (answer,) = model(**model.data_preprocessor(batch, False), mode='predict')
+            assert model.answers <= answer.keys()
+            assert all(len(answer[key]) == len(answer['ids']) for key in model.answers)
+            seen += answer['ids'].tolist()
+        total = len(loader.dataset)
+    assert sorted(set(seen)) == list(range(total))
+    assert len(seen) == total + total % 2
+
+
+@every_algorithm
+def test_no_tensor_is_saved_under_two_names(recipes, name):
+    model, _, _ = built(settings(recipes[name]))
+    named: dict[int, str] = {}
+    for key, value in model.state_dict().items():
+        if value.numel():
+            assert named.setdefault(value.data_ptr(), key) == key
+    assert len(list(model.named_parameters())) == len(list(model.named_parameters(remove_duplicate=False)))
+
+
+@every_algorithm
+def test_it_names_its_classifiers(recipes, name):
+    model, _, _ = built(settings(recipes[name]))
+    assert set(model.networks()) == ({''} if ALGORITHMS[name].classifies else set())
+    for key in type(model).small:
+        assert key in MODELS.get(name).__init__.__code__.co_varnames
+
+
+def refused(call, command, *words):
+    code, _, said = call(command, *words)
+    assert code == 2, said[-3000:]
+    lines = [line for line in said.splitlines() if ' - WARNING - ' not in line]
+    assert len(lines) == 1, said
+    assert lines[0].startswith('error: ')
+    return lines[0]
+
+
+@without_classifier
+def test_a_command_that_needs_a_classifier_refuses_it(recipes, name, call, tmp_path):
+    recipe = recipes[name]
+    model, _, _ = built(settings(recipe))
+    checkpoint = tmp_path / 'epoch_1.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, checkpoint)
+    for command, *words in (
+        ('export_onnx.py', recipe, checkpoint, '--out', tmp_path / 'network.onnx'),
+        ('export_torchscript.py', recipe, checkpoint, '--out', tmp_path / 'network.pt'),
+        ('get_flops.py', recipe),
+        ('publish_model.py', checkpoint, '--format', 'timm', '--config', recipe, '--out', tmp_path / 'zoo'),
+    ):
+        assert f'needs a classifier, and {name} trains none' in refused(call, command, *words)
+    line = refused(call, 'test.py', recipe, checkpoint, '--ten-crop', '--work-dir', tmp_path / 'test')
+    assert f"--ten-crop reads 'logits', and {name} answers '{min(model.answers)}'" in line
+    line = refused(call, 'show_mix.py', recipe, '--out', tmp_path / 'mix.png')
+    assert f'{name} has none' in line
+    assert not any(tmp_path.glob('network*'))
+    assert not (tmp_path / 'zoo').exists()
+    code, said, _ = call('publish_model.py', checkpoint, '--out', tmp_path / 'zoo')
+    assert code == 0
+    assert said.strip().endswith('.pth')
+
+
+@without_classifier
+def test_what_measures_a_classifier_refuses_it(recipes, name):
+    line = rf"val_evaluator: Accuracy reads 'logits', and {name} answers '\w+'; leave it out"
+    with pytest.raises(InputError, match=line):
+        settings(recipes[name], val_evaluator=dict(type='Accuracy', _delete_=True))
+    with pytest.raises(InputError, match=line):
+        settings(recipes[name], val_evaluator=[dict(type='Accuracy')])
+    with pytest.raises(InputError, match=line):
+        settings(recipes[name], val_evaluator=dict(metrics=[dict(type='Accuracy')], _delete_=True))
+    cfg = settings(recipes[name], **{'default_hooks.mixed_accuracy': dict(type='MixedAccuracyHook')})
+    cfg.work_dir = str(recipes[name].parent / 'run')
+    with pytest.raises(InputError, match=f'MixedAccuracyHook: {name} trains no classifier on mixed images'):
+        Runner.from_cfg(cfg).train()

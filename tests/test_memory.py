@@ -1,0 +1,77 @@
+"""What a method remembers of every training image."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from openmix.engine.checkpoint import check_weights, put_weights
+from openmix.errors import InputError
+from openmix.memory import SampleMemory, images_in, memories_in, memory_keys
+
+
+class Remembering(nn.Module):
+    def __init__(self, images=None):
+        super().__init__()
+        self.layer, self.inner = nn.Linear(2, 2), nn.ModuleDict({'seen': SampleMemory(3, fill=-1.0)})
+        if images is not None:
+            self.inner['seen'].allocate(images)
+
+
+def test_rows_are_written_and_read_and_of_equal_places_the_later_stays():
+    memory = SampleMemory(2, fill=-1.0)
+    memory.allocate(4)
+    assert memory.read(torch.tensor([3, 0])).tolist() == [[-1, -1], [-1, -1]]
+    values = torch.arange(6.0, requires_grad=True).view(3, 2)
+    memory.write(torch.tensor([2, 1, 2]), values)
+    assert memory.rows.tolist() == [[-1, -1], [2, 3], [4, 5], [-1, -1]]
+    assert not memory.rows.requires_grad
+    count = SampleMemory(dtype=torch.int64)
+    count.allocate(3)
+    count.write(torch.tensor([1]), count.read(torch.tensor([1])) + 1)
+    assert count.rows.tolist() == [0, 1, 0]
+
+
+def test_without_rows_it_is_told_in_a_line_but_a_recipe_can_be_tried():
+    with pytest.raises(InputError, match='no rows before a runner allocates them'):
+        SampleMemory(2).read(torch.tensor([0]))
+    ids = torch.arange(5, device='meta')
+    memory = SampleMemory(2)
+    memory.write(ids, memory.read(ids))
+    assert memory.read(ids).shape == (5, 2)
+    assert memory.rows is None
+
+
+def test_a_resumed_run_needs_its_rows_and_anything_else_leaves_them(tmp_path):
+    trained = Remembering(5)
+    trained.inner['seen'].write(torch.tensor([1]), torch.ones(1, 3))
+    state = copy.deepcopy(trained.state_dict())
+    assert memory_keys(trained) == {'inner.seen.rows'} == state.keys() - Remembering().state_dict().keys()
+    with pytest.raises(InputError, match=r"'inner.seen.rows' is \(5, 3\), not \(4, 3\)"):
+        check_weights(Remembering(4).state_dict(), state, 'x')
+    evaluated, other = Remembering(), Remembering(4)
+    for model in (evaluated, other):
+        put_weights(model, {'state_dict': state}, 'x')
+        assert torch.equal(model.layer.weight, trained.layer.weight)
+    assert evaluated.inner['seen'].rows is None
+    assert other.inner['seen'].rows.eq(-1).all()
+    del state['layer.bias']
+    with pytest.raises(InputError, match=r"missing 'layer\.bias'"):
+        put_weights(evaluated, {'state_dict': state}, 'x')
+
+
+def test_how_many_rows_the_data_have():
+    class TwoPools(list):
+        parts = {'labelled': [0] * 2, 'unlabelled': [0] * 7}
+
+    assert images_in([0] * 4, None) == 4
+    assert images_in(TwoPools(), 'unlabelled') == 7
+    assert [memory.pool for memory in memories_in(Remembering())] == [None]
+    for dataset, pool, line in (
+        ([0], 'unlabelled', "of a pool 'unlabelled'; the data set has one"),
+        (TwoPools(), None, 'of data of one pool; the data set has the pools labelled, unlabelled'),
+        (TwoPools(), 'other', "of a pool 'other'; the data set has the pools labelled, unlabelled"),
+    ):
+        with pytest.raises(InputError, match=line):
+            images_in(dataset, pool)
