@@ -1,4 +1,4 @@
-"""The contract of an algorithm: all that training, evaluation and the commands ask of a model."""
+"""The base class of algorithms: the interface of models that training, evaluation and the commands rely on."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Batch = dict[str, Any]
 
 @runtime_checkable
 class HasClasses(Protocol):
-    """A head, or a whole classifier, that says how many classes its logits have."""
+    """A head, or a whole classifier, with the attribute `num_classes`, the number of classes of its logits."""
 
     num_classes: int
 
 
 class Network(nn.Module):
-    """A backbone and a head: (N, 3, H, W) normalised images to (N, C) logits.
+    """A backbone and a head: map (N, 3, H, W) normalised images to (N, C) logits.
 
-    It holds the modules that it is given, and no copies. An algorithm makes one when it is asked, and keeps none:
-    its parameters would stand in checkpoints twice.
+    It refers to the given modules and does not copy them. An algorithm creates a `Network` on request and does not
+    store it, because checkpoints would then contain its parameters twice.
 
     Args:
         backbone: (N, 3, H, W) -> (N, D).
@@ -43,20 +43,21 @@ class Network(nn.Module):
 
 
 class Algorithm(BaseModel):
-    """A method of training: its networks, its losses and its answers.
+    """A training method: its networks, its losses and its predictions.
 
-    Derive from it and write `loss` and `predict`; the rest has defaults. `train_step` is never overridden, so that
-    mixed precision, accumulation and several processes work for every algorithm alike.
+    Derive from it and implement `loss` and `predict`; the other methods have defaults. `train_step` is never
+    overridden, so that mixed precision, gradient accumulation and distributed training work for every algorithm.
 
     Args:
-        data_preprocessor: registry dict of the preprocessor, or the preprocessor; None: mmengine's, which only moves
-            a batch to the device.
+        data_preprocessor: the preprocessor, or its registry dict; None: mmengine's, which only moves a batch to the
+            device.
 
     Attributes:
-        backbone: the network that is trained; `loss` calls it as a module, so that compilation, gradient
-            checkpointing and transfer of its weights work.
-        answers: what `predict` gives, such as 'logits', 'embedding' or 'boxes'; a metric says in `reads` what it needs.
-        small: arguments that make the algorithm tiny for a smoke run, such as {'queue': 16}.
+        backbone: the trained backbone; `loss` calls it as a module, so that compilation, gradient checkpointing and
+            transfer of its weights work.
+        answers: the predictions that `predict` returns, such as 'logits', 'embedding' or 'boxes'; a metric declares in
+            `reads` which of them it needs.
+        small: arguments that make the algorithm small for a smoke run, such as {'queue': 16}.
     """
 
     backbone: nn.Module
@@ -64,19 +65,19 @@ class Algorithm(BaseModel):
     small: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, data_preprocessor: ModelConfig | nn.Module | None = None) -> None:
-        # mmengine would look the name up in its own registry unless a default scope is set.
+        # Built here, because mmengine looks the name up in its own registry unless a default scope is set.
         built = MODELS.build(data_preprocessor) if isinstance(data_preprocessor, dict) else data_preprocessor
         super().__init__(data_preprocessor=built)
 
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
-        """Fill in, in place, what a recipe's `model` leaves to the training data; what it states stays.
+        """Fill in, in place, the arguments of a recipe's `model` that depend on the training data and are not given.
 
-        The base fills in the preprocessor's mean and std.
+        The base class fills in the preprocessor's mean and std.
 
         Args:
             model: registry dict of this algorithm.
-            facts: of the training data.
+            facts: facts of the training data.
 
         Raises:
             InputError: model and data do not fit each other.
@@ -88,32 +89,32 @@ class Algorithm(BaseModel):
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:
-        """Hold a complete `model` against the facts of any of the recipe's data sets; the base accepts all.
+        """Check a completed `model` against the facts of one of the recipe's data sets; the base class accepts all.
 
         Raises:
-            InputError: the model has no place for what the data hold; the line names the key of `model`.
+            InputError: the model does not fit the data, such as too few classes; the line names the key of `model`.
         """
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a preprocessed training batch, scalars by name.
+        """Compute the losses of a preprocessed training batch, scalars by name.
 
-        Those with 'loss' in their name are summed and trained on; the others are diagnostics, which are recorded.
+        Values with 'loss' in their name are summed and minimised; the others are diagnostics and are only logged.
         """
         raise NotImplementedError
 
     def predict(self, batch: Batch) -> dict[str, Any]:
-        """The answers for a preprocessed batch, with its `labels` and `ids`, which metrics read."""
+        """Compute the predictions for a preprocessed batch; return them with its `labels` and `ids`, for metrics."""
         raise NotImplementedError
 
     def networks(self) -> dict[str, Network]:
-        """The classifiers of the algorithm by name; '' is the one that a run is judged by. None by default."""
+        """Return the algorithm's classifiers by name; '' is the evaluated network. There are none by default."""
         return {}
 
     def network(self, purpose: str) -> Network:
-        """The classifier that a run is judged by.
+        """Return the evaluated network.
 
         Args:
-            purpose: what it is asked for, for the error line.
+            purpose: what needs the classifier, as the error message calls it.
 
         Raises:
             InputError: the algorithm trains no classifier.
@@ -124,22 +125,22 @@ class Algorithm(BaseModel):
 
     @property
     def leaves_parameters_unused(self) -> bool:
-        """True if some steps give some trainable parameters no gradient, which DDP has to know."""
+        """True if a step may leave trainable parameters without a gradient: DDP then needs `find_unused_parameters`."""
         return False
 
     def start(self) -> None:
-        """Take copies of the network. Called once, before the first step, when all weights are loaded."""
+        """Copy networks, as for momentum encoders. Called once, before the first step, when all weights are loaded."""
 
     def before_step(self, step: int, steps: int) -> None:
-        """Set what changes over training. Called before iteration `step` of `steps`."""
+        """Update schedules. Called before iteration `step` of `steps`."""
 
     def after_step(self) -> None:
-        """Move momentum encoders. Called after every step of the optimiser."""
+        """Update momentum encoders. Called after every optimiser step."""
 
     def init_weights(self) -> None:
-        """Nothing: every part is initialised, or loads its weights, where it is built.
+        """Do nothing: every part is initialised, or loads its weights, in its constructor.
 
-        mmengine calls this after construction; its default would initialise pretrained parts again.
+        mmengine calls this after construction; its default would reinitialise pretrained parts.
         """
 
     def forward(
@@ -148,13 +149,14 @@ class Algorithm(BaseModel):
         """Run on a preprocessed batch, whose entries are the arguments.
 
         Args:
-            inputs: (N, 3, H, W) normalised images, or what else a batch of this algorithm has under that name.
-            labels, ids: (N,) int64, where the batch has them.
-            mode: 'tensor' for the (N, C) logits of the classifier that a run is judged by; 'loss' for the losses;
-                'predict' for a list of one dict of answers.
+            inputs: (N, 3, H, W) normalised images, or the entry of that name in a batch of this algorithm.
+            labels, ids: (N,) int64, if the batch has them.
+            mode: 'tensor' returns the (N, C) logits of the evaluated network; 'loss' returns the losses;
+                'predict' returns a list with one dict of predictions.
+            others: further entries of the batch.
 
         Raises:
-            InputError: another mode, or 'tensor' of an algorithm that trains no classifier.
+            InputError: another mode, or mode 'tensor' although the algorithm trains no classifier.
         """
         if mode == 'tensor':
             return self.network("mode='tensor'")(inputs)
@@ -168,10 +170,10 @@ class Algorithm(BaseModel):
 
 
 def algorithm_of(model: nn.Module) -> Algorithm:
-    """The algorithm of a runner's model, which DDP may wrap.
+    """Return the algorithm of a runner's model, unwrapping DDP.
 
     Raises:
-        InputError: the model is none.
+        InputError: the model is not an `Algorithm`.
     """
     inner: Any = model.module if is_model_wrapper(model) else model
     if not isinstance(inner, Algorithm):
@@ -183,7 +185,7 @@ def algorithm_of(model: nn.Module) -> Algorithm:
 
 
 def logits_of(networks: Mapping[str, Network], x: Tensor) -> dict[str, Tensor]:
-    """(N, C) logits of every network, by name; heads that share a backbone share its forward pass.
+    """Compute the (N, C) logits of every network, by name; heads with the same backbone share its forward pass.
 
     Args:
         networks: see `Algorithm.networks`.

@@ -1,4 +1,4 @@
-"""The argument parser of the commands in `tools/`: faults are refused in one line, before torch is loaded."""
+"""The argument parser of the commands in `tools/`: it refuses wrong arguments in one line, before torch is imported."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, NoReturn
 from openmix.errors import InputError, brief, close_to
 from openmix.options import DictAction
 
-_LONGEST = 255  # bytes of a file's name, of all common file systems
+_LONGEST = 255  # bytes in a file name, on all common file systems
 _RECIPES = ('.py', '.yaml', '.yml')
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse whose refusals are an `InputError`, and whose lists end where another argument begins.
+    """An argparse parser whose errors are `InputError`s and whose lists end where another argument begins.
 
-    `--cfg-options a=b RECIPE` and `--policy Mixup CutMix RECIPE` leave the recipe to its own argument.
+    In `--cfg-options a=b RECIPE` and `--policy Mixup CutMix RECIPE` the recipe is not part of the list.
     """
 
     def __init__(self, description: str | None, prog: str | None = None) -> None:
@@ -30,12 +30,12 @@ class CommandParser(argparse.ArgumentParser):
         self._optional: dict[str, tuple[Callable[[str], bool], str]] = {}
 
     def add_list(self, name: str, belongs: Callable[[str], bool], **kwargs: Any) -> None:
-        """An option of one or more words; the first is its own, and those after it that `belongs` says are."""
+        """Add an option with one or more words: the first, and the following words for which `belongs` is true."""
         self._lists[name] = belongs
         self.add_argument(name, **{'action': 'append', **kwargs})
 
     def add_optional(self, name: str, belongs: Callable[[str], bool], const: str, **kwargs: Any) -> None:
-        """An option with or without a word, `const` without; the next word is its own where `belongs` says so."""
+        """Add an option whose word is optional: the next word if `belongs` is true for it, else `const`."""
         self._optional[name] = (belongs, const)
         self.add_argument(name, nargs='?', const=const, **kwargs)
 
@@ -46,11 +46,11 @@ class CommandParser(argparse.ArgumentParser):
         """Parse a command line.
 
         Raises:
-            InputError: it is not what the command takes; of an unknown option the line names the nearest.
+            InputError: the command does not accept it; for an unknown option the line names the nearest valid one.
         """
         typed = sys.argv[1:] if args is None else list(args)
         for option, value in itertools.pairwise([*typed, '-']):
-            # What a shell makes of "$FOLDER" that is not set.
+            # An empty word is what a shell passes for "$FOLDER" if the variable is not set.
             known = self._option_string_actions.get(option)
             takes_one = known is None or known.nargs != 0
             if option.startswith('--') and ((value == '' and takes_one) or option.partition('=')[1:] == ('=', '')):
@@ -66,7 +66,7 @@ class CommandParser(argparse.ArgumentParser):
         return found
 
     def _told_apart(self, words: list[str]) -> list[str]:
-        """Every word of a list behind its option, so that the next argument is not taken for one more."""
+        """Write every word of a list as OPTION=WORD, so that argparse does not add the next argument to the list."""
         out: list[str] = []
         while words:
             word = words.pop(0)
@@ -84,21 +84,21 @@ class CommandParser(argparse.ArgumentParser):
         return out
 
     def add_recipe(self) -> None:
-        """The recipe that a command is about."""
+        """Add the recipe argument."""
         self.add_argument('config', help='a recipe, by path or by its name below configs/')
 
     def add_cfg_options(self) -> None:
-        """`--cfg-options KEY=VALUE ...`."""
+        """Add `--cfg-options KEY=VALUE ...`."""
         told = 'change the recipe: dotted keys, values as in YAML'
         self.add_list('--cfg-options', is_setting, action=DictAction, default={}, metavar='K=V ...', help=told)
 
     def add_shape(self) -> None:
-        """`--shape H W`, read by `openmix.engine.image_shape`."""
+        """Add `--shape H W`, which `openmix.engine.image_shape` reads."""
         told = "images' height and width, or one side of a square (default: what the recipe's test data serves)"
         self.add_list('--shape', is_integer, type=int, metavar='H ...', help=told)
 
     def add_export(self, suffix: str) -> None:
-        """Add what every command that exports takes; it is read by `openmix.engine.export.export_as_asked`."""
+        """Add the arguments of the export commands, which `openmix.engine.export.export_as_asked` reads."""
         self.add_recipe()
         self.add_argument('checkpoint', help='a file written by tools/train.py')
         self.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the {suffix} file')
@@ -108,32 +108,32 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def is_setting(word: str) -> bool:
-    """Tell whether a word is KEY=VALUE."""
+    """Return true if a word is KEY=VALUE."""
     return '=' in word
 
 
 def is_integer(word: str) -> bool:
-    """Tell whether a word is a whole number."""
+    """Return true if a word is an integer."""
     return word.lstrip('+').isdigit()
 
 
 def is_name(word: str) -> bool:
-    """Tell whether a word can be a registered name: no path."""
+    """Return true if a word can be a registered name and is not a path."""
     return '/' not in word and '.' not in word
 
 
 def is_no_recipe(word: str) -> bool:
-    """Tell whether a word does not end like a recipe."""
+    """Return true unless a word ends like the name of a recipe file."""
     return not word.endswith(_RECIPES)
 
 
 def check_out(option: str, path: str | Path, *read: str | Path | None) -> None:
-    """Raise an `InputError` unless a file can be written there, before there is anything to write.
+    """Raise an `InputError` unless a file can be written at a path; called before the work that produces it.
 
     Args:
-        option: as in '--out'.
-        path: the file; folders above it may be missing. It is replaced, so it may be nothing else than a file.
-        read: what the command reads, which must not be replaced by what it writes; None stands for nothing.
+        option: the option for the message, as in '--out'.
+        path: the file; its parent folders may be missing. It will be replaced, so it must not be a pipe or device.
+        read: files that the command reads and must not overwrite; None is ignored.
     """
     path = Path(path).absolute()
     told = f'{option}: cannot write {brief(str(path))}'
@@ -142,14 +142,14 @@ def check_out(option: str, path: str | Path, *read: str | Path | None) -> None:
             raise InputError(f'{told}: a name holds no NUL byte')
         if path.is_dir():
             raise InputError(f'{told}: it is a folder; name a file')
-        # What stands there may lead to a file for now, as /dev/stdout does.
+        # Below /dev and /proc, a path may be a link to a file, as /dev/stdout, and still must not be replaced.
         system = path.is_relative_to('/proc') or (path.is_relative_to('/dev') and not path.is_relative_to('/dev/shm'))
         if (system and path.parent.is_dir()) or (path.exists() and not path.is_file()):
             raise InputError(f'{told}: it is a pipe, socket or device; name a file')
         for source in read:
             if source is not None and path.exists() and os.path.exists(source) and path.samefile(source):
                 raise InputError(f'{told}: the command reads it; name another file')
-        # A file takes another's place by a new name in its folder: that must be one to write to, or the next above.
+        # Files are replaced by renaming within the folder, so the folder, or its nearest existing parent, is checked.
         there = path.parent
         while not os.path.lexists(there):
             there = there.parent
@@ -157,5 +157,5 @@ def check_out(option: str, path: str | Path, *read: str | Path | None) -> None:
             raise InputError(f'{told}: the name is too long')
         if not there.is_dir() or not os.access(there, os.W_OK):
             raise InputError(f'{told}: {there} is {"read-only" if there.is_dir() else "no folder"}')
-    except OSError as error:  # longer than a path can be
+    except OSError as error:  # the path is too long
         raise InputError(f'{told}: {error.strerror}') from error

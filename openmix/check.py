@@ -1,7 +1,7 @@
-"""Find what is wrong in a resolved recipe before anything is built: names, and types of values.
+"""Check the names and the types of values in a resolved recipe before anything is built.
 
-mmengine accepts an unknown key without a word, or fails deep inside a constructor. Here each dict is
-held against the signature of the class or function that its place and `type` name.
+mmengine ignores an unknown key silently, or fails deep inside a constructor. Here each dict is checked
+against the signature of the class or function that its key and `type` name.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from openmix.recipe_schema import (
 )
 from openmix.signatures import arguments, described, fits, hints_of, named
 
-# A place of the recipe, dotted, and what is wrong there.
+# The dotted key of a wrong value, and the error message.
 Fault = tuple[str, str]
 _STOCK = DefaultOptimWrapperConstructor.__name__
 
 
 def check_recipe(cfg: Config) -> None:
-    """Hold every type, argument, known key and value of a resolved recipe against what exists.
+    """Check every type, argument, key and value of a resolved recipe.
 
     Raises:
-        InputError: a name is unknown or a value does not fit; the line says where it stands, which
-            file or option set it, and names the nearest valid one.
+        InputError: a name is unknown or a value does not fit; the line gives the dotted key, the file or
+            option that set it, and the nearest valid name.
     """
     for of in SLOTS.values():
         of.import_from_location()  # a file that cannot be imported is no fault of the recipe
@@ -65,7 +65,7 @@ def check_recipe(cfg: Config) -> None:
 
 
 def declared_types(cfg: Config) -> dict[str, Any]:
-    """Dotted place to the annotation of the parameter that takes what stands there; None where it has none."""
+    """Map every dotted key to the annotation of the parameter that takes its value; None if it has no annotation."""
     types: dict[str, Any] = hints_of(Runner.__init__) | ALSO_READ
     for _ in _root(cfg.to_dict(), types):
         pass
@@ -73,7 +73,7 @@ def declared_types(cfg: Config) -> dict[str, Any]:
 
 
 def is_read(key: str) -> bool:
-    """Tell whether anything reads a key at the top of a recipe; any other is a variable of the recipe's own."""
+    """Return true if a top-level key of a recipe is read; other keys are variables of the recipe."""
     return key in hints_of(Runner.__init__) or key in ALSO_READ or key in UNTYPED
 
 
@@ -83,7 +83,7 @@ def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         if key in hints:
             default = RUNNER[key].default if key in RUNNER else None
             if isinstance(value, {'default_hooks': Mapping, 'custom_hooks': list}.get(key, ())):
-                continue  # `_root` names the hook that is none
+                continue  # `_root` names the wrong hook
             if not (value is None and default is None) and not fits(value, hints[key]):
                 yield key, f'the recipe: {key} must be {described(hints[key])}, got {brief(value)}'
         elif key not in SLOTS and key not in UNTYPED:
@@ -95,7 +95,7 @@ def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
-    """Faults of a recipe as a whole: its model, scope and log level, and keys that are given together or not at all."""
+    """Yield faults of the recipe as a whole: model, scope, log level, and keys that must be given together."""
     if not isinstance(recipe.get('model'), Mapping):
         yield 'model', 'the recipe: model is missing; give it a type, such as dict(type=...)'
     if (scope := recipe.get('default_scope', 'openmix')) != 'openmix':
@@ -104,7 +104,7 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         yield 'log_level', f'the recipe: log_level must be one of {", ".join(LEVELS)}, got {brief(level)}'
     for key, instead in ELSEWHERE.items():
         value = recipe.get(key)
-        # What something else in the recipe is set to is a variable of its own.
+        # A value that also occurs elsewhere in the recipe is a variable that the recipe uses there.
         if value is not None and not any(_holds(other, value) for name, other in recipe.items() if name != key):
             yield key, f'the recipe: {key} is not read here; {instead}'
     for keys in TOGETHER:
@@ -140,7 +140,7 @@ def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _holds(node: Any, value: Any) -> bool:
-    """Tell whether a part of a recipe is, or has within it, a value; of a mapping all its items, among others."""
+    """Return true if a part of a recipe equals or contains a value; a mapping may be contained with further items."""
     if isinstance(node, Mapping):
         if isinstance(value, Mapping) and all(key in node and node[key] == item for key, item in value.items()):
             return True
@@ -151,15 +151,15 @@ def _holds(node: Any, value: Any) -> bool:
 
 
 def _passes_parts_over(optim: Any) -> bool:
-    """Tell whether mmengine's constructor builds an optimiser, which it does by default or because it is named."""
+    """Return true if mmengine's default constructor builds the optimiser, because none or that one is named."""
     try:
         return registry.find(registry.CONSTRUCTORS, optim.get('constructor', _STOCK)) is DefaultOptimWrapperConstructor
     except InputError:
-        return False  # the trial of parts names it
+        return False  # the check of optimiser parts reports the unknown name
 
 
 def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
-    """Yield the faults of what the runner builds and reads; other names at the top are the recipe's own variables."""
+    """Yield faults of the parts that the runner builds or reads; other top-level names are variables of the recipe."""
     for key, value in recipe.items():
         if key == 'default_hooks':
             for name, hook in value.items() if isinstance(value, Mapping) else ():
@@ -175,7 +175,7 @@ def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any]) -> Iterator[Fault]:
-    """A dict that a registry builds, or a list of them; anything else its owner's signature tells of."""
+    """Yield faults of a dict that a registry builds, or of a list of them; other values are checked by signature."""
     if isinstance(node, (list, tuple)):
         for i, value in enumerate(node):
             if not isinstance(value, (Mapping, list) if slot == 'transforms' else Mapping):
@@ -186,7 +186,7 @@ def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any]) 
 
 
 def _parts_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
-    """Find the arguments of a class or function that a registry builds."""
+    """Find the arguments of a class or function that are built by a registry, and that registry."""
     found = {name: of for name, p in known.items() if (of := _builder(p.annotation)) is not None}
     for cls, parts in LIBRARY_PARTS:
         if inspect.isclass(built) and issubclass(built, cls):
@@ -195,7 +195,7 @@ def _parts_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[s
 
 
 def _builder(hint: Any) -> Registry | None:
-    """The registry that an annotation, or a part of it, names."""
+    """Return the registry that an annotation, or a part of it, is marked with; None without a mark."""
     marked = hint.__metadata__ if typing.get_origin(hint) is typing.Annotated else ()
     marks = [mark.registry for mark in marked if isinstance(mark, registry.Built)]
     inner = [of for arg in typing.get_args(hint) if (of := _builder(arg)) is not None]
@@ -242,7 +242,7 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
         yield f'{path}.type', f'{path}: {built.__name__} draws single samples, no batches; set it as sampler'
     if slot in ('train_cfg', 'val_cfg', 'test_cfg') and hasattr(built, 'max_iters') != (slot == 'train_cfg'):
         yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
-    # Either measures, but hooks record what a validation measures in a training, and commands what a test does.
+    # Both loops evaluate, but hooks record a validation during training, and commands record a test.
     for other, loop in (('test_cfg', ValLoop), ('val_cfg', TestLoop)):
         if slot == other and inspect.isclass(built) and issubclass(built, loop):
             yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
@@ -255,7 +255,7 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
 
 
 def _forwarded(built: Callable, node: Mapping[str, Any]) -> dict[str, inspect.Parameter] | None:
-    """Arguments that a hook accepts as `**kwargs` and hands to something else; None where it does not."""
+    """Return the arguments that a hook accepts as `**kwargs` and passes on; None for all other classes."""
     if not inspect.isclass(built):
         return None
     if issubclass(built, EMAHook):
@@ -266,7 +266,7 @@ def _forwarded(built: Callable, node: Mapping[str, Any]) -> dict[str, inspect.Pa
 
 
 def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator[Fault]:
-    """A dict without a type whose keys are known; what stands below those keys is free."""
+    """Yield faults of a dict that has no type but known keys; the values of these keys are not checked by type."""
     if not isinstance(node, Mapping):
         return
     owner = 'the recipe' if '.' not in path else path.rpartition('.')[0]
@@ -288,7 +288,7 @@ def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator
 
 
 def _custom_keys(path: str, node: Any) -> Iterator[Fault]:
-    """Yield keys that mmengine's constructor would pass over."""
+    """Yield keys that mmengine's optimiser constructor would silently ignore."""
     for name, options in node.items() if isinstance(node, Mapping) else ():
         if isinstance(options, Mapping):
             yield from _keys(path, name, options, ('lr_mult', 'decay_mult'), f'{path}.{name}')
@@ -328,7 +328,7 @@ def _rates(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
         try:
             above = float(node[key]) > 0 and not isinstance(node[key], bool)
         except (TypeError, ValueError):
-            continue  # torch says what it takes: the trial asks it
+            continue  # torch checks other values when the trial of the recipe builds it
         if not above:
             yield f'{path}.{key}', f'{path}: {key} must be > 0, got {brief(node[key])}'
 

@@ -21,71 +21,71 @@ from openmix.yaml_file import MOST_BYTES
 
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = ('.py', '.yaml', '.yml')
-# What a run is, not what it computes: two runs that differ only here are the same experiment.
+# Keys that do not change the results of a run: two runs that differ only here are the same experiment.
 _NOT_HASHED = {
     *('work_dir', 'launcher', 'resume', 'log_level', 'visualizer', 'vis_backends', 'env_cfg', 'randomness'),
     'data_on_device',
 }
-# Hooks by the name that they had when results were recorded: a new name is no new experiment.
+# Former names of renamed hooks, which are hashed instead, so that a new name does not change a recipe's hash.
 _FORMER = {'AlgorithmHook': 'MixPolicyHook'}
 _BOOKKEEPING = {'timer', 'logger', 'checkpoint', 'sampler_seed', 'visualization'}
 
 
 def _shipped(folder: str) -> Path:
-    """`configs` or `tools`: of the checkout when openmix runs from one, else of the installed wheel."""
+    """Return the folder `configs` or `tools` of the checkout, or of the installed wheel outside a checkout."""
     checkout = _PACKAGE.parent / folder
     return checkout if (_PACKAGE.parent / 'setup.py').is_file() else _PACKAGE / folder
 
 
 def configs_dir() -> Path:
-    """The folder that holds the recipes and tables."""
+    """Return the folder that holds the recipes and tables."""
     return _shipped('configs')
 
 
 def tools_path(name: str) -> Path:
-    """A script of `tools/`, such as 'train.py'."""
+    """Return the path of a script in `tools/`, such as 'train.py'."""
     return _shipped('tools') / name
 
 
 def _candidates(stem: Path) -> list[Path]:
-    """A file by its whole name, or without the suffix."""
+    """List the files that a name can mean: with its own suffix, or with one of a recipe added."""
     return [stem, *(stem.with_name(stem.name + suffix) for suffix in _SUFFIXES if stem.name)]
 
 
 def _from_home(name: str | Path) -> Path:
-    """A path with its `~` written out, where one can be asked for: a NUL byte is in no user's name."""
+    """Expand `~` in a path, unless the path has a NUL byte, which `expanduser` does not accept."""
     return Path(name if '\0' in str(name) else os.path.expanduser(name))
 
 
 def _first_file(stems: Iterable[Path]) -> Path | None:
     for stem in stems:
         for candidate in _candidates(stem):
-            if os.path.isfile(candidate):  # a name too long, or with a NUL byte, is no file
+            if os.path.isfile(candidate):  # false for a name that is too long or has a NUL byte
                 return Path(os.path.realpath(candidate))
     return None
 
 
 def _below_configs(name: Path) -> Path:
-    """A name of a shipped file, given with or without `configs/` in front."""
+    """Return the path of a shipped file, named with or without `configs/` in front."""
     return configs_dir() / Path(*name.parts[1:] if name.parts[:1] == ('configs',) else name.parts)
 
 
 def _known() -> list[str]:
-    """The names of all recipes and tables that are shipped."""
+    """List the names of all shipped recipes and tables."""
     known = [p.relative_to(configs_dir()).as_posix() for p in configs_dir().rglob('*') if p.suffix in _SUFFIXES]
     return sorted(name for name in known if not name.startswith('_base_'))
 
 
 def is_shipped(file: Path) -> bool:
-    """Tell whether a file lies below the `configs/` that came with openmix: of those YAML may inherit programs too."""
+    """Return true if a file is in openmix's own `configs/`; a YAML recipe may inherit from these Python files only."""
     return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(configs_dir()))
 
 
 def config_path(name: str | Path) -> Path:
-    """The file of a recipe or table, by path or by its name below `configs/` (suffix optional).
+    """Find the file of a recipe or table, by path or by name below `configs/` (suffix optional).
 
     Raises:
-        InputError: there is no such file; the line names the nearest.
+        InputError: there is no such file; the line names the nearest one.
     """
     given = _from_home(name)
     if found := _first_file([given, _below_configs(given)]):
@@ -96,12 +96,12 @@ def config_path(name: str | Path) -> Path:
             told = f', which holds {", ".join(held[:10])}' if held else ''
             raise InputError(f'{brief(str(name))} is a folder{told}; no config file')
     if str(name) and os.path.lexists(given):
-        open_regular(given).close()  # which says what it is
+        open_regular(given).close()  # raises an error that names the kind of file
     raise InputError(f'no config file {brief(str(name))}; {close_to_any(str(given), [*_beside(given), *_known()])}')
 
 
 def _beside(given: Path) -> list[str]:
-    """The files that the recipe of a name that leads nowhere could have been: those in its folder."""
+    """List the recipe files in the folder of a path that does not exist, to suggest one of them."""
     try:
         return [str(given.parent / path.name) for path in given.parent.iterdir() if path.suffix in _SUFFIXES]
     except (OSError, ValueError):
@@ -109,13 +109,13 @@ def _beside(given: Path) -> list[str]:
 
 
 def base_path(name: str, by: Path) -> Path:
-    """The file that `_base_` names in the file `by`: beside it, or of openmix wherever that is installed.
+    """Find the file that `_base_` names in the file `by`: relative to `by`, or one that is shipped with openmix.
 
     'openmix::classification/...', 'configs/classification/...' and 'classification/...' name a shipped
-    file; a file that lies there relative to `by` comes first.
+    file; except with 'openmix::', a file at that path relative to `by` is preferred.
 
     Raises:
-        InputError: there is no such file; the line names the nearest.
+        InputError: there is no such file; the line names the nearest one.
     """
     package, _, inner = name.rpartition('::')
     if package not in ('', 'openmix'):
@@ -129,7 +129,7 @@ def base_path(name: str, by: Path) -> Path:
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """A recipe with its `_base_` files merged and `options` (dotted keys) applied.
+    """Load a recipe, merge its `_base_` files and apply `options` (dotted keys).
 
     Raises:
         InputError: the file is missing or does not parse, or an option does not fit it.
@@ -139,21 +139,21 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> Config:
-    """Merge `--cfg-options` into a copy of `cfg`; what was typed becomes what the parameter of its place declares.
+    """Merge `--cfg-options` into a copy of `cfg`; a typed text gets the type that its parameter is annotated with.
 
     Raises:
         InputError: an option does not fit the recipe, or nothing reads it.
     """
     cfg = apply_overrides(cfg, options, '--cfg-options')
     if typed := [key for key, value in options.items() if isinstance(value, OptionText)]:
-        from openmix.settle import settle  # what the parameters are declared as takes torch to find out
+        from openmix.settle import settle  # imports torch, which reading annotations needs
 
         cfg = settle(cfg, typed)
     return cfg
 
 
 def files_of(path: Path) -> list[Path]:
-    """A recipe's own file, then the files it inherits from, nearest first."""
+    """List a recipe's own file and the files that it inherits from, nearest first."""
     files = [path]
     for file in files:
         bases = [base_path(name, file) for name in parse_source(file).bases]
@@ -162,9 +162,9 @@ def files_of(path: Path) -> list[Path]:
 
 
 def origin(cfg: Config, place: str) -> str:
-    """The option, or the file of a recipe's chain, that set a dotted key; '' where it is unknown.
+    """Find the option or the file that set a dotted key of a recipe; '' if it is unknown.
 
-    The nearest file that names the place's last key beside its first is taken to have set it.
+    The file is the nearest one that contains both the first and the last part of the key.
     """
     for key, source in reversed(_set_by(cfg).items()):
         if f'{place}.'.startswith(f'{key}.') or key.startswith(f'{place}.'):
@@ -181,7 +181,7 @@ def origin(cfg: Config, place: str) -> str:
 
 
 def _set_by(cfg: Config) -> dict[str, str]:
-    """Dotted key -> who overrode it; beside the recipe, not in it."""
+    """Return the source of every overridden dotted key; it is stored on the config object, not in the recipe."""
     return cfg.__dict__.get('_set_by', {})
 
 
@@ -193,9 +193,14 @@ def _shown(file: Path) -> str:
 def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'override') -> Config:
     """Merge dotted keys into a copy of `cfg`.
 
-    A dict value with `_delete_: True` replaces what stands there, as a policy or loss needs (a merge
-    would keep the old one's arguments); replacements go first, so that a dotted key may refine one.
-    `source` is what an error about one of them is traced to, see `origin`.
+    A dict with `_delete_: True` replaces the old value instead of being merged into it; a policy or loss needs this,
+    because a merge would keep the arguments of the old one. Replacements are applied first, so that a dotted
+    key may change a part of one.
+
+    Args:
+        cfg: the recipe.
+        overrides: dotted key -> value.
+        source: name of the overrides in error messages, see `origin`.
 
     Raises:
         InputError: a key's parent does not exist in the recipe.
@@ -226,7 +231,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
 
 
 def _check_override(key: str, value: Any) -> None:
-    """Raise an `InputError` where a dotted key names no setting, or its value is none that a recipe may hold."""
+    """Raise an `InputError` if a dotted key cannot name a setting, or a recipe may not hold its value."""
     first = key.partition('.')[0]
     if not re.fullmatch(r'[\w/ -]+(\.[\w/ -]+)*', key):
         raise InputError(f'option {brief(key)}: a key is names with dots between them, as in train_cfg.max_epochs')
@@ -241,7 +246,11 @@ def _check_override(key: str, value: Any) -> None:
 
 
 def _parent(cfg: Config, key: str) -> Any:
-    """The container that holds the last part of a dotted key."""
+    """Return the container that holds the last part of a dotted key.
+
+    Raises:
+        InputError: there is none.
+    """
     node: Any = cfg._cfg_dict
     walked: list[str] = []
     for part in key.split('.')[:-1]:
@@ -260,7 +269,7 @@ def _parent(cfg: Config, key: str) -> Any:
 
 
 def _strip_delete(node: Any) -> None:
-    """Drop `_delete_` marks: nested in a replaced dict they would reach a constructor."""
+    """Remove nested `_delete_` marks, which would otherwise reach a constructor as an argument."""
     if isinstance(node, dict):
         node.pop('_delete_', None)
         for value in node.values():
@@ -271,7 +280,7 @@ def _strip_delete(node: Any) -> None:
 
 
 def config_hash(cfg: Config) -> str:
-    """12 hex digits over everything in a recipe that decides its result, the seed left out."""
+    """Hash all settings of a recipe that determine its result, except the seed, to 12 hex digits."""
     kept = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k not in _NOT_HASHED}
     if isinstance(kept.get('weights'), Mapping):
         kept['weights'] = start_of(kept['weights'])
@@ -284,24 +293,24 @@ def config_hash(cfg: Config) -> str:
 
 
 def _by_former_name(hook: Any) -> Any:
-    """A hook's dict under the name that results recorded before it was renamed know it by."""
+    """Return a hook's dict with the former name of a renamed hook, so that its hash does not change."""
     if not isinstance(hook, Mapping) or hook.get('type') not in _FORMER:
         return hook
     return {**hook, 'type': _FORMER[hook['type']]}
 
 
 def start_of(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a recipe's `weights` that say what the run starts from.
+    """Select the keys of a recipe's `weights` that identify the initial weights.
 
-    Those of a run of this project are known by its recipe and seed: trained again elsewhere they are the same
-    experiment, in another file. All others are known by the content of their file.
+    Weights from a run of openmix are identified by that run's recipe and seed, because training it again
+    gives the same experiment in another file. Other weights are identified by the content of their file.
     """
     known = ('run', 'seed') if weights.get('run') else ('file',)
     return {key: weights[key] for key in known if weights.get(key) is not None}
 
 
 def flatten(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of a recipe."""
+    """Yield (dotted key, value) for every leaf of a recipe."""
     items: Any = ()
     if isinstance(node, Mapping):
         items = node.items()
@@ -314,7 +323,7 @@ def flatten(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def diff(old: Config, new: Config) -> list[str]:
-    """One line a setting that differs: '- key = old', '+ key = new'."""
+    """List the settings that differ, as lines '- key = old' and '+ key = new'."""
     before, after = (dict(flatten(cfg._cfg_dict.to_dict())) for cfg in (old, new))
     lines = []
     for key in sorted(before.keys() | after.keys()):
@@ -326,7 +335,7 @@ def diff(old: Config, new: Config) -> list[str]:
 
 
 def bases_of(path: str | Path) -> Config:
-    """The merged `_base_` files of a recipe, without its own settings."""
+    """Merge the `_base_` files of a recipe, without its own settings."""
     found = config_path(path)
     merged = Config()
     for name in parse_source(found).bases:
@@ -335,7 +344,7 @@ def bases_of(path: str | Path) -> Config:
 
 
 def work_dir_of(path: str | Path) -> Path:
-    """`work_dirs/` mirrors the recipe's place below `configs/`; a recipe elsewhere goes by its stem."""
+    """Return a run's folder: `work_dirs/` plus the recipe's path below `configs/`, or its stem for other recipes."""
     found = config_path(path)
     if found.is_relative_to(configs_dir()):
         return Path('work_dirs') / found.relative_to(configs_dir()).with_suffix('')

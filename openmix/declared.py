@@ -1,6 +1,6 @@
-"""Reads what registered classes declare of themselves, from their source: importing them would import torch.
+"""Read class attributes of registered classes from their source, because importing them would import torch.
 
-`list`, `plan` and a first look at a table answer at once by this; the classes stay the one place that says it.
+So `list`, `plan` and the first check of a table are fast, and the class remains the only place of the value.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _COMPUTED = object()
 
 
 class Declaration(NamedTuple):
-    """Holds what one class says of itself.
+    """The declarations in the body of one class.
 
     Attributes:
-        registered: whether a registry takes it by its name.
-        bases: names of the classes that it builds on.
-        values: class attribute -> its value, `_COMPUTED` where that is no literal.
-        methods: names of its functions.
+        registered: true if the class is registered.
+        bases: names of its base classes.
+        values: class attribute -> its value, `_COMPUTED` if that is not a literal.
+        methods: names of its methods.
     """
 
     registered: bool
@@ -32,15 +32,16 @@ class Declaration(NamedTuple):
 
 
 def value_of(folder: str, name: str, attribute: str, otherwise: Any = None) -> Any:
-    """The class attribute of a class or of the nearest class that it builds on.
+    """Return a class attribute, inherited from the nearest base class that defines it.
 
     Args:
         folder: a package of openmix, such as 'mixups'.
-        name: of the class.
-        otherwise: where none of them states it.
+        name: name of the class.
+        attribute: name of the attribute.
+        otherwise: the value if no class defines the attribute.
 
     Raises:
-        KeyError: the package registers no class of that name, or only running its code tells the value.
+        KeyError: the package registers no class of that name, or the value is computed.
     """
     for declared in _line(folder, name):
         if attribute in declared.values:
@@ -51,7 +52,7 @@ def value_of(folder: str, name: str, attribute: str, otherwise: Any = None) -> A
 
 
 def defines(folder: str, name: str, method: str) -> bool:
-    """Tell whether a class, or a class that it builds on, has a method.
+    """Return true if a class, or one of its base classes in the package, defines a method.
 
     Raises:
         KeyError: the package registers no class of that name.
@@ -60,7 +61,7 @@ def defines(folder: str, name: str, method: str) -> bool:
 
 
 def _line(folder: str, name: str) -> list[Declaration]:
-    """A class and those of its package that it builds on, nearest first."""
+    """Return a class and its base classes in the package, nearest first."""
     known = _classes(folder)
     if not known[name].registered:
         raise KeyError(name)
@@ -89,7 +90,7 @@ def _classes(folder: str) -> dict[str, Declaration]:
 
 
 def _values(body: list[ast.stmt], constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Name -> value of the assignments: a literal, or a constant of the file."""
+    """Map the names of assignments to values: literals, or constants of the file."""
     found: dict[str, Any] = {}
     for node in body:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:

@@ -1,4 +1,4 @@
-"""The one error that a wrong recipe, file or argument ends in."""
+"""`InputError`, the error for wrong recipes, files and arguments, and how commands report errors."""
 
 from __future__ import annotations
 
@@ -22,55 +22,55 @@ from typing import Any
 
 
 def printable(text: object) -> str:
-    """A text as it reads on one line of a terminal: what does not print, and bytes that are not UTF-8, are escaped."""
+    """Escape the characters of a text that cannot be printed on one line of a terminal."""
     text = str(text)
     return text if text.isprintable() else ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class InputError(Exception):
-    """Bad input: one line that says what is wrong, where, and what to do; commands exit with code 2.
+    """An error in the input: one line says what is wrong, where, and what to do; commands exit with code 2.
 
-    What does not print is escaped here, wherever it came from: names of files, texts of recipes, words of libraries.
+    Characters that cannot be printed are escaped, because file names, recipes and library messages may contain them.
     """
 
     def __init__(self, line: str) -> None:
-        # Torch raises what a loader's worker raised anew, with the trace as its message.
+        # Torch raises an error of a loader's worker again, with the worker's traceback as message: keep its lines.
         keep = '\n' if _WORKER_TRACE.search(line) else ''
         super().__init__('\n'.join(map(printable, line.split('\n'))) if keep else printable(line))
 
 
 class Stopped(Exception):
-    """The run was asked to stop and is saved; commands exit with 128 + the signal's number, as shells do."""
+    """A run stopped on a signal after saving a checkpoint; commands exit with 128 + the signal's number."""
 
     def __init__(self, line: str, number: int) -> None:
         super().__init__(line)
         self.code = 128 + number
 
 
-# The index has another project by the name that is imported here.
+# On the package index, the name `openmix` belongs to another project.
 DISTRIBUTION = 'openmix-bench'
 _MOST_LISTED = 40
-# How torch hands over what was raised in a loader's worker: with the trace as its message.
+# The message of an error from a loader's worker, which contains the worker's traceback.
 _WORKER_TRACE = re.compile(r'in DataLoader worker process \d+\.\nOriginal (Traceback .*)', re.DOTALL)
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ('stdlib', 'purelib', 'platlib'))
 _PACKAGE = str(Path(__file__).resolve().parent)
-# What a full disk, a quota or a limit on a file's size answers to a write.
+# Errors of a write when the disk is full, or a quota or a limit on the size of files is reached.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def install_hint(extra: str) -> str:
-    """The command that installs what an extra of `setup.py` names, in the folder of the checkout."""
+    """Return the command that installs an extra of `setup.py`, to be run in the folder of the checkout."""
     return f"pip install -e '.[{extra}]'"
 
 
 def close_to(name: str, valid: Iterable[str], cutoff: float = 0.75) -> str | None:
-    """The valid name that `name` was probably meant to be, if one is near."""
+    """Find the valid name closest to `name`; None if none is close."""
     close = difflib.get_close_matches(name, sorted(set(valid)), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The tail of an error line about an unknown `name`: the closest valid name, then all, if they are few."""
+    """Write the end of an error line about an unknown `name`: the closest valid name, then all, if there are few."""
     valid = sorted(set(valid))
     close = close_to(name, valid, cutoff=0.5)
     hint = f"did you mean '{close}'? " if close else ''
@@ -81,9 +81,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def close_to_any(name: str, valid: Iterable[str], most: int = 3) -> str:
-    """The tail of an error line about an unknown file: the nearest names, where all would be too many.
+    """Write the end of an error line about an unknown file: only the nearest names, as all would be too many.
 
-    Names are compared as a whole and by their last part, so that a file's name alone is found too.
+    Names are compared as a whole and by their last part, so that a file name without its folder is found too.
     """
     name = name[:200].strip('/')
     last = re.split('[/.]', name.removesuffix('.py'))[-1]
@@ -103,10 +103,10 @@ def check_number(
     """Raise an `InputError` unless `value` is a finite number in [low, high].
 
     Args:
-        where: class and argument, as in 'CutMix: alpha'.
-        value: what was given.
-        low, high: bounds; integers when the number must be one.
-        above, below: leave out the lower, the upper bound itself.
+        where: class and argument for the message, as in 'CutMix: alpha'.
+        value: the value to check.
+        low, high: bounds; if one of them is an integer, the number must be one.
+        above, below: exclude the lower, the upper bound itself.
     """
     whole = isinstance(low, int) or isinstance(high, int)
     kind = 'an integer ' if whole else 'a number '
@@ -130,11 +130,11 @@ def check_range(where: str, value: Any, low: float, high: float, *, above: bool 
     """Raise an `InputError` unless `value` is a pair of numbers in [low, high], the lower one first.
 
     Args:
-        where: class and argument.
-        value: what was given.
+        where: class and argument for the message.
+        value: the value to check.
         low, high: bounds.
-        above: leave out the lower bound itself.
-        equal: the two may be the same number.
+        above: exclude the lower bound itself.
+        equal: allow two equal numbers.
     """
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
         for end in value:
@@ -145,12 +145,12 @@ def check_range(where: str, value: Any, low: float, high: float, *, above: bool 
 
 
 def check_choice(where: str, value: Any, valid: Iterable[str]) -> None:
-    """Raise an `InputError` unless `value` is one of the `valid` words; the line names the nearest.
+    """Raise an `InputError` unless `value` is one of the `valid` words; the line names the nearest one.
 
     Args:
-        where: class and argument.
-        value: what was given.
-        valid: what is allowed.
+        where: class and argument for the message.
+        value: the value to check.
+        valid: the allowed words.
     """
     valid = list(valid)
     if not isinstance(value, str) or value not in valid:
@@ -159,10 +159,10 @@ def check_choice(where: str, value: Any, valid: Iterable[str]) -> None:
 
 
 def number_from_environment(name: str, default: int) -> int:
-    """The whole number >= 0 that a launcher has put into a variable; `default` where it is unset or empty.
+    """Read an integer >= 0 from an environment variable of a launcher; `default` if it is unset or empty.
 
     Raises:
-        InputError: it holds something else.
+        InputError: the variable holds something else.
     """
     text = os.environ.get(name) or str(default)
     if not re.fullmatch('[0-9]{1,9}', text):
@@ -171,33 +171,33 @@ def number_from_environment(name: str, default: int) -> int:
 
 
 def brief(value: Any) -> str:
-    """A value as it reads in an error line: on one line, cut where it is long."""
+    """Format a value for an error message, on one line of at most 80 characters."""
     text = ' '.join(repr(value).split())
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 
 def from_library(error: BaseException) -> bool:
-    """True if an installed library raised the error, neither openmix nor the user's own code."""
+    """Return true if an installed library raised the error, not openmix or the user's own code."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     file = frame.tb_frame.f_code.co_filename if frame is not None else ''
     if (inner := _in_worker(error)) is not None:
         file = inner[0]
-    # Of Python's own frozen modules and of compiled ones only a name is left.
+    # Python's frozen modules and compiled extensions have no path in a traceback, only a name.
     library = file.startswith((*_LIBRARIES, '<frozen')) or file.endswith('.pyx')
     return library and not file.startswith(_PACKAGE)
 
 
 def message_of(error: BaseException) -> str:
-    """The words of an error, on one line of at most 400 characters; a trace that a loader's worker sent is left out."""
+    """Format an error's message on one line of at most 400 characters, without the traceback of a loader's worker."""
     inner = _in_worker(error)
     text = ' '.join((str(error) if inner is None else inner[1]).split()) or type(error).__name__
     return f'no {text}'[:400] if isinstance(error, KeyError) else text[:400]
 
 
 def _in_worker(error: BaseException) -> tuple[str, str] | None:
-    """Find the file that raised an error in a loader's worker, and its message; None for an error raised here."""
+    """Find the file that raised an error in a loader's worker, and its message; None for other errors."""
     if not (found := _WORKER_TRACE.search(str(error))):
         return None
     lines = found[1].splitlines()
@@ -207,9 +207,9 @@ def _in_worker(error: BaseException) -> tuple[str, str] | None:
 
 
 def open_streams() -> None:
-    """Make every stream writable: a closed one leads nowhere, and no sign that is printed can fail.
+    """Make stdin, stdout and stderr usable: open closed ones on /dev/null, and escape characters that do not encode.
 
-    A closed stream's number would go to the next file that is opened, which prints would then end up in.
+    The file descriptor of a closed stream would be reused by the next file that is opened, and prints would go there.
     """
     for number in range(3):
         try:
@@ -226,14 +226,14 @@ def open_streams() -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Tell whether stdout is a pipe that nobody reads any more."""
+    """Return true if stdout is a pipe whose reader has closed it."""
     asked = select.poll()
     asked.register(sys.stdout, select.POLLOUT)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
 def _check_current_folder() -> None:
-    """Refuse to work in a folder that is gone, where no relative path leads anywhere."""
+    """Raise an `InputError` if the current folder has been deleted, where relative paths do not work."""
     try:
         os.getcwd()
     except OSError as error:
@@ -241,17 +241,17 @@ def _check_current_folder() -> None:
 
 
 def _tell(line: str) -> None:
-    """Print a line to stderr; where that cannot be written to either, the exit code alone tells."""
+    """Print a line to stderr; ignore errors of writing, as the exit code still reports the failure."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _unwinding() -> Iterator[None]:
-    """Leave the block in order on SIGTERM and SIGHUP: what it wrote for a while is removed, its locks are given back.
+    """Raise `SystemExit` on SIGTERM and SIGHUP in the block, so that temporary files are removed and locks released.
 
-    Processes that train together wait for each other where Python hears nothing: those end at once, as by default. A
-    signal that whoever started the command wants ignored, as `nohup` does, stays ignored.
+    In distributed training a process may wait for others in native code, where Python handles no signal; there the
+    default action stays, which ends the process at once. A signal that is ignored, as under `nohup`, stays ignored.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -269,12 +269,11 @@ def _unwinding() -> Iterator[None]:
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a command's `main`: an `InputError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
+    """Wrap a command's `main` so that errors become one line on stderr and an exit code.
 
-    SIGTERM and SIGHUP end it with 143 and 129 once temporary files are removed.
-
-    What is printed is escaped where the terminal's encoding has no sign for it; a reader that goes away, as in
-    `| head`, ends the command as a shell would.
+    An `InputError` gives exit code 2, Ctrl-C 130. SIGTERM and SIGHUP give 143 and 129, after temporary files are
+    removed. Characters that the terminal's encoding lacks are printed escaped. If the reader of stdout closes it, as in
+    `| head`, the command ends with the code of SIGPIPE, as other programs do.
     """
 
     @functools.wraps(main)
@@ -290,7 +289,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
         except BrokenPipeError:
             if not _reader_is_gone():
                 raise
-            # What is left to be written at the exit goes nowhere too.
+            # So that flushing the rest of the output at exit does not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         except InputError as error:

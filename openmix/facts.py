@@ -1,4 +1,4 @@
-"""`Facts`: what is known of a data set without reading its images."""
+"""`Facts`: properties of a data set that are known without reading its images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """Name, classes, mean, std and image size of a data set, by which models and preprocessors are sized.
+    """Name, classes, mean, std and image size of a data set; models and preprocessors are configured from them.
 
     Attributes:
-        name: how the data set is called.
-        classes: one name a class; label c is classes[c].
-        mean, std: one value a channel, of pixels in [0, 1].
+        name: name of the data set.
+        classes: the class names; label c is classes[c].
+        mean, std: one value per channel, for pixels in [0, 1].
         size: (H, W) of one image.
     """
 

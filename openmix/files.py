@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing and renaming of files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _PARTIAL = '.partial-'
 
 @contextmanager
 def appearing(final: Path) -> Iterator[Path]:
-    """A path beside `final` to write to; it takes that name, in one step, when the block ends well.
+    """Write a file atomically: yield a temporary path beside `final`, and rename it to `final` if no error occurs.
 
-    Readers see the old file or the new, never a part, and a failure leaves the old one. The suffix
-    is kept: some writers choose a format by it.
+    Readers see the old or the new file, never a part of it, and after an error the old file is still there. The
+    temporary path has the same suffix, as some writers choose a format by it.
     """
-    # Of a long name its end: the whole of it has no room beside what is put in front.
+    # Only the end of a long name, as the whole name with a prefix could be too long.
     partial = final.with_name(f'{_PARTIAL}{os.getpid()}-{final.name[-50:]}')
     try:
         yield partial
         with partial.open('rb') as file:
             os.fsync(file.fileno())
         os.replace(partial, final)
-        # The new name lives in the folder, which has its own place on the disk.
+        # Sync the folder too: the new name is stored in it.
         folder = os.open(final.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -35,13 +35,13 @@ def appearing(final: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Clear away what killed processes left half written in a folder."""
+    """Remove the temporary files that killed processes left in a folder."""
     for partial in folder.glob(f'{_PARTIAL}*'):
         partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step, in UTF-8."""
+    """Write a text file atomically, in UTF-8."""
     with appearing(path) as partial:
         partial.write_text(text, encoding='utf-8')
 
@@ -50,7 +50,9 @@ def set_aside(path: Path, suffix: str, first: str = '') -> Path:
     """Rename a file, folder or link to the first free name with a suffix: a.pth to a.pth.old, or a.pth.old2.
 
     Args:
-        first: the number that the first of them carries too, where it does.
+        path: the file, folder or link.
+        suffix: the suffix, such as 'old'.
+        first: the number in the first such name; '' for none.
 
     Returns:
         The new name.

@@ -1,4 +1,4 @@
-"""A folder of registered classes: every file of it is imported, so that no list names them."""
+"""Import every file of a folder that registers something, so that no list of files is needed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _REGISTERS = b'register_module'
 
 
 def import_folder(package: str, path: Iterable[str]) -> None:
-    """Import the files of a package that register something, those of its sub-packages too.
+    """Import the files of a package, and of its sub-packages, that register something.
 
-    Files that register nothing are left to whoever needs them: some are slow to import.
+    Files that register nothing are not imported, because some are slow to import.
 
     Args:
-        package: its name.
-        path: its folders, `__path__`.
+        package: name of the package.
+        path: folders of the package, `__path__`.
 
     Raises:
         InputError: a file cannot be imported; the line names the file and the place in it.
@@ -34,7 +34,7 @@ def import_folder(package: str, path: Iterable[str]) -> None:
                 module = importlib.import_module(f'{package}.{name}')
             except InputError:
                 raise
-            except Exception as error:  # a file may raise anything
+            except Exception as error:  # a file may raise any exception
                 told = f'{_place(error, file)}: {type(error).__name__}: {message_of(error)}'
                 raise InputError(f'{told}; mend the file or take it out of the folder') from error
             if is_package:
@@ -42,7 +42,7 @@ def import_folder(package: str, path: Iterable[str]) -> None:
 
 
 def _place(error: Exception, file: Path) -> str:
-    """The file and line that failed: in `file`, or in one beside it that it imports."""
+    """Return the file and line that failed, in `file` or in a file of the same folder that it imports."""
     if isinstance(error, SyntaxError):
         return f'{error.filename}, line {error.lineno}'
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""JSON that was written by others: read once, into plain typed values, or refused in one line that names the file."""
+"""Read JSON files into checked, typed values, or refuse them in one line that names the file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_WHOLE = 1 << 63
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no such file.
+    """Read the object in a JSON file; None if there is no such file.
 
     Raises:
-        InputError: it is no regular file, cannot be read, or does not hold one JSON object.
+        InputError: it is not a regular file, cannot be read, or does not hold one JSON object.
     """
     try:
         raw = read_bytes(path, _MOST_BYTES)
@@ -29,11 +29,11 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
-    """The object in a JSON text.
+    """Parse a JSON text that holds one object.
 
     Args:
-        text: bytes are UTF-8.
-        where: begins the error line.
+        text: the text; bytes must be UTF-8.
+        where: start of the error line.
 
     Raises:
         InputError: it is not JSON, not UTF-8, not an object, nested too deep, or gives a key twice.
@@ -61,7 +61,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def text_of(where: str, value: Any) -> str:
-    """A string that can be written to a file, or an error."""
+    """Return a value that is a string and can be encoded as UTF-8; else raise an `InputError`."""
     if isinstance(value, str):
         try:
             value.encode('utf-8')
@@ -73,19 +73,19 @@ def text_of(where: str, value: Any) -> str:
 
 
 def texts_of(where: str, found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    """The strings under these keys of an object, or an error; a key that is missing or null is left out."""
+    """Return the strings under these keys of an object, as `text_of`; a key that is missing or null is left out."""
     return {key: text_of(f'{where}: {key}', found[key]) for key in keys if found.get(key) is not None}
 
 
 def whole_of(where: str, value: Any, low: int = 0) -> int:
-    """An integer of at least `low` that fits 64 bits, or an error."""
+    """Return a value that is an integer of at least `low` and fits into 64 bits; else raise an `InputError`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _MOST_WHOLE:
         raise InputError(f'{where} must be an integer >= {low}, got {brief(value)}')
     return value
 
 
 def number_of(where: str, value: Any) -> float:
-    """A number as float, or an error; what a run measured may be infinite or no number (NaN)."""
+    """Return a number as float, else raise an `InputError`; a measured value may be infinite or NaN."""
     if not isinstance(value, bool) and isinstance(value, (int, float)):
         try:
             return float(value)
@@ -95,7 +95,7 @@ def number_of(where: str, value: Any) -> float:
 
 
 def finite_of(where: str, value: Any) -> float:
-    """A finite number >= 0 as float, or an error."""
+    """Return a finite number >= 0 as float; else raise an `InputError`."""
     found = number_of(where, value)
     if not math.isfinite(found) or found < 0:
         raise InputError(f'{where} must be finite and >= 0, got {brief(value)}')
@@ -103,14 +103,14 @@ def finite_of(where: str, value: Any) -> float:
 
 
 def mapping_of(where: str, value: Any) -> Mapping[str, Any]:
-    """An object, or an error."""
+    """Return a value that is an object; else raise an `InputError`."""
     if not isinstance(value, Mapping):
         raise InputError(f'{where} must be an object, got {brief(value)}')
     return value
 
 
 def list_of(where: str, value: Any) -> list[Any]:
-    """A list, or an error."""
+    """Return a value that is a list; else raise an `InputError`."""
     if not isinstance(value, list):
         raise InputError(f'{where} must be a list, got {brief(value)}')
     return value

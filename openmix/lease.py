@@ -1,10 +1,10 @@
-"""A lease says who trains in a folder: a file that one process alone creates, keeps fresh, and that expires.
+"""Leases: a lease is a file that gives one process the right to work in a folder, until it is released or expires.
 
-It needs of a shared disk only that creating and renaming a file are atomic, which NFS grants and locks do not. On one
-machine nothing expires: a process that lives holds what it took, also while it is suspended, and one that has ended
-holds nothing. Between machines a lease without a sign of life for `EXPIRES_S` has expired.
+The protocol only needs atomic creation and renaming of files on a shared disk; these work on NFS, where locks do not.
+On one machine, a lease is valid exactly as long as its process exists, also while the process is suspended. Between
+machines, a lease expires if its holder has not renewed it for `EXPIRES_S` seconds.
 
-A runner of a table holds the lease beside a trial's folder, a training the one inside its folder.
+The process that runs a table holds the lease beside a trial's folder; a training holds the lease inside its folder.
 """
 
 from __future__ import annotations
@@ -26,21 +26,24 @@ from typing import Any
 
 HEARTBEAT_S = 30
 EXPIRES_S = 300
-# By which a lease may be dated ahead of the disk's own clock, which dates it.
+# Tolerance, in seconds, for a lease whose time is ahead of the file server's clock.
 _AHEAD_S = 5
-_LONGEST = 2**16  # bytes, of a lease
+_LONGEST = 2**16  # largest size of a lease file in bytes
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Names the process that took a lease.
+    """The process that holds a lease.
 
     Attributes:
-        host: for people.
-        machine: tells machines, and containers with process numbers of their own, apart.
-        started: when the process did, in the words of its system; tells it from a later one with its number.
-        token: of this one lease.
-        launch: of a launcher that starts its processes again, what all starts have in common; else empty.
+        host: host name, for messages.
+        machine: identifies the machine, and a container with its own process numbers.
+        pid: process number.
+        since: time at which the lease was taken.
+        token: identifies this lease.
+        started: start time of the process, as its system writes it; distinguishes it from a later process with the
+            same number.
+        launch: identifier of the launch, the same in all processes and restarts of a launcher; '' without one.
     """
 
     host: str
@@ -53,13 +56,13 @@ class Holder:
 
     @classmethod
     def of_this_process(cls, launch: str = '') -> Holder:
-        """The holder of a lease that this process takes now."""
+        """Make the holder of a lease that this process takes now."""
         since, pid = time.strftime('%Y-%m-%dT%H:%M:%S%z'), os.getpid()
         return cls(socket.gethostname(), _machine(), pid, since, uuid.uuid4().hex, _started(pid) or '', launch)
 
     @classmethod
     def parse(cls, text: bytes) -> Holder:
-        """Read a lease; one that is being written, or is damaged, has a holder that is not known."""
+        """Parse a lease; if it is damaged or not yet written completely, the holder is an unknown process."""
         unknown = cls('an unknown machine', '', 0, '', 'unreadable')
         try:
             found: Any = json.loads(text)
@@ -76,17 +79,17 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """Name it as messages do."""
+        """The process as messages name it."""
         return f'process {self.pid} on {self.host}' if self.pid else f'a process on {self.host}'
 
     @property
     def is_local(self) -> bool:
-        """Tell whether it runs on this machine, so that it can be seen whether it lives."""
+        """True if the process is on this machine, where its existence can be checked."""
         return self.machine == _machine()
 
     @property
     def is_gone(self) -> bool:
-        """Tell whether it can be seen from here that the process has ended."""
+        """True if the process is on this machine and has ended."""
         if not self.is_local:
             return False
         try:
@@ -102,14 +105,14 @@ class Holder:
 @functools.cache
 def _machine() -> str:
     found = [socket.gethostname()]
-    with contextlib.suppress(OSError):  # only Linux has them
+    with contextlib.suppress(OSError):  # these files exist only on Linux
         found.append(Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip())
         found.append(os.readlink('/proc/self/ns/pid'))
     return '/'.join(found)
 
 
 def _started(pid: int) -> str | None:
-    """Ask when a process of this machine started: '' if it has ended and waits for its parent, None if unknown."""
+    """Return the start time of a process on this machine; '' if it is a zombie, None if unknown."""
     try:
         text = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace')
     except OSError:
@@ -119,23 +122,23 @@ def _started(pid: int) -> str | None:
 
 
 def beside(folder: Path) -> Path:
-    """The lease of who runs a trial; beside its folder, so that setting the folder aside does not move it."""
+    """Return the lease file of the process that runs a trial, beside its folder, so that renaming that keeps it."""
     return folder.with_name(f'{folder.name}.lease')
 
 
 def inside(folder: Path) -> Path:
-    """The lease of the training that writes into a folder."""
+    """Return the lease file of the training that writes into a folder."""
     return folder / 'training.lease'
 
 
 def holder_at(path: Path) -> Holder | None:
-    """The process that holds a lease; None where there is none, or it has expired."""
+    """Return the process that holds a lease; None if there is no lease or it has expired."""
     found = _seen(path, time.time())
     return None if found is None or found.expired else found.holder
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """The process that is at work in a folder: the training in it, or who runs it; None where there is none."""
+    """Return the process that works in a folder: the training, or else the runner of the trial; None if none does."""
     return holder_at(inside(folder)) or holder_at(beside(folder))
 
 
@@ -149,13 +152,13 @@ class _Found:
 
 
 def _read(path: Path, now: float) -> _Found | None:
-    """Read a lease by the clock `now`; None where there is none.
+    """Read a lease and compute its age at the time `now`; None if there is no lease.
 
     Raises:
-        OSError: there is no telling, as on a disk that does not answer.
+        OSError: the file cannot be read, as on a disk that does not respond.
     """
     try:
-        # One file, whatever is renamed over it meanwhile; a pipe by its name is not waited for.
+        # Time and content are read from one open file, as another may be renamed over it; O_NONBLOCK: it may be a pipe.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
             age = now - os.fstat(file.fileno()).st_mtime
             holder = Holder.parse(file.read(_LONGEST))
@@ -165,7 +168,7 @@ def _read(path: Path, now: float) -> _Found | None:
 
 
 def _seen(path: Path, now: float) -> _Found | None:
-    """Read a lease as `_read` does; None also where there is no telling."""
+    """Read a lease as `_read` does; None also if the file cannot be read."""
     try:
         return _read(path, now)
     except OSError:
@@ -173,18 +176,18 @@ def _seen(path: Path, now: float) -> _Found | None:
 
 
 def _servers_time(folder: Path) -> float:
-    """The time by which the disk dates files: on a shared one not this machine's."""
+    """Return the current time of the file system; on a shared disk it can differ from this machine's clock."""
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_mtime
 
 
 def _clock() -> float:
-    """Seconds that go on while the machine sleeps, where it has such a clock."""
+    """Return seconds of a monotonic clock, including time asleep if the system has such a clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, 'CLOCK_BOOTTIME') else time.monotonic()
 
 
 def _create(path: Path, holder: Holder) -> bool:
-    """Create the file of a lease; False where it exists already."""
+    """Create a lease file; return false if it exists already."""
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
@@ -207,13 +210,13 @@ class Lease:
 
     @classmethod
     def take(cls, path: Path, launch: str = '') -> Lease | None:
-        """The lease that is this file; None where another process holds it.
+        """Take a lease; None if another process holds it.
 
-        An expired lease is replaced by the one process that creates the file named after its token.
+        If several processes find an expired lease, the one that creates the file named after its token replaces it.
 
         Args:
-            path: `beside` or `inside` a folder.
-            launch: of a launcher that starts its processes again; what an earlier start of it holds is taken over.
+            path: the lease file, from `beside` or `inside`.
+            launch: identifier of a launcher that restarts its processes; a lease of an earlier start is taken over.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         mine = Holder.of_this_process(launch)
@@ -226,42 +229,42 @@ class Lease:
         expired = found.holder
         if not found.expired and not (launch and expired.launch == launch and not expired.is_local):
             if found.age < -_AHEAD_S and not expired.is_local:
-                # The clock was set back since, or the file was copied: its time counts from now.
+                # The clock was set back, or the file was copied: let its time count from now.
                 with contextlib.suppress(OSError):
                     os.utime(path, (now, now))
             return None
         successor = path.with_name(f'{path.name}.{expired.token}')
         if not _create(successor, mine):
-            # Left by a process that died at this very place.
+            # A process that died here may have left this file: remove it once it is old.
             with contextlib.suppress(OSError):
                 if abs(now - successor.stat().st_mtime) > EXPIRES_S:
                     successor.unlink()
             return None
         found = _seen(path, now)
-        if found is None or found.holder.token != expired.token:  # another successor was done before
+        if found is None or found.holder.token != expired.token:  # another process has already replaced it
             successor.unlink(missing_ok=True)
             return None
-        with contextlib.suppress(FileNotFoundError):  # suspended so long that others took it for dead
+        with contextlib.suppress(FileNotFoundError):  # removed by others if this process was suspended for long
             os.replace(successor, path)
         taken = cls(path, mine)
         return taken if taken.is_mine() else None
 
     def is_mine(self) -> bool:
-        """Tell whether the file still says so: a process that was suspended for long may have lost it."""
+        """Return true if this process still holds the lease; one that was suspended for long may have lost it."""
         found = _seen(self.path, time.time())
         return found is not None and found.holder.token == self.holder.token
 
     def is_lost(self) -> bool:
-        """Tell whether the file is gone, or another's.
+        """Return true if the file is missing or belongs to another process.
 
         Raises:
-            OSError: there is no telling: the disk does not answer, or no more files may be open.
+            OSError: the file cannot be read: the disk does not respond, or too many files are open.
         """
         found = _read(self.path, time.time())
         return found is None or found.holder.token != self.holder.token
 
     def keep(self) -> bool:
-        """Show, every `HEARTBEAT_S`, that the process is alive; False where the lease is seen to be lost."""
+        """Renew the lease if `HEARTBEAT_S` have passed since the last time; return false if it is lost."""
         if _clock() - self._fresh < HEARTBEAT_S:
             return True
         try:
@@ -276,7 +279,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give it back; in a folder that cannot be written to any more it stays, and expires."""
+        """Release the lease; in a folder that is no longer writable the file stays and expires."""
         if self.is_mine():
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -284,7 +287,7 @@ class Lease:
 
 @contextlib.contextmanager
 def kept(lease: Lease) -> Iterator[None]:
-    """Keep a lease fresh from a thread while the block runs, and give it back at its end."""
+    """Renew a lease from a thread while the block runs, and release it at the end."""
     done = threading.Event()
 
     def beat() -> None:

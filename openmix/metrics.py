@@ -1,4 +1,4 @@
-"""Properties of a metric that its name tells."""
+"""Properties of a metric that follow from its name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _LOWER_IS_BETTER = ('loss', 'nll', 'error')
 
 
 def lower_is_better(metric: str) -> bool:
-    """Say whether a metric counts what should be small.
+    """Return true if lower values of a metric are better.
 
-    Its last part has a word that ends in loss, nll or error, or it is a time.
+    These are times, and metrics whose last part has a word that ends in loss, nll or error.
 
     Args:
         metric: such as 'accuracy/top1' (no), 'accuracy/nll', 'loss_clean', 'fgsm/error' or

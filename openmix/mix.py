@@ -1,4 +1,4 @@
-"""`Mix`: how a batch was mixed. What policies return and what losses, metrics and plots read."""
+"""`Mix` describes how a batch was mixed: policies return it; losses, metrics and figures read it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mix:
-    """Sources and label shares of a mixed batch: output n is made of samples source[n, :] with weight[n, :].
+    """Sources and label shares of a mixed batch: output n is made of the samples source[n, :] with shares weight[n, :].
 
-    The pair policies have K = 2 and column 0 of `source` equal to n itself; an unmixed batch has
-    K = 1. `source` indexes the batch that was handed in, which may be longer than the output: two
-    pools are mixed by concatenating them.
+    Pair policies have K = 2, and column 0 of `source` is n itself; a clean batch has K = 1. `source` indexes
+    the batch that was given to the policy, which may be longer than the output: two pools are mixed by
+    concatenating them.
 
     Attributes:
-        source: (N, K) int64, rows of the batch that was mixed.
+        source: (N, K) int64, rows of the batch that was given to the policy.
         weight: (N, K) float32 in [0, 1], label shares; rows sum to 1.
-        mask: share of every pixel in [0, 1], (N, 1, H, W) for the sample itself, or (N, K, H, W)
-            summing to 1 over K when K > 2; None where `weight` holds everywhere.
+        mask: pixel shares in [0, 1]: (N, 1, H, W) for the sample itself, or (N, K, H, W) summing to 1 over K
+            if K > 2; None if `weight` is also the share in every pixel.
     """
 
     source: Tensor
@@ -29,12 +29,12 @@ class Mix:
 
     @classmethod
     def none(cls, n: int, device: torch.device | str | None = None) -> Mix:
-        """The mix of `n` samples left as they are (K = 1)."""
+        """Make the `Mix` of `n` clean samples (K = 1)."""
         return cls(torch.arange(n, device=device)[:, None], torch.ones(n, 1, device=device))
 
     @classmethod
     def pairs(cls, partner: Tensor, lam: Tensor, mask: Tensor | None = None) -> Mix:
-        """Sample n with share lam[n], sample partner[n] with the rest.
+        """Make the `Mix` of pairs: sample n with share lam[n] and sample partner[n] with 1 - lam[n].
 
         Args:
             partner: (N,) int64.
@@ -47,24 +47,24 @@ class Mix:
 
     @property
     def lam(self) -> Tensor:
-        """(N,) label share of the sample itself."""
+        """The (N,) label share of the sample itself."""
         return self.weight[:, 0]
 
     @property
     def partner(self) -> Tensor:
-        """(N,) the other sample of each pair; the sample itself where nothing was mixed."""
+        """The (N,) row of the other sample of each pair; the sample itself in a clean batch."""
         return self.source[:, min(1, self.source.shape[1] - 1)]
 
     def blend(self, z: Tensor, parts: Tensor | None = None) -> Tensor:
-        """Mix any batch-first floating tensor.
+        """Mix a batch-first floating-point tensor.
 
         Args:
-            z: (M, ...) with M at least the largest source index + 1; (M, C, H, W) where a mask is set.
-            parts: replaces z[source] where a policy resized or moved its images: (N, ...) for pairs
-                (the partner's image), (N, K, ...) otherwise.
+            z: (M, ...) with M at least the largest source index + 1; (M, C, H, W) if there is a mask.
+            parts: used instead of z[source], for images that a policy has resized or moved: (N, ...) for pairs
+                (the partner's images), (N, K, ...) otherwise.
 
         Returns:
-            (N, ...) in the dtype of `z`, never sharing memory with it unless nothing was mixed.
+            (N, ...) in the dtype of `z`; it shares memory with `z` only if K = 1.
         """
         n, k = self.source.shape
         if k == 1:
@@ -74,7 +74,7 @@ class Mix:
             if parts is not None:
                 return torch.lerp(parts, z[:n], share)
             other = _take(z, self.source[:, 1])
-            # In place spares a second batch of memory; a share that learns needs the partner kept.
+            # In place saves the memory of a second batch, but a share with a gradient needs the partner's values.
             return torch.lerp(other, z[:n], share) if share.requires_grad else other.lerp_(z[:n], share)
         out = torch.zeros_like(z[:n])
         for i in range(k):
@@ -82,13 +82,13 @@ class Mix:
         return out
 
     def _share(self, i: int, z: Tensor) -> Tensor:
-        """Share of source i, broadcastable against `z`."""
+        """Return the share of source i, broadcastable against `z`."""
         if self.mask is None:
             return self.weight[:, i].to(z.dtype).view(-1, *[1] * (z.dim() - 1))
         return self.mask[:, i : i + 1].to(z.dtype)
 
 
 def _take(z: Tensor, rows: Tensor) -> Tensor:
-    """z[rows] as new memory in the format of `z`."""
-    # index_select copies a row at a time, but forgets channels_last, and on a GPU its backward adds in any order.
+    """Copy z[rows], in the memory format of `z`."""
+    # index_select is faster, but loses channels_last, and its backward pass on a GPU is not deterministic.
     return z.index_select(0, rows) if z.is_contiguous() and not z.requires_grad else z[rows]

@@ -1,4 +1,4 @@
-"""`--cfg-options KEY=VALUE ...`: what is typed, kept as text until the place it goes to says its type."""
+"""`--cfg-options KEY=VALUE ...`: a value stays text until the parameter that takes it determines its type."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
 
 class OptionText(str):
-    """A value as it was typed; what it means depends on the parameter that takes it."""
+    """The text of a value on the command line; its meaning depends on the parameter that takes it."""
 
 
 def sets(options: Mapping[str, Any], place: str) -> bool:
-    """Tell whether options set what stands at a dotted place, by its own key or within a mapping."""
+    """Return true if options set a dotted key, by the key itself or within a mapping."""
     for key, value in options.items():
         if key == place:
             return True
@@ -29,14 +29,14 @@ def sets(options: Mapping[str, Any], place: str) -> bool:
 
 
 def check_said_once(options: Mapping[str, Any], said: Mapping[str, str]) -> None:
-    """Refuse an option that an argument of the command says too.
+    """Check that no option sets a key that another argument of the command sets too.
 
     Args:
-        options: of `--cfg-options`.
-        said: dotted place to the argument that was given for it.
+        options: the options of `--cfg-options`.
+        said: dotted key -> the argument that was given for it.
 
     Raises:
-        InputError: there is one.
+        InputError: a key is set twice.
     """
     for place, argument in said.items():
         if sets(options, place):
@@ -44,12 +44,12 @@ def check_said_once(options: Mapping[str, Any], said: Mapping[str, str]) -> None
 
 
 def read_plain(text: str) -> Any:
-    """Read a text where no type is declared: YAML's numbers, True, None, [lists], {mappings}; else a text.
+    """Read a text without a declared type: numbers as in YAML, True, None, [lists], {mappings}; else a string.
 
-    Quotes make a text of anything. Round brackets are read as square ones.
+    A quoted value is a string. Round brackets are read as square ones, and the outermost make a tuple.
 
     Raises:
-        InputError: quotes or brackets do not close, or nothing stands there.
+        InputError: quotes or brackets do not close, or the text is empty.
     """
     stripped = text.strip()
     if not stripped:
@@ -66,16 +66,16 @@ def read_plain(text: str) -> Any:
 
 
 def _told(text: str, error: InputError) -> str:
-    """An error of YAML about one value: where it stands is known, and what is wrong is mostly what is open."""
+    """Shorten YAML's error about one value: without its line number, and a syntax error as an open bracket or quote."""
     line = str(error).removeprefix('line 1: ')
     return f'{brief(text)}: brackets or quotes in it do not close' if line.startswith('not YAML') else line
 
 
 def read_list(text: str) -> list:
-    """The values between the commas of a text without brackets.
+    """Read the comma-separated values of a text without outer brackets.
 
     Raises:
-        InputError: brackets or quotes among them do not close.
+        InputError: brackets or quotes in it do not close.
     """
     try:
         return parse_yaml(_square(f'[{text}]'), OptionLoader)
@@ -84,7 +84,7 @@ def read_list(text: str) -> list:
 
 
 def _square(text: str) -> str:
-    """Round brackets that hold values made square; those inside of a word or of quotes are left."""
+    """Replace round brackets around values by square ones; brackets within a word or in quotes stay."""
     out: list[str] = []
     closing: list[str] = []
     quote, before = '', ''
@@ -105,10 +105,10 @@ def _square(text: str) -> str:
 
 
 class DictAction(argparse.Action):
-    """Collects KEY=VALUE into a dict of dotted keys; a value in braces is read at once, any other kept as text.
+    """Collect KEY=VALUE into a dict of dotted keys; a value in braces is parsed at once, any other is kept as text.
 
     Raises:
-        InputError: an option is no KEY=VALUE, a key is given twice, or braces do not close.
+        InputError: an option is not KEY=VALUE, a key is given twice, or braces do not close.
     """
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
@@ -125,10 +125,10 @@ class DictAction(argparse.Action):
 
 
 def read_option(key: str, text: str) -> Any:
-    """A typed value: a mapping, or the text of one that is not.
+    """Read the value of an option: a mapping in braces is parsed, any other value is kept as `OptionText`.
 
     Raises:
-        InputError: it starts with a brace and is no mapping.
+        InputError: it starts with a brace and is not a mapping.
     """
     if not text.lstrip().startswith('{'):
         return OptionText(text)
@@ -139,7 +139,7 @@ def read_option(key: str, text: str) -> Any:
 
 
 def words_of(values: Sequence[str]) -> dict[str, Any]:
-    """The options of words KEY=VALUE, as `DictAction` collects them."""
+    """Collect words KEY=VALUE into a dict of options, as `DictAction` does."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
     return parser.parse_args(['--cfg-options', *values]).cfg_options

@@ -1,4 +1,4 @@
-"""The hash of everything that determines a run's numbers: its recipe, openmix's version and its data."""
+"""Hash everything that determines the results of a run: its recipe, openmix's version and its data."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from openmix.registry import DATASETS
 
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 _ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
-# Links to one folder that are followed: two at every level would double the way at each.
+# How often links to the same folder are followed: two links at every level would double the paths at each level.
 _MOST_WAYS = 16
 
 
 class Provenance(NamedTuple):
-    """The identity of a run: its recipe, its data and the version of openmix; the seed is left out.
+    """The identity of a run without its seed: its recipe, its data and the version of openmix.
 
     Attributes:
-        recipe: see `openmix.config.config_hash`.
-        data: see `data_fingerprint`.
+        recipe: hash of the recipe, see `openmix.config.config_hash`.
+        data: fingerprint of the data, see `data_fingerprint`.
+        version: version of openmix.
     """
 
     recipe: str
@@ -37,40 +38,40 @@ class Provenance(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """12 hex digits; results call them `config_hash`."""
+        """The hash of all three, 12 hex digits; `result.json` records it as `config_hash`."""
         return _digest((self.recipe, self.version, self.data or ''))
 
     def made(self, digest: str, data: str | None) -> bool:
-        """True if a recorded run has this provenance.
+        """Return true if a recorded run has this provenance.
 
-        Where the data are not at hand, those of the recorded run are taken for the same.
+        If the data are not on this machine, they are assumed to be those of the recorded run.
 
         Args:
-            digest: its `config_hash`.
+            digest: the `config_hash` of the recorded run.
             data: its fingerprint of the data; None: not recorded.
         """
         return digest == self._replace(data=self.data if self.data is not None else data).digest
 
     def as_dict(self) -> dict[str, str | None]:
-        """The keys and values that `result.json` and `cell.json` record."""
+        """Return the keys and values that `result.json` and `cell.json` record."""
         return {'config_hash': self.digest, 'version': self.version, 'data': self.data}
 
 
 def provenance(cfg: Config) -> Provenance:
-    """The provenance of a run of this recipe with this openmix and the data that are here."""
+    """Compute the provenance of a run of this recipe with this version of openmix and the data on this machine."""
     return Provenance(config_hash(cfg), data_fingerprint(cfg))
 
 
 def data_fingerprint(cfg: Config) -> str | None:
-    """12 hex digits over the files of the data sets that a recipe trains on and is judged by.
+    """Hash the files of the data sets that a recipe trains on and evaluates, to 12 hex digits.
 
-    None where any of them are missing, or where it needs no files. Of a run that starts from another run's weights
-    it covers the files of that one too.
+    None if any of them are missing, or if the recipe needs no files. For a run that starts from another run's
+    weights, the hash covers the files of that run too.
     """
     loaders = cfg._cfg_dict.to_dict()
     named = {folder: None for key in ('train', 'val', 'test') for folder in _folders(loaders.get(f'{key}_dataloader'))}
     found = [_fingerprint(folder) for folder in named]
-    # Those of the run before are none of its own: '' where that needs no files.
+    # The fingerprint of the earlier run's data, which the recipe records; '' if that run needs no files.
     weights = loaders.get('weights')
     if isinstance(weights, Mapping) and weights.get('run') and weights.get('data') != '':
         found.append(weights.get('data'))
@@ -79,13 +80,13 @@ def data_fingerprint(cfg: Config) -> str | None:
 
 
 def needs_files(cfg: Config) -> bool:
-    """True if a recipe trains on, or is judged by, data sets that lie in files."""
+    """Return true if a recipe trains on, or evaluates, a data set that is read from files."""
     loaders = cfg._cfg_dict.to_dict()
     return any(True for key in ('train', 'val', 'test') for _ in datasets_in(loaders.get(f'{key}_dataloader')))
 
 
 def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
-    """Every typed dict with a root, however deep."""
+    """Yield every dict with a `type` and a `root`, at any depth."""
     if isinstance(node, Mapping):
         if 'type' in node and isinstance(node.get('root'), str):
             yield dict(node)
@@ -102,15 +103,15 @@ def _folders(loader: Any) -> Iterator[Path]:
 
 
 def _official_folder(kind: str) -> str:
-    """Find what a data set's archive unpacks to below its root; '' for a data set that does not say."""
+    """Return the folder below the root that a data set's archive unpacks to; '' if the data set declares none."""
     try:
         return str(value_of('data', kind, 'folder', ''))
-    except KeyError:  # of one's own
+    except KeyError:  # a class of the user's own
         return str(getattr(DATASETS.get(kind), 'folder', ''))
 
 
 def _fingerprint(folder: Path) -> str | None:
-    """Fingerprint of the files below a folder, 12 hex digits, cached until the folder changes; None without files."""
+    """Hash the files below a folder to 12 hex digits, cached until the folder changes; None if there are no files."""
     try:
         return _fingerprint_as_of(folder.absolute(), folder.stat().st_mtime_ns)
     except OSError:
@@ -124,10 +125,11 @@ def _fingerprint_as_of(folder: Path, _changed: int) -> str | None:
 
 
 def _files(top: str) -> Iterator[str]:
-    """The names of all files below a folder, with the sizes of those that are not images.
+    """Yield the names of all files below a folder, with the sizes of those that are not images.
 
-    Asking a million images for their size takes minutes on a shared disk. Hidden files are openmix's own,
-    archives what was unpacked. Links are followed, but not back to a folder above, nor to one folder for ever.
+    Reading the sizes of a million images takes minutes on a shared disk. Hidden files and archives are skipped:
+    openmix writes hidden files, and the content of an archive has been unpacked. Links are followed, but not to a
+    parent folder, and only `_MOST_WAYS` times to the same folder.
     """
     folders: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(top, '', (_identity(top),))]
     visits = Counter[tuple[int, int]]()

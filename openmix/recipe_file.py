@@ -1,7 +1,7 @@
 """Read a recipe and the files that it inherits from.
 
-A Python recipe is a program and is run. A YAML recipe is data: it inherits from YAML files and from the
-recipes that come with openmix, and nothing else of it runs.
+A Python recipe is a program and is run. A YAML recipe is data and runs no code, except of the recipes of
+openmix that it inherits from; otherwise it may inherit only from YAML files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openmix.regular_file import read_text
 from openmix.yaml_file import DEEPEST, MOST_BYTES, MOST_NODES, parse_yaml
 
 BASE = '_base_'
-# Modules that Python recipes named in `custom_imports`: what they hold may be named by its whole path.
+# Modules that Python recipes named in `custom_imports`: a `type` may name their classes by full path.
 DECLARED: set[str] = set()
 _RESERVED = ('filename', 'text', 'pretty_text', 'env_variables')
 _SUBSTITUTED = re.compile(
@@ -38,9 +38,9 @@ class Source:
 
     Attributes:
         path: the file.
-        bases: the files that it names to inherit from, as it names them.
-        data: its content, of YAML; None of Python.
-        code: its program, of Python, without the line that names the bases.
+        bases: the names in its `_base_`.
+        data: the content of a YAML file; None for Python.
+        code: the program of a Python file, without the `_base_` line; None for YAML.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass
 class Found:
-    """Holds what reading a chain of files gave: the settings, and the files in the order they were merged."""
+    """The result of reading a chain of files: the settings, and the files in the order of merging."""
 
     settings: ConfigDict = field(default_factory=ConfigDict)
     texts: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ def parse_source(path: Path) -> Source:
     """Parse one file of a recipe.
 
     Raises:
-        InputError: it cannot be read, is neither Python nor YAML, or its `_base_` is no name or list of names.
+        InputError: it cannot be read, is neither Python nor YAML, or its `_base_` is not a name or a list of names.
     """
     text = read_text(path, MOST_BYTES)
     if found := _SUBSTITUTED.search(text):
@@ -117,15 +117,16 @@ def _bases(value: Any) -> tuple[str, ...]:
 
 
 def read_settings(path: Path, base_path: Callable[[str, Path], Path], is_ours: Callable[[Path], bool]) -> Config:
-    """A recipe with everything that it inherits, merged.
+    """Read a recipe and merge everything that it inherits.
 
     Args:
-        path: its file.
-        base_path: finds the file of a name in `_base_`, given the file that names it.
-        is_ours: tells whether a file came with openmix; of Python files YAML inherits from those alone.
+        path: the file of the recipe.
+        base_path: function that finds the file of a name in `_base_`, given the file that contains the name.
+        is_ours: function that returns true for files of openmix, the only Python files that YAML may inherit from.
 
     Raises:
-        InputError: a file of the chain cannot be read, fails, inherits from itself, or holds what no recipe may.
+        InputError: a file of the chain cannot be read, fails, inherits from itself, or has a setting that recipes
+            may not have.
     """
     found = _read(path, base_path, is_ours, ())
     _import_declared(path, found.settings)
@@ -158,19 +159,19 @@ def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> 
         merged = Config._merge_a_into_b(_unshared(settings), inherited.settings)
     except InputError as error:
         raise InputError(f'{path}: {error}') from error
-    except TypeError as error:  # a dict over what is none
+    except TypeError as error:  # a dict would be merged into a value that is not a dict
         raise InputError(f'{path}: {" ".join(str(error).split())}') from error
     return Found(ConfigDict(merged), [*inherited.texts, str(path)])
 
 
 def _run(source: Source, inherited: ConfigDict) -> dict[str, Any]:
-    """Run a Python recipe and return what it sets: its variables, without modules, functions and classes."""
+    """Run a Python recipe and return its variables, without modules, functions and classes."""
     assert source.code is not None
     variables = {BASE: inherited, '__file__': str(source.path), '__name__': source.path.stem}
     given = set(variables)
     try:
         exec(source.code, variables)
-    except (Exception, SystemExit) as error:  # a recipe is a program: whatever it raises is the recipe's fault
+    except (Exception, SystemExit) as error:  # a recipe is a program and may raise any exception
         told = ' '.join(str(error).split())
         raise InputError(f'{source.path}: {type(error).__name__}: {told}') from error
     if variables.get(BASE) is not inherited:
@@ -180,10 +181,11 @@ def _run(source: Source, inherited: ConfigDict) -> dict[str, Any]:
 
 
 def check_plain(settings: Mapping[str, Any]) -> None:
-    """Hold settings against what any recipe may hold, wherever they came from.
+    """Check that keys and values are those that any recipe may have.
 
     Raises:
-        InputError: a key is no string or is mmengine's own, a value holds itself, or there is too much.
+        InputError: a key is not a string or is reserved by mmengine, a value contains itself, or there are too many
+            values or levels.
     """
     for key in settings:
         if key in _RESERVED or (isinstance(key, str) and (not key.isidentifier() or keyword.iskeyword(key))):
@@ -213,9 +215,9 @@ def _nodes(node: Any, place: str, above: tuple[int, ...]) -> Iterator[str]:
 
 
 def _unshared(node: Any) -> Any:
-    """A copy in which no two places are one dict: merging takes the `_delete_` out of each.
+    """Copy a value so that no two places share a dict, because merging removes `_delete_` from dicts in place.
 
-    A set becomes a list in order: its own order is another one in every process, and so would a recipe's hash be.
+    A set becomes a sorted list: its order differs between processes, and the hash of the recipe would too.
     """
     if isinstance(node, (set, frozenset)):
         return sorted(node, key=repr)
@@ -225,7 +227,7 @@ def _unshared(node: Any) -> Any:
 
 
 def _import_declared(path: Path, settings: ConfigDict) -> None:
-    """Import what Python files of the chain declare; YAML declares nothing."""
+    """Import the modules that Python files of the chain name in `custom_imports`."""
     declared = settings.get('custom_imports')
     if declared is None:
         return

@@ -1,4 +1,4 @@
-"""Lists what the runner and the libraries read of a recipe, where no signature says it."""
+"""Tables of the recipe keys that the runner and the libraries read but that no signature shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import Transform
 
 from openmix import registry
 
-# What the runner builds of its own arguments. What is built inside of those, their signatures say.
+# Arguments of the runner that are built by a registry. Their own parts are found by their signatures.
 SLOTS: dict[str, Registry] = {
     'model': registry.MODELS,
     'data_preprocessor': registry.MODELS,
@@ -48,7 +48,7 @@ LIBRARY_PARTS: tuple[tuple[type, dict[str, Registry]], ...] = (
     (BaseTransform, {'transforms': registry.TRANSFORMS}),
     (Transform, {'transforms': registry.TRANSFORMS}),
 )
-# What mmengine builds where the recipe names no type; evaluators and loops also have forms without one.
+# The class that mmengine builds where a recipe gives no type; evaluators and loops have further forms without one.
 DEFAULT_TYPES = {
     'optim_wrapper': 'OptimWrapper',
     'visualizer': 'Visualizer',
@@ -57,19 +57,19 @@ DEFAULT_TYPES = {
     'test_cfg': 'TestLoop',
     'model_wrapper_cfg': 'MMDistributedDataParallel',
 }
-# Keys that a builder takes out before it calls the constructor.
+# Keys that a builder removes before it calls the constructor.
 TAKEN_OUT = {
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
     'param_scheduler': {'convert_to_iter_based'},
     'default_hooks': {'priority'},
     'custom_hooks': {'priority'},
 }
-# Arguments that the builder of a slot hands over itself, or that the data set fills in.
+# Arguments that the builder of a slot passes itself, or that the data set fills in.
 GIVEN = {
     *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
     *('batch_size', 'in_features', 'num_classes', 'mean', 'std', 'save_dir', 'logits', 'y', 'mix', 'param_name'),
 }
-# Of those, by slot, what a recipe may not give: the builder's would be lost, or its own would not count.
+# The arguments, by slot, that only the builder passes: a recipe's value would be ignored, or replace the builder's.
 _OF_LOOP = frozenset({'runner', 'dataloader'})
 HANDED: dict[str, frozenset[str]] = {
     'train_cfg': _OF_LOOP,
@@ -79,7 +79,7 @@ HANDED: dict[str, frozenset[str]] = {
     'sampler': frozenset({'dataset'}),
     'batch_sampler': frozenset({'sampler', 'batch_size'}),
 }
-# Slots of functions that are called with their arguments later.
+# Slots of functions, which get further arguments when they are called.
 CALLED = ('collate_fn', 'worker_init_fn')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'}
@@ -88,7 +88,7 @@ PARAMWISE = {
     *('dwconv_decay_mult', 'dcn_offset_lr_mult', 'custom_keys', 'bypass_duplicate'),
     *('parts', 'decay_vectors'),
 }
-# Dicts that name no type, and their keys.
+# Dicts without a type, and their keys.
 UNTYPED = {
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
@@ -108,7 +108,7 @@ LOADER_BOUNDS = {
     'timeout': (0, 2**20),
     'num_batch_per_epoch': (1, _MAX_ITERS),
 }
-# Numbers that mmengine and torch take as they come, and then fail on or never end: the bounds of each.
+# Bounds of numbers that mmengine and torch do not check, and that would make them fail later or run forever.
 BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
     'train_cfg': {
         'max_epochs': (1, MAX_EPOCHS),
@@ -131,7 +131,7 @@ BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
     'mp_cfg': {'opencv_num_threads': (0, 512)},
     **dict.fromkeys(LOADERS, LOADER_BOUNDS),
 }
-# Numbers that may be fractions: a negative one would turn a step around, and torch and mmengine take it.
+# Bounds of factors: torch and mmengine accept negative ones, which would reverse the update.
 _MULT = (0.0, math.inf)
 RATES: dict[str, dict[str, tuple[float, float]]] = {
     'paramwise_cfg': {key: _MULT for key in sorted(PARAMWISE) if key.endswith('_mult')},
@@ -140,10 +140,10 @@ RATES: dict[str, dict[str, tuple[float, float]]] = {
         ('gamma', 'end_factor', 'eta_min', 'eta_min_ratio', 'eta_max', 'min_value'), _MULT
     ),
 }
-# The lowest bound is left out; infinite ones are meant: no limit, and the largest of all.
+# Numbers > 0; infinity is allowed, for no limit and for the maximum norm.
 POSITIVE: dict[str, tuple[str, ...]] = {
     'clip_grad': ('max_norm', 'norm_type', 'clip_value'),
-    # What a schedule divides by on its way back.
+    # Factors that a schedule divides by.
     'param_scheduler': ('factor', 'start_factor'),
 }
 OPTIONAL = ('seed', 'prefetch_factor', 'val_begin', 'T_max')
@@ -156,7 +156,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     'param_scheduler': ('convert_to_iter_based',),
 }
 RUNNER = {name: p for name, p in inspect.signature(Runner.__init__).parameters.items() if name not in ('self', 'cfg')}
-# What the runner reads of a recipe beside its own arguments.
+# Keys of a recipe that the runner reads in addition to its own arguments.
 ALSO_READ: dict[str, Any] = {
     **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
     'efficient_conv_bn_eval': str | list | None,
@@ -168,11 +168,11 @@ ALSO_READ: dict[str, Any] = {
     'find_unused_parameters': bool,
 }
 LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
-# Keys of mmengine and of the engine before it that nothing reads here, and what to give instead.
+# Keys of mmengine and of its predecessor that are not read here, and the setting to use instead.
 ELSEWHERE = {
-    # mmengine's counts batch statistics twice, and copies of the model run the original's blocks.
+    # mmengine's version updates batch-norm statistics twice, and copies of the model would run the original's blocks.
     **dict.fromkeys(('activation_checkpointing', 'grad_checkpointing'), 'give model=dict(grad_checkpointing=True)'),
-    # mmengine passes it over where the model has one, and what exports or draws builds the model alone.
+    # mmengine ignores it if the model has one, and commands that export or draw build only the model.
     'data_preprocessor': 'give model=dict(data_preprocessor=dict(...))',
     **dict.fromkeys(('runner_type', 'strategy'), 'leave it out; tools/dist_train.sh trains in many processes'),
     'lr_config': 'give param_scheduler=[dict(...)]',

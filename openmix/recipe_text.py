@@ -1,4 +1,4 @@
-"""Writes a resolved recipe out as data: as plain values, or as Python that holds the same values and runs nothing."""
+"""Write a resolved recipe as data: as plain values, or as Python text of literals."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from openmix.yaml_file import dump_yaml
 
 
 def is_program(value: Any) -> bool:
-    """Tell whether a value is a class, function or module, which a recipe may name but not hold."""
+    """Return true if a value is a class, function or module, which a recipe may name but not contain."""
     return callable(value) or isinstance(value, types.ModuleType)
 
 
 class Recipe(Config):
-    """mmengine's Config, written out as Python that holds the same values and runs nothing."""
+    """mmengine's Config, except that it is written as Python text of literals."""
 
     @property
     def pretty_text(self) -> str:
         return python_text(self._cfg_dict.to_dict())
 
     def dump(self, file: str | Path | None = None) -> str | None:
-        """The recipe as Python, or in a file as its suffix says: Python or YAML."""
+        """Return the recipe as Python text, or write it to a file, as Python or YAML by its suffix."""
         if file is None:
             return self.pretty_text
         path = Path(file)
@@ -36,9 +36,9 @@ class Recipe(Config):
 
 
 def plain(value: Any) -> Any:
-    """A value of numbers, texts, lists and dicts; a class or function by its whole path, anything else as text.
+    """Convert a value to numbers, strings, lists and dicts; a class or function becomes its full name.
 
-    JSON and YAML can hold it, and a safe unpickler reads it.
+    The result can be written as JSON and YAML, and be read by a safe unpickler.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
@@ -46,7 +46,7 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     if value is None or isinstance(value, bool):
         return value
-    # Not numbers of NumPy, nor texts of a class of their own.
+    # Converts NumPy numbers and subclasses of str to the built-in types.
     return next((kind(value) for kind in (int, float, str) if isinstance(value, kind)), _as_text(value))
 
 
@@ -59,9 +59,9 @@ def _as_text(value: Any) -> str:
 
 
 def python_text(settings: Mapping[str, Any]) -> str:
-    """Settings as a Python recipe of the same values, keys in order of the alphabet."""
+    """Write settings as a Python recipe with the same values, sorted by key."""
     text = '\n'.join(f'{key} = {_literal(value, 0)}' for key, value in sorted(settings.items())) + '\n'
-    return text.replace('{{', '{\\x7b')  # a recipe whose texts hold double braces is not read
+    return text.replace('{{', '{\\x7b')  # a recipe with double braces in its text is refused
 
 
 def _literal(value: Any, level: int, room: int = 100) -> str:

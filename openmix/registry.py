@@ -1,4 +1,4 @@
-"""Names to classes: children of mmengine's registries, and two of openmix's own.
+"""The registries: children of mmengine's, and openmix's own for policies and losses.
 
 A registry imports the folder it serves on the first look-up, so importing openmix stays cheap and
 no file lists another's classes.
@@ -23,14 +23,13 @@ _get_registered = Registry.get
 
 
 def _get(self: Registry, key: str) -> Any:
-    """Look a name up in a registry and its parents; 'scope.Name' asks another of the same tree.
+    """Look up a name in a registry and its parents; 'scope.Name' looks in another registry of the same tree.
 
-    mmengine's own takes any other name for the path of a module, which it imports and calls: a text in a
-    table could then run `os.system`. Here a path is followed only into modules that a Python recipe
-    declared with `custom_imports`.
+    mmengine would import any other name as a module path and call it, so a text in a table could run
+    `os.system`. Here a path is imported only if a Python recipe declared its module in `custom_imports`.
 
     Raises:
-        InputError: nothing of that name is registered; the line names the nearest.
+        InputError: nothing with that name is registered; the line names the nearest name.
     """
     if not isinstance(key, str):
         raise InputError(f'{self.name}: a name must be a text, got {brief(key)}')
@@ -49,7 +48,7 @@ def _get(self: Registry, key: str) -> Any:
 
 
 def _holds(registry: Registry, key: str) -> bool:
-    """Tell whether a name is registered, its scope one of those that are imported already."""
+    """Return true if a name is registered, without importing the package of its scope."""
     registry.import_from_location()
     scope, name = registry.split_scope_key(key)
     level: Registry | None = registry
@@ -63,7 +62,7 @@ def _holds(registry: Registry, key: str) -> bool:
     return False
 
 
-# For every registry: mmengine builds hooks, loops and transforms inside of others by itself.
+# Replaced for every registry, because mmengine itself builds nested hooks, loops and transforms.
 Registry.get = _get
 
 
@@ -84,7 +83,7 @@ OPTIMIZERS = _child('optimizer', mm.OPTIMIZERS, 'openmix.engine')
 CONSTRUCTORS = _child('optimizer constructor', mm.OPTIM_WRAPPER_CONSTRUCTORS, 'openmix.engine')
 PARAM_SCHEDULERS = _child('parameter scheduler', mm.PARAM_SCHEDULERS, 'openmix.engine')
 
-# mmengine warns on every build in a scope that has no child registry; these have nothing of ours yet.
+# Empty child registries, because mmengine warns on every build in a scope that has none.
 for _root in (
     mm.EVALUATOR,
     mm.LOG_PROCESSORS,
@@ -97,12 +96,12 @@ for _root in (
 ):
     _child(_root.name, _root)
 
-# Not children of MODELS: one scope holds one child of a registry.
+# No child of MODELS, because a registry can have only one child per scope.
 MIXUPS = Registry('mixup', scope='openmix', locations=['openmix.mixups'])
 
 
 def _bind_loss(cfg: dict, registry: Registry) -> Any:
-    """Keep a loss a function: `dict(type='decoupled_ce', eta=0.1)` becomes a `functools.partial`."""
+    """Build a loss as a function: `dict(type='decoupled_ce', eta=0.1)` becomes a `functools.partial`."""
     kwargs = dict(cfg)
     loss = find(registry, kwargs.pop('type', None))
     known = list(inspect.signature(loss).parameters)[3:]  # after (logits, y, mix)
@@ -117,7 +116,7 @@ LOSSES = Registry('loss', scope='openmix', locations=['openmix.losses'], build_f
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """Marks a parameter that takes a dict with a type: `registry` builds it."""
+    """Mark an annotated parameter as a dict with a `type` that `registry` builds."""
 
     registry: Registry
 
@@ -129,7 +128,7 @@ TransformConfig = Annotated[dict, Built(TRANSFORMS)]
 
 
 def known_to(of: Registry) -> set[str]:
-    """Every name that a registry or its parents hold."""
+    """Return every name in a registry or its parents."""
     known: set[str] = set()
     level: Registry | None = of
     while level is not None:
@@ -140,11 +139,11 @@ def known_to(of: Registry) -> set[str]:
 
 
 def find(registry: Registry, name: Any) -> Any:
-    """The registered object of that name; a class or function stands for itself.
+    """Return the registered object with a name; a class or function is returned as it is.
 
     Raises:
-        InputError: nothing of that name is registered; the line names the nearest. Or it is a part of mmengine
-            that does not fit, see `openmix.stock`.
+        InputError: nothing with that name is registered, and the line names the nearest name; or it is a class of
+            mmengine that openmix refuses, see `openmix.stock`.
     """
     found = name if callable(name) else registry.get(name)
     if (why := refusal(registry.name, found)) is not None:

@@ -1,4 +1,4 @@
-"""Regular files of bounded size, opened once: what is checked is what is read, and no pipe or device is waited for."""
+"""Read regular files of bounded size; each is opened once, so the file that is checked is the one that is read."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from openmix.errors import InputError
 
 
 class Missing(InputError):
-    """There is nothing by that name, not even a link."""
+    """There is no file with that name, and no link."""
 
 
 def open_regular(path: str | Path, most: int | None = None, where: str = '') -> BinaryIO:
     """Open a regular file, or a link to one, for reading.
 
     Args:
-        path: of the file.
-        most: its largest size in bytes; None: any.
-        where: begins the error line; the path unless given.
+        path: the file.
+        most: largest allowed size in bytes; None: any.
+        where: start of the error line; the path by default.
 
     Raises:
         Missing: there is no file.
-        InputError: it is a folder, pipe, socket or device, is too large, or may not be read.
+        InputError: it is a folder, pipe, socket or device, is too large, or is not readable.
     """
     where = where or str(path)
     try:
-        # Opening a device may already do something, and a pipe could take the file's place before it is opened.
+        # Check before opening, as opening a device can have effects, and after, as the file may have been replaced.
         _check(os.stat(path), most, where)
         file = open(path, 'rb', opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
         try:
@@ -42,18 +42,18 @@ def open_regular(path: str | Path, most: int | None = None, where: str = '') -> 
         raise Missing(f'{where} is missing') from error
     except OSError as error:
         raise _unreadable(where, error) from error
-    except ValueError as error:  # no file has such a name: it holds a NUL, or what is no character
+    except ValueError as error:  # the name has a NUL byte or a character that cannot be encoded
         raise Missing(f'{where} is missing') from error
     return file
 
 
 def read_bytes(path: str | Path, most: int, where: str = '') -> bytes:
-    """The content of a regular file.
+    """Read a regular file.
 
     Args:
-        path: of the file.
-        most: its largest size in bytes.
-        where: begins the error line; the path unless given.
+        path: the file.
+        most: largest allowed size in bytes.
+        where: start of the error line; the path by default.
 
     Raises:
         Missing: there is no file.
@@ -61,7 +61,7 @@ def read_bytes(path: str | Path, most: int, where: str = '') -> bytes:
     """
     where = where or str(path)
     with open_regular(path, most, where) as file:
-        # The system's own files say a size of 0 and may have no end.
+        # Files of the system, as in /proc, have a size of 0 and may be endless.
         size = os.fstat(file.fileno()).st_size or most + 1
         try:
             found = file.read(size)
@@ -73,11 +73,11 @@ def read_bytes(path: str | Path, most: int, where: str = '') -> bytes:
 
 
 def read_text(path: str | Path, most: int) -> str:
-    """The text of a regular file in UTF-8, with or without a byte order mark.
+    """Read a regular file as UTF-8 text, with or without a byte order mark.
 
     Args:
-        path: of the file.
-        most: its largest size in bytes.
+        path: the file.
+        most: largest allowed size in bytes.
 
     Raises:
         Missing: there is no file.
@@ -90,11 +90,11 @@ def read_text(path: str | Path, most: int) -> str:
 
 
 def read_tail(path: str | Path, most: int) -> bytes:
-    """The last bytes of a regular file of any size, from the beginning of a line where there are more.
+    """Read the last bytes of a regular file of any size; if it is longer, from the start of a line.
 
     Args:
-        path: of the file.
-        most: how many bytes.
+        path: the file.
+        most: number of bytes.
 
     Raises:
         Missing: there is no file.

@@ -1,4 +1,4 @@
-"""`Result`: what a finished run's `result.json` says, checked."""
+"""`Result`: the checked content of a finished run's `result.json`."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ _SCALARS = (str, int, float, bool, type(None))
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run.
+    """The result of a finished run.
 
     Attributes:
-        seed: of the run.
+        seed: seed of the run.
         config_hash: see `openmix.provenance.Provenance.digest`.
         readouts: metric -> readout -> number.
-        history: one mapping an epoch or validation, oldest first: names to numbers.
-        version, data: of openmix and of the data set's files; None where it does not say.
-        commit: of the checkout.
+        history: one mapping of names to numbers for each epoch or validation, oldest first.
+        version: version of openmix; None if not recorded.
+        data: fingerprint of the data set's files; None if not recorded.
+        commit: commit of the checkout.
         environment: versions and hardware, as text.
-        world_size: how many processes trained.
-        duration_s: seconds of training; None where it does not say.
-        finished: when, as text.
-        weights: what the backbone started from: `file`, 12 hex digits over the file's bytes, and `run` and `seed` of
-            the run that wrote it where the recipe names one; empty where it started from none.
+        world_size: number of training processes.
+        duration_s: seconds of training; None if not recorded.
+        finished: time of the end, as text.
+        weights: the initial weights of the backbone: `file`, 12 hex digits over the file's bytes, and `run` and `seed`
+            of the run that wrote it if the recipe names one; empty if it was initialised at random.
     """
 
     seed: int
@@ -56,7 +57,7 @@ class Result:
 
 
 def read_result(path: Path) -> Result | None:
-    """The result in a file; None where there is no file.
+    """Read a result from a file; None if there is no file.
 
     Raises:
         InputError: the file cannot be read or does not hold a result; the line names it.
@@ -66,14 +67,14 @@ def read_result(path: Path) -> Result | None:
 
 
 def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result:
-    """The result that a JSON object describes; unknown keys are left out.
+    """Check a JSON object and convert it to a `Result`; unknown keys are ignored.
 
     Args:
         found: the object.
-        where: begins the error line.
+        where: start of the error line.
 
     Raises:
-        InputError: a value is missing or not of its type.
+        InputError: a value is missing or has the wrong type.
     """
     missing = [key for key in ('seed', 'config_hash', 'readouts') if key not in found]
     if missing:
@@ -110,10 +111,10 @@ def _environment(where: str, value: Any) -> dict[str, str]:
 
 
 def numbers_of(where: str, value: Any) -> dict[str, float]:
-    """An object of numbers by name, such as the row of an epoch; `epoch` and `iter` in it count.
+    """Check an object that maps names to numbers, such as the row of an epoch; `epoch` and `iter` are integers.
 
     Raises:
-        InputError: it is no such thing.
+        InputError: it is not an object, or a value is not a number.
     """
     found = {}
     for name, number in mapping_of(where, value).items():

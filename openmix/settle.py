@@ -1,4 +1,4 @@
-"""Options as the parameters that take them declare them: a text stays a text where one is asked for."""
+"""Convert the texts of `--cfg-options` to the types that parameters are annotated with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNKNOWN = (None, Any)
 
 
 def settle(cfg: Config, keys: Iterable[str]) -> Config:
-    """Replace the texts of options in a recipe by values, in place, and return it.
+    """Replace the texts of options in a recipe by values, in place; return the recipe.
 
     Args:
         cfg: the recipe with the options merged.
@@ -33,7 +33,7 @@ def settle(cfg: Config, keys: Iterable[str]) -> Config:
             places = [place for place, _ in flatten(cfg._cfg_dict.to_dict()) if is_read(place.partition('.')[0])]
             first = key.partition('.')[0]
             raise InputError(f"option '{key}' sets '{first}', which nothing reads; {close_to_any(key, places)}")
-    # The type of a part decides what its other parameters are.
+    # Types first: the `type` of a part determines its other parameters.
     named = [key for key in keys if key.rpartition('.')[2] == 'type']
     _replace(cfg, dict.fromkeys(named, str))
     types = declared_types(cfg)
@@ -61,10 +61,10 @@ def _holder(cfg: Config, key: str) -> tuple[Any, Any]:
 
 
 def _inside(node: Any, part: str, key: str) -> Any:
-    """The value under one part of an option's key.
+    """Return the value under one part of an option's key.
 
     Raises:
-        InputError: another option has replaced what holds it.
+        InputError: another option has replaced its container.
     """
     try:
         if isinstance(node, list):
@@ -77,7 +77,7 @@ def _inside(node: Any, part: str, key: str) -> Any:
 
 
 def _type_at(types: dict[str, Any], key: str) -> Any:
-    """The declared type of a place; inside of a list, of its values; None where nothing declares it."""
+    """Return the annotation of a dotted key; for an item of a list, that of the items; None if there is none."""
     if key in types:
         return types[key]
     above, _, leaf = key.rpartition('.')
@@ -87,14 +87,14 @@ def _type_at(types: dict[str, Any], key: str) -> Any:
 
 
 def read_typed(text: str, hint: Any) -> Any:
-    """Read a typed text as its parameter declares it.
+    """Convert the text of an option to the type that its parameter is annotated with.
 
     Args:
-        text: as typed.
-        hint: the parameter's annotation; None where there is none.
+        text: the text on the command line.
+        hint: annotation of the parameter; None: no annotation.
 
     Raises:
-        InputError: it means nothing there.
+        InputError: the text cannot be read.
     """
     wants_text = hint not in _UNKNOWN and fits('', hint)
     try:

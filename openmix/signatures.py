@@ -28,9 +28,9 @@ _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 def arguments(built: Callable) -> dict[str, inspect.Parameter] | None:
-    """Arguments of a class or function, with resolved annotations; None where it takes any.
+    """Return the arguments of a class or function, with resolved annotations; None if it accepts any name.
 
-    A class with `**kwargs` passes them on to the next constructor in its order of inheritance.
+    A class with `**kwargs` is assumed to pass them to the next constructor in its method resolution order.
     """
     if not inspect.isclass(built):
         own, is_open = _signature(built)
@@ -48,12 +48,12 @@ def arguments(built: Callable) -> dict[str, inspect.Parameter] | None:
 
 
 def named(built: Callable) -> dict[str, inspect.Parameter]:
-    """The arguments that a class or function names itself."""
+    """Return the arguments in the signature of a class or function itself, without base classes."""
     return _signature(vars(built)['__init__'] if inspect.isclass(built) and '__init__' in vars(built) else built)[0]
 
 
 def _signature(function: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The arguments that can be given by name; and True if the function takes any other name (**kwargs)."""
+    """Return the arguments that can be given by name, and true if the function also accepts `**kwargs`."""
     parameters = inspect.signature(function).parameters.values()
     hints = hints_of(function)
     kinds = inspect.Parameter
@@ -66,7 +66,7 @@ def _signature(function: Callable) -> tuple[dict[str, inspect.Parameter], bool]:
 
 
 def hints_of(function: Any) -> dict[str, Any]:
-    """Resolved annotations; none where they name what cannot be looked up."""
+    """Return resolved annotations; empty if one of them cannot be resolved."""
     try:
         return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
@@ -74,9 +74,9 @@ def hints_of(function: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """True if a value of a recipe fits an annotation; annotations that are not understood fit.
+    """Return true if a value of a recipe fits an annotation, or the annotation is of an unknown kind.
 
-    A list may stand for any sequence, an integer for a float, a dict with a `type` for any class.
+    A list fits any sequence, an integer fits a float, and a dict with a `type` fits any class.
     """
     if hint is Any:
         return True
@@ -108,14 +108,14 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, base)
     if not inspect.isclass(base) or base is object:
         return True
-    # A class: the object itself, what builds it, or a word where that stands for one.
+    # A class is given as an object, a dict that builds one, or for some classes as a string.
     if isinstance(value, str):
         return issubclass(base, (os.PathLike, enum.Enum, torch.device, torch.dtype))
     return isinstance(value, (base, Mapping)) or callable(value)
 
 
 def described(hint: Any) -> str:
-    """An annotation in words, for an error line."""
+    """Describe an annotation in words, for an error message."""
     base = typing.get_origin(hint) or hint
     inner = typing.get_args(hint)
     if base is typing.Annotated:

@@ -1,7 +1,7 @@
-"""Decides one by one which of mmengine's hooks, schedules, loops and optimiser parts a recipe may name.
+"""The list of mmengine's hooks, schedules, loops and optimiser parts that a recipe may or may not use.
 
-They take part in our loops, so each is tested in them or refused. Nothing is asked about classes of openmix or of a
-user's own. A class that a newer mmengine adds is refused until it stands here.
+Each of them either has been tested in openmix's training loops or is refused. Classes of openmix and of users are not
+restricted. A class that a newer mmengine adds is refused until it is added here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 _OWN = 'openmix has one of the same name; leave out the prefix'
 _SCHEDULES = ('Constant', 'CosineAnnealing', 'CosineRestart', 'Linear', 'MultiStep', 'Poly', 'Step')
 
-# By the name of the registry: classes that do in our loops what they say; the tests of openmix try each.
+# By name of the registry: classes that work in openmix's loops as documented; a test covers each.
 CHECKED: Mapping[str, frozenset[str]] = {
     'hook': frozenset({'DistSamplerSeedHook', 'EmptyCacheHook', 'IterTimerHook'}),
     'loop': frozenset({'ValLoop', 'TestLoop'}),
@@ -22,7 +22,7 @@ CHECKED: Mapping[str, frozenset[str]] = {
         f'{kind}{of}' for kind in _SCHEDULES for of in ('LR', 'Momentum', 'ParamScheduler')
     ),
 }
-# By the name of the registry: why a class is refused, and what to take instead.
+# By name of the registry: why a class is refused, and what to use instead.
 REFUSED: Mapping[str, Mapping[str, str]] = {
     'hook': {
         **dict.fromkeys(('CheckpointHook', 'EMAHook', 'EarlyStoppingHook', 'LoggerHook'), _OWN),
@@ -58,10 +58,10 @@ _UNDECIDED = 'it has not been tried in our loops; see openmix/stock.py for those
 
 
 def refusal(registry: str, found: Any) -> str | None:
-    """Say why a recipe may not name a class; None where it may.
+    """Return the reason why a recipe may not use a class; None if it may.
 
     Args:
-        registry: name of the registry that the class was looked up in.
+        registry: name of the registry in which the class was found.
         found: the class.
     """
     if registry not in CHECKED or not getattr(found, '__module__', '').startswith('mmengine.'):

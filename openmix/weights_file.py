@@ -1,9 +1,8 @@
-"""Files of tensors, read whole and unchanged or refused in one line; nothing in them is executed.
+"""Read files of tensors, or refuse damaged ones in one line; no code in a file is executed.
 
-What `torch.save` writes is a zip archive with a checksum of every part. torch does not look at them when it loads;
-here they are held against the bytes that are loaded. A .safetensors file has no checksums, nor has what torch wrote
-before 1.6 (a bare pickle): of those the structure and the lengths are checked, not the values. An archive written
-with `torch.serialization.set_crc32_options(False)` has none either.
+`torch.save` writes a zip archive with a checksum for every part. torch does not check them when loading; this module
+does. A .safetensors file has no checksums, nor does a file that torch wrote before 1.6 (a bare pickle) or with
+`torch.serialization.set_crc32_options(False)`: of those only the structure and the lengths are checked.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ _ZIP, _PICKLE = b'PK\x03\x04', b'\x80'
 _CHUNK = 2**20
 _NO_CHECKPOINT = 'is not a checkpoint: it is not a file of plain tensors, or cut short, damaged or of another kind'
 _BAD_ARCHIVE = (zipfile.BadZipFile, EOFError, ValueError, OverflowError, NotImplementedError, RuntimeError)
-# Several names of one storage are written once: tied weights, or a state dict under two names.
+# Tensors that share a storage, such as tied weights, are stored once: the largest accepted ratio of sizes.
 _NAMES_OF_ONE = 4
 
 
 def read_file(path: str | Path) -> Any:
-    """The content of a file that `torch.save` or safetensors wrote, with its tensors on the CPU.
+    """Read a file written by `torch.save` or safetensors, with its tensors on the CPU.
 
-    The file is opened once: what is checked is what is loaded.
+    The file is opened once, so the bytes that are checked are those that are loaded.
 
     Args:
-        path: of the file; one that ends in .safetensors is read as such, every other as torch's.
+        path: the file; a name that ends in .safetensors is read as that format, any other as torch's.
 
     Raises:
         InputError: it cannot be read, is damaged or of another kind, would run code when loaded, or holds tensors
-            that are larger than the file or no plain ones.
+            that are larger than the file or not plain numbers.
     """
     path = Path(path)
     with _one_line(path), open_regular(path, where=f"'{path}'") as file:
@@ -52,7 +51,7 @@ def read_file(path: str | Path) -> Any:
 
 
 def read_hashed(path: str | Path) -> tuple[Any, str]:
-    """The content of a file as `read_file` gives it, and 12 hex digits over its bytes.
+    """Read a file as `read_file` does; return its content and a hash of its bytes, 12 hex digits.
 
     Raises:
         InputError: as `read_file`.
@@ -74,7 +73,7 @@ def _content(file: BinaryIO, path: Path) -> Any:
     else:
         _check_archive(file, size, path)
         with warnings.catch_warnings():
-            # Of sparse tensors, which are refused below.
+            # A warning about sparse tensors, which are refused below.
             warnings.filterwarnings('ignore', 'Validating sparse tensor invariants')
             content = torch.load(file, map_location='cpu', weights_only=True)
     _check_tensors(content, size, path)
@@ -82,23 +81,23 @@ def _content(file: BinaryIO, path: Path) -> Any:
 
 
 def kind_of(value: Tensor) -> tuple[bool, bool]:
-    """Tell whole numbers, fractions and complex numbers apart: one kind would lose of another's values."""
+    """Classify a dtype as integer, floating point or complex; copying between these kinds would change values."""
     return value.is_floating_point(), value.is_complex()
 
 
 def is_finite(value: Tensor) -> bool:
-    """True where all of a tensor are numbers, none of them infinite."""
-    # Those of 8 bits have no test of their own.
+    """Return true if a tensor has no NaN and no infinity."""
+    # Via float32, because 8-bit floats do not support isfinite.
     return not value.is_floating_point() or bool(torch.isfinite(value.float()).all())
 
 
 def peek(path: Path) -> Any:
-    """The content of an archive of torch, its tensors left on the disk: cheap, for what lies beside them.
+    """Load a torch archive with its tensors memory-mapped, which is cheap if only other values are needed.
 
-    The checksum of what is read is checked, those of the tensors are not.
+    The checksum of the pickled structure is checked, those of the tensors are not.
 
     Raises:
-        InputError: as `read_file`, and where the file is no archive.
+        InputError: as `read_file`, or the file is not an archive.
     """
     with _one_line(path):
         with open_regular(path, where=f"'{path}'") as file:
@@ -109,14 +108,14 @@ def peek(path: Path) -> Any:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Say in one line what is wrong with a file that is read inside."""
+    """Turn any error of reading a file inside the block into a one-line `InputError`."""
     try:
         yield
     except InputError:
         raise
     except (OSError, MemoryError) as error:
         raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or 'out of memory'}") from error
-    except Exception as error:  # an unpickler raises whatever the bytes lead it to
+    except Exception as error:  # on damaged bytes an unpickler may raise any exception
         if asked := re.search(r'GLOBAL ([\w.]+)', str(error)):
             why = f'not a file of plain tensors: loading it would run {asked[1]}'
             raise InputError(f"'{path}' is no safe checkpoint, as it is {why}") from error
@@ -124,27 +123,28 @@ def _one_line(path: Path) -> Iterator[None]:
 
 
 def _check_archive(file: BinaryIO, size: int, path: Path, only: str = '') -> bool:
-    """Hold the parts of torch's archive against their checksums; False for a file that is no archive.
+    """Check the parts of a torch archive against their checksums; return false if the file is not an archive.
 
     Args:
-        file: left at its start.
-        size: of the file in bytes.
-        only: the last part of the name of the parts to check; by default all.
+        file: the open file; its position is 0 afterwards.
+        size: size of the file in bytes.
+        path: the file's name for messages.
+        only: check only parts whose name ends with this; '' checks all.
 
     Raises:
-        InputError: naming the part that is damaged.
+        InputError: a part is damaged; the line names it.
     """
     file.seek(0)
     start = file.read(len(_ZIP))
     file.seek(0)
     if start != _ZIP:
-        if not start.startswith(_PICKLE):  # torch's unpickler takes words of any text for orders
+        if not start.startswith(_PICKLE):  # torch's unpickler would interpret any text as opcodes
             raise InputError(f"'{path}' {_NO_CHECKPOINT}")
         return False
     try:
         parts = (archive := zipfile.ZipFile(file)).infolist()
     except _BAD_ARCHIVE as error:
-        # A file that is cut short has lost its table of contents, which stands last.
+        # The table of contents is at the end, so a truncated file has lost it.
         raise InputError(f"'{path}' is not a checkpoint: the file is cut short, or damaged") from error
     if any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts):
         raise InputError(f"'{path}' is not a checkpoint: parts of it are compressed, and torch compresses none")
@@ -154,7 +154,7 @@ def _check_archive(file: BinaryIO, size: int, path: Path, only: str = '') -> boo
         if part.filename.endswith(only):
             try:
                 with archive.open(part) as stream:
-                    while stream.read(_CHUNK):  # the last one raises where the checksum differs
+                    while stream.read(_CHUNK):  # the last read raises if the checksum differs
                         pass
             except _BAD_ARCHIVE as error:
                 raise InputError(
@@ -166,12 +166,12 @@ def _check_archive(file: BinaryIO, size: int, path: Path, only: str = '') -> boo
 
 
 def _check_tensors(content: Any, size: int, path: Path) -> None:
-    """Refuse tensors that are not plain numbers in memory, or that ask for far more than the file holds.
+    """Refuse tensors that are not dense numbers on the CPU, or that need far more memory than the file's size.
 
-    Views with repeated elements take no room in a file and all that they span once they are copied.
+    Views with repeated elements (stride 0) take little space in a file, but their full size once they are copied.
 
     Raises:
-        InputError: naming the kind of tensor, or the sizes.
+        InputError: there is such a tensor; the line names its kind, or the sizes.
     """
     total, seen, waiting = 0, set(), [content]
     while waiting:

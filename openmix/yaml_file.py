@@ -1,6 +1,6 @@
-"""YAML as recipes and tables mean it, read as data: plain values only, bounded in size and depth.
+"""Read YAML as data for recipes and tables: plain values only, of bounded size and depth.
 
-1e-3 is a float; on, off, yes and no are words; dates and 010 are texts; keys are unique strings.
+1e-3 is a float; on, off, yes, no, dates and 010 are strings; keys are unique strings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ except ImportError:  # PyYAML built without libyaml: ten times slower
     from yaml import SafeLoader  # type: ignore[assignment]
 
 MOST_BYTES = 16 * 2**20
-# Of one document, every alias counted as often as it is used: a few nested aliases would fill the memory.
+# Largest number of values in a document, with aliases expanded: a few nested aliases could fill the memory.
 MOST_NODES = 10**6
 DEEPEST = 50
 _LARGEST = 2**63 - 1
@@ -36,7 +36,7 @@ _RESOLVERS = {
 
 
 def resolvers(null: str = _RESOLVERS['null'][0]) -> dict[str, list[tuple[str, re.Pattern]]]:
-    """List what plain scalars mean, by their first character, as PyYAML keeps it; `null` is what stands for nothing."""
+    """Make PyYAML's table of the types of plain scalars, by first character; `null` is the pattern of null values."""
     found: dict[str, list[tuple[str, re.Pattern]]] = {}
     for tag, (pattern, firsts) in (_RESOLVERS | {'null': (null, _RESOLVERS['null'][1])}).items():
         for first in firsts:
@@ -63,10 +63,10 @@ class _Loader(SafeLoader):
         return super().construct_mapping(node, deep)
 
     def number(self, node: yaml.ScalarNode) -> int | float:
-        """A scalar that reads as a number.
+        """Convert a scalar to a number.
 
         Raises:
-            InputError: it is none that fits: nothing is rounded to infinity.
+            InputError: it is not a number, or too large for 64 bits or a float.
         """
         text = self.construct_scalar(node)
         where = f'line {node.start_mark.line + 1}'
@@ -90,13 +90,13 @@ for _tag in ('int', 'float'):
 
 
 class OptionLoader(_Loader):
-    """Reads values of the command line, where `None` is nothing, also inside of lists and mappings."""
+    """A loader for values on the command line, where `None` is null, also in lists and mappings."""
 
     yaml_implicit_resolvers = resolvers(_RESOLVERS['null'][0] + 'None|')
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads back as the same values."""
+    """A dumper whose output `_Loader` reads back as the same values."""
 
     yaml_implicit_resolvers = resolvers()
 
@@ -105,7 +105,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text_node(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.Node:
-    # Only between these quotes is there another way to write a brace.
+    # Only in double quotes can a brace be escaped.
     return dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"' if '{{' in text else None)
 
 
@@ -113,10 +113,10 @@ _Dumper.add_representer(str, _text_node)
 
 
 def parse_yaml(text: str, loader_type: type[_Loader] = _Loader) -> Any:
-    """The plain value that a YAML text means; nothing in it is run.
+    """Parse a YAML text to plain values; no code in it is run.
 
     Raises:
-        InputError: it is not YAML, holds what is not plain, or is too large or too deep.
+        InputError: it is not YAML, has tags or merge keys, or is too large or too deep.
     """
     if len(text) > MOST_BYTES:
         raise InputError(f'{len(text) / 2**20:.0f} MB of YAML; at most {MOST_BYTES // 2**20} are read')
@@ -134,12 +134,12 @@ def parse_yaml(text: str, loader_type: type[_Loader] = _Loader) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         raise InputError(f'not YAML: {" ".join(str(error).split())}') from error
-    except UnicodeEncodeError as error:  # libyaml takes UTF-8
+    except UnicodeEncodeError as error:  # libyaml needs UTF-8
         raise InputError(f'not YAML: {error.object[error.start]!r} is no character') from error
 
 
 def parse_scalar(text: str) -> Any:
-    """Read a plain scalar: a number, True, None, or the text itself, blanks, commas and colons in it kept.
+    """Read a plain scalar: a number, True, None, or else the text itself, with its blanks, commas and colons.
 
     Raises:
         InputError: a number is too large.
@@ -149,13 +149,13 @@ def parse_scalar(text: str) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """The YAML of a plain value, to be read by `parse_yaml`."""
+    """Write a plain value as YAML that `parse_yaml` can read."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text.replace('{{', '{\\x7b')  # a recipe whose texts hold double braces is not read
+    return text.replace('{{', '{\\x7b')  # a recipe with double braces in its text is refused
 
 
 def _check_events(text: str) -> None:
-    """Refuse tags and great depth event by event, before what builds nodes calls itself for each level."""
+    """Refuse tags and too many levels, event by event, because building nodes recurses once per level."""
     depth = 0
     for event in yaml.parse(text, Loader=SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -170,7 +170,7 @@ def _check_events(text: str) -> None:
 
 
 def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """Count the values that a node stands for, aliases written out."""
+    """Count the values of a node, with aliases expanded."""
     if id(node) in above:
         raise InputError(f'line {node.start_mark.line + 1}: an alias holds itself')
     if id(node) not in known:
@@ -182,7 +182,7 @@ def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
 
 
 def load_yaml(path: str | Path) -> dict:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
         InputError: the file cannot be read, is not YAML, or is not a mapping with unique string keys.

@@ -1,4 +1,4 @@
-"""Models: the classifier, its data preprocessor, backbones, heads and teachers. A file here is registered."""
+"""Models: the classifier, its data preprocessor, backbones, heads, teachers. Every file that registers is imported."""
 
 from openmix.import_folder import import_folder
 
