@@ -32,6 +32,7 @@ setup(
     packages=[*find_packages(include=['openmix', 'openmix.*']), 'openmix.configs', 'openmix.tools'],
     package_dir={'openmix.configs': 'configs', 'openmix.tools': 'tools'},
     package_data={
+        'openmix': ['py.typed'],
         'openmix.benchmark': ['*.css', '*.js'],
         'openmix.configs': ['**/*.py', '**/*.yaml', '**/*.txt'],
         'openmix.tools': ['*.py', '*.sh'],

@@ -33,6 +33,47 @@ def test_both_ends_of_the_range_are_tried_on_the_oldest_python():
     assert 'secrets' not in WORKFLOW.read_text()
 
 
+def test_everything_is_checked_for_the_oldest_python():
+    """What a newer Python alone can read is found before it is tried on the oldest one."""
+    (oldest,) = re.findall(r"python_requires='>=([0-9.]+)'", (ROOT / 'setup.py').read_text())
+    settings = (ROOT / 'pyproject.toml').read_text()
+    assert re.findall(r'^python_version = "(.+)"$', settings, re.MULTILINE) == [oldest]
+    assert re.findall(r'^target-version = "py(.+)"$', settings, re.MULTILINE) == [oldest.replace('.', '')]
+    jobs = yaml.safe_load(WORKFLOW.read_text())['jobs']
+    versions = [step['with']['python-version'] for step in jobs['check']['steps'] if 'with' in step]
+    assert versions == [oldest]
+    assert jobs['check']['steps'][-1] == {'run': 'make check'}
+    assert jobs['test']['strategy']['matrix']['python'] == [oldest, '3.13']
+    # YAML would read 3.10 without quotes as 3.1.
+    assert all(isinstance(version, str) for version in (*versions, *jobs['test']['strategy']['matrix']['python']))
+
+
+def test_a_commit_is_checked_as_ci_checks_it():
+    repos = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos']
+    assert [repo['repo'] for repo in repos] == ['local'], 'a hook from elsewhere needs a network'
+    (hook,) = repos[0]['hooks']
+    assert (hook['entry'], hook['language'], hook['pass_filenames']) == ('make check', 'system', False)
+    assert hook['always_run'] is True
+    assert 'check:' in (ROOT / 'Makefile').read_text()
+
+
+def test_issue_forms_ask_what_a_report_needs():
+    forms = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / '.github/ISSUE_TEMPLATE').glob('*.yml')}
+    assert forms.pop('config') == {'blank_issues_enabled': True}
+    assert forms.keys() == {'fault', 'new_method'}
+    for form in forms.values():
+        assert form['name']
+        assert form['description']
+        fields = form['body']
+        assert len({field['id'] for field in fields}) == len(fields)
+        assert all(field['type'] in ('input', 'textarea', 'dropdown') for field in fields)
+        assert all(field['attributes']['label'] for field in fields)
+        assert any(field.get('validations', {}).get('required') for field in fields)
+        for field in fields:
+            for command in re.findall(r'python (\S+\.py)', field['attributes'].get('description', '')):
+                assert (ROOT / command).is_file()
+
+
 def test_the_oldest_environment_has_every_floor(tmp_path):
     """With a Python that only writes down what it is asked to install."""
     fake = tmp_path / 'python'

@@ -41,6 +41,7 @@ def test_a_wheel_trains(tmp_path):
     assert {f'openmix/{name}' for name in recipes} <= names
     assert {f'openmix/tools/{p.name}' for p in (ROOT / 'tools').glob('*') if p.is_file()} <= names
     assert not [name for name in names if name.startswith('tests/')]
+    assert 'openmix/py.typed' in names, 'the annotations are told to those who import it'
 
     env = {**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     elsewhere = tmp_path / 'elsewhere'
