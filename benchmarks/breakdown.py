@@ -1,6 +1,6 @@
-"""Where the time of a training step goes: benchmarks/breakdown.py [RUN] [--steps N] [--trace FILE].
+"""Profile a training step: benchmarks/breakdown.py [RUN] [--steps N] [--trace FILE].
 
-RUN is one of the suite `epoch`. On a GPU it also says for which share of the time the GPU was busy.
+RUN is one of the suite `epoch`. On a GPU the fraction of time that the GPU is busy is printed too.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SHOWN = 12
 
 
 class ProfileHook(Hook):
-    """Profiles as many steps of a training as came before, which warm up."""
+    """Profile `steps` steps of a training, after the same number of warm-up steps."""
 
     priority = 'LOWEST'
 
@@ -47,7 +47,7 @@ class ProfileHook(Hook):
 
 
 def covered(intervals: Iterable[tuple[float, float]]) -> float:
-    """The length of the union of (start, end) intervals."""
+    """Compute the length of the union of (start, end) intervals."""
     total, reached = 0.0, float('-inf')
     for start, end in sorted(intervals):
         total += max(0.0, end - max(start, reached))
@@ -56,10 +56,10 @@ def covered(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 def shares(found: profile) -> tuple[list[tuple[str, float]], float | None]:
-    """What ran longest, with its share of all that ran.
+    """Find the operators, or GPU kernels, that took the most time.
 
     Returns:
-        (name, share) of the longest, kernels where there is a GPU; and for which share of the time that was busy.
+        (name, fraction of the total) of each; and the fraction of time that the GPU was busy, None without a GPU.
     """
     events = found.events()
     kernels = [event for event in events if event.device_type == DeviceType.CUDA]

@@ -1,6 +1,6 @@
-"""What tables cost: benchmarks/cost.py [TABLE ...] [--tflops RATE ...] [--gpus N ...] [--least-batch M].
+"""Estimate the cost of tables: benchmarks/cost.py [TABLE ...] [--tflops RATE ...] [--gpus N ...] [--least-batch M].
 
-Arithmetic of every training step is counted, not timed: the passes of each policy on two images of the recipe's size.
+FLOPs of a training step are counted, not timed, by running each policy on two images of the recipe's size.
 """
 
 import argparse
@@ -27,13 +27,13 @@ GPUS_A_NODE = 8
 
 
 class Training(NamedTuple):
-    """One kind of training of a table.
+    """Runs of a table with the same cost.
 
     Attributes:
-        recipe, policy: what decides its cost.
-        flops: of the whole training.
-        batch: images of a step.
-        runs: how many the table has.
+        recipe, policy: name of the recipe and of the policy, which determine the cost.
+        flops: FLOPs of one whole training.
+        batch: images per step.
+        runs: number of such runs in the table.
     """
 
     recipe: str
@@ -44,7 +44,7 @@ class Training(NamedTuple):
 
 
 def images_trained(cfg: Config) -> int | None:
-    """How many images a training sees; None where it counts iterations or nobody says how large its data are."""
+    """Count the images that a training processes; None if it counts iterations, or its data have no official size."""
     dataset = dict(cfg.train_dataloader.dataset)
     official = getattr(DATASETS.get(dataset['type']), 'OFFICIAL', {}).get(dataset.get('split', 'train'))
     epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
@@ -52,12 +52,12 @@ def images_trained(cfg: Config) -> int | None:
 
 
 def batch_of(cfg: Config) -> int:
-    """Images of a step, over all processes."""
+    """Return the number of images per step, over all processes."""
     return (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or cfg.train_dataloader.batch_size
 
 
 def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Training]:
-    """The trainings of a table, those that share a folder once; `known` keeps what was counted."""
+    """List the trainings of a table; cells that share a folder count once. `known` caches FLOPs per image."""
     found: Counter[tuple[str, str, int, int]] = Counter()
     for cell in {cell.folder: cell for cell in table.cells if cell.implemented}.values():
         cfg = cell.resolve()
@@ -71,11 +71,13 @@ def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Trainin
 
 
 def makespan(found: Sequence[Training], gpus: int, rate: float, least_batch: int) -> float:
-    """Hours until the last run ends: the widest first, then the longest, each on as many GPUs as its batch fills.
+    """Estimate the hours until the last run ends, scheduling runs with the most GPUs first, then the longest.
 
     Args:
-        rate: FLOPs a second of one GPU; those of a run are taken to share it without loss.
-        least_batch: images that a GPU should have of a step.
+        found: the trainings.
+        gpus: number of GPUs.
+        rate: FLOPs per second of one GPU; the GPUs of a run are assumed to scale perfectly.
+        least_batch: smallest number of images per GPU and step.
     """
     ends = [0.0] * gpus
     runs = [
@@ -89,13 +91,13 @@ def makespan(found: Sequence[Training], gpus: int, rate: float, least_batch: int
 
 
 def gpus_of(training: Training, gpus: int, least_batch: int) -> int:
-    """GPUs of one run: a power of two, at most the eight of a node."""
+    """Return the number of GPUs of one run: a power of two, at most the eight of a node."""
     most = max(1, min(training.batch // least_batch, GPUS_A_NODE, gpus))
     return 1 << (most.bit_length() - 1)
 
 
 def lines_of(name: str, found: Sequence[Training], args: Any) -> str:
-    """One row of the Markdown table."""
+    """Write one row of the Markdown table."""
     total = sum(training.flops * training.runs for training in found)
     cells = [name, str(sum(training.runs for training in found)), f'{total / 1e18:,.1f}']
     cells += [f'{total / rate / 3.6e15:,.0f}' for rate in args.tflops]

@@ -1,4 +1,4 @@
-"""The arithmetic of a training step, counted, and how long a device would take for that alone."""
+"""Count the FLOPs of a training step, and measure the time that the device needs for as many FLOPs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES, DRAWS = 2, 25
 
 
 class Flops(TorchDispatchMode):
-    """Adds up what runs; torch's own counter also follows the modules, which `autograd.grad` does not allow."""
+    """Count the FLOPs of all operators; torch's own counter also hooks modules, which fails with `autograd.grad`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Flops(TorchDispatchMode):
 
 
 def recipe_flops(cfg: Config) -> float:
-    """FLOPs of training on one image, see `step_flops`; a recipe's model is filled in from its data."""
+    """Count the FLOPs of training on one image, see `step_flops`; the model is completed from the recipe's data."""
     cfg = fill_from_data(apply_overrides(cfg, without_weights(cfg)))
     if (shape := served(cfg)) is None:
         raise InputError('only reading the training images would tell their size')
@@ -46,13 +46,13 @@ def recipe_flops(cfg: Config) -> float:
 
 
 def step_flops(model: nn.Module, shape: Sequence[int]) -> float:
-    """FLOPs of training on one image: every pass forward and backward, two a multiply-add.
+    """Count the FLOPs of training on one image: all forward and backward passes, two FLOPs per multiply-add.
 
-    Where a policy draws what it does in a step, the mean of 25.
+    If the work of a policy differs at random between steps, the result is the mean of 25 steps.
 
     Args:
         model: a `MixClassifier`.
-        shape: (3, H, W) of an image, or (V, 3, H, W) of its views.
+        shape: (3, H, W) of an image, or (V, 3, H, W) with V views.
     """
     torch.manual_seed(0)
     x, y = torch.rand(IMAGES, *shape), torch.arange(IMAGES)
@@ -66,11 +66,13 @@ def step_flops(model: nn.Module, shape: Sequence[int]) -> float:
 
 
 def beside_arithmetic(measure: Measure, flops: Mapping[str, float], side: int, device: str) -> Measure:
-    """A `Comparison`'s measure with a row more a candidate: its FLOPs at the rate of the device's matrix products.
+    """Add to a `Comparison`'s measure a row per candidate: the time of its FLOPs at the speed of matrix products.
 
     Args:
-        flops: of one call of each candidate.
-        side: of the square matrices that are multiplied in bfloat16.
+        measure: the measure.
+        flops: FLOPs of one call of each candidate.
+        side: size of the square bfloat16 matrices that are multiplied to measure the speed.
+        device: 'cpu' or 'cuda'.
     """
 
     def measured(rounds: int, seconds: float) -> Turns:
@@ -82,7 +84,7 @@ def beside_arithmetic(measure: Measure, flops: Mapping[str, float], side: int, d
 
 
 def arithmetic(name: str) -> str:
-    """The row that `beside_arithmetic` adds for a candidate."""
+    """Return the name of the row that `beside_arithmetic` adds for a candidate."""
     return f'{name}: its arithmetic'
 
 

@@ -1,4 +1,4 @@
-"""Memory of this process, and of a process of its own."""
+"""Measure the memory of this process, and the peak memory of a function in a new process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEGA = 1e6
 
 
 def resident() -> float:
-    """MB that this process holds now; where the system does not tell, the most it has held."""
+    """Return the resident memory of this process in MB; its peak on systems without /proc."""
     pages = Path('/proc/self/statm')
     if not pages.exists():
         return most_resident()
@@ -25,21 +25,21 @@ def resident() -> float:
 
 
 def most_resident() -> float:
-    """MB, the most that this process has held; on a GPU machine, the most of the GPU's that tensors took."""
+    """Return the peak resident memory of this process in MB; with a GPU, the peak of GPU memory in tensors."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / MEGA
     status = Path('/proc/self/status')
     if status.exists():
-        # What getrusage says of a new process starts at the memory of the one that started it.
+        # Not getrusage: its peak of a new process starts at the memory of the parent process.
         return next(int(line.split()[1]) for line in status.open() if line.startswith('VmHWM')) * 1024 / MEGA
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024) / MEGA
 
 
 def peaks(runs: Mapping[str, Sequence[Any]]) -> Measure:
-    """A `Comparison`'s measure: the peak of a process of its own a round.
+    """Make a `Comparison`'s measure of the peak memory of a new process in every round.
 
     Args:
-        runs: candidate to a function that can be imported, and its arguments.
+        runs: candidate -> an importable function, followed by its arguments.
     """
 
     def measured(rounds: int, seconds: float) -> Turns:
@@ -49,8 +49,8 @@ def peaks(runs: Mapping[str, Sequence[Any]]) -> Measure:
 
 
 def peak(work: Callable[..., Any], *args: Any) -> float:
-    """MB, `most_resident` of a fresh process that does `work(*args)`, a function that can be imported."""
-    # Spawned: a fork would start with this process's memory, and threads do not survive it.
+    """Run an importable function, `work(*args)`, in a new process and return that process's `most_resident`, in MB."""
+    # Spawned, because a fork starts with this process's memory and loses its threads.
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         return pool.apply(_peak, (work, args))
 

@@ -1,4 +1,4 @@
-"""A checkout of OpenMixup, whose mixup functions are timed beside ours."""
+"""Import the mixup functions of an OpenMixup checkout, to time them beside openmix's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ MODULE = 'openmixup.models.augments'
 
 
 def import_peer(path: str) -> ModuleType:
-    """The peer's module of mixup functions.
+    """Import OpenMixup's module of mixup functions.
+
+    Args:
+        path: the checkout.
 
     Raises:
         InputError: there is no such package, or it cannot be imported.
@@ -28,18 +31,18 @@ def import_peer(path: str) -> ModuleType:
     sys.path.insert(0, str(root))
     try:
         return importlib.import_module(MODULE)
-    except Exception as error:  # whatever the peer's own start-up raises
+    except Exception as error:  # importing the peer may raise any exception
         raise InputError(f"--peer: {MODULE} of '{path}' cannot be imported: {_line(error)}") from error
 
 
 def peer_functions(module: ModuleType, names: Iterable[str]) -> dict[str, Callable]:
-    """The peer's functions named as these policies, in lower case, each as f(images, labels).
+    """Return the peer's functions with the names of these policies in lower case, each as f(images, labels).
 
     Raises:
-        InputError: there is none, or one does not run.
+        InputError: there is no such function, or one does not run.
     """
     if not torch.cuda.is_available():
-        # Its functions move their permutation to a GPU unasked.
+        # The peer's functions always move their permutation to a GPU.
         torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
     functions = {name: _call(getattr(module, name.lower())) for name in names if hasattr(module, name.lower())}
     if not functions:
@@ -53,7 +56,7 @@ def peer_functions(module: ModuleType, names: Iterable[str]) -> dict[str, Callab
 
 
 def _call(function: Callable) -> Callable:
-    """Some functions ask for the size that the images show."""
+    """Wrap a function so that it gets the size of the images, if it has such an argument."""
     sized = 'size' in inspect.signature(function).parameters
     return lambda x, y: function(x, y, size=tuple(x.shape[2:])) if sized else function(x, y)
 

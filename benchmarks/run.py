@@ -1,4 +1,4 @@
-"""Speed as ratios from one run: benchmarks/run.py [--suite NAME ...] [--json FILE] [--peer PATH] [--rounds N]."""
+"""Measure speed as ratios within one run: benchmarks/run.py [--suite NAME ...] [--json FILE] [--peer PATH] ..."""
 
 import argparse
 import dataclasses
@@ -27,7 +27,7 @@ SHOWN = {'s': ('ms', 1e3), 'MB': ('MB', 1)}
 
 
 def render(rows: Sequence[Timing]) -> str:
-    """A comparison as a Markdown table, columns aligned."""
+    """Write a comparison as a Markdown table with aligned columns."""
     unit, scale = SHOWN[rows[0].unit]
     cells = [('', f'median {unit}', 'low..high', 'faults', 'ratio (low..high)')]
     for row in rows:

@@ -1,4 +1,4 @@
-"""What every suite is told."""
+"""`Setting`: the options that every suite gets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Setting:
-    """How a run measures.
+    """Options of a benchmark run.
 
     Attributes:
-        device: where tensors live.
-        quick: smallest sizes, to see that everything runs; its times say nothing.
-        peer: the peer's module of mixup functions, where one was named.
-        minutes: how long the suite that watches memory trains.
+        device: device of the tensors.
+        quick: smallest sizes, to check that everything runs; the times are meaningless.
+        peer: OpenMixup's module of mixup functions; None if no checkout was given.
+        minutes: duration of the training in the suite `memory`.
     """
 
     device: str = 'cpu'

@@ -1,4 +1,4 @@
-"""Fair timing: candidates take turns inside one run, and ratios are taken turn by turn. Memory is compared likewise."""
+"""Fair timing: candidates take turns within one run, and ratios are computed per turn; memory is compared likewise."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Clock = Callable[[], float]
 
 
 class Turn(NamedTuple):
-    """One candidate's part of a round."""
+    """The measurement of one candidate in one round."""
 
-    value: float  # seconds a call, or the comparison's other unit
-    faults: float = 0.0  # page faults a call: memory that the allocator had to ask the system for
+    value: float  # seconds per call, or another unit of the comparison
+    faults: float = 0.0  # page faults per call: memory that the allocator requested from the system
 
 
 Turns = dict[str, list[Turn]]
-# (rounds, seconds a turn) to every candidate's turns, equally many.
+# Maps (rounds, seconds per turn) to the turns of every candidate, one per round.
 Measure = Callable[[int, float], Turns]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: how its turns are measured, and which candidate is read against which.
+    """A comparison of candidates: how they are measured, and which ratios are reported.
 
     Attributes:
         title: printed above the table.
-        measure: see `alternating`.
-        against: candidate to the references of its ratios; those left out are read against the first candidate.
-        unit: of the turns' values, 's' or 'MB'.
+        measure: function that measures all candidates, see `alternating`.
+        against: candidate -> the candidates that it is divided by; by default the first candidate.
+        unit: unit of the values, 's' or 'MB'.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as much as a reference a candidate takes: median, lowest and highest round."""
+    """The ratio of a candidate to a reference: median, lowest and highest over rounds."""
 
     to: str
     median: float
@@ -58,7 +58,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Timing:
-    """One row: what a call of one candidate takes, in `unit`, over the rounds of one run."""
+    """One row of a comparison: the value per call of one candidate, in `unit`, over the rounds of one run."""
 
     suite: str
     name: str
@@ -72,7 +72,12 @@ class Timing:
 
 
 def alternating(candidates: Mapping[str, Candidate], settle: int = 1) -> Measure:
-    """A `Comparison`'s measure: A B A B ..., after a warm-up of each; `settle` calls of a turn go untimed."""
+    """Make a measure that times candidates in turns, A B A B ..., after a warm-up of each.
+
+    Args:
+        candidates: the functions to time, by name.
+        settle: number of untimed calls at the start of a turn.
+    """
     return partial(_alternate, candidates, settle=settle)
 
 
@@ -89,7 +94,7 @@ def _alternate(
 
 
 def _take_turn(candidate: Candidate, seconds: float, settle: int, clock: Clock) -> Turn:
-    """Means over at least one call and as many as fill `seconds`."""
+    """Time calls of one candidate until `seconds` are over, at least one; return means per call."""
     for _ in range(settle):
         candidate()
     synchronise()
@@ -104,18 +109,18 @@ def _take_turn(candidate: Candidate, seconds: float, settle: int, clock: Clock) 
 
 
 def synchronise() -> None:
-    """Wait until the device has done what it was given."""
+    """Wait for the GPU, if there is one (GPU sync)."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def page_faults() -> int:
-    """Of this process so far, those without reading a disk."""
+    """Return the number of minor page faults (without disk access) of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def summarise(comparison: Comparison, rounds: int, seconds: float) -> list[Timing]:
-    """Measure a comparison; a ratio is the median of the rounds' own ratios, not that of two medians."""
+    """Measure a comparison; a ratio is the median of the ratios of all rounds, not the ratio of two medians."""
     turns = comparison.measure(rounds, seconds)
     first = next(iter(turns))
     rows = []
@@ -146,10 +151,10 @@ def _ratio(values: Sequence[float], to: str, reference: Sequence[Turn]) -> Ratio
 
 
 def keep_memory() -> bool:
-    """Have glibc keep what is freed instead of returning it; whether it does.
+    """Make glibc keep freed memory instead of returning it to the system; return true if that is supported.
 
-    By default every large tensor is fresh memory that faults in page by page, or is not, depending on
-    what was freed before it: the same call takes once or three times as long.
+    By default a large tensor may or may not be new memory with a page fault for every page, depending on what was
+    freed before it, and the time of the same call varies by a factor of three.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     trim_threshold, mmap_max = -1, -4

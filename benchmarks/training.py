@@ -1,4 +1,4 @@
-"""A recipe trained on noise, in a folder that is then removed, while a hook watches."""
+"""Train a recipe on random images in a temporary folder, observed by a hook."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FACTS = Facts('Noise', tuple('0123456789'), (0.5,) * 3, (0.25,) * 3, (32, 32))
 
 @DATASETS.register_module()
 class NoiseImages(ArrayDataset):
-    """Noise of CIFAR's shape, labelled at random, in memory."""
+    """Random images of CIFAR's shape with random labels, in memory."""
 
     def __init__(self, length: int) -> None:
         images = torch.randint(256, (length, 3, *FACTS.size), dtype=torch.uint8)
@@ -38,7 +38,7 @@ class NoiseImages(ArrayDataset):
 
 
 def on_noise(images: int, batch: int, epochs: int) -> Config:
-    """A real recipe with its network, hooks and schedule on images of no meaning, without a validation."""
+    """Load a real recipe with its network, hooks and schedule, but with random images and without validation."""
     cfg = load_config(RECIPE)
     cfg.train_dataloader.dataset = dict(type='NoiseImages', length=images)
     cfg.train_dataloader.batch_size = batch
@@ -50,7 +50,7 @@ def on_noise(images: int, batch: int, epochs: int) -> Config:
 
 
 def run_quietly(cfg: Config, hook: Hook) -> None:
-    """Train a recipe in a folder of its own that is then removed; its log is not shown."""
+    """Train a recipe in a temporary folder, without printing its log."""
     with _silence(), TemporaryDirectory() as folder:
         cfg.work_dir = cfg.experiment_name = folder
         runner = Runner.from_cfg(prepare(cfg))
@@ -60,7 +60,7 @@ def run_quietly(cfg: Config, hook: Hook) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """What is printed inside goes nowhere."""
+    """Suppress stdout and stderr inside the block."""
     with (
         Path(os.devnull).open('w') as nowhere,
         contextlib.redirect_stdout(nowhere),

@@ -1,1 +1,1 @@
-"""What is compared with what. A suite is one file with `comparisons(setting)`, which yields `Comparison`s."""
+"""The benchmark suites. A suite is one file with a function `comparisons(setting)` that yields `Comparison`s."""

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: what a training step takes in time and memory with it, against the step without."""
+"""Gradient checkpointing: time and memory of a training step with and without it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _step(name: str, n: int, side: int, checkpointed: bool, device: str) -> Cand
 
 
 def _train(name: str, n: int, side: int, checkpointed: bool, device: str) -> None:
-    """Two steps: the second finds the optimiser's state."""
+    """Train two steps; from the second on, the optimiser's state takes memory too."""
     init_default_scope('openmix')
     step = _step(name, n, side, checkpointed, device)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""CIFAR-shaped images from memory, and 224 px JPEG files, against loaders that take one image at a time."""
+"""Data loading of CIFAR-shaped images in memory and of 224 px JPEG files, compared with torchvision's and timm's."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from openmix.registry import DATASETS, MODELS
 
 BATCH, PADDING, WORKERS = 100, 4, (0, 1, 2)
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.2, 0.2)
-# Batches that workers have ready at the start of a turn were made in another candidate's time.
+# Untimed calls at the start of a turn: workers prepared these batches during the turns of other candidates.
 SETTLE = 2 * max(WORKERS) + 1
-# DeiT's RandAugment by our name and by timm's.
+# DeiT's RandAugment in openmix and in timm.
 RAND_AUGMENT = (dict(type='RandAugment', magnitude=9, std=0.5), 'rand-m9-mstd0.5-inc1')
 
 
 class PerImage(Dataset):
-    """Pillow images of one array, as CIFAR's usual data sets answer, each through `transform`."""
+    """A data set that transforms one Pillow image at a time, as torchvision's CIFAR does."""
 
     def __init__(self, images: Tensor, transform: Callable | None = None) -> None:
         self.arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -60,7 +60,7 @@ def _in_memory(images: Tensor, device: str) -> Candidate:
 
 
 def _by_hand(images: Tensor, device: str) -> Candidate:
-    """As one would write it for one's own loop: pad once, gather a window of every image, flip."""
+    """Augment as in a hand-written loop: pad once, gather a window of every image, flip."""
     padded = torch.nn.functional.pad(images.float(), [PADDING] * 4, mode='reflect').to(torch.uint8)
     side = images.shape[2]
     channel, line = torch.arange(3)[:, None, None], torch.arange(side)
@@ -84,7 +84,7 @@ def _torchvision(images: Tensor, workers: int) -> DataLoader:
 
 
 def _timm(images: Tensor, workers: int) -> DataLoader:
-    """timm's loader as it comes (RandomResizedCrop), without its colour jitter, which the others do not have."""
+    """Make timm's loader (RandomResizedCrop) without its colour jitter, which the other candidates do not have."""
     return timm.data.create_loader(
         PerImage(images),
         input_size=tuple(images.shape[1:]),
@@ -107,7 +107,7 @@ def _draw(loader: DataLoader, device: str) -> Candidate:
 
 
 def photo(rng: np.random.Generator, height: int, width: int) -> Image.Image:
-    """Noise whose strength falls with its frequency, as in photographs; about as many bytes of JPEG."""
+    """Draw noise whose amplitude falls with frequency, as in photographs, so that JPEG files have a similar size."""
     pixels = np.zeros((height, width, 3), np.float32)
     for scale, strength in ((128, 45), (32, 30), (8, 16), (3, 12), (1, 9)):
         coarse = rng.standard_normal((height // scale + 2, width // scale + 2, 3), np.float32)
@@ -119,7 +119,7 @@ def photo(rng: np.random.Generator, height: int, width: int) -> Image.Image:
 
 
 def write_jpegs(root: Path, different: int, names: int) -> None:
-    """`root/train/photo/*.jpg`: as many files, of two ImageNet-like sizes, under more names for a long epoch."""
+    """Write `different` JPEG files of two ImageNet-like sizes to `root/train/photo`, and hard links up to `names`."""
     folder = root / 'train' / 'photo'
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def write_jpegs(root: Path, different: int, names: int) -> None:
 
 
 def _our_files(root: Path, batch: int, workers: int, device: str, augment: list[dict]) -> Candidate:
-    """A recipe's data set, loader and preprocessor."""
+    """Make a recipe's data set, loader and preprocessor; a call prepares one batch."""
     crop = dict(type='torchvision/RandomResizedCrop', size=224, interpolation='bicubic')
     pipeline = [crop, dict(type='torchvision/RandomHorizontalFlip'), *augment]
     data = DATASETS.build(dict(type='ImageFolder', root=str(root), pipeline=pipeline))
@@ -150,7 +150,7 @@ def _our_files(root: Path, batch: int, workers: int, device: str, augment: list[
 
 
 def _timms_files(root: Path, batch: int, workers: int, device: str, augment: str | None, prefetch: bool) -> Candidate:
-    """timm's data set and loader, without its colour jitter; its prefetcher normalises whole batches."""
+    """Make timm's data set and loader, without its colour jitter; its prefetcher normalises whole batches."""
     loader = timm.data.create_loader(
         timm.data.ImageDataset(str(root / 'train')),
         input_size=(3, 224, 224),
@@ -164,7 +164,7 @@ def _timms_files(root: Path, batch: int, workers: int, device: str, augment: str
         use_prefetcher=prefetch,
         device=torch.device(device),
     )
-    # timm's own fails with Pillow 13 where it would keep no bit of an image; ours is the same but for that.
+    # timm's RandAugment fails with Pillow 13 when Posterize keeps 0 bits; openmix's is otherwise the same.
     steps = loader.dataset.transform.transforms
     steps[:] = [
         RandAugment().transform if isinstance(step, timm.data.auto_augment.RandAugment) else step for step in steps
@@ -184,7 +184,7 @@ def _from_files(root: Path, setting: Setting, batch: int) -> Iterator[Comparison
                 against[theirs] = [mine]
         title = f'data: a batch of {batch} 224 px JPEGs, RandomResizedCrop, flip{recipe}'
         yield Comparison(title, alternating(runs, SETTLE), against)
-        runs.clear()  # ends the workers, which would go on to read files that are gone
+        runs.clear()  # ends the workers, which would otherwise read deleted files
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:

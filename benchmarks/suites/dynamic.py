@@ -1,4 +1,4 @@
-"""Policies that ask the model: a training step against a vanilla one, and PuzzleMix's mixing by itself."""
+"""Policies that run the model: a training step compared with vanilla training, and the mixing of PuzzleMix alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN, _FAST = torch.contiguous_format, torch.channels_last
 
 
 class GivenSaliency(MixContext):
-    """A context that runs no model."""
+    """A context with a given saliency, which does not run a model."""
 
     def __init__(self, x: Tensor, given: Tensor) -> None:
         super().__init__(x)
@@ -40,7 +40,7 @@ def _asks(policy: MixPolicy) -> bool:
 
 
 def _dynamic() -> list[str]:
-    """The pair policies that do not mix without a model."""
+    """List the pair policies that cannot mix without a model."""
     return [name for name, cls in MIXUPS.module_dict.items() if issubclass(cls, PairPolicy) and _asks(cls())]
 
 
@@ -66,7 +66,7 @@ def _step(policy: dict, x: Tensor, y: Tensor, classes: int, layout: torch.memory
 
 
 def _train(policy: dict, n: int, classes: int, device: str) -> None:
-    """Two steps: the second finds the optimiser's state."""
+    """Train two steps; from the second on, the optimiser's state takes memory too."""
     init_default_scope('openmix')
     step = _step(policy, torch.rand(n, 3, 32, 32, device=device), torch.randint(classes, (n,), device=device), classes)
     for _ in range(2):
@@ -93,7 +93,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
         peaks({name: (_train, policies[name], n, classes, setting.device) for name in watched}),
         unit='MB',
     )
-    # A few bright spots an image, as a gradient has them.
+    # A few large values per image, as in the gradient of a loss.
     saliency = torch.rand(n, 32, 32, device=setting.device) ** 4
     runs = {'Mixup': _mix(Mixup(share='batch'), x, saliency)}
     for block_num in BLOCK_NUMS:

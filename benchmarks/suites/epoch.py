@@ -1,4 +1,4 @@
-"""An epoch of training, data included, beside its arithmetic at the rate of the device's matrix products."""
+"""An epoch of training with data loading, compared with the time of its FLOPs at the speed of matrix products."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Comparison, Turn, Turns, synchronise
 from benchmarks.training import on_noise, run_quietly
 
-# Images an epoch, batch size, and the side of the matrices: CIFAR's on a GPU, a fiftieth of it on a CPU.
+# Images per epoch, batch size, and size of the matrices: as many images as CIFAR on a GPU, a fiftieth on a CPU.
 SIZES = {'cuda': (50_000, 100, 8192), 'cpu': (1_000, 100, 1024)}
 QUICK = (4, 2, 64)
-# Policy, loss, and what the backbone is compiled with.
+# Policy, loss, and the `compile` setting.
 VANILLA = 'NoMix, mix_ce'
 RUNS: dict[str, tuple[str, str, dict | bool]] = {
     VANILLA: ('NoMix', 'mix_ce', False),
@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[str, str, dict | bool]] = {
 
 
 class TimeEpochs(Hook):
-    """Notes the seconds of every epoch, from its first batch until the device has done its last."""
+    """Record the seconds of every epoch, including a GPU sync at its end."""
 
     priority = 'LOWEST'
 
@@ -50,7 +50,7 @@ class TimeEpochs(Hook):
 
 
 def recipe(policy: str, loss: str, compiled: dict | bool, images: int, batch: int, quick: bool) -> Config:
-    """ResNet-18 as a recipe trains it fast: bfloat16, channels-last, images on the device; no checkpoints."""
+    """Make a fast recipe of ResNet-18: bfloat16, channels-last, images on the device, no checkpoints."""
     cfg = on_noise(images, batch, epochs=2)
     cfg.model.policy = dict(type=policy)
     cfg.model.head.loss = dict(type=loss)
@@ -66,7 +66,7 @@ def recipe(policy: str, loss: str, compiled: dict | bool, images: int, batch: in
 
 
 def take_turns(recipes: Mapping[str, Config], rounds: int, seconds: float) -> Turns:
-    """A `Comparison`'s measure: trainings of two epochs in turns, of which the second counts, however long it is."""
+    """Measure trainings of two epochs in turns, as a `Comparison`'s measure; the second epoch counts, of any length."""
     turns: Turns = {name: [] for name in recipes}
     for _ in range(rounds):
         for name, cfg in recipes.items():

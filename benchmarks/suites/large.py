@@ -1,4 +1,4 @@
-"""Training steps at 224 px from bytes that the device holds: ours beside timm's training script, and the arithmetic."""
+"""Training steps at 224 px with images on the device, compared with timm's training script and with their FLOPs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.registry import MODELS, OPTIM_WRAPPERS
 
-# Network, side of an image, and where its features are mixed by a learned policy.
+# Network, side of an image, and the site whose features a learned policy reads.
 NETWORKS = (('resnet50', 224, 'layer3'), ('deit_small_patch16_224', 224, 'blocks.8'))
 QUICK = (('resnet18', 32, 'layer3'),)
-# Images of a step, and the side of the matrices.
+# Images per step, and size of the matrices.
 SIZES = {'cuda': (256, 8192), 'cpu': (16, 1024)}
 CLASSES, ALPHA, RATE = 1000, 0.2, 1e-3
 
 
 def timms_step(name: str, x: Tensor, y: Tensor) -> Candidate:
-    """What timm's script does to a batch of its prefetcher: bfloat16, channels-last, Mixup, soft targets, AdamW.
+    """Make a training step as in timm's script after its prefetcher: bfloat16, channels-last, Mixup, AdamW.
 
     Args:
-        name: of timm's network.
+        name: name of timm's network.
         x: (N, 3, H, W) uint8, N even.
         y: (N,) int64.
     """
@@ -52,7 +52,7 @@ def timms_step(name: str, x: Tensor, y: Tensor) -> Candidate:
 
 
 def recipe(name: str, policy: dict) -> dict:
-    """A classifier's recipe as those of ImageNet have it."""
+    """Make the model part of an ImageNet recipe."""
     return dict(
         type='MixClassifier',
         data_preprocessor=dict(type='ImagePreprocessor', mean=MEAN, std=STD, channels_last=True),
@@ -63,10 +63,10 @@ def recipe(name: str, policy: dict) -> dict:
 
 
 def our_step(model: nn.Module, x: Tensor, y: Tensor) -> Candidate:
-    """`train_step` as the engine calls it, in bfloat16 and with AdamW too.
+    """Make openmix's training step, `train_step` as the engine calls it, also in bfloat16 and with AdamW.
 
     Args:
-        model: of `recipe`.
+        model: the model of `recipe`.
         x: (N, 3, H, W) uint8.
         y: (N,) int64.
     """

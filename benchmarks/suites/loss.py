@@ -1,4 +1,4 @@
-"""The losses alone, forward and backward, against one training step of ResNet-18 (CIFAR stem) at batch 100."""
+"""The losses alone, forward and backward, compared with a training step of ResNet-18 (CIFAR stem) at batch 100."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether training grows: the memory of a Runner that trains for some minutes, after its warm-up and at the end."""
+"""Memory growth in training: the memory of a Runner that trains for some minutes, after its warm-up and at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.suites.runner import recipe
 from benchmarks.timing import Comparison, Turn, Turns
 from benchmarks.training import run_quietly
 
-# Width, batch size and iterations an epoch: an epoch, with its checkpoint, is about a second.
+# Width, batch size and iterations per epoch: an epoch with its checkpoint takes about a second.
 SIZE = (4, 32, 60)
 QUICK = (4, 2, 4)
 WARM_UP = 0.2
@@ -24,7 +24,7 @@ EPOCHS = 10**6
 
 
 class Watch(Hook):
-    """Notes the memory after every epoch, and ends training once the time is over."""
+    """Record the memory after every epoch, and stop training when the time is over."""
 
     priority = 'LOWEST'
 
@@ -42,12 +42,12 @@ class Watch(Hook):
 
 
 def _held() -> float:
-    """MB."""
+    """Return the memory in use in MB: reserved on the GPU, or resident."""
     return torch.cuda.memory_reserved() / 1e6 if torch.cuda.is_available() else resident()
 
 
 def watch(size: tuple[int, int, int], minutes: float, rounds: int, seconds: float) -> Turns:
-    """A `Comparison`'s measure: `rounds` epochs each from the first after the warm-up and from the last."""
+    """Measure the memory of the first `rounds` epochs after the warm-up and of the last `rounds` epochs."""
     hook = Watch(minutes * 60, 2 * rounds)
     run_quietly(recipe(*size, EPOCHS), hook)
     over = [at for at, (passed, _) in enumerate(hook.held) if passed >= WARM_UP * minutes * 60]

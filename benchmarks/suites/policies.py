@@ -1,4 +1,4 @@
-"""Every static policy alone, per sample and per batch: against Mixup of the same form, timm, and the peer."""
+"""Every static policy alone, with lam per sample and per batch, compared with Mixup, timm and OpenMixup."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMM = {'Mixup': dict(mixup_alpha=1.0), 'CutMix': dict(mixup_alpha=0.0, cutmix_a
 
 
 def _ours(policy: MixPolicy, x: Tensor) -> Candidate:
-    # A new context a call: what it caches would hide the cost of asking.
+    # A new context for every call, because a context caches what it computes.
     return lambda: policy(x, MixContext(x))
 
 
@@ -32,7 +32,7 @@ def _timm(options: dict, x: Tensor, y: Tensor) -> Candidate:
 
 
 def _static() -> list[str]:
-    """The pair policies that mix without asking a model, Mixup first."""
+    """List the pair policies that do not need a model, Mixup first."""
 
     def runs(policy: MixPolicy) -> bool:
         x = torch.rand(2, 3, 32, 32)
@@ -52,7 +52,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     for shape in QUICK if setting.quick else SHAPES:
         x = torch.rand(*shape, device=setting.device)
         y = torch.randint(100, shape[:1], device=setting.device)
-        # Clones: timm's and some of the peer's write to their input.
+        # Cloned, because timm's and some of the peer's functions write to their input.
         runs = {f'timm {name} / batch': _timm(TIMM[name], x.clone(), y) for name in TIMM}
         runs |= {f'peer {name} / batch': partial(f, x.clone(), y) for name, f in peer.items()}
         against: dict[str, list[str]] = {name: [] for name in runs}

@@ -1,4 +1,4 @@
-"""What the engine adds to a step: a recipe's own Runner against a bare PyTorch loop over the same work."""
+"""The engine's overhead per step: a recipe's Runner compared with a bare PyTorch loop that does the same work."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Comparison, Turn, Turns, page_faults
 from benchmarks.training import on_noise, run_quietly
 
-# Width, batch size and iterations an epoch of a small net that takes about as long a step on one core.
+# Width, batch size and iterations per epoch of small networks, with the time of a step on one core.
 STEPS = {'about 10 ms': (4, 32, 300), 'about 100 ms': (16, 110, 60)}
 QUICK = {'tiny': (4, 2, 8)}
 SEGMENT = 10
 
 
 class Alternate(Hook):
-    """Runs a bare loop inside the Runner's, a few iterations of each in turn, and times both.
+    """Run a bare training loop inside the Runner's, a few iterations of each in turn, and time both.
 
     The bare loop has a copy of the model, the same images, augmentation and loss, and PyTorch's own
-    optimiser and cosine schedule; it logs and saves nothing. A round is an epoch; the end of one, its
-    checkpoint included, counts as the Runner's.
+    optimiser and cosine schedule; it does not log or save. A round is an epoch; the end of an epoch, with its
+    checkpoint, counts as time of the Runner.
     """
 
     priority = 'LOWEST'
@@ -87,7 +87,7 @@ class Alternate(Hook):
         self._close_round()
 
     def _close_round(self) -> None:
-        """An epoch is over: what passed since its last segment is its end."""
+        """Close the round of an epoch; the time since its last segment is the end of the epoch."""
         if not self._own:
             return
         seconds, faults = self._stop()
@@ -103,14 +103,14 @@ def _mean(segments: list[tuple[float, int, float]]) -> Turn:
 
 
 def recipe(width: int, batch: int, iterations: int, epochs: int) -> Config:
-    """That of the training with a net that takes about as long as is wanted."""
+    """Make the recipe of a small network; its width and batch size determine the time of a step."""
     cfg = on_noise(batch * iterations, batch, epochs)
     cfg.model.backbone = dict(type='ThinResNet', depth=8, width=width)
     return cfg
 
 
 def alternate(width: int, batch: int, iterations: int, rounds: int, seconds: float) -> Turns:
-    """A `Comparison`'s measure; a round's length is the epoch's, so `seconds` is not used."""
+    """Measure the Runner and the bare loop; a round is an epoch, so `seconds` is not used."""
     hook = Alternate(min(SEGMENT, iterations))
     # The first epoch warms up.
     run_quietly(recipe(width, batch, iterations, rounds + 1), hook)

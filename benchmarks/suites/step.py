@@ -1,4 +1,4 @@
-"""Our training step in the layouts and precisions a recipe may ask for, against plain float32 PyTorch."""
+"""openmix's training step in several memory formats and precisions, compared with plain float32 PyTorch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ SGD = dict(lr=0.1, momentum=0.9, weight_decay=1e-4)
 def plain_step(
     n: int, classes: int, device: str, layout: torch.memory_format = torch.contiguous_format, half: bool = False
 ) -> Candidate:
-    """Images that are ready, cross-entropy, SGD: what PyTorch's own tutorials write.
+    """Make a training step as in PyTorch's tutorials: prepared images, cross-entropy, SGD.
 
     Args:
-        layout: of images and weights.
-        half: the forward pass in bfloat16.
+        n: batch size.
+        classes: number of classes.
+        device: 'cpu' or 'cuda'.
+        layout: memory format of images and weights.
+        half: run the forward pass in bfloat16.
     """
     backbone = MODELS.build(dict(type='CIFARResNet', depth=18))
     net = nn.Sequential(backbone, nn.Linear(backbone.num_features, classes)).to(device, memory_format=layout)
@@ -42,7 +45,7 @@ def plain_step(
 
 
 def our_step(n: int, classes: int, device: str, loss: str, channels_last: bool, wrapper: dict) -> Candidate:
-    """`train_step` as the engine calls it, from bytes: augmented, normalised, mixed."""
+    """Make openmix's training step, `train_step` as the engine calls it, with augmentation and mixing."""
     augment = [dict(type='BatchRandomCrop', padding=4), dict(type='BatchRandomFlip')]
     recipe = dict(
         type='MixClassifier',
