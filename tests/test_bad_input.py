@@ -486,6 +486,8 @@ COMMANDS = [
     (['train.py', 'classification/digits/resnet02.py'], ["did you mean 'classification/digits/resnet20.py'"]),
     (['train.py', DIGITS, '--resume'], ['nothing to resume']),
     (['train.py', DIGITS, '--dry-run', '0'], ['at least 1']),
+    (['train.py', DIGITS, '--out', 'cost.json'], ['--out is where --dry-run writes the cost']),
+    (['train.py', DIGITS, '--dry-run', '2', '--out', '.'], ['--out', 'it is a folder']),
     (['test.py', DIGITS, 'none.pth'], ["no checkpoint 'none.pth'"]),
     (['show_mix.py', DIGITS, '--policy', 'Mxup'], ["did you mean 'Mixup'"]),
     (['show_mix.py', DIGITS, '--count', '0'], ['at least 1']),

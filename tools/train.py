@@ -1,11 +1,14 @@
 """Train a recipe: tools/train.py CONFIG [options]."""
 
 import argparse
+import json
+from pathlib import Path
 
-from openmix.arguments import CommandParser, is_name, is_no_recipe
+from openmix.arguments import CommandParser, check_out, is_name, is_no_recipe
 from openmix.benchmark.times import clock
 from openmix.config import apply_overrides, load_config, work_dir_of
 from openmix.errors import InputError, command, number_from_environment
+from openmix.files import write_text
 from openmix.options import check_said_once, sets
 
 # Where a launcher says how many there are.
@@ -43,6 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_cfg_options()
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--dry-run', type=int, metavar='N', help='train N iterations, keep nothing, print the cost')
+    parser.add_argument('--out', metavar='FILE', help='with --dry-run: write the cost there too, as JSON')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -53,6 +57,10 @@ def main() -> None:
     check_said_once(args.cfg_options, {place: name for name, place in _SAYS.items() if _is_given(args, name)})
     if args.dry_run is not None and args.resume is not None:
         raise InputError('--dry-run trains anew in a folder of its own; leave out --resume')
+    if args.out is not None:
+        if args.dry_run is None:
+            raise InputError('--out is where --dry-run writes the cost; a training writes into --work-dir')
+        check_out('--out', args.out, args.config)
     cfg = load_config(args.config, args.cfg_options)
     if not any(cfg.get(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper')):
         raise InputError('the recipe trains nothing: it has no train_dataloader, train_cfg and optim_wrapper')
@@ -83,6 +91,7 @@ def main() -> None:
     if args.deterministic:
         cfg.randomness.deterministic = True
         cfg.env_cfg.cudnn_benchmark = False
+    first = args.launcher == 'none' or number_from_environment('RANK', 0) == 0
     if args.dry_run is not None:
         cost = launch.dry_run(cfg, args.dry_run, weights)
         hours = f'{cost["hours"]:.2f}' if cost['hours'] >= 1 else f'{cost["hours"]:.5f}'
@@ -90,9 +99,13 @@ def main() -> None:
             f'dry run: {cost["seconds_per_iteration"]:.3f} s an iteration, about {hours} h for the whole schedule '
             f'({clock(3600 * cost["hours"])}), peak GPU memory {cost["gpu_mib"]:.0f} MiB'
         )
+        if args.out is not None and first:
+            out = Path(args.out)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_text(out, json.dumps(cost, indent=1) + '\n')
         return
     result = launch.train(cfg, args.resume, seed, weights)
-    if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
+    if first:
         print(result)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import subprocess
 import sys
@@ -23,10 +22,10 @@ from openmix.benchmark.trials import Trial, distinct
 from openmix.benchmark.variant import without_published
 from openmix.config import tools_path
 from openmix.declared import defines
+from openmix.json_file import finite_of, read_object
 from openmix.provenance import datasets_in
 
 _ACTIONS = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
-_HOURS = re.compile(r'about ([\d.]+) h for the whole schedule')
 _MOMENTS = {'SGD': 1}  # copies of the weights that an optimiser keeps; of others 2
 Recipe = tuple[str, str]  # (recipe, type of its policy): what decides the speed
 
@@ -171,20 +170,21 @@ def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = 
 
     Args:
         iterations: trained of each.
-        script: takes `CONFIG --dry-run N`; `tools/train.py` unless given.
+        script: takes `CONFIG --dry-run N --out FILE`; `tools/train.py` unless given.
     """
     first: dict[Recipe, Cell] = {}
     for cell in cells:
         first.setdefault(recipe_of(cell, cell.resolve()), cell)
     for recipe, cell in first.items():
         with TemporaryDirectory() as folder:
-            config = Path(folder) / 'cell.py'
+            config, out = Path(folder) / 'cell.py', Path(folder) / 'cost.json'
             config.write_text(cell.config_text(), encoding='utf-8')
-            command = [sys.executable, str(script or tools_path('train.py')), str(config), '--dry-run', str(iterations)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        hours = _HOURS.search(done.stdout)
+            train = [sys.executable, str(script or tools_path('train.py')), str(config)]
+            told = ['--dry-run', str(iterations), '--out', str(out)]
+            done = subprocess.run([*train, *told], capture_output=True, text=True, check=False)
+            cost = None if done.returncode else read_object(out)
         last = (done.stderr.strip().splitlines() or ['no output'])[-1]
-        yield recipe, float(hours[1]) if hours and not done.returncode else last
+        yield recipe, last if cost is None else finite_of('--dry-run: hours', cost.get('hours'))
 
 
 def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> list[str]:

@@ -163,8 +163,8 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
     """Train `iterations` batches in a temporary folder and say what the full run would cost.
 
     Returns:
-        seconds an iteration (median of the second half), hours for the whole schedule, and the
-        peak memory of the GPU in MiB (0 on the CPU).
+        `seconds_per_iteration` (median of the second half), `hours` for the whole schedule, its `planned_iterations`
+        and `planned_epochs`, and `gpu_mib`, the peak memory of the GPU in MiB (0 on the CPU).
     """
     if iterations < 1:
         raise InputError(f'--dry-run needs at least 1 iteration, got {iterations}')
@@ -181,13 +181,20 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
         with building(cfg, ''):
             runner = Runner.from_cfg(cfg)
         runner.initial = weights
-        total = runner.schedule_iters = planned or epochs * len(runner.train_dataloader)
+        per_epoch = len(runner.train_dataloader)
+        total = runner.schedule_iters = planned or epochs * per_epoch
         with stepping(cfg, runner):
             runner.train()
         times = runner.message_hub.get_scalar('train/time').data[0][iterations // 2 :]
     seconds = float(sorted(times)[len(times) // 2])
     memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
-    return {'seconds_per_iteration': seconds, 'hours': seconds * total / 3600, 'gpu_mib': memory}
+    return {
+        'seconds_per_iteration': seconds,
+        'hours': seconds * total / 3600,
+        'planned_iterations': total,
+        'planned_epochs': round(total / per_epoch, 3),
+        'gpu_mib': memory,
+    }
 
 
 def evaluate(

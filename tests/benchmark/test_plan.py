@@ -12,10 +12,12 @@ train_dataloader = dict(dataset=dict(type='CIFAR10', root={root!r}, download=Tru
 val_dataloader = dict(dataset=dict(type='CIFAR10', root={root!r}, split='test'))
 """
 DRY = """
-import sys
+import json, pathlib, sys
 if 'Row: CutMix' in open(sys.argv[1]).read():
     sys.exit('error: no such thing')
-print(f'dry run: 0.100 s an iteration, about {sys.argv[3]}.50 h for the whole schedule, peak GPU memory 0 MiB')
+assert sys.argv[2] == '--dry-run' and sys.argv[4] == '--out'
+pathlib.Path(sys.argv[5]).write_text(json.dumps({'hours': int(sys.argv[3]) + 0.5, 'seconds_per_iteration': 0.1}))
+print('dry run: 0.100 s an iteration, about 99 h for the whole schedule')
 """
 
 
