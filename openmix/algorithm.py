@@ -8,12 +8,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from mmengine.model import BaseModel, is_model_wrapper
 from torch import Tensor, nn
 
+from openmix.batch import Batch
 from openmix.errors import InputError
 from openmix.facts import Facts
 from openmix.registry import MODELS, ModelConfig
-
-# A preprocessed batch, see docs/design.md.
-Batch = dict[str, Any]
 
 
 @runtime_checkable

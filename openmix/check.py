@@ -6,6 +6,7 @@ against the signature of the class or function that its key and `type` name.
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import math
 import typing
@@ -174,13 +175,17 @@ def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
             yield from _untyped(key, key, value, types)
 
 
-def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any]) -> Iterator[Fault]:
+def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any], hint: Any = None) -> Iterator[Fault]:
     """Yield faults of a dict that a registry builds, or of a list of them; other values are checked by signature."""
+    lists = slot == 'transforms' or _holds_parts(hint, collections.abc.Sequence, 2)
     if isinstance(node, (list, tuple)):
         for i, value in enumerate(node):
-            if not isinstance(value, (Mapping, list) if slot == 'transforms' else Mapping):
+            if not isinstance(value, (Mapping, list, tuple) if lists else Mapping):
                 yield f'{path}.{i}', f'{path}.{i}: must be a dict with a type, got {brief(value)}'
             yield from _part(f'{path}.{i}', slot, of, value, types)
+    elif isinstance(node, Mapping) and 'type' not in node and _holds_parts(hint, collections.abc.Mapping, 1):
+        for name, value in node.items():
+            yield from _part(f'{path}.{name}', slot, of, value, types, hint)
     elif isinstance(node, Mapping):
         yield from _typed(path, slot, of, node, types)
 
@@ -200,6 +205,13 @@ def _builder(hint: Any) -> Registry | None:
     marks = [mark.registry for mark in marked if isinstance(mark, registry.Built)]
     inner = [of for arg in typing.get_args(hint) if (of := _builder(arg)) is not None]
     return next(iter([*marks, *inner]), None)
+
+
+def _holds_parts(hint: Any, container: type, depth: int) -> bool:
+    """Tell whether an annotation takes parts that are built inside of so many such containers."""
+    inner = typing.get_args(hint)
+    left = depth - (typing.get_origin(hint) is container)
+    return _builder(hint) is not None if left == 0 else any(_holds_parts(one, container, left) for one in inner)
 
 
 def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
@@ -248,7 +260,8 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
             yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
     yield from _numbers(path, slot, node, types)
     for key, inner in _parts_of(built, known).items():
-        yield from _part(f'{path}.{key}', key, inner, node.get(key), types)
+        hint = known[key].annotation if key in known else None
+        yield from _part(f'{path}.{key}', key, inner, node.get(key), types, hint)
     if slot == 'optim_wrapper':
         for key in ('paramwise_cfg', 'clip_grad'):
             yield from _untyped(f'{path}.{key}', key, node.get(key), types)

@@ -125,6 +125,7 @@ ModelConfig = Annotated[dict, Built(MODELS)]
 PolicyConfig = Annotated[dict, Built(MIXUPS)]
 LossConfig = Annotated[dict, Built(LOSSES)]
 TransformConfig = Annotated[dict, Built(TRANSFORMS)]
+DatasetConfig = Annotated[dict, Built(DATASETS)]
 
 
 def known_to(of: Registry) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,8 +14,10 @@ from torch.utils.data import Dataset
 from openmix.data.facts import Facts
 from openmix.data.imitation import no_stand_in
 from openmix.data.listing import Skipped
-from openmix.data.splits import Drawn, choose_rows, drawn_from
+from openmix.data.sampler import PoolSampler
+from openmix.data.splits import Drawn, Subset, choose_rows, drawn_from
 from openmix.errors import InputError
+from openmix.registry import DATA_SAMPLERS, find
 
 
 class ImageDataset(Dataset):
@@ -26,21 +28,27 @@ class ImageDataset(Dataset):
 
     Args:
         facts: what the data set is.
-        labels: (N,) int64 of the images of this split; -1 for images without labels, whose batches have none.
+        labels: (N,) int64 of the images of this split, or, with `rows`, (M,) of all that it is cut from; -1 for images
+            without labels, whose batches have none.
+        rows: (N,) int64 of the images of this split among those M; None: it is all of them.
+        is_subset: only a part of the split was asked for, so that a run writes down which images those are.
 
     Attributes:
         folder: what the official archive unpacks to, below `root`.
         OFFICIAL: split -> how many images it has as published; empty where nobody published it.
         skipped: what was passed over where files were listed.
         labelled: False where no image has a label.
+        rows: see above.
+        is_subset: see above.
     """
 
     folder: ClassVar[str] = ''
     OFFICIAL: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, facts: Facts, labels: Tensor) -> None:
-        self.known, self.labels, self.skipped = facts, labels, Skipped()
-        self.labelled = not bool((labels < 0).any())
+    def __init__(self, facts: Facts, labels: Tensor, rows: Tensor | None = None, is_subset: bool = False) -> None:
+        self.rows = torch.arange(len(labels)) if rows is None else rows
+        self.known, self.labels, self.skipped = facts, labels[self.rows], Skipped()
+        self.labelled, self.is_subset = not bool((self.labels < 0).any()), is_subset
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
@@ -84,6 +92,28 @@ class ImageDataset(Dataset):
         return None
 
     @classmethod
+    def pools(cls, **kwargs: Any) -> dict[str, dict[str, Any]]:
+        """The registry dicts of the data sets that one built with the same arguments is made of, by pool; or none."""
+        return {}
+
+    @classmethod
+    def group(cls, **kwargs: Any) -> int:
+        """How many samples are drawn together: a `batch_size` is a multiple of it."""
+        return 1
+
+    @classmethod
+    def check_loader(cls, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None:
+        """Hold a recipe's loader, as a dict, against what a data set built with the same arguments needs.
+
+        Raises:
+            InputError: the sampler or the batch size does not do; the line names `place`, the loader's.
+        """
+        sampler = loader.get('sampler') or {}
+        drawn_by = find(DATA_SAMPLERS, sampler['type']) if 'type' in sampler else None
+        if isinstance(drawn_by, type) and issubclass(drawn_by, PoolSampler):
+            raise InputError(f'{place}.sampler: {cls.__name__} has no pools; take DefaultSampler')
+
+    @classmethod
     def prepare(cls, root: Path) -> None:
         """Download, check and unpack what is missing below `root`.
 
@@ -124,6 +154,30 @@ class ImageDataset(Dataset):
         """
         raise NotImplementedError
 
+    @property
+    def bytes_held(self) -> int | None:
+        """Bytes of the images that are held in memory; None: they are read from files."""
+        return None
+
+    def move(self, device: torch.device | str) -> None:
+        """Hold the images, and answer batches, on another device.
+
+        Raises:
+            InputError: they are read from files.
+        """
+        raise InputError(f'{type(self).__name__} reads its images from files, and no device can hold them')
+
+    def keep(self, places: Tensor) -> None:
+        """Leave out all samples but these, (n,) ascending int64 places."""
+        self.rows, self.labels = self.rows[places], self.labels[places]
+
+    def chosen(self) -> dict[str, Tensor]:
+        """Rows of the official half, ascending int64, by the name that a run writes them down under; or none.
+
+        Only where a part of a split was asked for.
+        """
+        return {'subset': self.rows} if self.is_subset else {}
+
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
         """Renew the per-image draws, a function of (seed, epoch, sample); without any there is nothing to do."""
 
@@ -159,7 +213,7 @@ class OfficialHalves:
 
     @classmethod
     def drawn(
-        cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, **kwargs: Any
+        cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, **kwargs: Any
     ) -> Drawn | None:
         return drawn_from(cls.__name__, root, split, val_fraction, split_seed, cls.more_splits)
 
@@ -181,24 +235,32 @@ class ArrayDataset(ImageDataset):
         labels: Tensor,
         split: str,
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
     ) -> None:
-        # Rows instead of a copy: a mapped file stays one file, shared by every process.
-        self.array, self.rows = images, choose_rows(labels.clamp(min=0), split, val_fraction, split_seed, subset)
-        super().__init__(facts, labels[self.rows])
+        rows = choose_rows(labels.clamp(min=0), split, val_fraction, split_seed, subset)
+        super().__init__(facts, labels, rows, subset is not None)
+        # Places instead of a copy: a mapped file stays one file, shared by every process.
+        self.array, self.places = images, rows
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         readable = torch.arange(len(indices), device=indices.device)
-        return self.array.index_select(0, self.rows[indices % len(self)]), readable
+        return self.array.index_select(0, self.places[indices % len(self)]), readable
+
+    def share(self, other: ArrayDataset) -> None:
+        """Hold the images of another data set of the same official half, which were read twice, once."""
+        if self.array.shape == other.array.shape:
+            self.array = other.array
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of the images of this split."""
         return len(self) * self.array[0].nbytes
 
     def move(self, device: torch.device | str) -> None:
-        """Hold this split's images, and answer its batches, on another device."""
-        self.array = self.array.index_select(0, self.rows).to(device)
-        self.rows = torch.arange(len(self), device=device)
+        self.array = self.array.index_select(0, self.places).to(device)
+        self.places = torch.arange(len(self), device=device)
         self.labels = self.labels.to(device)
+
+    def keep(self, places: Tensor) -> None:
+        super().keep(places)
+        self.places = self.places[places]

@@ -16,7 +16,7 @@ from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.facts import Facts
 from openmix.data.imitation import images_a_class, intact, pixels, write
 from openmix.data.lists import read_arrays
-from openmix.data.splits import source_split
+from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
 
@@ -106,8 +106,8 @@ class _Cifar(OfficialHalves, ArrayDataset):
         split: 'train', 'val' (needs `val_fraction`) or 'test'.
         download: fetch the files where they are missing.
         val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes.
+        split_seed: draws the held-out images and the subset; None: by the seed of the run.
+        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
 
     Raises:
         InputError: the files are missing or damaged, or the split does not exist.
@@ -122,8 +122,8 @@ class _Cifar(OfficialHalves, ArrayDataset):
         split: str = 'train',
         download: bool = False,
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
     ) -> None:
         name = self.FACTS.name
         images, labels = read_cifar(name, Path(root), source_split(name, split, val_fraction) == 'train', download)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from openmix.data.base import ArrayDataset, OfficialHalves
 from openmix.data.facts import Facts
-from openmix.data.splits import every_nth_of_class, source_split
+from openmix.data.splits import Subset, every_nth_of_class, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
 
@@ -35,15 +35,15 @@ class Digits(OfficialHalves, ArrayDataset):
     Args:
         split: 'train', 'val' (needs `val_fraction`) or 'test'.
         val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes.
+        split_seed: draws the held-out images and the subset; None: by the seed of the run.
+        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
 
     Raises:
         InputError: the split or the fraction does not exist.
     """
 
     def __init__(
-        self, split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, subset: int | None = None
+        self, split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, subset: Subset = None
     ) -> None:
         source = source_split('Digits', split, val_fraction)
         images, labels = read_digits()

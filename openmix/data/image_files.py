@@ -21,7 +21,7 @@ from openmix.data.listing import entries
 from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, seed_generators
 from openmix.data.read import UnreadableImage, read_image, read_pixels
 from openmix.data.resized_crop import steps_on_pixels
-from openmix.data.splits import choose_rows, source_split
+from openmix.data.splits import Subset, choose_rows, source_split
 from openmix.errors import InputError
 from openmix.registry import TransformConfig
 
@@ -75,8 +75,8 @@ class ImageFiles(ImageDataset):
         pipeline: transforms of one image that leave it uint8, see `build_pipeline`; None: the shorter
             side is resized to the data set's size and the centre cut out.
         val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes.
+        split_seed: draws the held-out images and the subset; None: by the seed of the run.
+        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
         skip_corrupt: leave unreadable images out of their batch instead of stopping.
 
     Raises:
@@ -91,12 +91,12 @@ class ImageFiles(ImageDataset):
         split: str = '',
         pipeline: Sequence[TransformConfig] | None = None,
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
         skip_corrupt: bool = False,
     ) -> None:
-        self.rows = choose_rows(labels, split, val_fraction, split_seed, subset)
-        super().__init__(facts, labels[self.rows])
+        rows = choose_rows(labels, split, val_fraction, split_seed, subset, paths)
+        super().__init__(facts, labels, rows, subset is not None)
         # One array: a million Python objects would be copied into every worker, page by page.
         self.files = np.array([os.fsencode(paths[i]) for i in self.rows.tolist()])
         self.pipeline = build_pipeline(pipeline) if pipeline else []
@@ -125,6 +125,10 @@ class ImageFiles(ImageDataset):
     def path(self, index: int) -> Path:
         """The file of one sample."""
         return Path(os.fsdecode(self.files[index]))
+
+    def keep(self, places: Tensor) -> None:
+        super().keep(places)
+        self.files = self.files[places.numpy()]
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
         """Renew the pipeline's draws; reaches workers that already run."""
@@ -201,8 +205,8 @@ class PublishedImages(OfficialHalves, ImageFiles):
         size: int | tuple[int, int] = 224,
         pipeline: Sequence[TransformConfig] | None = None,
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
         skip_corrupt: bool = False,
     ) -> None:
         source = source_split(type(self).__name__, split, val_fraction)

@@ -16,7 +16,7 @@ from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
 from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, images_below
-from openmix.data.splits import Drawn
+from openmix.data.splits import Drawn, Subset
 from openmix.errors import InputError, brief, check_number, nearest, printable
 from openmix.registry import DATASETS, TransformConfig
 
@@ -106,8 +106,8 @@ class ImageFolder(ImageFiles):
             the split's own folder where there is no 'train'), sorted.
         mean, std: of pixels in [0, 1]; default ImageNet's.
         val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes.
+        split_seed: draws the held-out images and the subset; None: by the seed of the run.
+        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
         cache: where decoded images are kept: True in the root, a folder, or False nowhere.
         skip_corrupt: leave unreadable images out (from files: out of their batch) instead of stopping.
 
@@ -126,8 +126,8 @@ class ImageFolder(ImageFiles):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
         cache: bool | str = True,
         skip_corrupt: bool = False,
     ) -> None:
@@ -192,7 +192,7 @@ class ImageFolder(ImageFiles):
 
     @classmethod
     def drawn(
-        cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, **kwargs: Any
+        cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, **kwargs: Any
     ) -> Drawn | None:
         check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
         return Drawn(os.path.realpath(_folder_of(root, split, val_fraction)), split, val_fraction, split_seed)

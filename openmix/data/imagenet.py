@@ -20,7 +20,7 @@ from openmix.data.image_files import ImageFiles, check_folder
 from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.listing import Skipped, class_folders, entries, images_below
 from openmix.data.lists import read_lines, read_mat
-from openmix.data.splits import source_split
+from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError, brief, nearest
 from openmix.registry import DATASETS, TransformConfig
 
@@ -157,8 +157,8 @@ class ImageNet(OfficialHalves, ImageFiles):
         size: int | tuple[int, int] = 224,
         pipeline: Sequence[TransformConfig] | None = None,
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
         skip_corrupt: bool = False,
     ) -> None:
         source = source_split('ImageNet', split, val_fraction)

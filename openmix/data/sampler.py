@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sized
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from mmengine.dataset import DefaultSampler as MMDefaultSampler
 
-from openmix.errors import check_number
+from openmix.data.splits import rank_in_class
+from openmix.errors import InputError, check_number
 from openmix.registry import DATA_SAMPLERS
 
 # The published runs leave out what exceeds a multiple of this.
@@ -74,3 +75,56 @@ class RepeatedAugSampler(DefaultSampler):
         images = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
         place = (self.rank + self.world_size * torch.arange(self.num_samples)) % (n * self.repeats)
         return (images[place // self.repeats] + n * (place % self.repeats)).tolist()
+
+
+@runtime_checkable
+class Pooled(Protocol):
+    """A data set of a labelled and an unlabelled pool, indexed one behind the other, see `Pools`."""
+
+    @property
+    def sizes(self) -> tuple[int, int]: ...
+
+    ratio: int
+
+
+@DATA_SAMPLERS.register_module()
+class PoolSampler(DefaultSampler):
+    """Draws groups of a labelled sample and `ratio` unlabelled ones from `Pools`.
+
+    A pass is as long as it takes to show every image of both pools: max(L, ceil(U / ratio)) groups, shared out to the
+    processes by whole groups. The order is a function of (seed, epoch). An image that comes again within a pass has
+    the next index, i + k * len(dataset), which gives it draws of its own.
+
+    Args:
+        dataset: `Pools`.
+        seed: of the order; None: drawn once and shared between processes.
+        replacement: draw every sample from its whole pool, as published semi-supervised runs do; else a pool is
+            shuffled, and again where it ends before the pass does.
+
+    Raises:
+        InputError: the data set has no pools.
+    """
+
+    def __init__(self, dataset: Sized, seed: int | None = None, replacement: bool = False) -> None:
+        if not isinstance(dataset, Pooled):
+            raise InputError(f'PoolSampler draws from Pools, not from {type(dataset).__name__}; take DefaultSampler')
+        super().__init__(dataset, shuffle=True, seed=seed)
+        self.replacement, self.sizes, self.ratio = replacement, dataset.sizes, dataset.ratio
+        groups = max(self.sizes[0], math.ceil(self.sizes[1] / self.ratio))
+        self.groups = math.ceil(groups / self.world_size)
+        self.num_samples = self.groups * (1 + self.ratio)
+        self.total_size = self.num_samples * self.world_size
+
+    def order(self) -> list[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        first, total = self.sizes[0], sum(self.sizes)
+        columns = []
+        for offset, size, each in ((0, self.sizes[0], 1), (first, self.sizes[1], self.ratio)):
+            count = self.groups * self.world_size * each
+            if self.replacement:
+                places = torch.randint(size, (count,), generator=generator)
+            else:
+                passes = [torch.randperm(size, generator=generator) for _ in range(math.ceil(count / size))]
+                places = torch.cat(passes)[:count]
+            columns.append((offset + places + rank_in_class(places) * total).view(-1, each))
+        return torch.cat(columns, 1)[self.rank :: self.world_size].flatten().tolist()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from openmix.data.subset_list import rows_in_list
 from openmix.errors import InputError, check_number, nearest
 
 SPLITS = ('train', 'val', 'test')
+# How a recipe asks for a part of a split, see `choose_rows`.
+Subset = int | float | str | None
 
 
 class Drawn(NamedTuple):
@@ -21,13 +26,13 @@ class Drawn(NamedTuple):
         source: names what it is cut from: an official half or a folder.
         split: 'val' takes the held-out images, 'train' the others; any other name all of them.
         val_fraction: share of each class held out; 0: nothing is, and the split takes all.
-        split_seed: draws the held-out images.
+        split_seed: draws the held-out images; None: the run's seed.
     """
 
     source: str
     split: str
     val_fraction: float = 0.0
-    split_seed: int = 0
+    split_seed: int | None = 0
 
     def shares(self, other: Drawn) -> bool:
         """True where some image may be in both: held out by one and the same draw, no image is in two splits."""
@@ -45,7 +50,7 @@ class Drawn(NamedTuple):
 
 
 def drawn_from(
-    name: str, root: str, split: str, val_fraction: float, split_seed: int, more: Sequence[str] = ()
+    name: str, root: str, split: str, val_fraction: float, split_seed: int | None, more: Sequence[str] = ()
 ) -> Drawn:
     """The images of a split of a data set with official halves.
 
@@ -106,7 +111,7 @@ def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
         InputError: n is not in [1, N].
     """
     check_number('split_seed', seed, 0, 2**63 - 1)
-    if not isinstance(n, int) or not 1 <= n <= len(labels):
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= len(labels):
         raise InputError(f'subset must be between 1 and the {len(labels)} images of the split, got {n}')
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     ranks = rank_in_class(labels, order)
@@ -130,24 +135,67 @@ def source_split(name: str, split: str, val_fraction: float, more: Sequence[str]
     return 'train' if split == 'val' else split
 
 
-def choose_rows(labels: Tensor, split: str, val_fraction: float, split_seed: int, subset: int | None) -> Tensor:
+def share_of_classes(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Ascending int64 rows, drawn by `seed`: of n images of a class ceil(fraction * n).
+
+    A smaller share of the same seed lies inside a larger one.
+
+    Raises:
+        InputError: the fraction is not in (0, 1].
+    """
+    check_number('subset', fraction, 0.0, 1.0, above=True)
+    check_number('split_seed', seed, 0, 2**63 - 1)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    # 0.55 of 100 is more than 55 in floating point, and the ceiling of that would be 56.
+    quota = torch.tensor([math.ceil(round(fraction * n, 6)) for n in torch.bincount(labels).tolist()])
+    return torch.nonzero(rank_in_class(labels, order) < quota[labels])[:, 0]
+
+
+def choose_rows(
+    labels: Tensor,
+    split: str,
+    val_fraction: float,
+    split_seed: int | None,
+    subset: Subset,
+    paths: Sequence[str | Path] | None = None,
+) -> Tensor:
     """(n,) ascending int64 rows of the official half `labels` that make up a split.
 
     Args:
         labels: (N,) int64 of all images of the official half.
         split: 'val' takes the held-out images, 'train' the others; any other name all of them.
         val_fraction: share of each class held out of the training half.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes; None: all.
+        split_seed: draws the held-out images and the subset; None: a run fills in its own seed.
+        subset: an integer takes that many images, balanced over the classes; a float that share of each class,
+            rounded up; a text those that this file lists, see `rows_in_list`; None: all.
+        paths: of the N image files, where there are any.
 
     Raises:
-        InputError: a number is out of range, or the split holds no image.
+        InputError: a number is out of range, the split holds no image, or there is no seed.
     """
     check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
     rows = torch.arange(len(labels))
     if split in ('train', 'val') and val_fraction:
-        rest, held = holdout(labels, val_fraction, split_seed)
+        rest, held = holdout(labels, val_fraction, _seed(split_seed))
         rows = held if split == 'val' else rest
     if not len(rows):
         raise InputError(f"split '{split}' holds no image: a share of {val_fraction} of every class rounds to none")
-    return rows if subset is None else rows[balanced_subset(labels[rows], subset, split_seed)]
+    if subset is None:
+        return rows
+    if isinstance(subset, str):
+        listed = rows_in_list(subset, labels, paths)
+        held_out = listed[~torch.isin(listed, rows)]
+        if len(held_out):
+            raise InputError(
+                f"subset: {subset} lists {len(held_out)} images that val_fraction leaves out of the split '{split}'"
+            )
+        return listed
+    if isinstance(subset, float):
+        return rows[share_of_classes(labels[rows], subset, _seed(split_seed))]
+    return rows[balanced_subset(labels[rows], subset, _seed(split_seed))]
+
+
+def _seed(split_seed: int | None) -> int:
+    if split_seed is None:
+        raise InputError('split_seed=None is the seed of the run, and the data are read without one: give a number')
+    return split_seed

@@ -15,7 +15,7 @@ from openmix.data.download import fetching
 from openmix.data.facts import Facts
 from openmix.data.image_files import check_folder
 from openmix.data.imitation import images_a_class, intact, pixels, write
-from openmix.data.splits import source_split
+from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
 
@@ -75,8 +75,8 @@ class STL10(OfficialHalves, ArrayDataset):
         root: the folder that holds `stl10_binary`.
         split: 'train', 'val' (held out of the training images, needs `val_fraction`), 'test' or 'unlabelled'.
         val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes.
+        split_seed: draws the held-out images and the subset; None: by the seed of the run.
+        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
 
     Raises:
         InputError: the files are missing or damaged, or the split does not exist.
@@ -87,7 +87,12 @@ class STL10(OfficialHalves, ArrayDataset):
     more_splits = (UNLABELLED,)
 
     def __init__(
-        self, root: str, split: str = 'train', val_fraction: float = 0.0, split_seed: int = 0, subset: int | None = None
+        self,
+        root: str,
+        split: str = 'train',
+        val_fraction: float = 0.0,
+        split_seed: int | None = 0,
+        subset: Subset = None,
     ) -> None:
         images, labels = read_stl10(Path(root), source_split('STL10', split, val_fraction, self.more_splits))
         super().__init__(FACTS, images, labels, split, val_fraction, split_seed, subset)

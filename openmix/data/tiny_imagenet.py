@@ -14,7 +14,7 @@ from openmix.data.facts import Facts
 from openmix.data.imitation import images_a_class, jpeg, write
 from openmix.data.listing import Skipped, images_below
 from openmix.data.lists import read_lines
-from openmix.data.splits import source_split
+from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
 
@@ -122,8 +122,8 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
         root: the folder that holds `wnids.txt`, `train` and `val`.
         split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
         val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset.
-        subset: take only that many images, balanced over the classes.
+        split_seed: draws the held-out images and the subset; None: by the seed of the run.
+        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
         cache: where decoded images are kept: True in the root, a folder, or False nowhere.
         skip_corrupt: leave unreadable images out instead of stopping.
 
@@ -138,8 +138,8 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
         root: str,
         split: str = 'train',
         val_fraction: float = 0.0,
-        split_seed: int = 0,
-        subset: int | None = None,
+        split_seed: int | None = 0,
+        subset: Subset = None,
         cache: bool | str = True,
         skip_corrupt: bool = False,
     ) -> None:

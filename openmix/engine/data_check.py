@@ -23,6 +23,12 @@ class _Known(Protocol):
 
     def drawn(self, **kwargs: Any) -> Any: ...
 
+    def pools(self, **kwargs: Any) -> dict[str, dict[str, Any]]: ...
+
+    def group(self, **kwargs: Any) -> int: ...
+
+    def check_loader(self, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None: ...
+
     def with_classes(self, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None: ...
 
 
@@ -32,19 +38,28 @@ def check_data(cfg: Config) -> None:
     A class without images there is given its place: such a data set numbers its classes as training does.
 
     Raises:
-        InputError: classes differ in name or order, images of one are trained on without being asked for by name, or
-            a size is given that a pipeline does not leave.
+        InputError: classes differ in name or order, images of one are trained on without being asked for by name, a
+            size is given that a pipeline does not leave, or a loader draws batches that its data set has none of.
     """
     for part in ('train', 'val', 'test'):
-        _check_size(cfg, part)
+        if _dataset(cfg, part) is not None:
+            check_loader_of(cfg[f'{part}_dataloader'], f'{part}_dataloader')
+        for place, dataset in _read(cfg, part).items():
+            _check_size(dataset, place)
     training = _dataset(cfg, 'train')
     if training is None:
         return
+    for place, dataset in _read(cfg, 'train').items():
+        if (own := _classes(dataset)) != _classes(training):
+            raise InputError(f'{place}: {differing(own, _classes(training), "the labelled images")}')
+    notes: dict[str, None] = {}
     for part in ('val', 'test'):
         check_data_of(cfg, part, _classes(training), 'the training data')
-        judged = _dataset(cfg, part)
-        if judged is not None:
-            _check_apart(training, judged, part)
+        for place, judged in _read(cfg, part).items():
+            for trained_at, trained in _read(cfg, 'train').items():
+                notes[_check_apart(trained, judged, trained_at, place)] = None
+    for note in filter(None, notes):
+        print(f'note: {note}', file=sys.stderr)
 
 
 def check_data_of(cfg: Config, part: str, classes: Sequence[str], others: str) -> None:
@@ -121,10 +136,35 @@ def _dataset(cfg: Config, part: str) -> dict[str, Any] | None:
     return dict(dataset) if dataset and isinstance(find(DATASETS, dataset.get('type')), _Known) else None
 
 
-def _check_size(cfg: Config, part: str) -> None:
-    """Refuse a size of images that has no effect: the pipeline of a data set decides it. The default asks for none."""
+def check_loader_of(loader: Mapping[str, Any], place: str) -> None:
+    """Hold a loader, as a dict, against what its data set needs of sampler and batch size.
+
+    Raises:
+        InputError: see `ImageDataset.check_loader`.
+    """
+    dataset = loader['dataset']
+    if isinstance(dataset, Mapping) and isinstance(cls := find(DATASETS, dataset.get('type')), _Known):
+        cls.check_loader(loader, place, **_arguments(dataset))
+
+
+def group_of(cfg: Config, part: str) -> int:
+    """How many samples of the data of 'train', 'val' or 'test' are drawn together; 1 where the data set tells nothing."""
     dataset = _dataset(cfg, part)
-    if dataset is None or not dataset.get('pipeline') or 'size' not in dataset:
+    return 1 if dataset is None else find(DATASETS, dataset['type']).group(**_arguments(dataset))
+
+
+def _read(cfg: Config, part: str) -> dict[str, dict[str, Any]]:
+    """The registry dicts of what a loader reads, by place in the recipe: its data set, or the pools of that."""
+    dataset, place = _dataset(cfg, part), f'{part}_dataloader.dataset'
+    if dataset is None:
+        return {}
+    pools = find(DATASETS, dataset['type']).pools(**_arguments(dataset))
+    return {f'{place}.{name}': pool for name, pool in pools.items()} or {place: dataset}
+
+
+def _check_size(dataset: Mapping[str, Any], place: str) -> None:
+    """Refuse a size of images that has no effect: the pipeline of a data set decides it. The default asks for none."""
+    if not dataset.get('pipeline') or 'size' not in dataset:
         return
     cls, size = find(DATASETS, dataset['type']), dataset['size']
     parameter = inspect.signature(cls).parameters.get('size')
@@ -133,7 +173,7 @@ def _check_size(cfg: Config, part: str) -> None:
     if parameter is None or size == parameter.default or served is None or served[-2:] == sides:
         return
     raise InputError(
-        f'{part}_dataloader.dataset: size={size} has no effect, its pipeline leaves images of '
+        f'{place}: size={size} has no effect, its pipeline leaves images of '
         f'{served[-2]}x{served[-1]}: change the sizes in the pipeline, or give pipeline=None'
     )
 
@@ -146,18 +186,19 @@ def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
     return find(DATASETS, dataset['type']).facts(**_arguments(dataset)).classes
 
 
-def _check_apart(training: dict[str, Any], judged: dict[str, Any], part: str) -> None:
+def _check_apart(training: dict[str, Any], judged: dict[str, Any], trained_at: str, judged_at: str) -> str:
+    """Refuse images that are trained on; a remark where they are asked for by name, else ''."""
     trained, asked = (find(DATASETS, one['type']).drawn(**_arguments(one)) for one in (training, judged))
     if asked is None or trained is None or not asked.shares(trained):
-        return
+        return ''
+    places = [place.removesuffix('.dataset') for place in (judged_at, trained_at)]
     if asked.split == trained.split:
-        # Asked for by name: how well a model knows its training images.
-        print(f"note: {part}_dataloader reads the split '{asked.split}', which is trained on", file=sys.stderr)
-        return
+        # How well a model knows its training images.
+        return f"{places[0]} reads the split '{asked.split}', which is trained on"
     told = ' and '.join(
-        f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed} in {loader}"
-        for loader, drawn in ((f'{part}_dataloader', asked), ('train_dataloader', trained))
+        f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed} in {place}"
+        for drawn, place in zip((asked, trained), places)
     )
     raise InputError(
-        f'{part}_dataloader.dataset: its images are trained on: {told}; set val_fraction and split_seed alike in both'
+        f'{judged_at}: its images are trained on: {told}; set val_fraction and split_seed alike in both'
     )

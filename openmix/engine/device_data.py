@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader
@@ -13,11 +13,21 @@ from openmix.errors import InputError
 _SHARE = 4
 
 
+@runtime_checkable
+class _Held(Protocol):
+    """A data set whose images lie in memory, or in files: then `bytes_held` is None."""
+
+    @property
+    def bytes_held(self) -> int | None: ...
+
+    def move(self, device: str) -> None: ...
+
+
 def hold_on_device(loader: DataLoader, device: str) -> None:
     """Move a loader's images to the device, once; batches stay the same. On the CPU nothing is to be done.
 
     Args:
-        loader: of a data set with `bytes_held` and `move`, see `ArrayDataset`.
+        loader: of a data set with `bytes_held` and `move`, see `ImageDataset`.
         device: where the model is.
 
     Raises:
@@ -25,7 +35,8 @@ def hold_on_device(loader: DataLoader, device: str) -> None:
             of what is free on the device.
     """
     dataset: Any = loader.dataset
-    if not hasattr(dataset, 'move'):
+    held = dataset.bytes_held if isinstance(dataset, _Held) else None
+    if held is None:
         raise InputError(
             f'data_on_device: {type(dataset).__name__} reads its images from files; leave data_on_device out'
         )
@@ -38,9 +49,9 @@ def hold_on_device(loader: DataLoader, device: str) -> None:
         return
     if kind == 'cuda':
         free = torch.cuda.mem_get_info(device)[0]
-        if dataset.bytes_held > free / _SHARE:
+        if held > free / _SHARE:
             raise InputError(
-                f'data_on_device: {dataset.bytes_held / 2**30:.3g} GiB of images, and {free / 2**30:.3g} GiB are free '
+                f'data_on_device: {held / 2**30:.3g} GiB of images, and {free / 2**30:.3g} GiB are free '
                 f'on the GPU; they may take 1 / {_SHARE} of it: leave data_on_device out'
             )
     dataset.move(device)

@@ -31,6 +31,7 @@ from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.restart import checkpoint_of_launch, chosen_together, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import check_resumable
+from openmix.engine.run_seed import cut_by_seed
 from openmix.engine.runner import Runner, join_group
 from openmix.engine.stopping import signals_given_back
 from openmix.engine.training_state import check_parts
@@ -221,6 +222,8 @@ def evaluate(
     classes, named = trained_classes(content, checkpoint), f"'{checkpoint}'"
     if classes is not None:
         check_data_of(cfg, 'test', classes, named)
+    if cut_by_seed(cfg.test_dataloader.dataset):
+        cfg.randomness.seed = _seed_of(content, checkpoint)
     cfg.load_from, cfg.resume = None, False
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
@@ -244,6 +247,13 @@ def evaluate(
         write_text(Path(out), text + '\n')
     leave_group()
     return metrics
+
+
+def _seed_of(content: dict, checkpoint: str) -> int:
+    seed = (content.get('meta') or {}).get('seed')
+    if not isinstance(seed, int):
+        raise InputError(f"test_dataloader: split_seed=None is the seed of a run, and '{checkpoint}' says none")
+    return seed
 
 
 def _objection(cfg: Config, checkpoint: Checkpoint) -> str | None:

@@ -24,7 +24,7 @@ from openmix.algorithm import algorithm_of
 from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint, with_own_memories
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
-from openmix.engine.data_check import built_classes, check_built, differing, trained_classes
+from openmix.engine.data_check import built_classes, check_built, check_loader_of, differing, trained_classes
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
 from openmix.engine.environment import environment
@@ -35,6 +35,7 @@ from openmix.engine.restart import launch_id
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
 from openmix.engine.resume import restore
+from openmix.engine.run_seed import cut_by_seed, with_run_seed, write_chosen
 from openmix.engine.schedules import with_end
 from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command, more_than_cores
@@ -120,13 +121,19 @@ class Runner(MMRunner):
         super().set_randomness(seed, diff_rank_seed, deterministic)
 
     @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        if isinstance(dataloader, dict) and isinstance(dataloader['dataset'], dict):
+            check_loader_of(dataloader, 'a loader')
+            if cut_by_seed(dataloader['dataset']):
+                dataloader = {**dataloader, 'dataset': with_run_seed(dataloader['dataset'], seed)}
         if isinstance(dataloader, dict) and not torch.accelerator.is_available():
             # Without an accelerator torch only warns of it, at every pass.
             dataloader = {**dataloader, 'pin_memory': False}
         # Said once for all loaders, see `more_than_cores`; torch says it at every loader.
         warnings.filterwarnings('ignore', 'This DataLoader will create')
-        built = MMRunner.build_dataloader(dataloader, *args, **kwargs)
+        built = MMRunner.build_dataloader(dataloader, seed, diff_rank_seed)
         if built.drop_last and not len(built):
             raise InputError(
                 f'a batch of {built.batch_size} is larger than the {len(built.dataset)} images there are, '
@@ -142,6 +149,9 @@ class Runner(MMRunner):
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
         built: Any = super().build_train_loop(loop)
         try_smallest_batch(self.cfg, built.dataloader, self.world_size)
+        if is_main_process():
+            self.check_claim()
+            write_chosen(built.dataloader.dataset, Path(self.work_dir), self._resume)
         return self._with_data_on_device(built)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:

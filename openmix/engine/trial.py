@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from openmix.algorithm import Algorithm, algorithm_of
 from openmix.engine.blame import building, line_of
 from openmix.engine.compiling import compile_options
+from openmix.engine.data_check import group_of
 from openmix.engine.loops import interval_changes
 from openmix.engine.optim_groups import PartCosineAnnealingLR
 from openmix.errors import InputError, check_choice, nearest
@@ -120,6 +121,16 @@ class _Blanks(torch.utils.data.Dataset):
         return index
 
 
+class _PoolsOfBlanks(_Blanks):
+    """Stands for a data set of two pools."""
+
+    def __init__(self, ratio: int) -> None:
+        self.ratio, self.sizes = ratio, (_BLANKS, _BLANKS * ratio)
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+
 def _try_loader(cfg: Config, part: str) -> None:
     place = f'{part}_dataloader'
     dataset = find(DATASETS, cfg[place].dataset.type)
@@ -139,7 +150,9 @@ def _try_loader(cfg: Config, part: str) -> None:
         line = f"{dataset.__name__} answers whole batches, which are not collated; set type='identity_collate'"
         raise InputError(line_of(cfg, f'{place}.collate_fn', line))
     with building(cfg, place, 'DataLoader'):
-        loader = Runner.build_dataloader({**cfg[place], 'dataset': _Blanks(), 'drop_last': False}, seed=0)
+        group = group_of(cfg, part)
+        blanks = _Blanks() if group == 1 else _PoolsOfBlanks(group - 1)
+        loader = Runner.build_dataloader({**cfg[place], 'dataset': blanks, 'drop_last': False}, seed=0)
         planned = len(loader)
         endless = sum(1 for _ in islice(iter(loader.batch_sampler or ()), planned + 1)) > planned
     loop = (cfg.get(f'{part}_cfg') or {}).get('type', '')

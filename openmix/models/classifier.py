@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from openmix.algorithm import Algorithm, Batch, Network, logits_of
+from openmix.algorithm import Algorithm, Network, logits_of
+from openmix.batch import Batch
 from openmix.errors import InputError, check_number
 from openmix.facts import Facts
 from openmix.mix import Mix

@@ -10,9 +10,15 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
+from openmix.batch import Batch, pools_of
 from openmix.errors import InputError, check_number
 from openmix.ops.batches import check_labels, what
 from openmix.registry import MODELS, TRANSFORMS, TransformConfig, find
+
+# Transforms one after the other, or a list of such pipelines, one a view.
+Pipeline = Sequence[TransformConfig | nn.Module]
+Pipelines = Pipeline | Sequence[Pipeline]
+Images = Tensor | list[Tensor]
 
 
 @MODELS.register_module()
@@ -23,7 +29,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: one value per channel, for pixels in [0, 1]; by default a recipe takes them from its data set.
-        augment: batch transforms as registry dicts or modules, in order; training only.
+        augment: batch transforms as registry dicts or modules, in order; training only. A list of V such lists makes
+            V views of each image, or treats the V views that a batch has already; views of different sizes stay a
+            list. A dict gives each pool of a batch its own; without one all pools are augmented alike.
         channels_last: return images in channels-last memory format.
 
     Attributes:
@@ -40,7 +48,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self,
         mean: Sequence[float],
         std: Sequence[float],
-        augment: Sequence[TransformConfig | nn.Module] = (),
+        augment: Pipelines | Mapping[str, Pipelines] = (),
         channels_last: bool = False,
     ) -> None:
         super().__init__(non_blocking=True)
@@ -53,7 +61,13 @@ class ImagePreprocessor(BaseDataPreprocessor):
             raise InputError(f'ImagePreprocessor: needs one mean and one std > 0 a channel, got {mean} and {std}')
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        self.augment = nn.Sequential(*(_build(step) for step in augment))
+        if isinstance(augment, Mapping) and 'type' in augment:
+            raise InputError('ImagePreprocessor: augment must be a list of transforms, or a dict of one a pool')
+        self.augment = (
+            nn.ModuleDict({name: _build_views(steps) for name, steps in augment.items()})
+            if isinstance(augment, Mapping)
+            else _build_views(augment)
+        )
         self.channels_last = channels_last
         self.num_classes: int | None = None
 
@@ -66,31 +80,48 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Move a batch to the device and prepare its images for the model.
 
         Args:
-            data: `inputs` (N, C, H, W), or (N, V, C, H, W) with V views of each image, uint8 or floating point
-                in [0, 1]; other entries, such as `labels` and `ids`, are only moved.
+            data: `inputs` (N, C, H, W), or (N, V, C, H, W) with V views of each image, or a list of V tensors
+                (N, C, H_v, W_v), uint8 or floating point in [0, 1]; other entries, such as `labels` and `ids`, are
+                only moved. Or a dict of such batches, one per pool.
             training: augment the images.
 
         Returns:
             A new dict with the same keys; `inputs` is float32 and normalised.
 
         Raises:
-            InputError: the batch has another structure, or a label is not a class of the model.
+            InputError: the batch has another structure, a label is not a class of the model, or `augment` is for
+                other pools or another number of views.
         """
-        _check_batch(data)
-        if isinstance(data.get('labels'), Tensor):
-            # On a GPU a label out of range would abort every later operation.
-            check_labels('the data', data['labels'], self.num_classes)
-        data = self.cast_data(data)
-        x = data['inputs']
+        for pool, batch in pools_of(data).items():
+            _check_batch(batch, pool)
+            if isinstance(batch.get('labels'), Tensor):
+                # On a GPU a label out of range would abort every later operation.
+                where = f"the data, pool '{pool}'" if pool else 'the data'
+                check_labels(where, batch['labels'], self.num_classes)
+        pools = pools_of(self.cast_data(data))
+        if training and isinstance(self.augment, nn.ModuleDict) and set(self.augment) != set(pools):
+            has = f'has {", ".join(pools)}' if '' not in pools else 'has none'
+            raise InputError(
+                f'ImagePreprocessor: augment is for the pools {", ".join(self.augment)}, and the batch {has}; '
+                'give a list for each, or [] for a pool that stays as it is'
+            )
+        ready = {pool: self._ready(batch, pool, training) for pool, batch in pools.items()}
+        return ready.get('', ready)
+
+    def _ready(self, batch: Batch, pool: str, training: bool) -> Batch:
+        x: Images = batch['inputs']
         if training:
-            x = self.augment(x)
+            x = _augmented(self.augment[pool] if isinstance(self.augment, nn.ModuleDict) else self.augment, x)
+        return {**batch, 'inputs': [self._scaled(one) for one in x] if isinstance(x, list) else self._scaled(x)}
+
+    def _scaled(self, x: Tensor) -> Tensor:
         scaled = x.float().div_(255) if x.dtype == torch.uint8 else x
         # As `normalize`, but in place unless the tensor is the caller's: half the time for a large batch on the CPU.
         x = self.normalize(x) if scaled is x else scaled.sub_(self.mean).div_(self.std)
         if self.channels_last:
             # The memory format is defined for four dimensions, so the dimension of views is folded into the batch.
             x = x.flatten(0, -4).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])
-        return {**data, 'inputs': x}
+        return x
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Normalise (..., C, H, W) pixels in [0, 1] by mean and std."""
@@ -101,12 +132,36 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return x * self.std + self.mean
 
 
-def _check_batch(data: Any) -> None:
+def _augmented(augment: nn.Module, x: Images) -> Images:
+    """Images or their views through one pipeline, each with draws of its own, or each view through its own."""
+    if isinstance(augment, nn.ModuleList):
+        count = len(x) if isinstance(x, list) else x.shape[1] if x.ndim == 5 else len(augment)
+        if count != len(augment):
+            raise InputError(f'ImagePreprocessor: augment makes {len(augment)} views, and the batch has {count}')
+        given = x if isinstance(x, list) else x.unbind(1) if x.ndim == 5 else [x] * count
+        views = [pipeline(one) for pipeline, one in zip(augment, given)]
+        return torch.stack(views, 1) if len({view.shape for view in views}) == 1 else views
+    if isinstance(x, list):
+        return [augment(one) for one in x]
+    return augment(x) if x.ndim == 4 else augment(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def _count(inputs: Any) -> int | None:
+    """N of images in any form of a plain batch; None: they have none of them."""
+    if isinstance(inputs, Tensor):
+        return len(inputs) if inputs.ndim in (4, 5) else None
+    views = inputs if isinstance(inputs, list) else []
+    found = {len(view) if isinstance(view, Tensor) and view.ndim == 4 else None for view in views}
+    return found.pop() if len(found) == 1 else None
+
+
+def _check_batch(data: Any, pool: str) -> None:
     inputs = data.get('inputs') if isinstance(data, Mapping) else None
-    if isinstance(inputs, Tensor) and inputs.ndim in (4, 5):
-        labels, ids = data.get('labels'), data.get('ids')
-        if (labels is None or (isinstance(labels, Tensor) and labels.shape[:1] == inputs.shape[:1])) and (
-            ids is None or (isinstance(ids, Tensor) and ids.shape == inputs.shape[:1])
+    if (count := _count(inputs)) is not None:
+        known = [data.get(key) for key in ('labels', 'true_labels')]
+        ids = data.get('ids')
+        if all(y is None or (isinstance(y, Tensor) and y.shape[:1] == (count,)) for y in known) and (
+            ids is None or (isinstance(ids, Tensor) and ids.shape == (count,))
         ):
             return
     if isinstance(data, Mapping):
@@ -116,6 +171,11 @@ def _check_batch(data: Any) -> None:
         got = f'a {type(data).__name__}'
         if isinstance(data, Sequence) and not isinstance(data, str):
             got += f' of {", ".join(what(value) for value in data[:3])}'
+    if pool:
+        raise InputError(
+            f"the pool '{pool}' of a batch must be a dict of inputs (N, 3, H, W), ids (N,), the places of the samples, "
+            f'and labels (N,) where they are learned from, got {got}'
+        )
     raise InputError(
         'a batch must be a dict of inputs (N, 3, H, W), labels (N,) and ids (N,), the places of the samples, got '
         f'{got}; let the data set answer {{"inputs": image, "labels": label, "ids": index}}, and the loader collate '
@@ -123,9 +183,22 @@ def _check_batch(data: Any) -> None:
     )
 
 
+def _build_views(steps: Pipelines) -> nn.Module:
+    """The transforms of a list in order, or of a list of lists, one a view."""
+    views = [step for step in steps if isinstance(step, (list, tuple))]
+    single = [step for step in steps if isinstance(step, (dict, nn.Module))]
+    if isinstance(steps, Mapping) or len(steps) not in (len(views), len(single)):
+        raise InputError('ImagePreprocessor: augment must be a list of transforms, or one of such lists, one a view')
+    if views:
+        return nn.ModuleList(nn.Sequential(*map(_build, view)) for view in views)
+    return nn.Sequential(*map(_build, single))
+
+
 def _build(step: dict | nn.Module) -> nn.Module:
-    if not isinstance(step, dict):
+    if isinstance(step, nn.Module):
         return step
+    if not isinstance(step, dict):
+        raise InputError(f'ImagePreprocessor: augment: a transform must be a dict with a type, got {what(step)}')
     find(TRANSFORMS, step.get('type'))
     try:
         return TRANSFORMS.build(step)

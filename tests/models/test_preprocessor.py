@@ -4,7 +4,7 @@ from torch import nn
 
 from openmix.errors import InputError
 from openmix.models.preprocessor import ImagePreprocessor
-from openmix.registry import MODELS
+from openmix.registry import MODELS, TRANSFORMS
 
 MEAN, STD = (0.5, 0.25, 0.1), (0.2, 0.4, 0.5)
 
@@ -101,3 +101,124 @@ def test_wrong_arguments_end_in_one_line(kwargs, message):
     with pytest.raises(InputError, match=message) as error:
         ImagePreprocessor(**kwargs)
     assert '\n' not in str(error.value)
+
+
+FLIP, CROP = dict(type='BatchRandomFlip'), dict(type='BatchRandomCrop', padding=3)
+SMALL = dict(type='BatchRandomResizedCrop', size=5)
+
+
+def pooled(**unlabelled):
+    own = batch()
+    return {'labelled': own, 'unlabelled': {'inputs': own['inputs'].flip(0), 'ids': own['ids'], **unlabelled}}
+
+
+def alone(steps, x):
+    """Slow reference: one pipeline on one batch, normalised by hand."""
+    for step in steps:
+        x = TRANSFORMS.build(step)(x)
+    return (x.float() / 255 - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_each_pool_and_view_goes_through_its_own_pipeline(channels_last):
+    augment = dict(labelled=[FLIP], unlabelled=[[FLIP, CROP], [CROP]])
+    pre, data = ImagePreprocessor(MEAN, STD, augment=augment, channels_last=channels_last), pooled()
+    torch.manual_seed(0)
+    out = pre(data, training=True)
+    torch.manual_seed(0)
+    x, u = data['labelled']['inputs'], data['unlabelled']['inputs']
+    expected = [alone([FLIP], x), alone([FLIP, CROP], u), alone([CROP], u)]
+    assert torch.allclose(out['labelled']['inputs'], expected[0], atol=1e-6)
+    assert out['unlabelled']['inputs'].shape == (4, 2, 3, 8, 10)
+    for view, wanted in enumerate(expected[1:]):
+        assert torch.allclose(out['unlabelled']['inputs'][:, view], wanted, atol=1e-6)
+    assert torch.equal(out['labelled']['labels'], data['labelled']['labels'])
+    if channels_last:
+        assert out['unlabelled']['inputs'].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    # Validation sees every image once, as it is.
+    assert pre(data)['unlabelled']['inputs'].shape == (4, 3, 8, 10)
+
+
+def test_without_pools_in_augment_all_are_treated_alike():
+    pre, data = ImagePreprocessor(MEAN, STD, augment=[dict(type='BatchRandomFlip', p=1.0)]), pooled()
+    out = pre(data, training=True)
+    for pool in data:
+        assert torch.equal(out[pool]['inputs'], pre(data)[pool]['inputs'].flip(-1))
+
+
+def test_two_equal_views_differ():
+    pre = ImagePreprocessor(MEAN, STD, augment=[[CROP], [CROP]])
+    x = pre(batch(), training=True)['inputs']
+    assert x.shape == (4, 2, 3, 8, 10)
+    assert not torch.equal(x[:, 0], x[:, 1])
+
+
+def test_views_of_two_sizes_stay_a_list():
+    pre, data = ImagePreprocessor(MEAN, STD, augment=[[CROP], [SMALL], [SMALL]], channels_last=True), batch()
+    torch.manual_seed(1)
+    views = pre(data, training=True)['inputs']
+    assert [tuple(view.shape) for view in views] == [(4, 3, 8, 10), (4, 3, 5, 5), (4, 3, 5, 5)]
+    assert all(view.is_contiguous(memory_format=torch.channels_last) for view in views)
+    torch.manual_seed(1)
+    for view, steps in zip(views, ([CROP], [SMALL], [SMALL])):
+        assert torch.allclose(view, alone(steps, data['inputs']), atol=1e-6)
+
+
+@pytest.mark.parametrize('several', [torch.stack, list])
+def test_views_that_the_data_bring_go_through_the_same_or_their_own_pipeline(several):
+    data, mirror = batch(), dict(type='BatchRandomFlip', p=1.0)
+    first, second = data['inputs'], data['inputs'].flip(0)
+    given = dict(inputs=torch.stack([first, second], 1) if several is torch.stack else [first, second])
+
+    def views(augment):
+        out = ImagePreprocessor(MEAN, STD, augment=augment)(given, training=True)['inputs']
+        return list(out.unbind(1)) if isinstance(out, torch.Tensor) else out
+
+    for augment, wanted in (
+        ([mirror], [first.flip(-1), second.flip(-1)]),
+        ([[], [mirror]], [first, second.flip(-1)]),
+        ([], [first, second]),
+    ):
+        for view, pixels in zip(views(augment), wanted, strict=True):
+            assert torch.allclose(view, alone([], pixels), atol=1e-6)
+
+
+def test_what_a_pool_of_half_precision_or_floating_pixels_becomes():
+    pre, data = ImagePreprocessor(MEAN, STD, augment=dict(labelled=[], unlabelled=[[FLIP], [FLIP]])), pooled()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = pre(data, training=True)
+    assert {out[pool]['inputs'].dtype for pool in out} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ('augment', 'data', 'message'),
+    [
+        (dict(labelled=[FLIP]), pooled(), 'for the pools labelled, and the batch has labelled, unlabelled'),
+        (dict(labelled=[FLIP]), batch(), 'for the pools labelled, and the batch has none'),
+        ([[FLIP], [FLIP]], dict(inputs=[batch()['inputs']] * 3), 'augment makes 2 views, and the batch has 3'),
+        ([], pooled(labels=torch.arange(3)), "the pool 'unlabelled' of a batch must be a dict"),
+        ([], pooled(true_labels=torch.arange(3)), "the pool 'unlabelled' of a batch must be a dict"),
+        ([], pooled(ids=[1, 2, 3, 4]), "the pool 'unlabelled' of a batch must be a dict"),
+        ([], pooled(inputs=[batch()['inputs'], batch(3)['inputs']]), "the pool 'unlabelled' of a batch"),
+        ([], dict(inputs=[]), 'a batch must be a dict of inputs'),
+        ([], {}, 'a batch must be a dict of inputs'),
+        ([], {'labelled': batch(), 'weight': torch.ones(4)}, 'a batch must be a dict of inputs'),
+    ],
+)
+def test_a_batch_that_does_not_do_is_refused_in_one_line(augment, data, message):
+    with pytest.raises(InputError, match=message) as error:
+        ImagePreprocessor(MEAN, STD, augment=augment)(data, training=True)
+    assert '\n' not in str(error.value)
+
+
+def test_labels_that_the_model_has_no_place_for_are_told_by_their_pool():
+    pre = ImagePreprocessor(MEAN, STD)
+    pre.num_classes = 3
+    with pytest.raises(InputError, match=r"pool 'labelled': labels must be in \[0, 2\], got 3"):
+        pre(pooled())
+
+
+@pytest.mark.parametrize('augment', [[FLIP, [FLIP]], FLIP, dict(labelled=dict(weak=[FLIP])), dict(labelled=[[[FLIP]]])])
+def test_an_augment_that_is_no_pipeline_is_refused(augment):
+    with pytest.raises(InputError, match='augment'):
+        ImagePreprocessor(MEAN, STD, augment=augment)

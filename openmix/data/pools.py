@@ -1,0 +1,215 @@
+"""Pools of labelled and unlabelled images, read side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openmix.batch import Batch
+from openmix.data.base import ArrayDataset, ImageDataset
+from openmix.data.facts import Facts
+from openmix.data.image_files import ImageFiles
+from openmix.data.sampler import PoolSampler
+from openmix.errors import InputError, check_number
+from openmix.registry import DATA_SAMPLERS, DATASETS, DatasetConfig, find
+
+LABELLED, UNLABELLED = 'labelled', 'unlabelled'
+# A run's seed is below it: no two pools draw alike.
+_SEEDS = 2**32
+
+
+@DATASETS.register_module()
+class Pools(ImageDataset):
+    """Labelled and unlabelled images for semi-supervised learning, `ratio` unlabelled ones for each labelled one.
+
+    A batch is {'labelled': {...}, 'unlabelled': {...}}, a plain one a pool, whose `ids` are places in that pool. The
+    labels of unlabelled images, where they are known, are called `true_labels`: they measure, and no loss reads them.
+
+    It goes with `sampler=dict(type='PoolSampler')` and a `batch_size` of B (1 + ratio), for B labelled images. Sample
+    i of the labelled pool has index i, sample j of the unlabelled one len(labelled) + j; with k len(self) added it has
+    its k-th set of random draws.
+
+    Args:
+        labelled: registry dict of the labelled images; its `subset` says how many there are.
+        unlabelled: registry dict of the others; None: those of `labelled`, without its `subset`.
+        ratio: unlabelled images of a batch for each labelled one.
+        keep_labelled: labelled images are in the unlabelled pool too, as far as it holds them.
+
+    Raises:
+        InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, or `keep_labelled=False` cannot
+            tell which images to leave out.
+    """
+
+    def __init__(
+        self,
+        labelled: DatasetConfig,
+        unlabelled: DatasetConfig | None = None,
+        ratio: int = 1,
+        keep_labelled: bool = True,
+    ) -> None:
+        given = self.pools(labelled=labelled, unlabelled=unlabelled, ratio=ratio)
+        self.parts: dict[str, ImageDataset] = {name: DATASETS.build(cfg) for name, cfg in given.items()}
+        self.ratio = ratio
+        own, others = self.parts[LABELLED], self.parts[UNLABELLED]
+        if not own.labelled:
+            raise InputError('Pools: the images of the labelled pool have no labels')
+        if own.known.classes != others.known.classes:
+            raise InputError(f'Pools: {own.known.name} and {others.known.name} have different classes')
+        sources = [_class_of(cfg).drawn(**_arguments(cfg)) for cfg in given.values()]
+        same_source = sources[0] is not None and sources[1] is not None and sources[0].source == sources[1].source
+        if isinstance(own, ArrayDataset) and isinstance(others, ArrayDataset) and same_source:
+            others.share(own)
+        if not keep_labelled:
+            others.keep(torch.nonzero(~_also_in(others, own, same_source, None in sources))[:, 0])
+            if not len(others):
+                raise InputError(
+                    'Pools: keep_labelled=False leaves no unlabelled image: every one is labelled; give labelled a '
+                    'subset'
+                )
+        super().__init__(own.known, torch.cat([own.labels, others.labels]))
+        self.skipped = own.skipped
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many images the labelled and the unlabelled pool have."""
+        return len(self.parts[LABELLED]), len(self.parts[UNLABELLED])
+
+    @classmethod
+    def pools(cls, **kwargs: Any) -> dict[str, dict[str, Any]]:
+        labelled, unlabelled = kwargs.get('labelled'), kwargs.get('unlabelled')
+        check_number('Pools: ratio', kwargs.get('ratio', 1), 1, 2**16)
+        if labelled is None:
+            raise InputError("Pools needs 'labelled', the registry dict of the labelled images")
+        if unlabelled is None:
+            unlabelled = {key: value for key, value in labelled.items() if key != 'subset'}
+        found = {LABELLED: dict(labelled), UNLABELLED: dict(unlabelled)}
+        for name, cfg in found.items():
+            part = _class_of(cfg)
+            if not isinstance(part, type) or not issubclass(part, ImageDataset) or issubclass(part, Pools):
+                raise InputError(f'Pools: {name} must be a data set derived from ImageDataset, got {part.__name__}')
+        return found
+
+    @classmethod
+    def group(cls, ratio: int = 1, **kwargs: Any) -> int:
+        return 1 + ratio
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """Those of the labelled pool."""
+        cfg = cls.pools(**kwargs)[LABELLED]
+        return _class_of(cfg).facts(**_arguments(cfg))
+
+    @classmethod
+    def served(cls, **kwargs: Any) -> tuple[int, ...] | None:
+        """The shape of a labelled sample."""
+        cfg = cls.pools(**kwargs)[LABELLED]
+        return _class_of(cfg).served(**_arguments(cfg))
+
+    @classmethod
+    def example(cls, n: int, **kwargs: Any) -> Batch | None:
+        """A batch of n samples, at least one labelled image and `ratio` unlabelled ones."""
+        groups = max(1, n // cls.group(**kwargs))
+        found = {}
+        for name, cfg in cls.pools(**kwargs).items():
+            count = groups if name == LABELLED else groups * kwargs.get('ratio', 1)
+            batch = _class_of(cfg).example(count, **_arguments(cfg))
+            if batch is None:
+                return None
+            found[name] = batch if name == LABELLED else _without_labels(batch)
+        return found
+
+    @classmethod
+    def check_loader(cls, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None:
+        sampler, group = loader.get('sampler') or {}, cls.group(**kwargs)
+        drawn_by = find(DATA_SAMPLERS, sampler['type']) if 'type' in sampler else PoolSampler
+        if not isinstance(drawn_by, type) or not issubclass(drawn_by, PoolSampler):
+            name = drawn_by.__name__
+            raise InputError(f"{place}.sampler: Pools are read by sampler=dict(type='PoolSampler'), not by {name}")
+        if (size := loader.get('batch_size', group)) % group:
+            raise InputError(
+                f'{place}: batch_size is {size}, and Pools with ratio={group - 1} are read in groups of {group}, one '
+                f'labelled image and {group - 1} unlabelled: give a multiple, such as {max(1, size // group) * group}'
+            )
+
+    @property
+    def bytes_held(self) -> int | None:
+        held = [part.bytes_held for part in self.parts.values()]
+        return None if None in held else sum(bytes_ for bytes_ in held if bytes_ is not None)
+
+    def move(self, device: torch.device | str) -> None:
+        for part in self.parts.values():
+            part.move(device)
+
+    def chosen(self) -> dict[str, Tensor]:
+        return {name: part.rows for name, part in self.parts.items() if part.is_subset}
+
+    def set_epoch(self, epoch: int, seed: int = 0) -> None:
+        for number, part in enumerate(self.parts.values()):
+            part.set_epoch(epoch, seed + number * _SEEDS)
+
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
+        """A batch of both pools.
+
+        Args:
+            indices: of whole groups, as `PoolSampler` draws them.
+
+        Raises:
+            InputError: they are not.
+        """
+        draws = torch.as_tensor(indices, dtype=torch.int64)
+        first, total = self.sizes[0], len(self)
+        number, place = draws // total, draws % total
+        is_labelled = place < first
+        if int(is_labelled.sum()) * (1 + self.ratio) != len(draws):
+            raise InputError(
+                f'Pools: {len(draws)} samples of which {int(is_labelled.sum())} are labelled are no groups of 1 and '
+                f"{self.ratio}; set sampler=dict(type='PoolSampler') and a batch_size that is a multiple of "
+                f'{1 + self.ratio}'
+            )
+        found = {}
+        for name, offset, size, chosen in (
+            (LABELLED, 0, first, is_labelled),
+            (UNLABELLED, first, total - first, ~is_labelled),
+        ):
+            batch = self.parts[name].__getitems__((place - offset + number * size)[chosen])
+            found[name] = batch if name == LABELLED else _without_labels(batch)
+        return found
+
+    def __getitem__(self, index: int) -> Batch:
+        """One sample of the pool that it belongs to."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'sample {index} of {len(self)}')
+        place, first = index % len(self), self.sizes[0]
+        if place < first:
+            return self.parts[LABELLED][place]
+        return _without_labels(self.parts[UNLABELLED][place - first])
+
+
+def _class_of(cfg: Mapping[str, Any]) -> Any:
+    return find(DATASETS, cfg.get('type'))
+
+
+def _arguments(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in cfg.items() if key != 'type'}
+
+
+def _without_labels(batch: Batch) -> Batch:
+    return {('true_labels' if key == 'labels' else key): value for key, value in batch.items()}
+
+
+def _also_in(one: ImageDataset, other: ImageDataset, same_source: bool, unknown: bool) -> Tensor:
+    """(N,) bool, which samples of a data set another one has too."""
+    if isinstance(one, ImageFiles) and isinstance(other, ImageFiles):
+        return torch.from_numpy(np.isin(one.files, other.files))
+    if same_source and type(one) is type(other):
+        return torch.isin(one.rows, other.rows)
+    if unknown or same_source:
+        raise InputError(
+            f'Pools: keep_labelled=False cannot tell which images of {type(one).__name__} are labelled; '
+            'leave it out, or take both pools from one data set'
+        )
+    return torch.zeros(len(one), dtype=torch.bool)

@@ -1,0 +1,88 @@
+"""Lists of the images of a subset, as published with fine-grained benchmarks or written beside a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from openmix.data.lists import read_lines
+from openmix.errors import InputError, brief
+
+
+def rows_in_list(file: str, labels: Tensor, paths: Sequence[str | Path] | None = None) -> Tensor:
+    """Rows of an official half that a text file lists, ascending int64.
+
+    A line is the number of a row, as in `labelled.txt` of a run, or the name of an image file, with as many of the
+    folders above it as tell it apart; a label may follow the name.
+
+    Args:
+        file: the list; lines that are empty do not count.
+        labels: (N,) int64 of the half.
+        paths: of its N image files; None: it has none, and rows alone are known.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no image of the half, or names one again, or another label.
+    """
+    lines = [line.strip() for line in read_lines('subset', Path(file), 'name a text file of rows or of image files')]
+    wanted = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not wanted:
+        raise InputError(f'subset: {file} lists no image')
+    if all(line.isdecimal() for _, line in wanted):
+        found = [(number, int(line)) for number, line in wanted]
+        wrong = next((one for one in found if one[1] >= len(labels)), None)
+        if wrong is not None:
+            raise InputError(f'subset: {file}:{wrong[0]}: there is no row {wrong[1]}, rows are 0 to {len(labels) - 1}')
+    elif paths is None:
+        raise InputError(
+            f'subset: {file}:{wanted[0][0]}: {brief(wanted[0][1])} is no row number; images that do not lie in files '
+            'of their own have no names'
+        )
+    else:
+        rows_of = _by_name(paths)
+        found = [(number, _row_named(f'{file}:{number}', line, rows_of, paths, labels)) for number, line in wanted]
+    first: dict[int, int] = {}
+    for number, row in found:
+        if row in first:
+            raise InputError(f'subset: {file}:{number}: the image of line {first[row]} again')
+        first[row] = number
+    return torch.tensor(sorted(first), dtype=torch.int64)
+
+
+def _by_name(paths: Sequence[str | Path]) -> dict[str, list[int]]:
+    """Rows by the name of their file, without its folder."""
+    rows_of: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        rows_of.setdefault(os.path.basename(path), []).append(row)
+    return rows_of
+
+
+def _row_named(
+    where: str, line: str, rows_of: dict[str, list[int]], paths: Sequence[str | Path], labels: Tensor
+) -> int:
+    # In a flat folder the names alone tell images apart; the folders of the list are then of another layout.
+    flat = len({os.path.dirname(path) for path in (paths[0], paths[-1])}) == 1
+    name, _, last = line.rpartition(' ')
+    # Names may hold blanks, so that the whole line comes first.
+    for named, label in [(line, None), *([(name.rstrip(), last)] if name and last.isdecimal() else [])]:
+        rows = rows_of.get(os.path.basename(named), [])
+        for depth, above in enumerate(reversed([] if flat else Path(named).parts[:-1]), 1):
+            # The top folder of a list is its own: only the class folder has to be ours.
+            if depth > 1 and len(rows) < 2:
+                break
+            rows = [row for row in rows if Path(paths[row]).parts[-1 - depth] == above]
+        if len(rows) > 1:
+            raise InputError(
+                f'subset: {where}: {brief(named)} names {len(rows)} images; put the class folder before it'
+            )
+        if rows and label is not None and int(label) != int(labels[rows[0]]):
+            raise InputError(
+                f'subset: {where}: label {label} there, {int(labels[rows[0]])} in the data set; '
+                'the list numbers its classes in another order'
+            )
+        if rows:
+            return rows[0]
+    raise InputError(f'subset: {where}: no image of the split is called {brief(line)}')
