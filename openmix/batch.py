@@ -15,7 +15,11 @@ from typing import Any
 Batch = dict[str, Any]
 
 
-def pools_of(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain batches of a batch by the name of their pool; '' is that of a batch without pools."""
-    pooled = bool(batch) and all(isinstance(one, Mapping) for one in batch.values())
+def pools_of(batch: Any) -> dict[str, Any]:
+    """Return the plain batches of a batch by the name of their pool; '' names a batch without pools.
+
+    Args:
+        batch: a `Batch`, or what a loader answered by mistake, which counts as a plain one.
+    """
+    pooled = isinstance(batch, Mapping) and batch and all(isinstance(one, Mapping) for one in batch.values())
     return dict(batch) if pooled else {'': batch}

@@ -148,7 +148,7 @@ def check_loader_of(loader: Mapping[str, Any], place: str) -> None:
 
 
 def group_of(cfg: Config, part: str) -> int:
-    """How many samples of the data of 'train', 'val' or 'test' are drawn together; 1 where the data set tells nothing."""
+    """Return how many samples of the data of 'train', 'val' or 'test' are drawn together, 1 for a plain data set."""
     dataset = _dataset(cfg, part)
     return 1 if dataset is None else find(DATASETS, dataset['type']).group(**_arguments(dataset))
 
@@ -199,6 +199,4 @@ def _check_apart(training: dict[str, Any], judged: dict[str, Any], trained_at: s
         f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed} in {place}"
         for drawn, place in zip((asked, trained), places)
     )
-    raise InputError(
-        f'{judged_at}: its images are trained on: {told}; set val_fraction and split_seed alike in both'
-    )
+    raise InputError(f'{judged_at}: its images are trained on: {told}; set val_fraction and split_seed alike in both')
