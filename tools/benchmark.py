@@ -19,6 +19,7 @@ from openmix.benchmark.export import as_csv, as_dicts, as_json
 from openmix.benchmark.folders import layout, slug
 from openmix.benchmark.grids import as_plain, grid
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
+from openmix.benchmark.made_for import STEPS, told
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text, write_report
@@ -100,7 +101,7 @@ def list_tables(console: Console) -> None:
 
 
 def show_all(args: argparse.Namespace, console: Console) -> None:
-    for option in ('rows', 'columns', 'trials', 'work_dir', 'weights_dir', 'cfg_options'):
+    for option in ('rows', 'columns', 'trials', 'work_dir', 'weights_dir', 'cfg_options', 'steps'):
         if getattr(args, option) is not None:
             raise InputError(f'--{option.replace("_", "-")} needs a table; valid: {", ".join(table_names())}')
     if args.format not in _OF_ALL:
@@ -170,7 +171,7 @@ def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
         raise InputError('--smoke runs on this machine; leave out --engine slurm and --print-sbatch')
     wrong, why = _OF_SLURM, 'is of Slurm; add --engine slurm'
     if args.smoke:
-        wrong, why = (*_OF_HERE, *_OF_SLURM, 'trials'), 'is not for --smoke, which tries each cell once, here'
+        wrong, why = (*_OF_HERE, *_OF_SLURM, 'trials', 'steps'), 'is not for --smoke, which tries each cell once, here'
     elif on_slurm:
         wrong, why = _OF_HERE, 'is not of Slurm; --array-parallelism says how many jobs run at a time'
     for option in wrong:
@@ -186,10 +187,11 @@ def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
     """
     for trial in trials:
         made_for = trial.files().made_for
-        if made_for is not None and dict(made_for.options) != table.options:
-            said = ' '.join(f'{key}={value}' for key, value in made_for.options.items())
+        if made_for is not None and dict(made_for.options) != table.said:
+            said = told(made_for.options)
+            others = ' and '.join(dict.fromkeys(key if key == STEPS else '--cfg-options' for key in table.said))
             raise InputError(
-                f'{trial.folder} was trained {f"with --cfg-options {said}" if said else "without --cfg-options"}; '
+                f'{trial.folder} was trained {f"with {said}" if said else f"without {others}"}; '
                 'give another --work-dir, or none'
             )
 
@@ -298,6 +300,7 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         show_all(args, console)
         return 0
     table = load_table(args.table).as_variant(args.variant).with_options(args.cfg_options)
+    table = table.with_steps(args.steps, table.select(args.rows, args.columns))
     cells = table.select(args.rows, args.columns)
     work_dir = args.work_dir or default_work_dir(table)
     if args.verb == 'run':
@@ -353,6 +356,7 @@ def main() -> None:
         list_tables(console)
     elif args.verb == 'config':
         table = load_table(args.table).as_variant(args.variant).with_options(args.cfg_options)
+        table = table.with_steps(args.steps, [table.cell(args.row, args.column)])
         cell = table.cell(args.row, args.column)
         write(cell.config_text(), args.out)
     else:

@@ -12,6 +12,8 @@ from mmengine.config import Config
 from openmix.benchmark.earlier import PREFIX, below, beside
 from openmix.benchmark.escape import visible
 from openmix.benchmark.literal import as_python
+from openmix.benchmark.made_for import STEPS
+from openmix.benchmark.shorten import shortened
 from openmix.benchmark.variant import add_published
 from openmix.config import apply_options, apply_overrides, config_hash, load_config
 from openmix.errors import InputError
@@ -39,6 +41,7 @@ class Cell:
         variant: 'published' (policies get what they declare as published) or 'corrected'.
         options: dotted keys that `--cfg-options` sets on top of all else.
         grid: dotted key -> values to choose from on held-out images; empty: nothing to choose.
+        steps: iterations that the recipe is shortened to; None: as it is.
         place: what stands behind the cell's name in error lines, for an earlier stage.
     """
 
@@ -57,12 +60,18 @@ class Cell:
     variant: str = 'corrected'
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     grid: dict[str, list] = field(default_factory=dict, hash=False)
+    steps: int | None = None
     place: str = ''
 
     @property
     def name(self) -> str:
         """The name in messages: 'ROW / COLUMN'."""
         return f'{self.row} / {self.column}'
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the command line changes: dotted keys, and '--steps'."""
+        return self.options | ({} if self.steps is None else {STEPS: self.steps})
 
     @property
     def lower_is_better(self) -> bool:
@@ -84,6 +93,8 @@ class Cell:
                 raise InputError(f"option '{PREFIX}{next(iter(of_none))}': the cell has no earlier stage")
             cfg = apply_overrides(_recipe(self.config), beside(self.overrides))
             cfg = apply_options(cfg, options) if (options := beside(self.options)) else cfg
+            if self.steps is not None:
+                cfg = apply_overrides(cfg, shortened(cfg, self.steps), '--steps')
             cfg = add_published(cfg) if self.variant == 'published' else cfg
             if start is not None:
                 if cfg.get('weights'):
@@ -113,6 +124,7 @@ class Cell:
             spread=None,
             other_source=None,
             grid={},
+            steps=None,
             place=f'{self.place}, from',
         )
         return Earlier(cell, seed, origin if len(origin) == 3 else None)

@@ -53,9 +53,11 @@ def _add_config(parser: CommandParser) -> None:
 
 
 def _add_changes(parser: CommandParser) -> None:
-    """Add the options that change every cell: --cfg-options and --variant."""
+    """Add the options that change every cell: --cfg-options, --steps and --variant."""
     told = 'settings on top of every cell; their runs have a work folder of their own'
     parser.add_list('--cfg-options', is_setting, action=DictAction, metavar='K=V ...', help=told)
+    told = 'train N iterations, for study; for recipes that count iterations, in a work folder of their own'
+    parser.add_argument('--steps', type=int, metavar='N', help=told)
     parser.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
 
 

@@ -50,6 +50,7 @@ def report(table: Table, records: Sequence[Record]) -> dict[str, Any]:
         'variant': table.variant,
         'variant_means': VARIANTS[table.variant],
         'options': table.options,
+        'steps': table.steps,
         'cannot_be_read': [line for record in records for line in record.bad],
         'cells': [_numbers(record) | _more(record) for record in records],
         'gains': [gain._asdict() for gain in gains(table, records)],

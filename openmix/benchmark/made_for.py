@@ -9,6 +9,19 @@ from typing import Any
 
 from openmix.json_file import mapping_of, read_object, text_of, texts_of, whole_of
 
+STEPS = '--steps'
+
+
+def told(said: Mapping[str, Any]) -> str:
+    """What the command line changes of a table, as it is typed; '' where it changes nothing.
+
+    Args:
+        said: dotted keys of `--cfg-options`, and '--steps'.
+    """
+    options = ' '.join(f'{key}={value}' for key, value in said.items() if key != STEPS)
+    words = [f'{STEPS} {said[STEPS]}'] if STEPS in said else []
+    return ' '.join([*words, f'--cfg-options {options}'] if options else words)
+
 
 @dataclass(frozen=True)
 class MadeFor:
@@ -18,7 +31,7 @@ class MadeFor:
         row, column: names in the table at that time.
         seed: of the run.
         config_hash, version, data: see `openmix.provenance.Provenance`.
-        options: dotted keys that `--cfg-options` set on top of the table.
+        options: dotted keys that `--cfg-options` set on top of the table, and '--steps' where it was given.
     """
 
     row: str

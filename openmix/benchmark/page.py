@@ -15,6 +15,7 @@ from openmix.benchmark.facets import SEPARATOR, parts
 from openmix.benchmark.foundation import foundations
 from openmix.benchmark.grid import label
 from openmix.benchmark.leaderboard import leaderboard, toolbar
+from openmix.benchmark.made_for import told
 from openmix.benchmark.markup import cell, element, href, section, sortable
 from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record
@@ -74,7 +75,8 @@ def _head(table: Table, records: Sequence[Record]) -> str:
         f'{states[state]} {state}' for state in dict.fromkeys(('done', *STATES, *states)) if states[state]
     )
     facts = {'Source': table.source, 'Table': table.name, 'Variant': f'{table.variant}: {VARIANTS[table.variant]}'}
-    facts['Options'] = ' '.join(f'{key}={value}' for key, value in table.options.items())
+    facts['Options'] = told(table.said)
+    facts['Length'] = '' if table.steps is None else f'shortened to {table.steps} iterations, unlike the printed runs'
     facts |= {'Cells': f'{len(records)}: {counts}', 'Trials': f'{table.trials} a cell'}
     facts['Imported'] = '; '.join(dict.fromkeys(numbers.source for record in records for numbers in record.theirs))
     listed = ''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items() if value)

@@ -12,6 +12,7 @@ from openmix.benchmark.claims import Verdict
 from openmix.benchmark.escape import terminal as words
 from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.grids import ENDLESS, blocks, grid
+from openmix.benchmark.made_for import told
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
@@ -129,8 +130,10 @@ def remarks(table: Table, records: Sequence[Record]) -> list[str]:
         ran = [record.finished[0].cell.resolve() for record in records if record.finished]
         own = dict.fromkeys(kind for cfg in ran for kind in without_published(cfg))
         said += [f'{kind} declares no options of published runs: it ran as the recipe says' for kind in own]
-    if table.options:
-        said.append(f'with --cfg-options {" ".join(f"{key}={value}" for key, value in table.options.items())}')
+    if table.said:
+        said.append(f'with {told(table.said)}')
+    if table.steps is not None:
+        said.append(f'shortened to {table.steps} iterations: these runs do not repeat the printed ones')
     return said + [f'cannot be read: {line}' for record in records for line in record.bad]
 
 

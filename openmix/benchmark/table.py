@@ -15,12 +15,15 @@ from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.earlier import check_dotted
 from openmix.benchmark.expand import expand, loss_gains
 from openmix.benchmark.folders import plain_slug, slug
+from openmix.benchmark.made_for import STEPS
 from openmix.benchmark.schema import read_schema
+from openmix.benchmark.shorten import LENGTHS
 from openmix.benchmark.values import check_name, check_settings
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import configs_dir
-from openmix.errors import InputError, brief, nearest
+from openmix.errors import InputError, brief, check_number, nearest
 from openmix.metrics import lower_is_better
+from openmix.options import sets
 from openmix.regular_file import open_regular
 from openmix.yaml_file import load_yaml
 
@@ -41,6 +44,7 @@ class Table:
         claims: what the paper says of the numbers.
         validation: dotted overrides that switch a recipe to the held-out split.
         options: dotted keys that `--cfg-options` set on top of every cell.
+        steps: iterations that the chosen cells are shortened to; None: as they are.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Table:
     validation: dict[str, Any] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    steps: int | None = None
 
     @property
     def trials(self) -> int:
@@ -98,6 +103,27 @@ class Table:
         check_dotted('--cfg-options', options, ('seed',))
         found = dict(options)
         return replace(self, options=found, cells=tuple(replace(cell, options=found) for cell in self.cells))
+
+    def with_steps(self, steps: int | None, chosen: Sequence[Cell]) -> Table:
+        """The table whose chosen cells train that many iterations, as by `--steps`; None: as it is.
+
+        Raises:
+            InputError: `steps` is out of range, or options say the length too.
+        """
+        if steps is None:
+            return self
+        check_number('--steps', steps, 1)
+        for key in LENGTHS:
+            if sets(self.options, key):
+                raise InputError(f'--steps and --cfg-options {key} both say how long to train; give one of them')
+        names = {(cell.row, cell.column) for cell in chosen}
+        short = (replace(cell, steps=steps) if (cell.row, cell.column) in names else cell for cell in self.cells)
+        return replace(self, steps=steps, cells=tuple(short))
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the command line changes: dotted keys, and '--steps'."""
+        return self.options | ({} if self.steps is None else {STEPS: self.steps})
 
     def cell(self, row: str, column: str) -> Cell:
         """One cell by name or slug.

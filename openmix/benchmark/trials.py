@@ -93,7 +93,7 @@ class Trial:
         """The content of `cell.json`: table, row, column, trial, seed, kind, variant and provenance."""
         place = {'table': self.cell.table, 'row': self.cell.row, 'column': self.cell.column}
         run = {'trial': self.index, 'seed': self.seed, 'kind': self.kind, 'variant': self.cell.variant}
-        options = {'options': dict(self.cell.options)} if self.cell.options else {}
+        options = {'options': self.cell.said} if self.cell.said else {}
         return place | run | self.provenance.as_dict() | options
 
     def files(self) -> TrialFiles:
@@ -182,11 +182,12 @@ class Trial:
 
 
 def default_work_dir(table: Table) -> Path:
-    """The default work folder of a table; another variant, or options, have one of their own."""
+    """The default work folder of a table; another variant, options or a shorter length have one of their own."""
     other = '' if table.variant == table.declared_variant else f'@{table.variant}'
     if table.options:
         said = json.dumps(table.options, sort_keys=True, default=str)
         other += f'@options-{hashlib.sha256(said.encode()).hexdigest()[:6]}'
+    other += '' if table.steps is None else f'@steps-{table.steps}'
     return Path('work_dirs') / 'tables' / f'{table.name}{other}'
 
 

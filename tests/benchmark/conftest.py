@@ -13,7 +13,7 @@ from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import stages, trials_of
-from openmix.config import tools_path
+from openmix.config import configs_dir, tools_path
 
 RECIPE = """
 model = dict(type='MixClassifier', policy=dict(type='NoMix'), head=dict(type='LinearHead', loss=dict(type='mix_ce')))
@@ -45,6 +45,26 @@ exceptions:
   CutMix: {{DM(CE): {{model.policy: {{type: CutMix, alpha: 2.0, _delete_: true}}}}}}
 gains: {{DM(CE): MCE}}
 notes: [first note]
+"""
+
+ITERATIONS = f"""
+_base_ = '{configs_dir()}/classification/digits/resnet20.py'
+model = dict(backbone=dict(depth=8, width=4))
+train_dataloader = dict(dataset=dict(subset=100), batch_size=20)
+val_dataloader = dict(dataset=dict(subset=20))
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=400, val_interval=20)
+default_hooks = dict(checkpoint=dict(interval=20, by_epoch=False), logger=dict(interval=20))
+vis_backends = []
+"""
+ITERATIONS_TABLE = """
+title: By iteration
+metric: accuracy/top1
+readout: median_last15
+base: {base}
+columns: {{MCE: {{model.head.loss: {{type: mix_ce, _delete_: true}}}}}}
+rows:
+  Vanilla: {{model.policy: {{type: NoMix, _delete_: true}}}}
+  Mixup: {{model.policy: {{type: Mixup, alpha: 1.0, _delete_: true}}}}
 """
 
 # Accuracies 70, 80, 90, 100 less the seed; CutMix fails where a file `fail` lies beside the recipe.
@@ -147,3 +167,11 @@ def bench_type():
 def bench(tmp_path, monkeypatch):
     monkeypatch.setattr('openmix.benchmark.run.cuda_devices', list)
     return Bench(tmp_path)
+
+
+@pytest.fixture
+def iterations(tmp_path):
+    """A folder with a table of two cells that train by iteration on real digits, `mine.yaml`."""
+    (tmp_path / 'recipe.py').write_text(ITERATIONS)
+    (tmp_path / 'mine.yaml').write_text(ITERATIONS_TABLE.format(base=tmp_path / 'recipe.py'))
+    return tmp_path

@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from waiting import SECONDS, until
@@ -15,33 +14,11 @@ from waiting import SECONDS, until
 from openmix.config import tools_path
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent.parent
-RECIPE = f"""
-_base_ = '{ROOT}/configs/classification/digits/resnet20.py'
-model = dict(backbone=dict(depth=8, width=4))
-train_dataloader = dict(dataset=dict(subset=100), batch_size=20)
-val_dataloader = dict(dataset=dict(subset=20))
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=400, val_interval=20)
-default_hooks = dict(checkpoint=dict(interval=20, by_epoch=False), logger=dict(interval=20))
-vis_backends = []
-"""
-TABLE = """
-title: By iteration
-metric: accuracy/top1
-readout: median_last15
-base: {base}
-columns: {{MCE: {{model.head.loss: {{type: mix_ce, _delete_: true}}}}}}
-rows:
-  Vanilla: {{model.policy: {{type: NoMix, _delete_: true}}}}
-  Mixup: {{model.policy: {{type: Mixup, alpha: 1.0, _delete_: true}}}}
-"""
 
 
 @pytest.fixture
-def table(tmp_path):
-    (tmp_path / 'recipe.py').write_text(RECIPE)
-    (tmp_path / 'mine.yaml').write_text(TABLE.format(base=tmp_path / 'recipe.py'))
-    return tmp_path / 'mine.yaml'
+def table(iterations):
+    return iterations / 'mine.yaml'
 
 
 def words(*args):
