@@ -12,13 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.timing import Measure, Turn, Turns, alternating
-from openmix.benchmark.smoke import without_weights
 from openmix.config import apply_overrides
 from openmix.engine.launch import fill_from_data
 from openmix.engine.trial import served
 from openmix.errors import InputError
 from openmix.evaluation.complexity import attention_as_products
+from openmix.models.originals import WEIGHTS_FROM
+from openmix.parts import parts
 from openmix.registry import MODELS
+from openmix.small import small_of
 
 IMAGES, DRAWS = 2, 25
 
@@ -39,7 +41,10 @@ class Flops(TorchDispatchMode):
 
 def recipe_flops(cfg: Config) -> float:
     """Count the FLOPs of training on one image, see `step_flops`; the model is completed from the recipe's data."""
-    cfg = fill_from_data(apply_overrides(cfg, without_weights(cfg)))
+    found = parts(cfg._cfg_dict.to_dict())
+    said = {f'{part.place}.{key}': value for part in found for key, value in small_of(part.built, part.node).items()}
+    untrained = {place: value for place, value in said.items() if place.rpartition('.')[2] in WEIGHTS_FROM}
+    cfg = fill_from_data(apply_overrides(cfg, untrained))
     if (shape := served(cfg)) is None:
         raise InputError('only reading the training images would tell their size')
     return step_flops(MODELS.build(cfg.model), shape)

@@ -190,7 +190,7 @@ def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any], 
         yield from _typed(path, slot, of, node, types)
 
 
-def _parts_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
+def builders_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
     """Find the arguments of a class or function that are built by a registry, and that registry."""
     found = {name: of for name, p in known.items() if (of := _builder(p.annotation)) is not None}
     for cls, parts in LIBRARY_PARTS:
@@ -259,7 +259,7 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
         if slot == other and inspect.isclass(built) and issubclass(built, loop):
             yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
     yield from _numbers(path, slot, node, types)
-    for key, inner in _parts_of(built, known).items():
+    for key, inner in builders_of(built, known).items():
         hint = known[key].annotation if key in known else None
         yield from _part(f'{path}.{key}', key, inner, node.get(key), types, hint)
     if slot == 'optim_wrapper':

@@ -111,7 +111,7 @@ def cells() -> Iterator[tuple[str, str]]:
     """Names of cells, one for every combination of parts, each with a digest of what its smoke run measured."""
     found: dict[str, str] = {}
 
-    def train(cfg: Any) -> Path:
+    def train(cfg: Any, weights: Path | None) -> Path:
         path = launch.train(launch.prepare(cfg))
         found['last'] = hashlib.sha256(measured(path)).hexdigest()[:16]
         return path

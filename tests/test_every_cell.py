@@ -87,7 +87,7 @@ def test_builds_at_full_size(name):
 
 @every_table
 def test_every_combination_of_parts_runs(name, capsys):
-    with Smoke(lambda cfg: launch.train(launch.prepare(cfg)), imitation) as smoke:
+    with Smoke(lambda cfg, weights: launch.train(launch.prepare(cfg)), imitation) as smoke:
         faults = [f'{outcome.cell.name}: {outcome.error}' for outcome in smoke.all(chosen()[name]) if outcome.error]
     assert not faults
 

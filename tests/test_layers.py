@@ -14,7 +14,7 @@ PACKAGE = ROOT / 'openmix'
 
 BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check', 'yaml_file', 'recipe_file'}
 # What registers its files by its folder.
-FOLDER = {'import_folder', 'registry', 'errors'}
+FOLDER = {'import_folder', 'registry', 'errors', 'small'}
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
@@ -29,6 +29,8 @@ MAY_IMPORT = {
     'batch': set(),
     'algorithm': {'batch', 'errors', 'facts', 'registry'},
     'signatures': set(),
+    'small': set(),
+    'parts': {'check', 'recipe_schema', 'registry', 'signatures'},
     'regular_file': {'errors'},
     'yaml_file': {'errors', 'regular_file'},
     'options': {'errors', 'yaml_file'},
@@ -59,7 +61,7 @@ MAY_IMPORT = {
     'evaluation': FOLDER | {'algorithm', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
     'benchmark': {
         *('arguments', 'registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics'),
-        *('options', 'provenance', 'regular_file', 'result', 'yaml_file'),
+        *('options', 'parts', 'provenance', 'regular_file', 'result', 'signatures', 'small', 'yaml_file'),
     },
 }
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -18,8 +18,11 @@ from openmix.benchmark.trials import read_out
 from openmix.config import apply_overrides, config_hash
 from openmix.errors import InputError
 from openmix.result import read_result
+from openmix.small import BATCH, SIDE, small_of
 
-BATCH, SIDE = 4, 64  # images a batch; pixels a side where a recipe crops to more
+if TYPE_CHECKING:
+    from openmix.parts import Part
+
 Imitation = Callable[[dict[str, Any], Path], AbstractContextManager[Path]]
 Train = Callable[[Config, Path | None], Path]
 
@@ -33,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 class Smoke:
-    """Trains cells for two epochs of one iteration each, and reads their metric.
+    """Trains cells for two epochs of a few images each, and reads their metric.
 
     Args:
         train: takes a recipe with a `work_dir` and a file of weights that it starts from, or None; trains it, and
@@ -43,7 +46,9 @@ class Smoke:
 
     def __init__(self, train: Train, imitation: Imitation) -> None:
         self.train, self.imitation = train, imitation
-        self.stack, self.roots, self.runs = ExitStack(), dict[str, Path](), 0
+        self.stack, self.runs = ExitStack(), 0
+        self.roots: dict[tuple[str, str], Path] = {}
+        self.written: set[str] = set()
         self.stages: dict[str, Path | InputError] = {}
 
     def __enter__(self) -> Smoke:
@@ -113,13 +118,13 @@ class Smoke:
         return weights
 
     def _root_of(self, dataset: Mapping[str, Any]) -> Path:
-        """The stand-in for a data set, made when it is first asked for."""
-        kind = str(dataset['type'])
-        if kind not in self.roots:
-            root = self.folder / f'data{len(self.roots)}'
-            root.mkdir()
-            self.roots[kind] = self.stack.enter_context(self.imitation(dict(dataset), root))
-        return self.roots[kind]
+        """The stand-in for a data set, made when it is first asked for; one root of a recipe stays one."""
+        where = str(dataset['type']), str(dataset.get('root'))
+        root = self.roots.setdefault(where, self.folder / f'data{len(self.roots)}')
+        if (asked := repr(sorted(dataset.items(), key=repr))) not in self.written:
+            self.stack.enter_context(self.imitation(dict(dataset), root))
+            self.written.add(asked)
+        return root
 
 
 def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
@@ -128,10 +133,9 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     found: dict[str, Any] = {'log_level': 'ERROR', 'vis_backends': []}
     found |= {'visualizer.vis_backends': []} if plain.get('visualizer') else {}
     found |= _set(plain, 'env_cfg', 'cudnn_benchmark', False)
-    for part in ('train', 'val', 'test'):
-        loader = plain.get(f'{part}_dataloader')
-        if loader:
-            found |= {f'{part}_dataloader.{key}': value for key, value in _small_loader(loader, root_of).items()}
+    loader = {'batch_size': BATCH, 'num_workers': 0, 'persistent_workers': False, 'pin_memory': False}
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        found |= {f'{key}.{name}': value for name, value in loader.items()} if plain.get(key) else {}
     loop = plain.get('train_cfg') or {}
     found |= {'train_cfg.val_interval': 1}
     found |= {'train_cfg.max_iters': 2} if 'max_iters' in loop else {'train_cfg.max_epochs': 2}
@@ -140,7 +144,9 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     found['param_scheduler'] = [_clipped(scheduler, ('begin', 'end'), 1) for scheduler in schedulers]
     hooks = plain.get('custom_hooks') or []
     found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in hooks]
-    return found | without_weights(cfg) | _small_backbone(cfg)
+    from openmix.parts import parts  # takes torch, which the other commands of tables do without
+
+    return found | _small_parts(list(parts(plain)), root_of)
 
 
 def unsaved(cfg: Config) -> dict[str, Any]:
@@ -159,24 +165,29 @@ def _line(error: Exception) -> str:
     return lines[-1] if isinstance(error, InputError) else f'{type(error).__name__}: {lines[0]}'
 
 
-def without_weights(cfg: Config) -> dict[str, Any]:
-    """Overrides by which a recipe's networks start without weights from elsewhere."""
-    model = cfg._cfg_dict.to_dict().get('model') or {}
-    backbone, teacher = model.get('backbone') or {}, (model.get('policy') or {}).get('teacher') or {}
-    found: dict[str, Any] = {f'model.backbone.{key}': None for key in ('weights', 'checkpoint') if key in backbone}
-    found |= {'model.backbone.pretrained': False} if 'pretrained' in backbone else {}
-    return found | ({'model.policy.teacher.pretrained': False} if 'name' in teacher else {})
+def _small_parts(found: Sequence[Part], root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
+    """What the parts say of themselves; smaller images; and a stand-in for every data set that holds no others."""
+    from openmix.registry import DATASETS, TRANSFORMS
+    from openmix.signatures import arguments
+
+    changed: dict[str, Any] = {}
+    datasets = [part for part in found if part.registry is DATASETS]
+    for part in found:
+        values = small_of(part.built, part.node)
+        if part.registry in (DATASETS, TRANSFORMS) and 'size' in part.node:
+            values |= {'size': _at_most(part.node['size'], SIDE)}
+        if part in datasets and not any(one.place.startswith(f'{part.place}.') for one in datasets):
+            root = root_of(part.node)
+            values |= {'root': str(root)} if 'root' in {**part.node, **(arguments(part.built) or {})} else {}
+        changed |= {f'{part.place}.{key}': value for key, value in values.items()}
+    return changed
 
 
-def _small_loader(loader: Mapping[str, Any], root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
-    dataset = loader['dataset']
-    found: dict[str, Any] = {'batch_size': BATCH, 'num_workers': 0, 'persistent_workers': False, 'pin_memory': False}
-    root = root_of(dataset)
-    found |= {'dataset.root': str(root)} if 'root' in dataset else {}
-    found |= {'dataset.subset': BATCH}
-    if dataset.get('pipeline'):
-        found['dataset.pipeline'] = [_clipped(step, ('size',), SIDE) for step in dataset['pipeline']]
-    return found
+def _at_most(size: Any, most: int) -> Any:
+    """A size, one side or several, none of them above `most`; what is no size stays."""
+    if isinstance(size, (list, tuple)):
+        return [_at_most(side, most) for side in size]
+    return min(size, most) if isinstance(size, int) else size
 
 
 def _clipped(part: Mapping[str, Any], keys: Sequence[str], most: int) -> dict[str, Any]:
@@ -186,14 +197,3 @@ def _clipped(part: Mapping[str, Any], keys: Sequence[str], most: int) -> dict[st
         if isinstance(clipped.get(key), int):
             clipped[key] = min(clipped[key], most)
     return clipped
-
-
-def _small_backbone(cfg: Config) -> dict[str, Any]:
-    """The override of a timm backbone's fixed image size for the smaller images; empty for other backbones."""
-    backbone = (cfg.get('model') or {}).get('backbone') or {}
-    if 'Timm' not in str(backbone.get('type')):
-        return {}
-    from timm.models import get_pretrained_cfg
-
-    known = get_pretrained_cfg(backbone['name'])
-    return {'model.backbone.img_size': SIDE} if known is not None and known.fixed_input_size else {}

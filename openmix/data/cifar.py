@@ -19,6 +19,7 @@ from openmix.data.lists import read_arrays
 from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
+from openmix.small import IMAGES
 
 CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 _CIFAR100 = """
@@ -113,6 +114,7 @@ class _Cifar(OfficialHalves, ArrayDataset):
         InputError: the files are missing or damaged, or the split does not exist.
     """
 
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
     FACTS: ClassVar[Facts]
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 50000, 'test': 10000}
 

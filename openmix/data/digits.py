@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from openmix.data.facts import Facts
 from openmix.data.splits import Subset, every_nth_of_class, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
+from openmix.small import IMAGES
 
 FACTS = Facts('Digits', tuple('0123456789'), (0.3051,) * 3, (0.3188,) * 3, (16, 16))
 
@@ -41,6 +42,8 @@ class Digits(OfficialHalves, ArrayDataset):
     Raises:
         InputError: the split or the fraction does not exist.
     """
+
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
 
     def __init__(
         self, split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, subset: Subset = None

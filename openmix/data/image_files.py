@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import Subset, choose_rows, source_split
 from openmix.errors import InputError
 from openmix.registry import TransformConfig
+from openmix.small import IMAGES
 
 
 def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
@@ -197,6 +198,8 @@ class PublishedImages(OfficialHalves, ImageFiles):
     Raises:
         InputError: something of the layout is missing, or the split does not exist.
     """
+
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
 
     def __init__(
         self,

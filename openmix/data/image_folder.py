@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from openmix.data.listing import HIDDEN, Skipped, class_folders, class_name, ima
 from openmix.data.splits import Drawn, Subset
 from openmix.errors import InputError, brief, check_number, nearest, printable
 from openmix.registry import DATASETS, TransformConfig
+from openmix.small import IMAGES
 
 EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
@@ -114,6 +115,8 @@ class ImageFolder(ImageFiles):
     Raises:
         InputError: a folder is missing or empty, an image is unreadable, or the pipeline is wrong.
     """
+
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
 
     def __init__(
         self,

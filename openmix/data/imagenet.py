@@ -23,6 +23,7 @@ from openmix.data.lists import read_lines, read_mat
 from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError, brief, nearest
 from openmix.registry import DATASETS, TransformConfig
+from openmix.small import IMAGES
 
 PAGE = 'https://image-net.org/challenges/LSVRC/2012/2012-downloads.php'
 DEVKIT = 'ILSVRC2012_devkit_t12'
@@ -147,6 +148,7 @@ class ImageNet(OfficialHalves, ImageFiles):
         InputError: something of the layout is missing or too many, or the split does not exist.
     """
 
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 1281167, 'test': 50000}
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ _SIDE = 64
 _DIFFERENT = 8  # encoding takes longer than writing
 _AT_LEAST = 40  # images of a half, so that a few labelled ones leave others
 
-# Where files count as the published ones, whatever their sums.
-_ROOTS: list[Path] = []
+# Where files count as the published ones, whatever their sums; and which were asked for there.
+_IN_USE: list[tuple[Path, str]] = []
 
 
 @runtime_checkable
@@ -36,7 +37,7 @@ def imitation(dataset: dict[str, Any], root: Path) -> Iterator[Path]:
 
     Args:
         dataset: registry dict.
-        root: its folder; what is there of a stand-in already is written again.
+        root: its folder; a stand-in that is in use there is not written again.
 
     Yields:
         what to give as the data set's `root`.
@@ -48,12 +49,15 @@ def imitation(dataset: dict[str, Any], root: Path) -> Iterator[Path]:
     cls = find(DATASETS, dataset['type'])
     if not isinstance(cls, Imitated):
         raise InputError(no_stand_in(cls.__name__))
-    cls.imitate(root, **arguments)
-    _ROOTS.append(root.resolve())
+    asked = {key: value for key, value in arguments.items() if key in inspect.signature(cls.imitate).parameters}
+    stand_in = root.resolve(), f'{cls} {asked!r}'
+    if stand_in not in _IN_USE:
+        cls.imitate(root, **arguments)
+    _IN_USE.append(stand_in)
     try:
         yield root
     finally:
-        _ROOTS.remove(root.resolve())
+        _IN_USE.remove(stand_in)
 
 
 def no_stand_in(name: str) -> str:
@@ -67,7 +71,7 @@ def no_stand_in(name: str) -> str:
 def intact(path: Path, md5: str) -> bool:
     """True where a file has the published sum, or is part of a stand-in in use."""
     place = path.resolve()
-    if any(place.is_relative_to(root) for root in _ROOTS):
+    if any(place.is_relative_to(root) for root, _ in _IN_USE):
         return path.is_file()
     from torchvision.datasets.utils import check_integrity  # slow to import, and most data sets have no sums
 

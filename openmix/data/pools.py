@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class Pools(ImageDataset):
         InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, or `keep_labelled=False` cannot
             tell which images to leave out.
     """
+
+    small: ClassVar[dict[str, Any]] = {'ratio': 1}
 
     def __init__(
         self,

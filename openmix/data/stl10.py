@@ -18,6 +18,7 @@ from openmix.data.imitation import images_a_class, intact, pixels, write
 from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
+from openmix.small import IMAGES
 
 CLASSES = ('airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse', 'monkey', 'ship', 'truck')
 FACTS = Facts('STL10', CLASSES, (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713), (96, 96))
@@ -82,6 +83,7 @@ class STL10(OfficialHalves, ArrayDataset):
         InputError: the files are missing or damaged, or the split does not exist.
     """
 
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
     folder = Reader.base_folder
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 5000, 'test': 8000, UNLABELLED: 100000}
     more_splits = (UNLABELLED,)

@@ -17,6 +17,7 @@ from openmix.data.lists import read_lines
 from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
+from openmix.small import IMAGES
 
 SIZE = (64, 64)
 URL = 'http://cs231n.stanford.edu/tiny-imagenet-200.zip'
@@ -131,6 +132,7 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
         InputError: something of the layout is missing, an image is unreadable, or the split does not exist.
     """
 
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 100000, 'test': 10000}
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +145,8 @@ class SuperMix(MixPolicy):
         InputError: bad option, no teacher; in attach, a teacher with another number of classes than the model;
             in forward, pairs given although K is not 2.
     """
+
+    small: ClassVar[dict[str, Any]] = {'iterations': 2}
 
     def __init__(
         self,

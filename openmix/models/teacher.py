@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 import torchvision
@@ -35,6 +35,8 @@ class Teacher(nn.Module):
     Raises:
         InputError: neither or both of the two ways are given, a name or file is wrong, or a download failed.
     """
+
+    small: ClassVar[dict[str, Any]] = {'pretrained': False}
 
     def __init__(
         self,

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from openmix.benchmark.smoke import BATCH, SIDE, Smoke, shrink
+from openmix.benchmark.smoke import Smoke, shrink
 from openmix.benchmark.table import load_table
 from openmix.config import apply_overrides, load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
+from openmix.small import BATCH, SIDE
 
 
 def train(cfg, weights=None):
@@ -20,7 +21,8 @@ def test_only_sizes_and_lengths_change():
     small = apply_overrides(cfg, shrink(cfg, lambda dataset: Path('/data')), 'shrinking')
     assert small.model.policy == cfg.model.policy
     assert small.model.head == cfg.model.head
-    assert small.model.backbone == {**cfg.model.backbone, 'img_size': SIDE}
+    changed = {'img_size': SIDE, 'pretrained': False, 'checkpoint': None}
+    assert small.model.backbone == {**cfg.model.backbone, **changed}
     assert small.optim_wrapper == cfg.optim_wrapper
     assert [hook.type for hook in small.custom_hooks] == [hook.type for hook in cfg.custom_hooks]
     assert [step.type for step in small.train_dataloader.dataset.pipeline] == [

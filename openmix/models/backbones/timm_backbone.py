@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ from torch import nn
 from openmix.errors import InputError
 from openmix.models.backbones.local_weights import load_weights, on_meta, only_weights
 from openmix.registry import MODELS
+from openmix.small import SIDE, small
+
+
+def _small(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Initial weights, and for a network of a fixed image size that of a smoke run."""
+    known = timm.get_pretrained_cfg(given['name'], allow_unregistered=True)
+    size = {'img_size': min(given.get('img_size', SIDE), SIDE)} if known and known.fixed_input_size else {}
+    return {'pretrained': False, 'checkpoint': None, **size}
 
 
 @MODELS.register_module(name='TimmBackbone')
+@small(_small)
 def timm_backbone(
     name: str, pretrained: bool = False, checkpoint: str | Path | None = None, **kwargs: Any
 ) -> nn.Module:

@@ -12,12 +12,14 @@ from torchvision.models import get_model, get_model_weights, list_models
 from openmix.errors import InputError, nearest
 from openmix.models.backbones.local_weights import load_weights, on_meta
 from openmix.registry import MODELS
+from openmix.small import small
 
 # Auxiliary classifiers of Inception networks: with them a model returns a tuple in training mode.
 _SIDE_HEADS = {'googlenet': ('aux1', 'aux2'), 'inception_v3': ('AuxLogits',)}
 
 
 @MODELS.register_module(name='TorchvisionBackbone')
+@small(weights=None, checkpoint=None)
 def torchvision_backbone(
     name: str, weights: str | None = None, checkpoint: str | Path | None = None, **kwargs: Any
 ) -> nn.Module:

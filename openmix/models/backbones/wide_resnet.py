@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor, nn
 
 from openmix.errors import InputError, check_number
@@ -55,6 +57,8 @@ class WideResNet(nn.Module):
     Raises:
         InputError: depth is not 6n + 4, widen_factor is not positive, or dropout is not in [0, 1).
     """
+
+    small: ClassVar[dict[str, Any]] = {'widen_factor': 1}
 
     def __init__(self, depth: int = 28, widen_factor: int = 10, dropout: float = 0.0) -> None:
         super().__init__()

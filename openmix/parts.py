@@ -1,0 +1,57 @@
+"""The parts of a recipe: every dict that a registry builds, wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from mmengine.registry import Registry
+
+from openmix.check import builders_of
+from openmix.recipe_schema import LOADER_PARTS, LOADERS, SLOTS
+from openmix.registry import HOOKS, find
+from openmix.signatures import arguments, named
+
+
+class Part(NamedTuple):
+    """One dict with a type.
+
+    Attributes:
+        place: its dotted key.
+        registry: builds it.
+        built: the class or function of that type.
+        node: the dict.
+    """
+
+    place: str
+    registry: Registry
+    built: Any
+    node: Mapping[str, Any]
+
+
+def parts(recipe: Mapping[str, Any]) -> Iterator[Part]:
+    """Yield the parts of a resolved recipe, those that hold others before them.
+
+    Raises:
+        InputError: a type is unknown.
+    """
+    for key, value in recipe.items():
+        if key == 'default_hooks':
+            yield from _below(key, HOOKS, value)
+        elif key in SLOTS:
+            yield from _below(key, SLOTS[key], value)
+        elif key in LOADERS and isinstance(value, Mapping):
+            for inner, registry in LOADER_PARTS.items():
+                yield from _below(f'{key}.{inner}', registry, value.get(inner))
+
+
+def _below(place: str, registry: Registry, node: Any) -> Iterator[Part]:
+    if isinstance(node, Mapping) and 'type' in node:
+        built = find(registry, node['type'])
+        yield Part(place, registry, built, node)
+        for key, inner in builders_of(built, {**named(built), **(arguments(built) or {})}).items():
+            yield from _below(f'{place}.{key}', inner, node.get(key))
+    elif isinstance(node, (Mapping, list, tuple)):
+        items: list[tuple[Any, Any]] = list(node.items() if isinstance(node, Mapping) else enumerate(node))
+        for name, value in items:
+            yield from _below(f'{place}.{name}', registry, value)
