@@ -1,4 +1,4 @@
-"""Ties the duties of an algorithm around a step to the training loop."""
+"""The hook that calls an algorithm's methods during training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from openmix.registry import HOOKS
 # The second name is that of recipes written for earlier versions.
 @HOOKS.register_module(name=['AlgorithmHook', 'MixPolicyHook'])
 class AlgorithmHook(Hook):
-    """Calls `start` of the algorithm before the first step, `before_step` and `after_step` around every one.
+    """Call the algorithm's `start` before the first step, and `before_step` and `after_step` around every step.
 
-    The optimiser makes the last call, so it falls on real steps only when gradients accumulate.
+    `after_step` is a hook of the optimiser, so with gradient accumulation it is called only after real steps.
     """
 
     def before_train(self, runner: Any) -> None:

@@ -17,14 +17,14 @@ from openmix.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Runs the forward pass under autocast; float16 gradients are scaled.
+    """Run the forward pass under autocast; float16 gradients are scaled.
 
-    Weights stay float32, and so do losses; evaluation runs outside. Where float16 gradients overflow,
-    the step is left out and the scale halved.
+    Weights and losses stay float32; evaluation runs without autocast. If float16 gradients overflow,
+    the step is skipped and the scale is halved.
 
     Args:
         dtype: 'bfloat16' on any device, 'float16' on a GPU.
-        kwargs: of mmengine's `OptimWrapper`.
+        kwargs: arguments of mmengine's `OptimWrapper`.
 
     Raises:
         InputError: another dtype, or float16 on the CPU.
@@ -49,7 +49,7 @@ class AutocastOptimWrapper(OptimWrapper):
         super().backward(self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        # Ahead of what clips, hooks included: a fused optimiser would unscale inside its step.
+        # Unscale before any clipping, also that in hooks: a fused optimiser would unscale only inside its step.
         self.scaler.unscale_(self.optimizer)
         if self.clip_grad_kwargs:
             self._clip_grad()

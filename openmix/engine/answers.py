@@ -1,4 +1,4 @@
-"""Holds what metrics read against what a recipe's algorithm answers."""
+"""Check that a recipe's algorithm gives the predictions that its metrics read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from openmix.registry import METRICS, MODELS, find
 
 @runtime_checkable
 class Reader(Protocol):
-    """A class of metrics that says which answers it reads, see `Algorithm.answers`."""
+    """A metric class that declares in `reads` which predictions it reads, see `Algorithm.answers`."""
 
     reads: frozenset[str]
 
 
 def check_metrics(cfg: Config) -> None:
-    """Refuse a metric that reads what the algorithm of a recipe does not answer; one that does not tell may read all.
+    """Check that the algorithm gives the predictions that each metric reads; a metric without `reads` is not checked.
 
     Raises:
-        InputError: naming both.
+        InputError: a prediction is missing; the line names metric and algorithm.
     """
     for part in ('val', 'test'):
         place = f'{part}_evaluator'
@@ -35,23 +35,23 @@ def check_metrics(cfg: Config) -> None:
 
 
 def _metrics(evaluator: Any) -> list[Any]:
-    """The registry dicts of the metrics of an evaluator: one, a list, or a dict with a list."""
+    """List the registry dicts of an evaluator's metrics; it may be one metric, a list, or a dict with a list."""
     if not isinstance(evaluator, Mapping):
         return list(evaluator)
     return list(evaluator['metrics']) if 'type' not in evaluator else [evaluator]
 
 
 def check_answers(cfg: Config, wanted: Collection[str], place: str, reader: str) -> None:
-    """Refuse what reads answers that the algorithm of a recipe does not give.
+    """Check that the algorithm of a recipe gives certain predictions.
 
     Args:
         cfg: recipe.
-        wanted: names of answers.
-        place: of the reader in the recipe, '' for none.
-        reader: its name, for the error line.
+        wanted: names of the predictions.
+        place: dotted key of the reader in the recipe, '' for none.
+        reader: name of the reader, for the error line.
 
     Raises:
-        InputError: naming what is read and what is answered.
+        InputError: a prediction is missing; the line names it and the algorithm's predictions.
     """
     algorithm = find(MODELS, cfg.model.get('type'))
     if not (isinstance(algorithm, type) and issubclass(algorithm, Algorithm)) or set(wanted) <= algorithm.answers:

@@ -1,4 +1,4 @@
-"""Every rank validates the networks that rank 0 saves."""
+"""Broadcast buffers, so that every rank validates the networks that rank 0 saves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmix.registry import HOOKS
 
 
 def take_rank_zero_buffers(network: nn.Module) -> None:
-    """Replace a network's buffers by those of rank 0, in place; every rank calls it."""
+    """Replace a network's buffers by those of rank 0, in place; every rank must call it."""
     if is_distributed():
         for buffer in network.buffers():
             broadcast(buffer)
@@ -20,14 +20,14 @@ def take_rank_zero_buffers(network: nn.Module) -> None:
 
 @HOOKS.register_module()
 class RankZeroBuffersHook(Hook):
-    """Broadcasts rank 0's buffers of the model, with all networks in it, before validation.
+    """Broadcast rank 0's buffers of the model before validation.
 
-    DDP does so at the start of a training step, so after the last one the ranks' batch-norm
-    statistics differ and each would score its share of the data with another model. What a hook
-    validates beside the model, it gives rank 0's buffers itself, see `take_rank_zero_buffers`.
+    DDP broadcasts them at the start of a training step, so after the last step the ranks' batch-norm
+    statistics differ, and each rank would evaluate its share of the data with another model. A hook that
+    validates another network must call `take_rank_zero_buffers` for it.
     """
 
-    # After the EMAHook has put the average, and where asked its buffers, in the model's place.
+    # Runs after the EMAHook has swapped the averaged weights into the model.
     priority = 'LOW'
 
     def before_val_epoch(self, runner: Any) -> None:

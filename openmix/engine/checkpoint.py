@@ -1,4 +1,4 @@
-"""Checkpoints: reading them safely, loading them strictly."""
+"""Checkpoints: read them safely, load them strictly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PICKLED: list[Any] = [
     HistoryBuffer,
     np.ndarray,
     np.dtype,
-    # How NumPy pickles an array and a scalar.
+    # The functions by which NumPy unpickles an array and a scalar.
     np.zeros(1).__reduce__()[0],
     np.float64(0).__reduce__()[0],
     *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
@@ -35,14 +35,14 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Meta:
-    """Holds what a checkpoint says of its run; None where it says nothing.
+    """The information that a checkpoint stores about its run; None for a field that is not stored.
 
     Attributes:
-        epoch: that the run is in or goes on with, from 0.
-        iteration: how many iterations were trained.
-        batches: iterations of an epoch.
-        world_size: processes.
-        seed: of the run.
+        epoch: the epoch, from 0, that the run is in or continues with.
+        iteration: number of iterations trained.
+        batches: iterations per epoch.
+        world_size: number of processes.
+        seed: seed of the run.
         launch: see `openmix.engine.restart.launch_id`.
         recipe_hash: see `openmix.config.config_hash`.
         recipe: the resolved recipe as plain data, see `openmix.recipe_text.plain`.
@@ -62,7 +62,7 @@ class Meta:
     run: str | None = None
 
 
-# The key of each field in a file, and its values.
+# Each field's key in a file, its type and its lowest value.
 _META: dict[str, tuple[str, type, int]] = {
     'epoch': ('epoch', int, 0),
     'iteration': ('iter', int, 0),
@@ -79,15 +79,15 @@ _META: dict[str, tuple[str, type, int]] = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint, or of a bare state dict, its parts of the types that they must have.
+    """The content of a checkpoint, or of a bare state dict, with checked types.
 
     Attributes:
-        path: of the file.
-        meta: what it says of its run.
-        weights: of the network in training.
-        average: the moving average of them; None where the run kept none.
-        content: all of the file, as mmengine's hooks take it. It stores the average as `state_dict` and the weights
-            in training as `ema_state_dict`.
+        path: the file.
+        meta: information about the run.
+        weights: the raw weights, those that the optimiser updates.
+        average: their moving average; None if the run kept none.
+        content: the whole content, as mmengine's hooks expect it; with a moving average, `state_dict` is the average
+            and `ema_state_dict` has the raw weights.
     """
 
     path: Path
@@ -98,10 +98,10 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, content: Any, path: str | Path) -> Checkpoint:
-        """Hold what a file contained against what a checkpoint is.
+        """Check the content of a file and split it into its parts.
 
         Raises:
-            InputError: a part is of another type; the line names it.
+            InputError: a part has the wrong type; the line names it.
         """
         if not isinstance(content, dict):
             raise InputError(f"'{path}' holds a {type(content).__name__}, not a checkpoint")
@@ -115,10 +115,10 @@ class Checkpoint:
         return cls(Path(path), _meta(content.get('meta'), path), weights, average, content)
 
     def chosen(self, ema: bool) -> Weights:
-        """The weights in training, or their moving average.
+        """Return the raw weights, or with `ema` their moving average.
 
         Raises:
-            InputError: the average is asked for and there is none.
+            InputError: there is no moving average.
         """
         if not ema:
             return self.weights
@@ -127,7 +127,7 @@ class Checkpoint:
         return self.average
 
 
-# Before the keys of a model in the state of its moving average.
+# Prefix of a model's keys in the state of its moving average.
 _OF_MODEL = 'module.'
 
 
@@ -150,7 +150,7 @@ def _meta(found: Any, path: str | Path) -> Meta:
     values = {}
     for field, (key, kind, low) in _META.items():
         value = found.get(key)
-        # Beyond 63 bits torch's generators take no seed, and no training has that many iterations.
+        # Torch's generators accept no seed beyond 63 bits.
         fits = type(value) is kind and (not isinstance(value, int) or low <= value < 2**63)
         if value is not None and not fits:
             raise InputError(f"'{path}' is not a checkpoint: '{key}' of its meta is {brief(value)}")
@@ -161,12 +161,12 @@ def _meta(found: Any, path: str | Path) -> Meta:
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether a value is what JSON can say: names, numbers and text in mappings and lists."""
+    """Return true if a value is made of what JSON can represent: dicts with string keys, lists, numbers, strings."""
     waiting, seen = [value], set()
     while waiting:
         node = waiting.pop()
         if type(node) in (dict, list):
-            if id(node) in seen:  # in itself, or at many places: small in a file, without end when written out
+            if id(node) in seen:  # shared or nested in itself: small in a file, but huge or endless when written out
                 return False
             seen.add(id(node))
             if isinstance(node, dict) and not all(type(key) is str for key in node):
@@ -178,7 +178,7 @@ def is_plain(value: Any) -> bool:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint file, on the CPU; `Checkpoint.parse` has a name for its parts.
+    """Read the content of a checkpoint file, on the CPU, as a plain dict.
 
     Raises:
         InputError: the file is missing, damaged, is not a checkpoint, or would run code when loaded.
@@ -187,7 +187,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """A checkpoint file, on the CPU.
+    """Read a checkpoint file, on the CPU.
 
     Raises:
         InputError: as `read_checkpoint`.
@@ -198,19 +198,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def weights_of(checkpoint: dict[str, Any], path: str | Path, ema: bool = False) -> Weights:
-    """The model's weights in the content of a checkpoint: those in training, or their moving average.
+    """Return the raw weights in the content of a checkpoint, or with `ema` their moving average.
 
     Raises:
-        InputError: the average is asked for and there is none.
+        InputError: there is no moving average.
     """
     return Checkpoint.parse(checkpoint, path).chosen(ema)
 
 
 def check_weights(own: Weights, weights: Weights, path: str | Path) -> None:
-    """Hold the weights of a file against those of a model.
+    """Compare the weights of a file with those of a model.
 
     Raises:
-        InputError: the keys, shapes or kinds of numbers differ, and the line names the first few; or some are not
+        InputError: keys, shapes or kinds of numbers differ, and the line names the first few; or a value is not
             finite.
     """
     faults = [f"missing '{k}'" for k in own if k not in weights]
@@ -242,7 +242,7 @@ def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) ->
 
 
 def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | Path, ema: bool = False) -> None:
-    """`load_weights` of a checkpoint's content that is read already; `path` is where from.
+    """Load the weights of a checkpoint's content, which was read from `path`, into a model of the same recipe.
 
     Raises:
         InputError: the keys or shapes differ, see `check_weights`.
@@ -253,7 +253,7 @@ def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | 
 
 
 def with_own_memories(model: torch.nn.Module, weights: Weights) -> Weights:
-    """The weights of a file for a model that does not go on with its run: memories of training images stay its own."""
+    """Replace entries for memories of training images by the model's own, for a model that does not resume the run."""
     keys = memory_keys(model)
     own = {key: value for key, value in model.state_dict().items() if key in keys}
     return {key: value for key, value in weights.items() if key not in keys} | own

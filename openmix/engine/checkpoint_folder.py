@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder: which there are, in which order, and which of them go."""
+"""Find, order, rename and delete the checkpoints in a run's folder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from openmix.engine.checkpoint import Checkpoint, load_checkpoint
 from openmix.errors import InputError
 from openmix.weights_file import peek
 
-# The checkpoint between two regular ones, and the file that names the newest.
+# The checkpoint between two regular ones, and the file that contains the path of the newest.
 LATEST, POINTER = 'latest.pth', 'last_checkpoint'
 _KINDS = ('epoch_*.pth', 'iter_*.pth', LATEST)
 
 
 @dataclass(frozen=True)
 class Position:
-    """Says where in a training a checkpoint was taken.
+    """The position in the training at which a checkpoint was saved.
 
     Attributes:
-        iteration: how many iterations were done; None where the file does not tell.
-        batches: iterations of an epoch; None likewise.
+        iteration: number of iterations trained; None if the file does not say.
+        batches: iterations per epoch; None if the file does not say.
     """
 
     iteration: int | None = None
@@ -32,7 +32,7 @@ class Position:
 
 
 def position_of(path: Path) -> Position:
-    """Read a checkpoint's place in the training; it says nothing where it cannot be read."""
+    """Read a checkpoint's position in the training; unknown if the file cannot be read."""
     try:
         content = peek(path)
     except InputError:
@@ -48,10 +48,10 @@ def position_of(path: Path) -> Position:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The files in a run's folder that training can go on from, the most trained first.
+    """List the checkpoints in a run's folder, the one with the most iterations first.
 
-    The iteration that a file was saved after decides, not the file's time, which a copy or a clock that was set
-    back changes. Where the content does not tell it, the number in the name does.
+    The order is by the iteration in the file's content, or by the number in its name if that cannot be read, and not
+    by file time, which changes when files are copied or a clock is set back.
     """
     found = {path: position_of(path) for kind in _KINDS for path in folder.glob(kind)}
     batches = max((at.batches for at in found.values() if at.batches), default=1)
@@ -67,16 +67,17 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 def _iteration_by_name(name: str, batches: int) -> float:
     number = re.fullmatch(r'(epoch|iter)_(\d{1,15})\.pth', name)
-    if number is None:  # `latest.pth` is there only while it is the newest
+    if number is None:  # `latest.pth` exists only while it is the newest
         return float('inf') if name == LATEST else -1
     return int(number[2]) * (batches if number[1] == 'epoch' else 1)
 
 
 def set_aside(folder: Path, beyond: int) -> list[Path]:
-    """Rename the checkpoints of another run or branch, which `--resume` would take for this one's.
+    """Rename the checkpoints of another run or branch, so that `--resume` does not use them.
 
     Args:
-        beyond: those taken after more iterations go, and those that cannot be read; with 0 all of them.
+        folder: the run's folder.
+        beyond: rename those with more iterations than this, and those that cannot be read; 0: all of them.
 
     Returns:
         the new names.
@@ -96,8 +97,9 @@ def prune(folder: Path, keep: int, written: Collection[str]) -> None:
     """Delete the oldest `epoch_<N>.pth` and `iter_<N>.pth`.
 
     Args:
-        keep: how many stay.
-        written: names of files that stay whatever their order.
+        folder: the run's folder.
+        keep: number of files to keep.
+        written: names of files that are not deleted, whatever their order.
     """
     kept = [path for path in checkpoints_in(folder) if path.name != LATEST]
     for path in kept[keep:]:
@@ -106,13 +108,13 @@ def prune(folder: Path, keep: int, written: Collection[str]) -> None:
 
 
 def last_good(folder: Path) -> str:
-    """Name the checkpoint to go back to, for the end of an error line."""
+    """Name the newest checkpoint, for the end of an error line."""
     newest = next(iter(checkpoints_in(folder)), None)
     return f"the last good checkpoint is '{newest}'" if newest else 'there is no earlier checkpoint'
 
 
 def newest_intact(folder: Path) -> Checkpoint:
-    """The most trained checkpoint of a run that can be read; one line on stderr names each that cannot.
+    """Read the newest checkpoint that is not damaged; a line on stderr names each that is.
 
     Raises:
         InputError: there is none.

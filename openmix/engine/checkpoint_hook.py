@@ -1,4 +1,4 @@
-"""When a run is saved, and which of its checkpoints are kept."""
+"""The hook that saves checkpoints and deletes old ones."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from openmix.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointHook(Hook):
-    """Saves a run so that it can be killed at any moment and goes on as if it had not been.
+    """Save checkpoints so that a run can be killed at any moment and resumed with the same results.
 
-    A checkpoint is the state after an iteration. It appears under its name only when it is whole,
-    and an older one goes only after that. With gradient accumulation it waits for the next step of
-    the optimiser. An epoch's checkpoint comes before its validation, which a resumed run repeats.
+    A checkpoint is the state after an iteration. It is written atomically, and older ones are deleted only after
+    that. With gradient accumulation it is saved after the next step of the optimiser. The checkpoint at the end of
+    an epoch is saved before the epoch's validation, which a resumed run repeats.
 
-    SIGTERM, SIGINT and SIGHUP are answered by a checkpoint and the end of the run: after the iteration, and within a
-    validation at once where the state is saved already, else after it; several processes agree after an iteration of
-    training. A run that a hook ends early, by `stop_training`, is saved as it ends; gradients of an unfinished step
-    of the optimiser are dropped.
+    On SIGTERM, SIGINT and SIGHUP a checkpoint is saved and the run stops: during training after the current
+    iteration; during validation at once if the state is already saved, else after the next training iteration.
+    Several processes agree on it after a training iteration. A run that a hook ends early with `stop_training` is
+    saved at its end; gradients of an incomplete accumulation are dropped.
 
     Args:
-        interval: epochs, or iterations, between two checkpoints; -1 for none but the last.
-        by_epoch: what `interval` counts. The files are `epoch_<N>.pth` or `iter_<N>.pth`.
-        minutes: also save every so many minutes, as `latest.pth`, which the next checkpoint replaces.
-        max_keep_ckpts: how many `epoch_<N>.pth` or `iter_<N>.pth` are kept; -1 for all.
-        save_last: save after the last iteration, planned or not, whatever the interval.
-        save_begin: first epoch, or iteration, that is saved.
+        interval: epochs or iterations between two checkpoints; -1: only the last one.
+        by_epoch: count epochs, and name files `epoch_<N>.pth`; False: iterations, and `iter_<N>.pth`.
+        minutes: also save after this many minutes, as `latest.pth`, which the next checkpoint replaces.
+        max_keep_ckpts: number of `epoch_<N>.pth` or `iter_<N>.pth` to keep; -1: all.
+        save_last: save after the last iteration, also of a run that ends early, whatever the interval.
+        save_begin: first epoch or iteration that is saved.
         save_best: a metric, such as 'accuracy/top1': the weights with its best value are kept as
-            `best_<metric>.pth`. The best of a loss, nll or error is the lowest.
+            `best_<metric>.pth`. For a loss, nll or error the lowest value is the best.
 
     Raises:
-        InputError: an argument out of range; while training, weights that are not finite.
-        Stopped: after a signal, once the run is saved.
+        InputError: an argument is out of range; during training, weights are not finite.
+        Stopped: a signal arrived and the run is saved.
     """
 
     priority = 'VERY_LOW'
@@ -99,7 +99,7 @@ class CheckpointHook(Hook):
         rolling = stop is not None or (self.minutes is not None and minutes >= self.minutes)
         if not (self._due or rolling):
             return
-        # Between two steps of the optimiser a state also has gradients, on every rank its own.
+        # Within an accumulation the state would include gradients, which differ between ranks.
         if iterations % accumulation(runner) and iterations < runner.max_iters:
             return
         self.save(runner, self._due or LATEST, runner.epoch, iterations)
@@ -113,12 +113,12 @@ class CheckpointHook(Hook):
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         stop = self.stop.alone()
-        # Nothing was trained since: a resumed run begins with this validation.
+        # Nothing was trained since the checkpoint, so a resumed run starts with this validation.
         if stop is not None and runner.iter == self._saved_iter:
             self._leave(runner.iter, stop)
 
     def _name_if_due(self, runner: Any, iterations: int) -> str | None:
-        """The file to write after this iteration by the plain interval."""
+        """Return the name of the file to write after this iteration by the interval; None if none is due."""
         per_epoch = len(runner.train_dataloader)
         done, left = divmod(iterations, per_epoch) if self.by_epoch else (iterations, 0)
         at_interval = self.interval > 0 and left == 0 and done % self.interval == 0 and done >= self.save_begin
@@ -127,16 +127,18 @@ class CheckpointHook(Hook):
         return self._name(runner, iterations)
 
     def _name(self, runner: Any, iterations: int) -> str:
-        """The file of the state after so many iterations."""
+        """Return the name of the checkpoint after a number of iterations."""
         per_epoch = len(runner.train_dataloader)
         return f'epoch_{-(-iterations // per_epoch)}.pth' if self.by_epoch else f'iter_{iterations}.pth'
 
     def save(self, runner: Any, name: str, epoch: int, iterations: int) -> None:
-        """Write the current state, then name it the newest, then drop older ones.
+        """Write the current state, record it as the newest, and delete older ones.
 
         Args:
-            epoch: that a resumed run begins in or goes on with.
-            iterations: trained so far.
+            runner: the runner.
+            name: name of the file.
+            epoch: epoch that a resumed run continues with.
+            iterations: number of iterations trained.
         """
         folder = Path(runner.work_dir)
         check_finite(runner, iterations)
@@ -172,15 +174,15 @@ class CheckpointHook(Hook):
 
 
 def accumulation(runner: Any) -> int:
-    """Iterations to one step of the optimiser."""
+    """Return the number of iterations per step of the optimiser."""
     return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
 
 def check_finite(runner: Any, iterations: int) -> None:
-    """Refuse to save weights that are not numbers: they would replace a state to go back to.
+    """Check that all weights are finite, because saving others could replace the last usable checkpoint.
 
     Raises:
-        InputError: naming the first parameter or buffer that is not finite.
+        InputError: a value is not finite; the line names the first such parameter or buffer.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     for name, value in model.state_dict().items():

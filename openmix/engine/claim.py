@@ -1,4 +1,4 @@
-"""One training at a time in a folder: it holds a lease there from its start to its end, however it ends."""
+"""Allow only one training at a time in a folder, by a lease that it holds from start to end."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from openmix.lease import Lease, holder_at, inside, kept
 
 
 class Claim:
-    """The right of a training to write into its folder, which its first process holds for all.
+    """The right of a training to write into its folder; its first process holds it for all processes.
 
     Args:
-        folder: of the run.
-        lease: the one inside it; None in the other processes, which write nothing.
+        folder: the run's folder.
+        lease: the lease inside it; None in the other processes, which do not write.
     """
 
     def __init__(self, folder: Path, lease: Lease | None) -> None:
         self.folder, self.lease = folder, lease
 
     def check(self) -> None:
-        """Called before every write.
+        """Check that this training still holds the lease; called before every write.
 
         Raises:
-            InputError: another training has taken the folder over, as it may where this one was suspended, or its
-                machine asleep, and the disk is shared; or the folder was moved away.
-            OSError: there is no telling, and so no writing; within `claimed` it becomes one line.
+            InputError: another training has taken over the folder, as can happen on a shared disk if this one was
+                suspended; or the folder was moved.
+            OSError: the lease cannot be read, so nothing must be written; `claimed` turns it into one line.
         """
         if self.lease is None or not self.lease.is_lost():
             return
@@ -42,10 +42,10 @@ class Claim:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Claim]:
-    """Hold a run's folder while the block trains in it; every process of the training calls it.
+    """Hold the lease of a run's folder while the block trains in it; every process of the training must call it.
 
     Raises:
-        InputError: another training is at work there; the line names it. Nothing in the folder is touched.
+        InputError: another training works there; the line names it. Nothing in the folder is changed.
     """
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     lease, why = _take(folder) if is_main_process() else (None, None)
@@ -57,7 +57,7 @@ def claimed(folder: Path) -> Iterator[Claim]:
         with kept(lease), _writing(folder):
             yield Claim(folder, lease)
     finally:
-        # Of a training that is refused before it writes, as where there is nothing to resume, no folder stays.
+        # Remove new folders that are still empty, as after a training that was refused before it wrote anything.
         for path in missing:
             with suppress(OSError):
                 path.rmdir()
@@ -65,7 +65,7 @@ def claimed(folder: Path) -> Iterator[Claim]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """One line where a file of the folder cannot be written, as when it is moved, removed or made read-only."""
+    """Turn an error of writing into the folder, as when it was moved or made read-only, into one line."""
     root = os.path.abspath(folder)
 
     def within(path: str) -> bool:
@@ -74,7 +74,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # The folder itself is opened too, once a file in it is written.
+        # `within` includes the folder itself, which is opened to sync it after a file was written.
         if not isinstance(error.filename, str | os.PathLike) or not within(os.path.abspath(error.filename)):
             raise
         raise InputError(
@@ -84,7 +84,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _take(folder: Path) -> tuple[Lease | None, str | None]:
-    """The lease of a folder, or why there is none."""
+    """Take the lease of a folder; return it, or the reason why that failed."""
     path = inside(folder)
     try:
         lease = Lease.take(path, unique_launch() or '')

@@ -1,4 +1,4 @@
-"""`torch.compile` of the backbone, as a recipe asks for it."""
+"""`torch.compile` of the backbone, by a recipe's `compile` setting."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from openmix.algorithm import Algorithm
 from openmix.errors import InputError, check_choice
 
 _BACKENDS = ('inductor', 'aot_eager', 'eager', 'cudagraphs')
-# Those that trace the backward pass too: in the others, blocks that run twice would draw and count anew.
+# Backends that also trace the backward pass; with others, recomputed blocks would draw new random numbers and update
+# statistics again.
 _OF_BOTH_PASSES = ('inductor', 'aot_eager')
 _MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
 
 def compile_options(recipe: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Arguments of `torch.compile` that a recipe's `compile` gives; None where it is off.
+    """Return the arguments of `torch.compile` in a recipe's `compile`; None if it is off.
 
     Raises:
-        InputError: an unknown backend or mode, or a backend that the mode or `grad_checkpointing` excludes.
+        InputError: unknown backend or mode, or a backend that does not support the mode or `grad_checkpointing`.
     """
     asked = recipe.get('compile')
     if asked is None or asked is False:
@@ -39,13 +40,13 @@ def compile_options(recipe: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def compile_backbone(model: Algorithm, options: Mapping[str, Any]) -> None:
-    """Compile an algorithm's backbone in place, on its first use.
+    """Compile an algorithm's backbone in place; it is compiled on its first call.
 
-    In place, so that keys of the state dict keep their names. What policies copied of the backbone,
-    or copy later, is not compiled. Sites stay: their hooks, not to be compiled, divide the graph.
+    In place, so that the keys of the state dict do not change. Copies of the backbone in policies are not
+    compiled. Sites work as before: their hooks are not compiled and split the graph.
 
     Raises:
-        InputError: this machine lacks what the backend builds with.
+        InputError: this machine lacks the compiler or Triton that the backend needs.
     """
     if options.get('backend', 'inductor') == 'inductor':
         _check_compiler()
@@ -53,7 +54,7 @@ def compile_backbone(model: Algorithm, options: Mapping[str, Any]) -> None:
 
 
 def _check_compiler() -> None:
-    # Only here: they take seconds to import.
+    # Imported here, because it takes seconds.
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
     from torch.utils._triton import has_triton_package

@@ -1,4 +1,4 @@
-"""The model in as many processes as there are: DDP, its options, and batch norm over all of them."""
+"""Distributed data parallel (DDP) training: wrap the model, its options, and synchronised batch norm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from openmix.engine.sync_batch_norm import convert_sync_batch_norm
 
 
 def data_parallel(model: nn.Module, cfg: Config) -> nn.Module:
-    """Wrap a model that is on its device for training by all processes.
+    """Wrap a model, which is already on its device, in DDP.
 
     Args:
-        model: an algorithm, which says whether steps leave parameters unused (`leaves_parameters_unused`).
-        cfg: recipe; `sync_bn` ('torch' or 'naive'), `find_unused_parameters` and, over both, the options in
-            `model_wrapper_cfg` are read.
+        model: an algorithm; its `leaves_parameters_unused` is the default of `find_unused_parameters`.
+        cfg: recipe; `sync_bn` ('torch' or 'naive'), `find_unused_parameters` and `model_wrapper_cfg` are read, and
+            the options in the last one take precedence.
 
     Raises:
         InputError: `sync_bn` does not fit, see `convert_sync_batch_norm`.
@@ -33,7 +33,7 @@ def data_parallel(model: nn.Module, cfg: Config) -> nn.Module:
     options = dict(
         type='MMDistributedDataParallel',
         device_ids=[int(os.environ['LOCAL_RANK'])] if torch.cuda.is_available() else None,
-        # Only rank 0's buffers are saved: without the broadcast a resumed run would differ.
+        # Only rank 0's buffers are saved, so without the broadcast a resumed run would differ.
         broadcast_buffers=True,
         find_unused_parameters=cfg.get('find_unused_parameters', unused),
     )

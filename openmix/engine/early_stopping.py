@@ -1,4 +1,4 @@
-"""End a run when a metric of the validation does not improve any more."""
+"""Early stopping: end a run when a validation metric no longer improves."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _STATE = 'early_stopping'
 
 @HOOKS.register_module()
 class EarlyStoppingHook(Hook):
-    """Ends training after a number of validations in a row that did not improve a metric.
+    """End training after a number of consecutive validations that did not improve a metric.
 
-    Its count and the best value are in the checkpoint: a resumed run decides as one that was not interrupted. A run
-    that ended early ends again where it did when it is resumed.
+    The count and the best value are saved in the checkpoint, so a resumed run ends where an uninterrupted one does. A
+    run that ended early ends at the same place when it is resumed.
 
-    *Differs from mmengine*: which way is better follows from the metric's name as everywhere in openmix, a metric
-    that is not measured is an error, and the state is kept over a resume.
+    *Differs from mmengine*: the metric's name decides whether lower or higher is better, as everywhere in openmix; a
+    metric that is not measured is an error; and the state survives a resume.
 
     Args:
         monitor: the metric, such as 'accuracy/top1'.
         rule: 'greater' or 'less' is better; None: see `openmix.metrics.lower_is_better`.
-        min_delta: what counts as an improvement, in units of the metric.
-        patience: validations in a row without one, after which the run ends.
-        stopping_threshold: a value of the metric that is good enough to end at once; None for none.
+        min_delta: smallest change that counts as an improvement, in units of the metric.
+        patience: number of consecutive validations without improvement after which the run ends.
+        stopping_threshold: end at once when the metric reaches this value; None: no threshold.
         check_finite: end at once when the metric is not finite.
 
     Raises:
-        InputError: an argument out of range; while training, a validation that did not measure the metric.
+        InputError: an argument is out of range; during training, a validation did not measure the metric.
     """
 
-    # Behind the CheckpointHook, whose `save_best` is due for the last validation too.
+    # Runs after the CheckpointHook, so that `save_best` applies to the last validation too.
     priority = 'LOWEST'
 
     def __init__(
@@ -57,7 +57,7 @@ class EarlyStoppingHook(Hook):
         self.monitor, self.min_delta, self.patience = monitor, min_delta, patience
         self.stopping_threshold, self.check_finite = stopping_threshold, check_finite
         lower = lower_is_better(monitor) if rule is None else rule == 'less'
-        # Times this, the best is the largest.
+        # Multiplied by this, larger values are better.
         self.sign = -1.0 if lower else 1.0
 
     def before_train(self, runner: Any) -> None:

@@ -1,4 +1,4 @@
-"""The moving average of a run's weights, judged beside the raw ones."""
+"""The moving average (EMA) of a run's weights, evaluated beside the raw weights."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from openmix.registry import HOOKS, MODELS
 
 @MODELS.register_module()
 class ExponentialMovingAverage(MMExponentialMovingAverage):
-    """mmengine's average of a model, all of it moved by one call instead of one a parameter. Arguments: see there."""
+    """mmengine's moving average, with one fused update instead of one per parameter. For arguments, see mmengine."""
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move the average towards a model, in place; the first time it becomes the model."""
+        """Update the average from a model, in place; the first call copies the model."""
         if self.steps == 0 or self.steps % self.interval:
             super().update_parameters(model)
             return
@@ -39,17 +39,17 @@ class ExponentialMovingAverage(MMExponentialMovingAverage):
 
 @HOOKS.register_module()
 class EMAHook(MMEMAHook):
-    """mmengine's hook, which validates the average, and the same metrics of the raw weights beside it.
+    """mmengine's EMA hook, which validates the averaged weights; this one also measures the raw weights.
 
-    `accuracy/top1` is the average's, `accuracy/raw/top1` that of the weights in training, from one more
-    forward pass a validation batch.
+    `accuracy/top1` is that of the average, `accuracy/raw/top1` that of the raw weights. This costs a second forward
+    pass per validation batch.
 
-    The average moves with every step of the optimiser, not between two steps where gradients accumulate, and not
-    where a step is left out because float16 gradients overflow.
+    The average is updated after every step of the optimiser; it is not updated within an accumulation, nor after a
+    step that is skipped because float16 gradients overflow.
 
-    Arguments are those of `mmengine.hooks.EMAHook`: `momentum` is the share of the new value in a step, `interval`
-    the steps from one move to the next. `begin_iter` counts iterations and `begin_epoch` epochs, from 1; before it
-    the average is the model.
+    Arguments are those of `mmengine.hooks.EMAHook`: `momentum` is the weight of the new value in an update, and
+    `interval` the number of steps between updates. `begin_iter` counts iterations and `begin_epoch` epochs, from 1;
+    before that the average equals the model.
 
     Raises:
         InputError: a number is out of range, or the average would begin after the end of the run.
@@ -95,15 +95,15 @@ class EMAHook(MMEMAHook):
         super().before_save_checkpoint(runner, checkpoint)
 
     def _take_statistics(self) -> None:
-        """Give the average the model's buffers, which may have moved since its last step."""
+        """Copy the model's buffers to the average, because they may have changed since its last update."""
         if not self.ema_model.update_buffers:
             for own, of_model in zip(self.ema_model.module.buffers(), self.src_model.buffers(), strict=True):
                 own.copy_(of_model)
 
     def before_val_epoch(self, runner: Any) -> None:
         super().before_val_epoch(runner)
-        # The weights are swapped: from here to the end of the validation the copy holds the raw ones. The model
-        # keeps its statistics, with which the raw ones are saved.
+        # The weights are swapped: until the end of the validation the copy holds the raw weights. The model keeps its
+        # batch-norm statistics, which are saved with the raw weights.
         self._take_statistics()
         raw = self.ema_model.module
         take_rank_zero_buffers(raw)

@@ -1,4 +1,4 @@
-"""The environment of a result: versions, machine, commit."""
+"""Record the environment of a run: versions, machine, commit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import openmix
 from openmix.errors import DISTRIBUTION
 
 _PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv-lite', 'numpy', 'scikit-learn')
-_GIT_S = 60  # on a network folder that does not answer it would wait for ever
+_GIT_S = 60  # time limit in seconds, because git hangs on a network folder that does not respond
 
 
 def commit() -> str | None:
-    """The commit of openmix's checkout, '+' where files differ; None in a wheel or if git does not answer."""
+    """Return the commit of openmix's checkout, with '+' if files are modified; None in a wheel or if git fails."""
     root = Path(openmix.__file__).resolve().parent.parent
     if not (root / '.git').exists():
         return None
@@ -40,7 +40,7 @@ def _cpu_name() -> str:
 
 
 def namesake() -> str | None:
-    """The distribution named `openmix`, where one is installed: another project's, or ours by its former name."""
+    """Return a warning if a distribution named `openmix` is installed: another project's, or this one's former name."""
     try:
         found = metadata.distribution('openmix')
     except metadata.PackageNotFoundError:
@@ -52,7 +52,7 @@ def namesake() -> str | None:
 
 
 def environment() -> dict[str, str | int]:
-    """Versions and hardware, as flat text."""
+    """Return versions and hardware by name."""
     found: dict[str, str | int] = {'openmix': openmix.__version__, 'python': platform.python_version()}
     for package in _PACKAGES:
         try:

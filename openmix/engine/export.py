@@ -1,6 +1,6 @@
-"""The reported network of a checkpoint in the formats of other programs, held against the original.
+"""Export the evaluated network of a checkpoint to other formats, and compare its output with the original.
 
-What is written takes pixels, float32 RGB (N, 3, H, W) in [0, 1], and normalises them itself.
+The exported network takes pixels, float32 RGB (N, 3, H, W) in [0, 1], and normalises them itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from openmix.files import appearing
 from openmix.registry import DATASETS, MODELS, find
 
 INPUT, OUTPUT = 'pixels', 'logits'
-# Of the largest logit: other kernels round otherwise, another network is off by more than this.
+# Accepted difference, as a fraction of the largest logit: enough for the rounding of other kernels.
 TOLERANCE = 1e-4
 _EXTRA = ('onnx', 'onnxscript', 'onnxruntime')
 _CHECKED = (1, 3)
@@ -44,13 +44,13 @@ Writer = Callable[[nn.Module, Tensor, dict[str, str], Path], Run]
 
 
 class Reported(nn.Module):
-    """(N, 3, H, W) pixels in [0, 1] to the (N, C) logits that a run is judged by.
+    """Map (N, 3, H, W) pixels in [0, 1] to the (N, C) logits of the evaluated network.
 
-    Of a learned policy those are its momentum encoder's.
+    With a learned policy, that is its momentum encoder.
 
     Args:
         network: the classifier.
-        preprocessor: of the algorithm that trained it.
+        preprocessor: preprocessor of the algorithm that trained it.
     """
 
     def __init__(self, network: Network, preprocessor: Any) -> None:
@@ -62,7 +62,7 @@ class Reported(nn.Module):
 
 
 def export_as_asked(args: Namespace, write: Writer) -> None:
-    """Export by the options of `CommandParser.add_export`, see `export`, and say how well the file agrees."""
+    """Export with the options of `CommandParser.add_export`, see `export`, and print how well the file agrees."""
     cfg = prepare(load_config(args.config, args.cfg_options))
     with torch.device('meta'):  # before it asks for more
         algorithm_of(MODELS.build(cfg.model)).network('an export')
@@ -71,25 +71,25 @@ def export_as_asked(args: Namespace, write: Writer) -> None:
 
 
 def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[int, int], ema: bool = False) -> float:
-    """Write a checkpoint's reported network and hold what was written against it.
+    """Export a checkpoint's evaluated network, and compare the logits of the file with those of the network.
 
     Both get the same random pixels, in batches of 1 and 3.
 
     Args:
         cfg: prepared recipe.
         checkpoint: file written by training.
-        out: the file; it appears only when the two agree.
-        write: writes a network, given an example of its input and what to say of it, to a file, and
-            returns what runs the file.
+        out: the file to write; it is created only if the two agree.
+        write: function of the network, an example of its input, metadata and a path; it writes the file and
+            returns a function that runs it.
         shape: (H, W) of the images.
-        ema: take the moving average of the weights.
+        ema: use the moving average of the weights.
 
     Returns:
-        the largest difference of a logit.
+        the largest difference between logits.
 
     Raises:
-        InputError: the checkpoint does not fit, the network cannot be written in this format, the
-            place is not writable, or the two disagree by more than `TOLERANCE` of the largest logit.
+        InputError: the checkpoint does not fit, the network cannot be exported to this format, the
+            path is not writable, or the two differ by more than `TOLERANCE` of the largest logit.
     """
     with building(cfg, 'model', cfg.model.get('type')):
         model = MODELS.build(cfg.model)
@@ -107,11 +107,11 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
                 found = [run(x) for x in pixels]
         except InputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
-                raise error.__cause__ from None  # of the disk, not of the network
+                raise error.__cause__ from None  # the disk is full; the network is not the cause
             raise
         difference = max(float((a - b).abs().max()) for a, b in zip(found, wanted))
         largest = max(float(logits.abs().max()) for logits in wanted)
-        # Not the other way round: nan compares false.
+        # `not <=` instead of `>`, so that nan counts as a difference.
         if not difference <= TOLERANCE * max(1.0, largest):
             raise InputError(
                 f"'{out}' is not written: its logits differ from the network's by {difference:.2g}, of {largest:.2g}"
@@ -120,10 +120,10 @@ def export(cfg: Config, checkpoint: str, out: Path, write: Writer, shape: tuple[
 
 
 def to_onnx(dynamic: bool = False) -> Writer:
-    """The writer of ONNX files, for `export`.
+    """Make the function that writes ONNX files, for `export`.
 
     Args:
-        dynamic: the file takes batches of any size; else of one image.
+        dynamic: the exported network takes batches of any size; False: one image.
 
     Raises:
         InputError: onnx, onnxscript or onnxruntime is not installed.
@@ -150,12 +150,12 @@ def _write_onnx(
             dynamic_shapes=(batch,) if dynamic else None,
         )
     except torch.onnx.OnnxExporterError as error:
-        # Its own text is advice on torch; the reason is what led to it.
+        # The error's own text is general advice; its cause has the reason.
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise InputError(f'the network cannot be exported to ONNX: {reason}') from error
     program.model.metadata_props.update(about)
     for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # where on this machine the code lies
+        node.metadata_props.clear()  # paths of source files on this machine
     # One file: protobuf holds up to 2 GiB.
     program.save(str(path), external_data=False)
     session = session_of(str(path), providers=['CPUExecutionProvider'])
@@ -168,9 +168,9 @@ def _write_onnx(
 
 
 def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], path: Path) -> Run:
-    """Write TorchScript, traced and frozen, for any batch; see `export`."""
+    """Write traced and frozen TorchScript for batches of any size; see `export`."""
     traced = torch.jit.freeze(torch.jit.trace(network, example))
-    content = BytesIO()  # torch refuses some names of files, and writes the name into the file
+    content = BytesIO()  # torch refuses some file names, and stores the name in the file
     torch.jit.save(traced, content, _extra_files={'openmix.json': json.dumps(about)})
     path.write_bytes(content.getvalue())
     return torch.jit.load(str(path))
@@ -179,7 +179,7 @@ def to_torchscript(network: nn.Module, example: Tensor, about: dict[str, str], p
 def _about(
     cfg: Config, checkpoint: str, shape: tuple[int, int], classes: int, ema: bool, trained: tuple[str, ...] | None
 ) -> dict[str, str]:
-    """Say what a user of the file has to know, as texts by key; classes are those that were trained."""
+    """Make the metadata of an exported file, strings by key; `trained` are the class names in the checkpoint."""
     dataset = dict(cfg.test_dataloader.dataset)
     facts = find(DATASETS, dataset.pop('type')).facts(**dataset)
     return {
@@ -194,10 +194,10 @@ def _about(
 
 @contextmanager
 def new_file(out: Path) -> Iterator[Path]:
-    """`appearing`, tried before there is anything to write.
+    """Yield the temporary path of `appearing`, after checking that it is writable.
 
     Raises:
-        InputError: the place is not writable.
+        InputError: it is not writable.
     """
     try:
         if out.is_dir():
@@ -213,7 +213,7 @@ def new_file(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence the exporters' warnings, log lines and prints, which are about their own code."""
+    """Suppress warnings, log lines and prints of the exporters, which concern their own code."""
     before, nowhere = logging.root.manager.disable, StringIO()
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""Stop when the loss is no number."""
+"""End training when a loss is nan or infinite."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from openmix.registry import HOOKS
 
 @HOOKS.register_module()
 class FiniteLossHook(ReadBackHook):
-    """Ends training after the first iteration whose loss is nan or infinite, before anything is saved.
+    """End training after the first iteration whose loss is nan or infinite, before anything is saved.
 
-    On a GPU it is found when losses are next read back, see `ReadBackHook`.
+    On a GPU this is detected when losses are next copied to the CPU, see `ReadBackHook`.
 
     Raises:
-        InputError: naming the iteration and the last good checkpoint.
+        InputError: a loss is not finite; the line names the iteration and the last good checkpoint.
     """
 
     priority = 'LOW'

@@ -1,4 +1,4 @@
-"""The global batch that a recipe was made for, and its learning rate at another one."""
+"""Scale the learning rate if the global batch size differs from the one that a recipe was made for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmengine.optim import OptimWrapper
 
 from openmix.errors import InputError, check_number
 
-# What a schedule states as a learning rate; all else in it is a share of the optimiser's.
+# Arguments of a schedule that are learning rates; all others are factors of the optimiser's learning rate.
 _LEARNING_RATES = ('eta_min', 'eta_max', 'min_value')
 
 
 def scale_schedule(schedule: Any, ratio: float) -> Any:
-    """Parameter schedulers as dicts, the learning rates that they state multiplied by `ratio`.
+    """Multiply the learning rates in the arguments of parameter schedulers by `ratio`; return new dicts.
 
     Args:
-        schedule: one scheduler or a list; those of other parameters, such as the momentum, stay.
-        ratio: new learning rate over old.
+        schedule: one scheduler dict or a list; schedulers of other parameters, such as the momentum, do not change.
+        ratio: new learning rate divided by the old one.
     """
     if isinstance(schedule, (list, tuple)):
         return [scale_schedule(one, ratio) for one in schedule]
@@ -34,10 +34,10 @@ def scale_schedule(schedule: Any, ratio: float) -> Any:
 
 
 def enable_scaling(cfg: Config) -> None:
-    """Ask for a learning rate that fits the global batch.
+    """Switch on the scaling of the learning rate in a recipe.
 
     Raises:
-        InputError: the recipe does not say which global batch it was made for.
+        InputError: the recipe does not state the global batch size that it was made for.
     """
     if not isinstance(cfg.get('auto_scale_lr'), Mapping):
         raise InputError('the recipe names no global batch to scale from; add auto_scale_lr=dict(base_batch_size=...)')
@@ -45,12 +45,12 @@ def enable_scaling(cfg: Config) -> None:
 
 
 def split_batch(cfg: Config, processes: int) -> None:
-    """Divide the training batch of a prepared recipe among the processes, so that the global batch is the recipe's.
+    """Divide the training batch of a prepared recipe among the processes, so that the global batch does not change.
 
-    After `prepare`: on how many devices an experiment runs is no part of its hash.
+    Called after `prepare`, so that the number of devices does not change the recipe's hash.
 
     Raises:
-        InputError: the batch size is no multiple of their number.
+        InputError: the batch size is not a multiple of the number of processes.
     """
     loader = cfg.train_dataloader
     if loader.batch_size % processes:
@@ -59,21 +59,21 @@ def split_batch(cfg: Config, processes: int) -> None:
 
 
 def match_learning_rate(runner: Any, optim_wrapper: OptimWrapper, auto_scale_lr: Mapping[str, Any] | None) -> None:
-    """Scale the learning rate to the global batch, or say that it is not.
+    """Scale the learning rate to the global batch size, or warn that it is not scaled.
 
-    The rule is linear (Goyal et al., Accurate, Large Minibatch SGD) and holds for the whole curve:
-    every learning rate of the run is multiplied by processes x batch x accumulated iterations over
-    `base_batch_size`. Weight decay, momentum and the lengths of schedules stay.
+    By the linear rule (Goyal et al., Accurate, Large Minibatch SGD), every learning rate of the run is multiplied
+    by processes x batch x accumulated iterations / `base_batch_size`. Weight decay, momentum and the lengths
+    of schedules do not change.
 
     *Differs from mmengine*: accumulated iterations count, and a schedule's `eta_min` is scaled too.
 
     Args:
-        runner: before its schedulers are built.
-        optim_wrapper: built.
-        auto_scale_lr: `base_batch_size`, the global batch the recipe was made for, and `enable`.
+        runner: the runner, before its schedulers are built.
+        optim_wrapper: the built optimiser wrapper.
+        auto_scale_lr: `base_batch_size`, the global batch size that the recipe was made for, and `enable`.
 
     Raises:
-        InputError: `base_batch_size` is missing or not a positive number.
+        InputError: `base_batch_size` is missing or not a positive integer.
     """
     if auto_scale_lr is None:
         return

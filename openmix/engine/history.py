@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one line an epoch or validation, read whatever became of the file."""
+"""`metrics.jsonl`: one line per epoch or validation; damaged lines are skipped when reading."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MOST_BYTES = 2**30  # a row has a few hundred
 
 
 def read_history(path: Path) -> tuple[list[Row], int]:
-    """The rows of a run's metrics in the order of the file, and how many of its lines are damaged.
+    """Read the rows of a run's metrics in the order of the file, and the number of damaged lines.
 
-    What is no regular file counts as one damaged line; a missing file has none.
+    A path that is not a regular file counts as one damaged line; a missing file has none.
 
     Raises:
-        InputError: the file may not be read, or is too large.
+        InputError: the file is not readable, or is too large.
     """
     if not path.is_file():
         return [], int(path.is_symlink() or path.exists())
@@ -29,7 +29,7 @@ def read_history(path: Path) -> tuple[list[Row], int]:
 
 
 def _row(line: bytes) -> Row | None:
-    """The row that a line holds: numbers by name, among them its iteration, epoch and time; None where it is none."""
+    """Parse a line into numbers by name, including iteration, epoch and time; None if it is damaged."""
     try:
         found: Any = json.loads(line.decode('utf-8'))
     except (ValueError, RecursionError):  # cut short, or of another encoding
@@ -42,5 +42,5 @@ def _row(line: bytes) -> Row | None:
 
 
 def text_of(rows: dict[int, Row]) -> str:
-    """The file for rows by iteration."""
+    """Write rows, by iteration, as the text of the file."""
     return ''.join(f'{json.dumps(rows[key])}\n' for key in sorted(rows))

@@ -1,4 +1,4 @@
-"""The weights of a backbone that a run starts from, from a file that is read once."""
+"""Initial weights of a backbone, read from a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openmix.registry import HOOKS, find
 from openmix.weights_file import read_hashed
 
 _BACKBONE = 'backbone.'
-# Where other projects keep a state dict in their files; averaged weights first.
+# Keys under which other projects store a state dict in their files; averaged weights first.
 _ELSEWHERE = ('state_dict_ema', 'model_ema', 'model')
 
 
@@ -26,11 +26,11 @@ class InitialWeights:
     """A backbone's weights from a file.
 
     Attributes:
-        path: of the file.
-        digest: 12 hex digits over its bytes.
-        weights: by name inside the backbone.
-        left: the first parts of the names of what else the file holds, such as 'head'.
-        meta: what the file says of the run that wrote it.
+        path: the file.
+        digest: hash of its bytes, 12 hex digits.
+        weights: the weights, by name within the backbone.
+        left: first parts of the names of other entries in the file, such as 'head'.
+        meta: information about the run that wrote the file.
     """
 
     path: Path
@@ -41,10 +41,10 @@ class InitialWeights:
 
     @classmethod
     def read(cls, path: str | Path) -> InitialWeights:
-        """Take the backbone's weights from a file.
+        """Read the backbone's weights from a file.
 
-        Of a checkpoint of this project they are those below `backbone.` of the weights that the run was judged by:
-        the moving average where it kept one. A state dict without such names is taken as a backbone's.
+        From a checkpoint of openmix the entries with the prefix `backbone.` are used, of the moving average if the run
+        kept one. A state dict without such entries is used as a whole.
 
         Raises:
             InputError: the file is missing, damaged, or holds no weights.
@@ -66,11 +66,11 @@ class InitialWeights:
         return cls(Path(path), digest, own or state, left if own else (), checkpoint.meta)
 
     def put_into(self, cfg: Config, seed: int | None) -> None:
-        """Write into a recipe, in place, which weights it starts from: part of what decides its result.
+        """Record the weights in a recipe, in place, because they are part of what determines its result.
 
         Args:
-            cfg: recipe, not prepared yet.
-            seed: of the run; None where it is drawn.
+            cfg: recipe, not yet prepared.
+            seed: seed of the run; None if it is drawn.
 
         Raises:
             InputError: the recipe starts from other weights.
@@ -90,10 +90,10 @@ class InitialWeights:
         cfg.weights = {**asked, 'file': self.digest}
 
     def _check_run(self, run: str, seed: int | None) -> None:
-        """Hold the file against the run that a recipe says it starts from.
+        """Check that the file was written at the end of the run that the recipe's `weights` names.
 
         Raises:
-            InputError: it is of another run, or not of its end.
+            InputError: it is from another run, or from an earlier iteration.
         """
         wanted = f'the recipe starts from run {run}' + ('' if seed is None else f' of seed {seed}')
         if self.meta.run != run:
@@ -106,14 +106,14 @@ class InitialWeights:
             raise InputError(f"'{self.path}' is of iteration {self.meta.iteration} of {end}, and {wanted}, finished")
 
     def load(self, backbone: nn.Module) -> str:
-        """Load the weights into an algorithm's backbone; returns one line that says what was taken.
+        """Load the weights into an algorithm's backbone; return a line for the log.
 
         Raises:
             InputError: names, shapes or kinds of numbers differ from the backbone's, or a number is not finite.
         """
         own = {f'{_BACKBONE}{key}': value for key, value in backbone.state_dict().items()}
         weights = {f'{_BACKBONE}{key}': value for key, value in self.weights.items()}
-        # The step counter of batch norm is younger than many published weights, and unused here.
+        # Batch norm's step counter is missing from many older published weights, and is not used here.
         known = {key: own[key] for key in own if key in weights or not key.endswith('num_batches_tracked')}
         check_weights(known, weights, self.path)
         backbone.load_state_dict(self.weights, strict=False)
@@ -123,7 +123,7 @@ class InitialWeights:
 
 
 def _end_of(meta: Meta) -> int | None:
-    """The iterations that a checkpoint's run was to train; None where it may end earlier, or does not say."""
+    """Return the planned number of iterations of a checkpoint's run; None if unknown, or if it may stop early."""
     recipe = meta.recipe or {}
     loop, hooks = recipe.get('train_cfg') or {}, recipe.get('custom_hooks') or ()
     if any(issubclass(find(HOOKS, hook['type']), EarlyStoppingHook) for hook in hooks):
@@ -134,10 +134,10 @@ def _end_of(meta: Meta) -> int | None:
 
 
 def check_given(cfg: Config, given: InitialWeights | None) -> None:
-    """Refuse to train a recipe that starts from weights without them.
+    """Check that initial weights are given if the recipe needs them.
 
     Raises:
-        InputError: naming the weights.
+        InputError: they are not; the line names them.
     """
     asked = cfg.get('weights') or {}
     if given is None and (asked.get('run') or asked.get('file')):
@@ -146,10 +146,10 @@ def check_given(cfg: Config, given: InitialWeights | None) -> None:
 
 
 def check_same(checkpoint: Checkpoint, cfg: Config) -> None:
-    """Refuse to go on from a checkpoint of a run that started from other weights.
+    """Check that a checkpoint's run started from the same weights as the recipe.
 
     Raises:
-        InputError: naming both digests.
+        InputError: it did not; the line names both digests.
     """
     if checkpoint.meta.recipe is None:
         return

@@ -1,10 +1,10 @@
-"""A run's log: where it goes, and what of mmengine's remarks is left out."""
+"""Filter mmengine's irrelevant messages from a run's log."""
 
 from __future__ import annotations
 
 import logging
 
-# How remarks begin that say nothing of the run: the order of hooks, and mmengine's notes to itself.
+# Starts of messages that are not about the run: the order of hooks, and mmengine's deprecation notes.
 _LEFT_OUT = (
     'Hooks will be executed in the following order',
     '"FileClient" will be deprecated',
@@ -13,7 +13,7 @@ _LEFT_OUT = (
 
 
 class LeftOut(logging.Filter):
-    """Drops mmengine's remarks that are of no use to who trains."""
+    """Drop the messages of mmengine that begin with one of `_LEFT_OUT`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(_LEFT_OUT)

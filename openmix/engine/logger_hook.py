@@ -1,4 +1,4 @@
-"""Writes what a run says while it goes on: lines of the log, and curves for TensorBoard."""
+"""The hook that writes a run's log lines and its curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from openmix.registry import HOOKS
 
 @HOOKS.register_module()
 class LoggerHook(Hook):
-    """Logs the training every so many iterations and at each line of `metrics.jsonl`, and every validation.
+    """Log training at an interval and at each line of `metrics.jsonl`, and log every validation.
 
-    The same numbers go to the visualizer's backends under `train/` and `val/`, at the iteration. What they mean is
-    said in `openmix.engine.measures`.
+    The same numbers go to the visualizer's backends under `train/` and `val/`, by iteration; `openmix.engine.measures`
+    defines them.
 
     Args:
-        interval: iterations from one line to the next, counted in the epoch.
+        interval: iterations between two lines, counted within the epoch.
 
     Raises:
         InputError: `interval` is below 1.
@@ -54,7 +54,7 @@ class LoggerHook(Hook):
         self._log_training(runner, runner.iter)
 
     def _log_training(self, runner: Any, iterations: int) -> None:
-        """Log the point of an iteration, once."""
+        """Log the training at an iteration, once."""
         found = measures.outputs(runner, iterations)
         if iterations == self._logged or not found:
             return

@@ -1,4 +1,4 @@
-"""mmengine's training loops, able to go on at any iteration."""
+"""mmengine's training loops, able to resume at any iteration."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from openmix.registry import LOOPS
 
 
 def check_loader(loader: DataLoader) -> None:
-    """Hold a training loader against what the loops need.
+    """Check that a training loader has what the loops need.
 
     Raises:
-        InputError: it has no batch to give, its sampler cannot seek, or its data set knows no epochs.
+        InputError: it gives no batch, its sampler has no `seek`, or its data set has no `set_epoch`.
     """
     if len(loader) == 0:
         raise InputError(
@@ -43,16 +43,18 @@ def check_loader(loader: DataLoader) -> None:
 
 
 def sampler_of(loader: DataLoader) -> Any:
-    """The sampler that decides a loader's order, below a batch sampler where there is one."""
+    """Return the sampler that determines a loader's order, inside the batch sampler if there is one."""
     return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 
 def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator[Any]:
-    """The batches of one pass over the data, from a position on, without reading those before it.
+    """Yield the batches of one pass over the data from a position on, without reading those before it.
 
     Args:
-        number: of the pass; with `seed` it decides the order and the per-image draws.
-        done: batches of this pass that were trained already.
+        loader: the training loader.
+        number: number of the pass; with `seed` it determines the order and the augmentation of each image.
+        done: number of batches of this pass that have been trained.
+        seed: seed of the run.
     """
     if done >= len(loader):
         return
@@ -64,10 +66,10 @@ def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator
 
 
 def renew_draws(loader: DataLoader, number: int, seed: int) -> None:
-    """Set the data set to a pass, in every process that reads it.
+    """Call `set_epoch` of the data set for a pass, with effect in all worker processes.
 
-    Workers that outlive a pass hold a copy of the data set. One whose `set_epoch` sets an attribute, where it does
-    not write into shared memory, gets new workers.
+    Persistent workers hold a copy of the data set. If its `set_epoch` sets an attribute, instead of writing into
+    shared memory, the workers are started again.
     """
     dataset: Any = loader.dataset
     before = dict(vars(dataset))
@@ -77,13 +79,13 @@ def renew_draws(loader: DataLoader, number: int, seed: int) -> None:
 
 
 def interval_changes(dynamic_intervals: Sequence[Sequence[int]] | None) -> list[tuple[int, int]] | None:
-    """The changes of the validation interval as pairs (from epoch or iteration, interval), as mmengine takes them.
+    """Check the changes of the validation interval and return them in mmengine's form.
 
     Args:
-        dynamic_intervals: pairs of the epoch, or iteration, from which on an interval holds, and the interval.
+        dynamic_intervals: pairs of the epoch or iteration from which an interval applies, and the interval.
 
     Raises:
-        InputError: they are no such pairs, or do not follow one another.
+        InputError: they are not such pairs, or not in increasing order.
     """
     if dynamic_intervals is None:
         return None
@@ -99,9 +101,9 @@ def interval_changes(dynamic_intervals: Sequence[Sequence[int]] | None) -> list[
 
 
 def trim_history(scalars: dict[str, HistoryBuffer], length: int) -> None:
-    """Forget all but the newest values of every logged scalar, in place.
+    """Drop all but the newest `length` values of every logged scalar, in place.
 
-    mmengine copies a scalar's whole history every iteration and stores it in every checkpoint.
+    mmengine copies a scalar's whole history in every iteration and stores it in every checkpoint.
     """
     for name, buffer in scalars.items():
         values, counts = buffer.data
@@ -111,11 +113,10 @@ def trim_history(scalars: dict[str, HistoryBuffer], length: int) -> None:
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
-    """mmengine's loop; a run resumed inside an epoch trains the batches that are left of it.
+    """mmengine's epoch loop, except that a run resumed inside an epoch trains only the remaining batches.
 
-    A checkpoint is taken after an iteration. Resumed after an epoch's last one, the loop does what
-    ends an epoch, validation included, again: whether it was done before the run was cut off, the
-    checkpoint cannot know.
+    A checkpoint is saved after an iteration. A run resumed from the last iteration of an epoch repeats the end of
+    the epoch, with its validation, because the checkpoint does not record whether that was done.
 
     A hook that sets `stop_training` ends the run after the epoch, which is validated whatever the interval.
     """
@@ -134,7 +135,7 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
         check_loader(self.dataloader)
 
     def _decide_current_val_interval(self) -> None:
-        # mmengine's looks one ahead: an interval would hold one epoch before it begins.
+        # mmengine's version applies a new interval one epoch too early.
         self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._epoch) - 1]
 
     def run(self) -> torch.nn.Module:
@@ -163,9 +164,9 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(MMIterBasedTrainLoop):
-    """mmengine's loop, without its replay of all earlier batches on resume and its pause between passes.
+    """mmengine's iteration loop, without its replay of all earlier batches on resume and its pause between passes.
 
-    Resumed where a validation was due, it validates again before it trains on. A hook that sets `stop_training`
+    A run resumed where a validation was due repeats the validation first. A hook that sets `stop_training`
     ends the run after the iteration, which is validated whatever the interval.
     """
 
@@ -178,7 +179,7 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        # Not the parent's: it starts the loader's workers before the position is known.
+        # Not the parent's constructor, which starts the loader's workers before the position is known.
         BaseLoop.__init__(self, runner, dataloader)
         check_loader(self.dataloader)
         self._max_iters, self._max_epochs = int(max_iters), -(-int(max_iters) // len(self.dataloader))
@@ -192,13 +193,13 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
 
     @property
     def epoch(self) -> int:
-        """Whole passes over the data so far."""
+        """The number of complete passes over the data."""
         return self._iter // len(self.dataloader)
 
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        # What ended the run before may do so again.
+        # The run may have been resumed where a hook ended it.
         if self._iter and not self.stop_training:
             self.end_iteration()
         per_pass = len(self.dataloader)
@@ -218,11 +219,11 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._iter) - 1]
 
     def unfinished(self) -> bool:
-        """True if an iteration is left to train."""
+        """Return true if there are iterations left to train."""
         return self._iter < self._max_iters and not self.stop_training
 
     def end_iteration(self) -> None:
-        """Validate where it is due; an interval that ends without a validation is told to the hooks all the same."""
+        """Validate if it is due; at an interval without a validation call the hooks' `after_interval`."""
         self._decide_current_val_interval()
         if self._iter % self.val_interval and self.unfinished():
             return

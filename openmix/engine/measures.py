@@ -1,8 +1,8 @@
-"""The numbers of a run's training, defined once: log, TensorBoard, `metrics.jsonl` and `result.json` take them here.
+"""The training statistics of a run, defined once for the log, TensorBoard, `metrics.jsonl` and `result.json`.
 
-A point is an iteration. Its losses, diagnostics and times are means over the iterations since the last line of
-`metrics.jsonl`, which is the end of the last epoch, or of the last validation interval of a training by iteration. Its
-learning rate is that of the last step.
+They are given by iteration. Losses, diagnostics and times are means over the iterations since the last line of
+`metrics.jsonl`, that is since the end of the last epoch, or of the last validation interval in training by iteration.
+The learning rate is that of the last step.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from openmix.errors import InputError
 _LAST_LINE = 'last_line'
 _OUTPUTS = 'loss_outputs'
 _TRAIN = 'train/'
-# What else a line of a run holds under these names.
+# Names that have another meaning in a line of `metrics.jsonl`.
 _TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
 
 
 def set_last_line(runner: Any, iterations: int) -> None:
-    """Note that `metrics.jsonl` has a line of this iteration; it is kept in checkpoints."""
+    """Record that `metrics.jsonl` has a line for this iteration; checkpoints store it."""
     runner.message_hub.update_info(_LAST_LINE, iterations)
 
 
 def has_last_line(runner: Any) -> bool:
-    """Say whether the iteration of the last line is known; a checkpoint of an older openmix does not tell it."""
+    """Return true if the iteration of the last line is known; checkpoints of older versions do not store it."""
     return _LAST_LINE in runner.message_hub.runtime_info
 
 
 def add(runner: Any, values: Mapping[str, float]) -> None:
-    """Take in the scalars by name that `Algorithm.loss` gave in one iteration.
+    """Record the scalars that `Algorithm.loss` returned in one iteration, by name.
 
     Raises:
         InputError: a name has another meaning in the records of a run.
@@ -42,44 +42,45 @@ def add(runner: Any, values: Mapping[str, float]) -> None:
             f"the model's loss gives '{taken[0]}', and the records of a run have something else under that name; "
             'give it another one'
         )
-    # Kept in checkpoints: a line may be due before the first iteration of a resumed run.
+    # Stored in checkpoints, because a line may be due before the first iteration of a resumed run.
     names = list(dict.fromkeys([*output_names(runner), *values]))
     hub.update_info(_OUTPUTS, names)
     for name in names:
         value = values.get(name)
-        # A diagnostic that an iteration does not give, or not as a number, counts as none there.
+        # A diagnostic that is missing or not finite in an iteration does not count in the mean.
         given = value is not None and (is_loss(name) or math.isfinite(value))
         hub.update_scalar(f'{_TRAIN}{name}', value if given else 0.0, int(given))
 
 
 def is_loss(name: str) -> bool:
-    """True if a scalar of `Algorithm.loss` is trained on; the others are diagnostics."""
+    """Return true if a scalar of `Algorithm.loss` is minimised; the others are diagnostics."""
     return 'loss' in name
 
 
 def output_names(runner: Any) -> list[str]:
-    """The names that `Algorithm.loss` gave so far; none in a checkpoint of an older openmix."""
+    """Return the names that `Algorithm.loss` has returned so far; none in a checkpoint of an older version."""
     return list(runner.message_hub.runtime_info.get(_OUTPUTS, ()))
 
 
 def outputs(runner: Any, iterations: int) -> dict[str, float]:
-    """The mean of every training loss and diagnostic; empty where nothing was trained since the last line.
+    """Compute the mean of every training loss and diagnostic; empty if nothing was trained since the last line.
 
     Args:
-        iterations: trained so far.
+        runner: the runner.
+        iterations: number of iterations trained.
     """
     names = output_names(runner)
     return {name: value for name, value in _means(runner, iterations).items() if name in names or is_loss(name)}
 
 
 def learning_rate(runner: Any) -> float:
-    """The learning rate of the last step, of the first group of parameters; 0 where none was taken."""
+    """Return the learning rate of the first parameter group in the last step; 0 before the first step."""
     known = runner.message_hub.log_scalars.get(f'{_TRAIN}lr')
     return float(known.current()) if known is not None else 0.0
 
 
 def times(runner: Any, iterations: int) -> dict[str, float]:
-    """Mean seconds of an iteration, `time`, and of the wait for its data, `data_time`; empty without a timer."""
+    """Compute the mean seconds per iteration, `time`, and of waiting for data, `data_time`; empty without a timer."""
     return {name: value for name, value in _means(runner, iterations).items() if name in ('time', 'data_time')}
 
 

@@ -1,4 +1,4 @@
-"""The hooks that every training needs, whatever list of hooks its recipe gives."""
+"""Add the hooks that every training needs to a recipe's list of hooks, and check that list."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from openmix.registry import HOOKS, find
 
 # In this order; configs/_base_/runtime.py lists them too, so that a recipe can set their arguments by place.
 _NEEDED = (StepSeedHook, AlgorithmHook, RankZeroBuffersHook, FiniteLossHook, ResultHook)
-# Two would do their work twice.
+# Hooks that a recipe may have only once.
 _ONCE = (*_NEEDED, CheckpointHook, EMAHook, IterTimerHook, LoggerHook, ParamSchedulerHook, RuntimeInfoHook)
-# What mmengine registers where a recipe does not say otherwise, by key of `default_hooks`.
+# The hooks that are registered by default, by key of `default_hooks`.
 _DEFAULTS: dict[str, type] = {
     'runtime_info': RuntimeInfoHook,
     'timer': IterTimerHook,
@@ -35,19 +35,18 @@ _DEFAULTS: dict[str, type] = {
     'checkpoint': CheckpointHook,
     'sampler_seed': DistSamplerSeedHook,
 }
-# Without these the run has no losses, and one learning rate.
+# Keys of hooks that cannot be replaced: without them losses are not recorded, and schedules have no effect.
 _STAYS = ('runtime_info', 'param_scheduler')
 
 
 def complete_hooks(cfg: Config) -> None:
     """Add the hooks that a training needs and its recipe does not list, in place.
 
-    Each is put behind the last of those that come before it in the order of `configs/_base_/runtime.py`, so that a
-    recipe that replaced the list, or a part of it, runs its hooks in the order of one that extended it.
+    Each is inserted after the hooks that precede it in `configs/_base_/runtime.py`, so that a recipe that replaces
+    the list has the same order of hooks as one that extends it.
 
     Raises:
-        InputError: the recipe turns off a default hook that the run cannot do without, or has a hook twice that
-            does its work once.
+        InputError: the recipe turns off a necessary default hook, or has a hook twice that may be there only once.
     """
     given = dict(cfg.get('default_hooks') or {})
     _check_defaults(cfg, given)
@@ -65,7 +64,7 @@ def complete_hooks(cfg: Config) -> None:
             kinds.insert(at, needed)
             custom.insert(at, {'type': needed.__name__})
         at = max(at, place + 1)
-    # mmengine fails on a None that it has no hook of its own for.
+    # mmengine fails on None for a key that is not one of its default hooks.
     cfg.default_hooks = {key: hook for key, hook in given.items() if hook is not None or key in _DEFAULTS}
     cfg.custom_hooks = custom
 
@@ -82,12 +81,12 @@ def _check_defaults(cfg: Config, given: dict[str, Any]) -> None:
 
 
 def _check_kinds(given: dict[str, Any]) -> None:
-    """Refuse a hook under the key of a default one that does something else: that one would be gone without a word."""
+    """Check that a hook under a default hook's key is of that kind, as it would silently replace the default hook."""
     for key, kind in _DEFAULTS.items():
         if given.get(key) is None:
             continue
         found = find(HOOKS, given[key]['type'])
-        # One's own may do the work of the others in a way of its own.
+        # A user's own hook may replace the default ones, except those in `_STAYS`.
         own = not found.__module__.startswith(('mmengine.', 'openmix.')) and key not in _STAYS
         if not issubclass(found, kind) and not own:
             off = '' if key in _STAYS else f', and {key}=None if you want no {kind.__name__}'
@@ -98,7 +97,7 @@ def _check_kinds(given: dict[str, Any]) -> None:
 
 
 def _check_average_first(hooks: list[Any]) -> None:
-    """Refuse an average that moves, and says what it measured, behind those who save and record it."""
+    """Check that an EMA hook runs before the hooks that save and record its average."""
     for hook in hooks:
         kind: Any = None if hook is None else find(HOOKS, hook['type'])
         if kind is None or not issubclass(kind, EMAHook):
@@ -119,7 +118,7 @@ def _check_once(given: dict[str, Any], custom: list[type]) -> None:
 
 
 def _check_watched(hooks: list[Any]) -> None:
-    """Refuse two that end a run by one metric: what they count is kept under its name."""
+    """Check that no two early-stopping hooks monitor the same metric, because their state is stored by its name."""
     watched = [
         hook.get('monitor')
         for hook in hooks
@@ -133,10 +132,10 @@ def _check_watched(hooks: list[Any]) -> None:
 
 
 def choose_backends(cfg: Config) -> None:
-    """Hand `vis_backends` of a recipe to its visualizer, in place.
+    """Pass a recipe's `vis_backends` to its visualizer, in place.
 
     Raises:
-        InputError: the visualizer has others of its own.
+        InputError: the visualizer sets other ones.
     """
     asked = cfg.get('vis_backends')
     if asked is None:

@@ -1,4 +1,4 @@
-"""One optimiser whose parts of the model have rates, decay, clipping and schedules of their own."""
+"""One optimiser with separate learning rates, weight decay, clipping and schedules for parts of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openmix.algorithm import Algorithm
 from openmix.errors import InputError, check_number, nearest
 from openmix.registry import CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 
-# What a part may set beside the optimiser's own options.
+# Options of a part in addition to the optimiser's own.
 _OF_PART = ('lr_end', 'clip_grad')
 _REST = ''
 
@@ -30,21 +30,21 @@ class _Sparing(Protocol):
 
 @CONSTRUCTORS.register_module()
 class PartConstructor:
-    """Builds an optimiser with one or two groups for each part of the model, and one or two for the rest.
+    """Build an optimiser with one or two parameter groups for each part of the model and for the rest.
 
-    A part is a prefix of parameter names, 'policy.mixer'; the longest that fits counts. Its options
-    replace the optimiser's. Frozen parameters are left out. The rest comes first.
+    A part is a prefix of parameter names, such as 'policy.mixer'; a parameter belongs to the longest prefix that
+    matches. The part's options replace the optimiser's. Frozen parameters are left out. The rest comes first.
 
     Args:
-        optim_wrapper_cfg: registry dict of the wrapper, with `optimizer`. Its `clip_grad` clips the
-            rest and every part that has none of its own, each by its own norm.
-        paramwise_cfg: `parts`, by prefix: options of the optimiser's groups (`lr`, `weight_decay`,
-            `momentum`, ...), `lr_end` (see `PartCosineAnnealingLR`), `clip_grad` (None: not
-            clipped). `decay_vectors`: False spares biases, norms and all that has fewer than two
-            dimensions from weight decay, and what the backbone's `no_weight_decay()` names.
+        optim_wrapper_cfg: registry dict of the wrapper, with `optimizer`. Its `clip_grad` applies to the
+            rest and to every part without its own `clip_grad`, each with its own norm.
+        paramwise_cfg: `parts`: prefix -> options of the optimiser's groups (`lr`, `weight_decay`,
+            `momentum`, ...), `lr_end` (see `PartCosineAnnealingLR`) and `clip_grad` (None: no clipping).
+            `decay_vectors`: False excludes from weight decay all parameters with fewer than two
+            dimensions, such as biases and norms, and those that the backbone's `no_weight_decay()` names.
 
     Raises:
-        InputError: an unknown option, or a part that no trainable parameter belongs to.
+        InputError: an unknown option, or a part without a trainable parameter.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -66,7 +66,7 @@ class PartConstructor:
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.wrapper, 'optimizer': optimizer})
 
     def groups(self, model: nn.Module) -> list[dict]:
-        """Parameter groups, tagged with their part ('' is the rest).
+        """Make the parameter groups, each with the name of its part ('' is the rest).
 
         Raises:
             InputError: a part has no trainable parameter.
@@ -97,13 +97,13 @@ class PartConstructor:
         options = dict(self.parts.get(part, {}))
         lr = options.get('lr', self.optimizer.get('lr'))
         clip_grad = options.pop('clip_grad', self.clip_grad)
-        # Plain types: groups are saved in checkpoints.
+        # Built-in types only, because groups are saved in checkpoints.
         group: dict[str, Any] = {'params': params, 'part': part, 'clip_grad': dict(clip_grad) if clip_grad else None}
         if 'lr_end' in options:
             end = options.pop('lr_end')
             check_number(f"paramwise_cfg: lr_end of '{part}'", end, 0.0)
             check_number(f"paramwise_cfg: lr of '{part}', which has an lr_end,", lr, 0.0, above=True)
-            # As a share: a learning rate that is scaled to the batch scales its end too.
+            # Stored as a ratio, so that scaling the learning rate scales its end too.
             group['end_share'] = end / lr
         return group | options | ({} if decays else {'weight_decay': 0.0})
 
@@ -117,13 +117,13 @@ class PartConstructor:
 
 
 def _spared(model: nn.Module) -> set[str]:
-    """Names of the parameters that a backbone wants without weight decay."""
+    """Return the names of parameters that the backbone excludes from weight decay."""
     backbone = model.backbone if isinstance(model, Algorithm) else None
     return {f'backbone.{name}' for name in backbone.no_weight_decay()} if isinstance(backbone, _Sparing) else set()
 
 
 def clip_parts(optimizer: Optimizer, args: Any = None, kwargs: Any = None) -> None:
-    """Clip the gradients of every part by its own norm (or value); a pre-step hook, behind any unscaling."""
+    """Clip the gradients of every part by its own norm (or by value); a pre-step hook, which runs after unscaling."""
     parts: dict[str, tuple[dict, list[nn.Parameter]]] = {}
     for group in optimizer.param_groups:
         if group['clip_grad']:
@@ -136,7 +136,7 @@ def clip_parts(optimizer: Optimizer, args: Any = None, kwargs: Any = None) -> No
 
 @PARAM_SCHEDULERS.register_module()
 class PartCosineAnnealingLR(CosineAnnealingLR):
-    """`CosineAnnealingLR` that ends at the `lr_end` of a part where there is one, at `eta_min` elsewhere."""
+    """A `CosineAnnealingLR` that ends at the part's `lr_end` if it has one, else at `eta_min`."""
 
     def _get_value(self) -> list[float]:
         if self.last_step == 0:

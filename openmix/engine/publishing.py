@@ -1,4 +1,4 @@
-"""A checkpoint stripped to its weights and what is known of them, in a file that holds data alone."""
+"""Publish a checkpoint: write only its weights and their metadata to a file that contains no code."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from openmix.engine.export import new_file
 from openmix.errors import InputError
 from openmix.weights_file import is_finite, read_file
 
-# Of a run's meta what says how the weights came about; the rest is about the machine, or long. Not mmengine's version:
-# it is written with the commit of the folder that the run was started in behind it.
+# The entries of a run's meta that describe how the weights were trained; others describe the machine, or are long.
+# mmengine's version is left out, because it contains the commit of the folder in which the run was started.
 KEPT = ('epoch', 'iter', 'seed', 'recipe', 'best', 'dataset_meta', 'time')
-# The one entry of a .safetensors file's metadata: with more of them their order, and so the file's name, would vary.
+# The only entry of a .safetensors file's metadata: the order of several entries varies, and so would the file's hash.
 METADATA = 'openmix'
 
 
 def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Tensor]:
-    """The weights of a checkpoint by name, raw or their moving average.
+    """Return the weights of a checkpoint by name, raw or the moving average.
 
     Raises:
-        InputError: no moving average, no weights by name, or some that are not finite.
+        InputError: there is no moving average, there are no weights, or some are not finite.
     """
     weights = weights_of(dict(checkpoint), path, ema)
     if not isinstance(weights, Mapping) or not weights:
@@ -44,10 +44,10 @@ def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> d
 
 
 def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any]:
-    """Say what is known of published weights, as plain values.
+    """Make the metadata of published weights, as plain values.
 
     Raises:
-        InputError: the checkpoint's meta holds something else.
+        InputError: the checkpoint's meta holds other values.
     """
     meta = checkpoint.get('meta') or {}
     if not isinstance(meta, Mapping):
@@ -55,7 +55,7 @@ def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any
     kept = {key: value for key, value in meta.items() if key in KEPT}
     done, per_epoch = meta.get('iter'), meta.get('batches_per_epoch')
     if type(done) is int and type(per_epoch) is int and per_epoch > 0:
-        # A checkpoint counts the epochs that have ended: that of an epoch's last iteration is written before it does.
+        # Recomputed, because the checkpoint of an epoch's last iteration is written before the epoch is counted.
         kept['epoch'] = done // per_epoch
     try:
         kept = json.loads(json.dumps(kept))
@@ -72,21 +72,24 @@ def write(
     suffix: str,
     check: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> Path:
-    """Write `<stem>-<first 8 of its SHA-256><suffix>`; the same weights give the same name.
+    """Write `<stem>-<first 8 digits of its SHA-256><suffix>`; the same weights give the same name.
 
     Args:
-        weights: by name.
+        weights: the weights, by name.
         meta: plain values; the entry 'meta' beside 'state_dict', or JSON in the metadata of a .safetensors file.
+        folder: folder of the file.
+        stem: start of the file's name.
         suffix: '.pth', for `torch.load`, or '.safetensors'.
-        check: takes the weights as read back from the file, and raises where they are not right; the file then
-            does not appear.
+        check: function of the weights as read back from the file, which raises if they are wrong; the file is then
+            not created.
 
-    Returns the file.
+    Returns:
+        the file.
 
     Raises:
-        InputError: the place is not writable.
+        InputError: the path is not writable.
     """
-    # Each in memory of its own: tied weights are written twice.
+    # Cloned, so that tied weights do not share memory, which safetensors refuses.
     plain = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     if suffix == '.safetensors':
         data = save_safetensors(plain, {METADATA: json.dumps(dict(meta), sort_keys=True)})

@@ -1,4 +1,4 @@
-"""Outputs of a step are read back from the device when they are logged, not every step."""
+"""Copy the outputs of training steps to the CPU only when they are logged, to avoid a GPU sync in every step."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from openmix.registry import HOOKS
 
 
 class HeldBack:
-    """Scalars of many iterations, left on their device until they are read in one transfer."""
+    """Store scalars of many iterations on their device, and copy them to the CPU in one transfer."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, iteration: int, outputs: Mapping[str, Any]) -> None:
-        """Keep what an iteration put out."""
+        """Store the outputs of an iteration."""
         values = [torch.as_tensor(value).detach().double().mean() for value in outputs.values()]
         if values:
             self._kept.append((iteration, list(outputs), torch.stack(values)))
 
     def read(self) -> list[tuple[int, dict[str, float]]]:
-        """(iteration, values by name) of all that was kept, oldest first, which is then forgotten."""
+        """Return (iteration, values by name) of everything stored, oldest first, and clear the store."""
         kept, self._kept = self._kept, []
         numbers = iter(torch.cat([values for *_, values in kept]).tolist() if kept else [])
         return [(iteration, {name: next(numbers) for name in names}) for iteration, names, _ in kept]
 
 
 class ReadBackHook(Hook):
-    """Hands the outputs of the training iterations to `take`, later.
+    """Call `take` with the outputs of training iterations, delayed on a GPU to avoid GPU syncs.
 
-    On the CPU at once. Of a GPU, which would have to finish its queue first, where the LoggerHook looks, at the
-    end of an epoch, and before a validation or a checkpoint.
+    On the CPU it is called after every iteration. On a GPU it is called for all iterations so far when the LoggerHook
+    logs, at the end of an epoch, and before a validation or a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -46,11 +46,11 @@ class ReadBackHook(Hook):
         self._held = HeldBack()
 
     def take(self, runner: Any, iteration: int, values: Mapping[str, float]) -> None:
-        """Use what iteration number `iteration`, from 0, put out."""
+        """Process the outputs of an iteration, counted from 0."""
         raise NotImplementedError
 
     def read_back(self, runner: Any) -> None:
-        """Hand over all that is held; the runner calls it before it puts a checkpoint together."""
+        """Call `take` for all stored iterations; the runner calls this before it saves a checkpoint."""
         for iteration, values in self._held.read():
             self.take(runner, iteration, values)
 
@@ -62,7 +62,7 @@ class ReadBackHook(Hook):
             self.read_back(runner)
 
     def is_looked_at(self, runner: Any, batch_idx: int, outputs: Mapping[str, Any]) -> bool:
-        """True if this iteration's outputs are to be read now."""
+        """Return true if the outputs must be read after this iteration."""
         if not any(isinstance(value, Tensor) and value.is_cuda for value in outputs.values()):
             return True
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
@@ -84,7 +84,7 @@ class ReadBackHook(Hook):
 
 @HOOKS.register_module()
 class RuntimeInfoHook(ReadBackHook, MMRuntimeInfoHook):
-    """mmengine's hook, which logs every loss of every iteration, without waiting for the device at each."""
+    """mmengine's hook, which records the losses of every iteration, without a GPU sync per iteration."""
 
     def take(self, runner: Any, iteration: int, values: Mapping[str, float]) -> None:
         measures.add(runner, values)

@@ -1,4 +1,4 @@
-"""A run that its launcher starts again, by torchrun after a failure or by Slurm after a requeue."""
+"""Continue a run that its launcher restarts: torchrun after a failure, or Slurm after a requeue."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from openmix.engine.checkpoint import Checkpoint
 from openmix.engine.checkpoint_folder import checkpoints_in, newest_intact
 from openmix.errors import InputError, number_from_environment
 
-# The id that torchrun gives where it was given none.
+# The id that torchrun uses if none is given.
 _NO_ID = 'none'
 
 
 def launch_id() -> str | None:
-    """The id that all starts of one launch share, on every machine and in every process; None without a launcher."""
+    """Return the id of this launch, the same in all processes and restarts; None without a launcher."""
     if run := os.environ.get('TORCHELASTIC_RUN_ID'):
         return f'torchrun {run}'
     if job := os.environ.get('SLURM_JOB_ID'):
@@ -26,15 +26,15 @@ def launch_id() -> str | None:
 
 
 def unique_launch() -> str | None:
-    """`launch_id` where it is this launch's alone; None where torchrun was given no id, or without a launcher."""
+    """Return `launch_id` if it is unique; None if torchrun was given no id, or without a launcher."""
     return None if os.environ.get('TORCHELASTIC_RUN_ID') == _NO_ID else launch_id()
 
 
 def may_be_restart() -> bool:
-    """True if this launch may have been started before.
+    """Return true if this may be a restart of the launch.
 
-    Torchrun's counter is that of one machine: those that did not fail start again at 0. So an id that
-    is this launch's alone counts for more.
+    Torchrun counts restarts per machine, and machines that did not fail restart with 0. So with a unique id the
+    answer is always true.
     """
     if os.environ.get('TORCHELASTIC_RUN_ID', _NO_ID) != _NO_ID:
         return True
@@ -43,9 +43,9 @@ def may_be_restart() -> bool:
 
 
 def checkpoint_of_launch(folder: Path) -> Checkpoint | None:
-    """The newest intact checkpoint of a run's folder if an earlier start of this very launch wrote it.
+    """Return the newest intact checkpoint of a run's folder if an earlier start of the same launch wrote it.
 
-    Nothing is taken up from another launch: that is asked for by `--resume`.
+    Checkpoints of another launch are not used; that needs `--resume`.
     """
     launch = launch_id()
     if launch is None or not may_be_restart() or not checkpoints_in(folder):
@@ -58,11 +58,11 @@ def checkpoint_of_launch(folder: Path) -> Checkpoint | None:
 
 
 def chosen_together(choose: Callable[[], Checkpoint | None]) -> Checkpoint | None:
-    """What the processes go on from, chosen in each and held against each other; each of them calls it.
+    """Choose the checkpoint to resume from in every process, and compare the choices; every process must call it.
 
     Raises:
-        InputError: in all of them: `choose` raised it, or they differ, as they do where machines do not share the
-            run's folder.
+        InputError: in all processes: `choose` raised it in one of them, or the choices differ, as they do if the
+            machines do not share the run's folder.
     """
     chosen, refusal = None, None
     try:
@@ -82,13 +82,16 @@ def chosen_together(choose: Callable[[], Checkpoint | None]) -> Checkpoint | Non
 
 
 def refuse_together(refusal: str | None) -> None:
-    """Raise in every process what the first one has to object; each of them calls it.
+    """Raise the first process's refusal in every process; every process must call it.
+
+    Args:
+        refusal: the error line in the first process; None if there is none.
 
     Raises:
-        InputError: there is something.
+        InputError: the first process refuses.
     """
     heard = [refusal]
-    # Without it the others would wait for the first.
+    # Otherwise the other processes would wait for the first forever.
     broadcast_object_list(heard)
     if heard[0] is not None:
         raise InputError(heard[0])

@@ -1,4 +1,4 @@
-"""Per-epoch metrics and `result.json`: what a run leaves for others to read."""
+"""The hook that writes a run's results: metrics per epoch and `result.json`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from openmix.registry import HOOKS
 
 
 def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
-    """One metric's history read the ways tables ask for.
+    """Compute the readouts of a metric that tables use.
 
     Args:
-        name: of the metric; the best of a loss, nll, error or time is the lowest.
-        values: one an epoch or validation, oldest first, not empty.
+        name: name of the metric; the best of a loss, nll, error or time is the lowest.
+        values: one per epoch or validation, oldest first, not empty.
 
     Returns:
-        last, best (of those that are numbers), and the median of the last 3, 5 and 10, where there are as many.
+        last, best (nan ignored), and the median of the last 3, 5 and 10 values, if there are as many.
     """
     best = min if lower_is_better(name) else max
     numbers = [value for value in values if not math.isnan(value)]
@@ -43,15 +43,15 @@ def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
 
 @HOOKS.register_module()
 class ResultHook(Hook):
-    """Keeps `metrics.jsonl`, one line an epoch or validation interval, and writes `result.json` when training ends.
+    """Write `metrics.jsonl`, one line per epoch or validation interval, and `result.json` at the end of training.
 
-    A resumed run keeps the lines of the epochs it builds on, and their time.
+    A resumed run keeps the earlier lines, and their training time counts.
 
     Args:
-        recipe: identifies it, see `openmix.config.config_hash`.
+        recipe: hash of the recipe, see `openmix.config.config_hash`.
     """
 
-    # Behind the CheckpointHook, which saves a run that ends early as it ends: a result says that all is done.
+    # Runs after the CheckpointHook, which may still save at the end: a result means that everything is done.
     priority = 'LOWEST'
 
     def __init__(self, recipe: str = '') -> None:
@@ -75,7 +75,7 @@ class ResultHook(Hook):
         self._started = time.perf_counter()
 
     def _rows_before(self, runner: Any, path: Path) -> dict[int, Row]:
-        """The rows of the iterations that the run goes on from; a damaged file is set aside, its good lines stay."""
+        """Read the rows up to the iteration to resume from; rename a damaged file and keep its good lines."""
         rows, damaged = read_history(path)
         kept = {int(row['iter']): row for row in rows if row['iter'] <= runner.iter}
         if damaged and is_main_process():
@@ -95,10 +95,10 @@ class ResultHook(Hook):
             self._add(runner, metrics or {})
 
     def _add(self, runner: Any, metrics: Mapping[str, float]) -> None:
-        """Put metrics into the row of the current iteration; a new row starts with what the training gave.
+        """Add metrics to the row of the current iteration; a new row starts with the training statistics.
 
         Raises:
-            InputError: the training gives something else under a metric's name.
+            InputError: a metric has the same name as an output of the model's loss.
         """
         iteration = runner.iter
         if shared := [name for name in measures.output_names(runner) if name in metrics]:
@@ -118,18 +118,18 @@ class ResultHook(Hook):
             write_text(Path(runner.work_dir) / 'metrics.jsonl', text_of(self.rows))
 
     def recipe_of(self, runner: Any) -> str:
-        """The hash of the recipe that the run's result will carry; '' where none is known."""
+        """Return the hash of the recipe in the run's result; '' if it is unknown."""
         return self._provenance_of(earlier_plans(runner.message_hub)).recipe if self.provenance.recipe else ''
 
     def _provenance_of(self, plans: Sequence[Mapping[str, Any]]) -> Provenance:
-        """A run whose length was changed on the way is another one than a run that was planned so from its start."""
+        """Return the provenance; changing the length of a run on resume changes its hash."""
         if not plans:
             return self.provenance
         recipe = hashlib.sha256(json.dumps([self.provenance.recipe, *plans]).encode()).hexdigest()[:12]
         return self.provenance._replace(recipe=recipe)
 
     def elapsed(self) -> float:
-        """Seconds of training so far, those before a resume included."""
+        """Return the seconds of training so far, including those before a resume."""
         return self._time_before + time.perf_counter() - self._started
 
     def after_train(self, runner: Any) -> None:
@@ -163,6 +163,6 @@ class ResultHook(Hook):
 
 
 def _weights(runner: Any) -> dict[str, Any]:
-    """Say which weights the run started from; of those of a run its recipe and seed too."""
+    """Return the entry about the run's initial weights; for weights of another run also its recipe and seed."""
     start = {key: value for key, value in (runner.cfg.get('weights') or {}).items() if value is not None}
     return {'weights': ({'seed': runner.seed} if start.get('run') else {}) | start} if start else {}

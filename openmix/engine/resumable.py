@@ -1,8 +1,9 @@
-"""Decides what of a recipe may change where a run is resumed, and what may not.
+"""Decide which settings of a recipe may change when a run is resumed.
 
-A checkpoint holds its recipe as plain data. What decides the numbers of a run has to be as it was: a resumed run that
-kept its old learning rate while its result named a new one would be neither experiment. How long it trains may
-change, the schedule is then made anew, and so may how it is run: workers, logs, intervals, where its files lie.
+A checkpoint contains its recipe as plain data. Settings that determine the results of a run must not change: a run
+that continued with its old learning rate while its result named a new one would match neither experiment. The length
+of training may change, and schedules are then rebuilt; so may settings that do not affect results, such as workers,
+logs, intervals and the location of files.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from openmix.registry import HOOKS, find
 
 
 class Decision(Enum):
-    """Names what becomes of a key whose value is another one."""
+    """The treatment of a key whose value has changed."""
 
     FREE = 'how the run is run'
     LENGTH = 'how long it trains'
@@ -33,7 +34,7 @@ class Decision(Enum):
     FIXED = 'what the run computes'
 
 
-# The first line that fits a key decides; * is one part of a key, ** any number, and what is below a key goes with it.
+# The first line that matches a key decides; * is one part of a key, ** any number; a line also matches keys below.
 _TABLE: list[tuple[str, Decision]] = [
     (
         'work_dir launcher resume load_from experiment_name log_level visualizer vis_backends',
@@ -77,12 +78,12 @@ _PATTERNS = [(_pattern(text), decision) for text, decision in _TABLE]
 
 
 def decide(key: str) -> Decision:
-    """Look up what becomes of a dotted key of a recipe that differs."""
+    """Look up the treatment of a dotted key of a recipe whose value has changed."""
     return next((decision for pattern, decision in _PATTERNS if pattern.fullmatch(key)), Decision.FIXED)
 
 
 class Change(NamedTuple):
-    """A key of a recipe that differs, and its values; `_MISSING` where a recipe does not set it."""
+    """A key whose value differs between two recipes, and both values; `_MISSING` if a recipe does not set it."""
 
     key: str
     old: Any
@@ -90,12 +91,12 @@ class Change(NamedTuple):
 
 
 def plain_recipe(cfg: Config) -> dict[str, Any]:
-    """Take what a runner reads of a resolved recipe, as plain data; variables of the recipe's own are left out."""
+    """Return the settings of a resolved recipe that a runner reads, as plain data, without the recipe's variables."""
     return {key: value for key, value in plain(cfg.to_dict()).items() if key in {*RUNNER, *ALSO_READ}}
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
-    """Every key of two plain recipes that differs, in the order of the new one, then what it lacks."""
+    """Yield every key that differs between two plain recipes, in the order of the new one, then missing ones."""
     before, after = (dict(flatten(_with_hooks_by_name(recipe))) for recipe in (old, new))
     for key in [*after, *(key for key in before if key not in after)]:
         was, is_now = (values.get(key, _MISSING) for values in (before, after))
@@ -105,7 +106,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _with_hooks_by_name(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe with its custom hooks by type: one that is put between two others moves none of them."""
+    """Return the recipe with custom hooks as a dict by type, so that inserting a hook does not change other keys."""
     found: dict[str, Any] = {}
     hooks = recipe.get('custom_hooks')
     for hook in hooks if isinstance(hooks, list) else ():
@@ -118,16 +119,16 @@ def _with_hooks_by_name(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keeps_average(cfg: Config) -> bool:
-    """Tell whether a recipe keeps a moving average of the weights."""
+    """Return true if a recipe keeps a moving average of the weights."""
     hooks = [find(HOOKS, hook['type']) for hook in cfg.get('custom_hooks') or ()]
     return any(isinstance(hook, type) and issubclass(hook, EMAHook) for hook in hooks)
 
 
 def check_average(checkpoint: Checkpoint, keeps: bool) -> None:
-    """Refuse to go on without the average that a run kept, or with one that it did not.
+    """Check that recipe and checkpoint either both have a moving average or both have none.
 
     Raises:
-        InputError: the recipe and the checkpoint differ in it.
+        InputError: they differ.
     """
     if checkpoint.average is not None and not keeps:
         raise InputError(
@@ -142,21 +143,21 @@ def check_average(checkpoint: Checkpoint, keeps: bool) -> None:
 
 
 def recipe_hash(cfg: Config) -> str:
-    """`config_hash`, whichever checkpoint the run goes on from."""
+    """Compute `config_hash` without `load_from`, so that it does not depend on the checkpoint to resume from."""
     return config_hash(Config({**cfg.to_dict(), 'load_from': None}))
 
 
 def check_resumable(checkpoint: Checkpoint, cfg: Config, processes: int, data: str | None) -> None:
-    """Hold a prepared recipe against the one that a checkpoint was trained by.
+    """Compare a prepared recipe with the one that a checkpoint was trained with.
 
     Args:
-        checkpoint: to go on from.
-        cfg: recipe to go on with.
-        processes: that train.
+        checkpoint: checkpoint to resume from.
+        cfg: recipe to continue with.
+        processes: number of training processes.
         data: see `openmix.provenance.data_fingerprint`.
 
     Raises:
-        InputError: something differs that may not; the line names key, old and new value, and what to do.
+        InputError: a setting differs that must not; the line names key, old and new value, and a remedy.
     """
     meta = checkpoint.meta
     check_average(checkpoint, keeps_average(cfg))
@@ -185,10 +186,10 @@ def check_resumable(checkpoint: Checkpoint, cfg: Config, processes: int, data: s
 
 
 def check_length(checkpoint: Checkpoint, max_epochs: int | None, max_iters: int | None) -> None:
-    """Refuse a length that a run has passed.
+    """Check that the planned length of training is not below the number of iterations done.
 
     Raises:
-        InputError: naming both numbers.
+        InputError: it is; the line names both numbers.
     """
     done, batches = checkpoint.meta.iteration or 0, checkpoint.meta.batches
     if max_iters is not None and done > max_iters:
@@ -211,7 +212,7 @@ def _is_refused(change: Change, meta: Any, processes: int, data: str | None) -> 
 
 
 def length_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old values of the keys that say how long a run trains and that differ; empty where none does."""
+    """Return the old values of those keys for the length of training that differ; empty if none does."""
     return {change.key: change.old for change in changes(old, new) if decide(change.key) is Decision.LENGTH}
 
 

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: everything in it is checked, then everything is loaded."""
+"""Resume from a checkpoint: first check all of its content, then load it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from openmix.errors import InputError, brief
 
 
 def restore(runner: Any, checkpoint: Checkpoint) -> None:
-    """Set a runner, its parts built, to the state after the checkpoint's iteration.
+    """Set a runner whose parts are built to the state after the checkpoint's iteration.
 
-    Where the length of training is another one, every schedule is made anew for it and set to the step reached: from
-    here on learning rates are those of a run that was planned so from its start.
+    If the length of training has changed, every schedule is rebuilt for the new length and advanced to the current
+    step; from here on learning rates are those of a run that had the new length from the start.
 
     Raises:
         InputError: the checkpoint does not fit the run.
@@ -55,7 +55,7 @@ def restore(runner: Any, checkpoint: Checkpoint) -> None:
         )
 
     runner.call_hook('after_load_checkpoint', checkpoint=content)
-    # The hook of an average has taken it and put the weights in training in its place.
+    # The EMA hook has loaded the average and put the raw weights in its place.
     model.load_state_dict(content['state_dict'])
     runner.train_loop._epoch, runner.train_loop._iter = checkpoint.meta.epoch, checkpoint.meta.iteration
     _take_seed(runner, checkpoint)
@@ -69,7 +69,7 @@ def restore(runner: Any, checkpoint: Checkpoint) -> None:
     options = [{key: value for key, value in group.items() if key != 'params'} for group in _groups(runner)]
     runner.optim_wrapper.load_state_dict(optimizer)
     for group, of_plan in zip(_groups(runner), options, strict=True):
-        # What followed a metric is where the metric has brought it.
+        # A learning rate that follows a metric keeps the value that the metric has led to.
         group |= {} if any(watching) else of_plan
     plans = [*earlier_plans(runner.message_hub), {'until_iter': checkpoint.meta.iteration, **was}]
     runner.message_hub.update_info(EARLIER_PLANS, plans)
@@ -78,36 +78,36 @@ def restore(runner: Any, checkpoint: Checkpoint) -> None:
 
 
 def earlier_plans(hub: MessageHub) -> list[dict[str, Any]]:
-    """The lengths that a run was planned for before, each with the iteration that it was followed to."""
+    """Return the earlier planned lengths of a run, each with the iteration until which it applied."""
     return list(hub.get_info(EARLIER_PLANS) or [])
 
 
 def _groups(runner: Any) -> list[dict[str, Any]]:
-    """Return what schedules set: the options of every group of parameters, and of those that mmengine logs."""
+    """Return the options that schedules set: those of every parameter group, and those that mmengine logs."""
     return runner.optim_wrapper.param_groups
 
 
 def replay(schedules: Sequence[tuple[_ParamScheduler, dict[str, Any]]], batches: int) -> None:
-    """Step freshly built schedules, in the order of training, as often as those of the checkpoint were.
+    """Step newly built schedules as often, and in the same order, as those of the checkpoint.
 
-    mmengine's compute each value from the last one, so that there is no other way to the same values, to the bit.
-    One that follows a metric cannot be repeated: it keeps what it has seen.
+    mmengine's schedules compute each value from the previous one, so only stepping gives bit-identical values. A
+    schedule that follows a metric cannot be replayed, and its state is loaded instead.
 
     Args:
-        schedules: each with the checked state of the one it replaces.
-        batches: of an epoch.
+        schedules: each schedule with the checked state of the one it replaces.
+        batches: batches per epoch.
     """
     steps = []
     for i, (own, state) in enumerate(schedules):
         if isinstance(own, ReduceOnPlateauParamScheduler):
             own.load_state_dict(state)
             continue
-        # At the end of an epoch those of the iteration come first.
+        # At the end of an epoch, schedules by iteration step first.
         when = (own.by_epoch, i)
         moments = range(1, state['_global_step'] - own._global_step + 1)
         steps.append(zip(map((batches if own.by_epoch else 1).__mul__, moments), itertools.repeat(when)))
     with warnings.catch_warnings():
-        # That the optimiser has not stepped yet.
+        # Ignores the warning that the optimiser has not stepped yet.
         warnings.simplefilter('ignore')
         for _, (_, i) in heapq.merge(*steps):
             schedules[i][0].step()
@@ -138,22 +138,22 @@ def _take_seed(runner: Any, checkpoint: Checkpoint) -> None:
 
 
 def _schedulers(built: Any) -> list[_ParamScheduler]:
-    """The schedules of a runner, of one optimiser or several."""
+    """List the schedules of a runner, with one or several optimisers."""
     if built is None:
         return []
     return [one for of_one in built.values() for one in of_one] if isinstance(built, Mapping) else list(built)
 
 
-# What mmengine's schedules change as they step; the rest of their state is the recipe's.
+# The state of mmengine's schedules that changes with steps; the rest comes from the recipe.
 _COUNTERS = ('_global_step', 'last_step', 'num_bad_epochs', 'cooldown_counter')
 _PROGRESS = {*_COUNTERS, '_last_value', 'best'}
 
 
 def _states(found: Any, built: Any, checkpoint: Checkpoint) -> list[tuple[_ParamScheduler, dict[str, Any]]]:
-    """Every schedule of the run with what it has to take over from a checkpoint.
+    """Return every schedule of the run with the state to load from a checkpoint.
 
     Raises:
-        InputError: there are others, or one was not where the checkpoint is.
+        InputError: the checkpoint has other schedules, or a state does not fit the checkpoint's iteration.
     """
     own, path = _schedulers(built), checkpoint.path
     given = [] if found is None else found

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate and the momentum: their length, when they step, and which of mmengine's are mended."""
+"""Schedules of learning rate and momentum: their length, when they step, and corrected versions of mmengine's."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from openmix.registry import HOOKS, PARAM_SCHEDULERS
 
 
 def with_end(schedule: Mapping[str, Any], iterations: int, per_epoch: int) -> dict[str, Any]:
-    """A schedule as a dict that ends with the run, where it states no end itself.
+    """Return a schedule's dict with the end of the run as its `end`, unless it states one.
 
-    One that counts epochs and is stepped by iterations ends after the last iteration, exactly; one that is stepped
-    by epochs after the last epoch that begins.
+    A schedule in epochs that is stepped by iterations ends exactly after the last iteration; one that is stepped
+    by epochs ends after the last epoch, also if that is incomplete.
 
     Args:
-        schedule: what a recipe says.
-        iterations: of the whole run.
-        per_epoch: iterations of an epoch.
+        schedule: dict of the schedule in the recipe.
+        iterations: iterations of the whole run.
+        per_epoch: iterations per epoch.
 
     Raises:
-        InputError: the schedule begins when the run is over.
+        InputError: the schedule begins after its end.
     """
     found = dict(schedule)
     if not found.get('by_epoch', True):
@@ -50,11 +50,11 @@ def with_end(schedule: Mapping[str, Any], iterations: int, per_epoch: int) -> di
 
 @HOOKS.register_module()
 class ParamSchedulerHook(MMParamSchedulerHook):
-    """Steps every schedule after each iteration or each epoch, whichever it counts, in every training loop."""
+    """Step every schedule after each iteration or epoch, by its unit, in both training loops."""
 
     def before_train(self, runner: Any) -> None:
-        # With accumulation a schedule may step before the optimiser does; mmengine's remark on that is for loops
-        # that step once an iteration. One filter: to set and unset it would make Python repeat other warnings.
+        # With accumulation a schedule may step before the optimiser does, and torch's warning about that does not
+        # apply. The filter stays, because setting and unsetting it would make Python repeat other warnings.
         warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
 
     def after_train_iter(
@@ -66,22 +66,22 @@ class ParamSchedulerHook(MMParamSchedulerHook):
             super().after_train_epoch(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
-        # A loop of iterations calls this once, at its end.
+        # The loop by iterations calls this only once, at its end.
         if not isinstance(runner.train_loop, IterBasedTrainLoop):
             super().after_train_epoch(runner)
 
 
 class _OnPlateau(mm.ReduceOnPlateauParamScheduler):
-    """Reduces a parameter when a metric of the validation has stopped improving.
+    """Reduce a parameter when a validation metric has stopped improving.
 
-    Arguments are those of mmengine's `ReduceOnPlateauParamScheduler`, apart from these.
+    Arguments are those of mmengine's `ReduceOnPlateauParamScheduler`, except for these.
 
     Args:
         monitor: the metric, such as 'accuracy/top1'.
-        rule: 'less' or 'greater' is better; None: as the metric's name says, see `openmix.metrics.lower_is_better`.
+        rule: 'less' or 'greater' is better; None: by the metric's name, see `openmix.metrics.lower_is_better`.
 
     Raises:
-        InputError: while training, the validation did not measure the metric.
+        InputError: during training, the validation did not measure the metric.
     """
 
     def __init__(self, optimizer: Any, *args: Any, monitor: str, rule: str | None = None, **kwargs: Any) -> None:
@@ -90,11 +90,11 @@ class _OnPlateau(mm.ReduceOnPlateauParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(cls, **_: Any) -> Any:
-        """Refuse to be stepped by iterations."""
+        """Raise an `InputError`, because this schedule steps with validations and not by iterations."""
         raise InputError(f'{cls.__name__} steps with validations; leave out convert_to_iter_based')
 
     def step(self, metrics: Mapping[str, float] | None = None) -> None:
-        """Count an epoch, or look at the metrics of a validation."""
+        """Count an epoch, or update from the metrics of a validation."""
         if metrics is not None and self.monitor not in metrics:
             name = type(self).__name__
             raise InputError(f"{name}: no metric '{self.monitor}' was measured; {nearest(self.monitor, metrics)}")
@@ -116,7 +116,7 @@ class ReduceOnPlateauMomentum(MomentumSchedulerMixin, _OnPlateau):
     __doc__ = _OnPlateau.__doc__
 
     def step(self, metrics: Mapping[str, float] | None = None) -> None:
-        """Count an epoch, or look at the metrics of a validation."""
+        """Count an epoch, or update from the metrics of a validation."""
         _OnPlateau.step(self, metrics)
         if self.use_betas:
             for group in self.optimizer.param_groups:
@@ -124,7 +124,7 @@ class ReduceOnPlateauMomentum(MomentumSchedulerMixin, _OnPlateau):
 
 
 class _OneCycle(mm.OneCycleParamScheduler):
-    """mmengine's schedule; its state in a checkpoint holds numbers and no function, so that it can be read back.
+    """mmengine's schedule, without the function in its state, which a checkpoint could not be read back with.
 
     Raises:
         InputError: it has fewer steps than there are from its begin to its end.
@@ -161,11 +161,11 @@ class OneCycleLR(LRSchedulerMixin, _OneCycle):
 
 
 class _Exponential(mm.ExponentialParamScheduler):
-    """mmengine's schedule, whose `gamma` is the factor of an epoch also where it is stepped by iterations."""
+    """mmengine's schedule, except that `gamma` is the factor per epoch also if it is stepped by iterations."""
 
     @classmethod
     def build_iter_from_epoch(cls, *args: Any, gamma: float, epoch_length: int, **kwargs: Any) -> Any:
-        """A schedule of iterations that has decayed by `gamma` after each epoch."""
+        """Build a schedule by iterations that decays by `gamma` per epoch."""
         each = gamma ** (1 / epoch_length)
         return super().build_iter_from_epoch(*args, gamma=each, epoch_length=epoch_length, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Leave training in good order when the system or the user asks for it."""
+"""Stop training after a checkpoint on SIGTERM, SIGINT or SIGHUP."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import torch
 from mmengine.dist import get_world_size
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Ranks compare notes this often: every iteration would cost a round trip each.
+# Ranks vote this often, because a vote in every iteration would cost a round trip each.
 _ITERATIONS_BETWEEN_VOTES = 10
 
 
 class StopRequest:
-    """Notes SIGTERM, SIGINT and SIGHUP instead of dying from them.
+    """Record SIGTERM, SIGINT and SIGHUP instead of ending the process.
 
-    A second SIGINT interrupts at once. Ranks are signalled at different moments, some twice (by the
-    terminal and by torchrun), and must leave at the same iteration: they vote and ignore repetitions.
+    In a single process, a second SIGINT interrupts at once. Ranks are signalled at different times, some twice (by
+    the terminal and by torchrun), but must stop at the same iteration: they vote, and ignore repeated signals.
 
-    A SIGHUP that whoever started the command wants ignored, as `nohup` does, stays ignored.
+    A SIGHUP that is ignored when the command starts, as under `nohup`, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -34,15 +34,15 @@ class StopRequest:
         self._agreed: int | None = None
 
     def listen(self) -> None:
-        """Take over the signals; every rank calls it at the same point."""
+        """Install the signal handlers; every rank must call it at the same point."""
         ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
         self._usual = {number: signal.signal(number, self._note) for number in _SIGNALS if number not in ignored}
         if get_world_size() > 1:
-            # The vote is cast on the CPU: on the device it would stall the queue of kernels.
+            # Votes use gloo on the CPU, because a vote on the GPU would be a GPU sync.
             self._group = torch.distributed.new_group(backend='gloo')
 
     def forget(self) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         for number, usual in self._usual.items():
             signal.signal(number, usual)
         self._usual = {}
@@ -53,11 +53,11 @@ class StopRequest:
         self.signal = number
 
     def alone(self) -> int | None:
-        """The signal to stop for where there are no other ranks to agree with; None to go on."""
+        """Return the signal to stop for in a single process; None: continue, or there are other ranks."""
         return self.signal if self._group is None else None
 
     def agreed(self, iterations: int) -> int | None:
-        """The signal to stop for after this many iterations, alike on all ranks; None to go on."""
+        """Return the signal to stop for after this many iterations, the same on all ranks; None: continue."""
         if self._group is None:
             return self.signal
         if self._agreed is not None or iterations % _ITERATIONS_BETWEEN_VOTES:
@@ -70,7 +70,7 @@ class StopRequest:
 
 @contextmanager
 def signals_given_back() -> Iterator[None]:
-    """Undo what a block does to the answers to these signals, however it ends: after an error they work again."""
+    """Restore the handlers of these signals at the end of the block, also after an error."""
     usual = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
@@ -81,7 +81,7 @@ def signals_given_back() -> Iterator[None]:
 
 
 def command_to_resume() -> str:
-    """The command line that resumes this run, as near as this process knows how it was started."""
+    """Return the command line that resumes this run, as far as this process knows it."""
     if get_world_size() > 1:
         return 'repeat the command with --resume'
     typed = [sys.executable, *sys.argv]

@@ -1,4 +1,4 @@
-"""Batch norm over the batches of all processes; torch's own works on GPUs only."""
+"""Synchronised batch norm on any device; torch's own works only on GPUs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from openmix.errors import InputError, check_choice
 
 
 def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Zero mean and unit variance a channel over the batches of all processes.
+    """Normalise to zero mean and unit variance per channel over the batches of all processes.
 
-    In two passes, as a difference of squares would lose the digits of a small variance.
+    In two passes, because a difference of squares would lose the precision of a small variance.
 
     Args:
         x: (N, C, ...) in at least float32; N may differ between processes.
         eps: added to the variance.
 
     Returns:
-        (N, C, ...) normalised; mean (C,), biased variance (C,) and count of values (1,) a channel.
+        (N, C, ...) normalised values; mean (C,), biased variance (C,) and number of values per channel (1,).
     """
     dims, shape = [0, *range(2, x.dim())], (-1, *[1] * (x.dim() - 2))
     total = all_reduce(torch.cat([x.sum(dims), x.new_full((1,), x.numel() // x.shape[1])]))
@@ -33,12 +33,12 @@ def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class NaiveSyncBatchNorm(_BatchNorm):
-    """Batch norm whose batch in training is that of all processes together, on any device.
+    """Batch norm with the statistics of all processes' batches in training, on any device.
 
-    Equal to plain batch norm of the concatenated batches, also where these differ in size; with one
-    process it is plain batch norm. Statistics are taken in at least float32.
+    It equals batch norm of the concatenated batches, also if their sizes differ; with one
+    process it is plain batch norm. Statistics are computed in at least float32.
 
-    Every process has to run it equally often, or they wait for each other.
+    All processes must call it equally often, or they wait for each other forever.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -46,7 +46,7 @@ class NaiveSyncBatchNorm(_BatchNorm):
             raise ValueError(f'expected (N, C, ...), got {tuple(input.shape)}')
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) to the same shape and dtype, normalised per channel."""
+        """Normalise (N, C, ...) per channel; shape and dtype stay."""
         if not self.training or get_world_size() == 1:
             return super().forward(input)
         self._check_input_dim(input)
@@ -66,13 +66,13 @@ class NaiveSyncBatchNorm(_BatchNorm):
         self.num_batches_tracked.add_(1)
         for running, new in ((self.running_mean, mean), (self.running_var, var)):
             assert running is not None
-            # Without a momentum the running value is the mean over all batches.
+            # With momentum None the running value is the mean over all batches.
             share = 1 / self.num_batches_tracked.to(running.dtype) if self.momentum is None else self.momentum
             running.lerp_(new.to(running.dtype), share)
 
 
 class NaiveSyncBatchNormAct(NaiveSyncBatchNorm):
-    """`NaiveSyncBatchNorm` in place of timm's batch norm that drops and activates too."""
+    """A `NaiveSyncBatchNorm` with dropout and activation, to replace timm's `BatchNormAct2d`."""
 
     drop: nn.Module
     act: nn.Module
@@ -82,21 +82,21 @@ class NaiveSyncBatchNormAct(NaiveSyncBatchNorm):
 
 
 def convert_sync_batch_norm(model: nn.Module, kind: str = 'naive') -> None:
-    """Make every batch norm of a model one over all processes, in place.
+    """Convert every batch norm of a model to a synchronised one, in place.
 
-    The modules stay the same objects, so that hooks, parameters and state_dict keys stay too.
+    The modules stay the same objects, so hooks, parameters and state_dict keys do not change.
 
     Args:
         model: its `nn.BatchNorm1d`, `2d`, `3d` and timm's `BatchNormAct2d` are converted.
-        kind: 'torch' is torch's own, on GPUs only; 'naive' runs anywhere.
+        kind: 'torch' uses torch's own, on GPUs only; 'naive' works on any device.
 
     Raises:
-        InputError: an unknown kind, torch's without a GPU, or a batch norm of another forward pass.
+        InputError: an unknown kind, torch's without a GPU, or a batch norm with its own forward pass.
     """
     check_choice('sync_bn', kind, ('torch', 'naive'))
     if kind == 'torch' and not torch.cuda.is_available():
         raise InputError("sync_bn='torch' needs a GPU; use sync_bn='naive'")
-    # Only here: timm takes a second to import.
+    # Imported here, because timm takes a second to import.
     from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 
     plain, activated = (

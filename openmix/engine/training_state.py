@@ -1,7 +1,7 @@
-"""Holds what a run goes on with beside its weights, optimiser, schedules and logs, against the run's own.
+"""Check the states of optimiser, schedules and logs in a checkpoint before a run is resumed from it.
 
-torch and mmengine take most of it as it comes, and fail at the next step or log other numbers. Here the form of each
-part is compared with that of the freshly built one before any of it is loaded.
+torch and mmengine load most states unchecked, and fail at the next step or log wrong numbers. Here the structure of
+each state is compared with that of the newly built part before any of it is loaded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Logs:
-    """mmengine's message hub: the newest values of every logged scalar, and what hooks keep there.
+    """The state of mmengine's message hub: the newest values of every logged scalar, and the state of hooks.
 
     Attributes:
-        scalars: by name.
-        info: by name, plain data.
-        saved: whether each of them goes into the next checkpoint.
+        scalars: logged values, by name.
+        info: state of hooks as plain data, by name.
+        saved: true for each entry that is saved in the next checkpoint.
     """
 
     scalars: dict[str, HistoryBuffer]
@@ -37,10 +37,10 @@ class Logs:
 
     @classmethod
     def parse(cls, found: Any, path: Any) -> Logs:
-        """Hold a message hub's state against what it has to be.
+        """Check the state of a message hub.
 
         Raises:
-            InputError: naming the part that is of another type.
+            InputError: a part has the wrong type; the line names it.
         """
         names = ('log_scalars', 'runtime_info', 'resumed_keys')
         if not isinstance(found, Mapping) or not all(isinstance(found.get(name), Mapping) for name in names):
@@ -56,16 +56,16 @@ class Logs:
         return cls({name: _history(name, value, path) for name, value in scalars.items()}, info, saved)
 
     def as_dict(self) -> State:
-        """The state dict that mmengine loads."""
+        """Return the state dict that mmengine loads."""
         known = {key: flag for key, flag in self.saved.items() if key in self.scalars or key in self.info}
         return {'log_scalars': self.scalars, 'runtime_info': self.info, 'resumed_keys': known}
 
 
-# Under this name the message hub, and so every later checkpoint, keeps the lengths that a run was planned for before.
+# Key of the earlier planned lengths of a run in the message hub, and so in every later checkpoint.
 EARLIER_PLANS = 'earlier_plans'
-# What mmengine's hooks and ours compute with.
+# Entries that mmengine's and openmix's hooks use as numbers.
 _NUMBERS = ('epoch', 'iter', 'max_epochs', 'max_iters', 'best_score', 'last_line')
-# Of hooks that follow a metric: a mapping of numbers to each.
+# Prefix of the state of hooks that follow a metric, a mapping of numbers each.
 _FOLLOWED = 'early_stopping/'
 _OF_FOLLOWED = {'iter', 'value', 'best', 'waited'}
 
@@ -81,7 +81,7 @@ def _check_info(name: str, value: Any, path: Any) -> None:
 
 
 def _history(name: str, found: Any, path: Any) -> HistoryBuffer:
-    """The values of a scalar, in a buffer of our own."""
+    """Check the values of a scalar, and copy them into a new buffer."""
     state = vars(found) if isinstance(found, HistoryBuffer) else {}
     series = [state.get(key) for key in ('_log_history', '_count_history')]
     arrays = [one for one in series if isinstance(one, np.ndarray) and one.ndim == 1 and one.dtype.kind in 'biuf']
@@ -91,12 +91,12 @@ def _history(name: str, found: Any, path: Any) -> HistoryBuffer:
 
 
 def check_optimizer(found: Any, own: OptimWrapper, path: Any) -> State:
-    """Hold an optimiser's state against the one of the run.
+    """Check an optimiser's state against the optimiser of the run.
 
-    Its options and the state of every parameter must have the types, and tensors the shapes, that this optimiser has.
+    Options, and the state of every parameter, must have the types and shapes of the run's optimiser.
 
     Raises:
-        InputError: naming the place.
+        InputError: they differ; the line names the entry.
     """
     mine = own.state_dict()
     if not isinstance(found, Mapping) or found.keys() != mine.keys():
@@ -118,7 +118,7 @@ def check_optimizer(found: Any, own: OptimWrapper, path: Any) -> State:
     names: dict[int, Any] = {}
     for number, state in states.items():
         place, param = f'optimizer.state.{number}', params[number]
-        # Factored optimisers keep other things of matrices than of vectors, and all keep the same of those.
+        # Factored optimisers have another state for matrices than for vectors; for equal dimensions the keys are equal.
         if not isinstance(state, Mapping) or state.keys() != names.setdefault(param.dim(), state).keys():
             raise _fault(path, place, state)
         for key, value in state.items():
@@ -133,7 +133,7 @@ def _parameters(own: OptimWrapper) -> list[Tensor]:
 
 
 def _kind_of_state(value: Any, param: Tensor) -> str | None:
-    """A number, or a tensor like its parameter or of some of its dimensions; None for what no optimiser keeps."""
+    """Classify a state: number, scalar, or tensor with some of the parameter's dimensions; None for anything else."""
     if value is None or type(value) in (bool, int, float):
         return 'number'
     if not isinstance(value, Tensor) or value.is_complex():
@@ -145,12 +145,12 @@ def _kind_of_state(value: Any, param: Tensor) -> str | None:
 
 
 def check_form(found: Any, own: Any, place: str, path: Any) -> None:
-    """Hold a value against one of the run's own: of mappings the keys, of lists the length, of leaves the type.
+    """Compare a value with one of the run: mappings by keys, lists by length, other values by type.
 
-    Numbers stand for each other, nothing stands for every leaf and the other way round, as options are set or not.
+    An int fits a float, and None fits any value and vice versa, because an option may be set or not.
 
     Raises:
-        InputError: naming the first place that differs.
+        InputError: they differ; the line names the first entry that does.
     """
     if isinstance(own, Mapping):
         if not isinstance(found, Mapping) or found.keys() != own.keys():
@@ -184,10 +184,10 @@ def _fault(path: Any, place: str, found: Any) -> InputError:
 
 
 def check_parts(checkpoint: Checkpoint) -> None:
-    """Refuse what was never meant to be resumed.
+    """Check that a checkpoint has all parts that resuming needs.
 
     Raises:
-        InputError: naming the part that is missing.
+        InputError: a part is missing; the line names it.
     """
     for key in ('meta', 'optimizer', 'message_hub'):
         if key not in checkpoint.content:

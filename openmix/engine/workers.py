@@ -1,4 +1,4 @@
-"""The processes that read images for a loader: how many, what they do not hear, and how they end."""
+"""Worker processes of data loaders: their number, the signals that they ignore, and how they end."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from torch.utils.data import DataLoader
 
 from openmix.errors import message_of
 
-# What a terminal or a launcher sends to every process of a run, while the trainer still needs batches to save itself.
+# A terminal or launcher sends these to every process, while the main process still needs batches before it can save.
 _NOT_FOR_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A worker that is asked to end between two batches needs milliseconds; within a batch nobody waits for it any more.
+# Between two batches a worker ends within milliseconds; within a batch it is killed after this time.
 _PATIENCE_S = 0.2
-_REAPED_S = 5.0  # what is killed is gone at once, unless the kernel waits for a disk
+_REAPED_S = 5.0  # a killed process ends at once, unless the kernel waits for a disk
 
 
 class _Worker(BaseProcess):
-    """A process that SIGTERM, SIGINT and SIGHUP do not reach, and that ends when it is joined or its parent is gone.
+    """A process that ignores SIGTERM, SIGINT and SIGHUP, and that ends when it is joined or its parent has ended.
 
-    Python's multiprocessing ends its processes by SIGTERM and then joins them without a limit of time.
-    Nobody joins a loader's worker but to be rid of it, so joining kills what does not leave by itself.
+    Python's multiprocessing sends SIGTERM to its processes and then joins them without a time limit. A loader's
+    worker is joined only to end it, so `join` kills a worker that does not end by itself.
     """
 
     def start(self) -> None:
-        # Blocked before the process exists, they are blocked in its first instruction and in all of its threads.
+        # Blocked before the start, the signals are blocked in the process from its first instruction, in all threads.
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
         try:
             super().start()
@@ -45,16 +45,16 @@ class _Worker(BaseProcess):
     def run(self) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         sys.excepthook = _tell_but_of_hanging_up
-        # By default it is printed, and the trainer waits for the batch for ever.
+        # By default such an error is only printed, and the main process waits for the batch forever.
         Queue._on_queue_feeder_error = staticmethod(_end_without_handing_over)  # type: ignore[attr-defined]
         super().run()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end for up to `timeout` seconds, or none at all; then make it."""
+        """Wait for the process up to `timeout` seconds, without a timeout not at all; then kill it."""
         if not _in_main_thread():  # torch calls `terminate` after it
             super().join(timeout)
             return
-        # Without a limit it is Python that joins, at its exit, when there is nobody left to ask workers to leave.
+        # Without a timeout it is Python that joins at its exit, when nothing is left that could ask workers to end.
         super().join(0.0 if timeout is None else min(timeout, _PATIENCE_S))
         if self.is_alive():
             self.kill()
@@ -64,7 +64,7 @@ class _Worker(BaseProcess):
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         with _unnoticed():
             super().kill()
             super().join(_REAPED_S)
@@ -86,7 +86,7 @@ _PROCESSES: dict[str, type[_Worker]] = {'fork': _Forked, 'spawn': _Spawned, 'for
 
 
 def _end_with_parent() -> None:
-    """Wait until the trainer is gone, however it went, and follow it."""
+    """Wait until the main process has ended, in whatever way, and then end."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -94,13 +94,13 @@ def _end_with_parent() -> None:
 
 
 def _end_without_handing_over(error: Exception, batch: Any) -> None:
-    """End the worker that cannot send a batch, as where files or memory to share run out; the trainer notices."""
+    """End a worker that cannot send a batch, as when shared memory runs out; the main process notices."""
     print(f"error: a loader's worker cannot hand over a batch: {message_of(error)}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def _tell_but_of_hanging_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an uncaught error, unless a trainer that was interrupted hung up on the thread that hands over a batch."""
+    """Print an uncaught error, except a connection error, which an interrupted main process causes."""
     if not issubclass(kind, ConnectionError):
         sys.__excepthook__(kind, error, trace)
 
@@ -111,7 +111,7 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def _unnoticed() -> Iterator[None]:
-    """Keep the end of a child from torch, which raises in the main thread that a worker was killed."""
+    """Block torch's SIGCHLD handler, which would raise in the main thread that a worker was killed."""
     if not _in_main_thread():
         yield
         return
@@ -123,11 +123,11 @@ def _unnoticed() -> Iterator[None]:
 
 
 def more_than_cores(cfg: Mapping[str, Any], parts: Iterable[str]) -> str | None:
-    """Say in a line which loaders have more workers than this process has cores; None where none has.
+    """Return a warning that names the loaders with more workers than this process has cores; None without any.
 
     Args:
         cfg: recipe.
-        parts: of 'train', 'val' and 'test', those whose loaders are read.
+        parts: those of 'train', 'val' and 'test' whose loaders are used.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     asked = {f'{part}_dataloader': (cfg.get(f'{part}_dataloader') or {}).get('num_workers', 0) for part in parts}
@@ -139,7 +139,7 @@ def more_than_cores(cfg: Mapping[str, Any], parts: Iterable[str]) -> str | None:
 
 
 def end_with_command(loader: DataLoader) -> None:
-    """Give a loader workers that end with the command, in whatever way it ends."""
+    """Make the workers of a loader end with the command, in whatever way it ends."""
     if loader.num_workers == 0:
         return
     method = (loader.multiprocessing_context or multiprocessing).get_start_method()
