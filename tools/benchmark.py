@@ -79,8 +79,15 @@ def records_of(
     """
     cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
     ours, *others = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
-    ran = [cell for cell in cells if any((folder / place.of(cell)).is_dir() for folder, place in (ours, *others))]
-    return read_records(cells, trials_of(table, ran, work_dir, trials, weights or WEIGHTS), others)
+    weights = weights or WEIGHTS
+    staged = weights.is_dir()  # a cell whose earlier stage failed has no folder of its own
+    ran = [
+        cell
+        for cell in cells
+        if (staged and cell.implemented and cell.earlier is not None)
+        or any((folder / place.of(cell)).is_dir() for folder, place in (ours, *others))
+    ]
+    return read_records(cells, trials_of(table, ran, work_dir, trials, weights), others)
 
 
 def list_tables(console: Console) -> None:
