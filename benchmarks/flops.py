@@ -13,8 +13,8 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.timing import Measure, Turn, Turns, alternating
 from openmix.config import apply_overrides
+from openmix.engine.foretold import served
 from openmix.engine.launch import fill_from_data
-from openmix.engine.trial import served
 from openmix.errors import InputError
 from openmix.evaluation.complexity import attention_as_products
 from openmix.models.originals import WEIGHTS_FROM

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mmengine.model import BaseModel, is_model_wrapper
@@ -103,6 +104,13 @@ class Algorithm(BaseModel):
     def predict(self, batch: Batch) -> dict[str, Any]:
         """Compute the predictions for a preprocessed batch; return them with its `labels` and `ids`, for metrics."""
         raise NotImplementedError
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        """Blocks in which `loss` goes one way each, where draws decide what runs: a recipe is tried with every one.
+
+        By default one block, in which `loss` does as it always does.
+        """
+        yield nullcontext()
 
     def networks(self) -> dict[str, Network]:
         """Return the algorithm's classifiers by name; '' is the evaluated network. There are none by default."""

@@ -341,7 +341,7 @@ def _rates(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
         try:
             above = float(node[key]) > 0 and not isinstance(node[key], bool)
         except (TypeError, ValueError):
-            continue  # torch checks other values when the trial of the recipe builds it
+            continue  # torch checks other values when the preflight of the recipe builds it
         if not above:
             yield f'{path}.{key}', f'{path}: {key} must be > 0, got {brief(node[key])}'
 

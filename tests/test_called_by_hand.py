@@ -154,10 +154,13 @@ class Worded(Told):
     [
         (Narrow, r'Narrow has no num_features; set self\.num_features = D in its __init__'),
         (Worded, r"Worded: num_features must be an integer >= 1, got '5'"),
-        (Pyramid, r'model\.backbone: puts out a tuple; a head needs \(N, D\) features: return them pooled'),
-        (Named, r'model\.backbone: puts out a dict; a head needs'),
-        (Maps, r'model\.backbone: puts out a tensor of \(2, 5, 14, 14\)'),
-        (Wider, r'LinearHead takes \(N, 7\) pooled features, got a float32 tensor of \(2, 5\)'),
+        (
+            Pyramid,
+            r'model\.head: LinearHead takes \(N, 5\) pooled features, got a tuple; return them from the',
+        ),
+        (Named, r'model\.head: .* got a dict; return them'),
+        (Maps, r'model\.head: .* got a float32 tensor of \(64, 5, 14, 14\); return them'),
+        (Wider, r'LinearHead takes \(N, 7\) pooled features, got a float32 tensor of \(64, 5\)'),
     ],
 )
 def test_a_backbone_that_misses_something_is_one_line(backbone, told, register):

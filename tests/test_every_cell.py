@@ -18,7 +18,8 @@ from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import load_table, table_names
 from openmix.data.imitation import imitation
 from openmix.engine import launch
-from openmix.engine.trial import served
+from openmix.engine.foretold import served
+from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.registry import MODELS
 
 pytestmark = pytest.mark.slow
@@ -92,18 +93,9 @@ def test_every_combination_of_parts_runs(name, capsys):
     assert not faults
 
 
-@pytest.fixture(scope='module')
-def meta_draws():
-    """Torch draws from a gamma distribution on every device but this one."""
-    draws = torch.library.Library('aten', 'IMPL', 'Meta')
-    for name in ('_sample_dirichlet', '_standard_gamma'):
-        draws.impl(name, lambda x, generator=None: torch.empty_like(x))
-    yield
-    draws._destroy()
-
-
 def step_on_meta(cfg):
     """The losses of a training step of a recipe's whole batch."""
+    complete_meta()
     n, shape = cfg.train_dataloader.batch_size, served(cfg)
     with torch.device('meta'):
         model = MODELS.build(json.loads(as_text(cfg.model)))
@@ -116,7 +108,7 @@ def step_on_meta(cfg):
 
 
 @every_table
-def test_full_size_steps_stay_on_their_device(name, meta_draws):
+def test_full_size_steps_stay_on_their_device(name):
     """On meta nothing is computed but shapes are checked; a tensor of the CPU, or a value that is read, is an error."""
     found = {}
     for cell in chosen()[name]:

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     'engine': {
         *BASE,
         *FOLDER,
-        *('algorithm', 'memory'),
+        *('algorithm', 'facts', 'memory'),
         *('lease', 'losses', 'metrics', 'options', 'provenance', 'recipe_schema', 'recipe_text', 'regular_file'),
         'weights_file',
     },

@@ -1,12 +1,12 @@
-"""Tells whose fault an error is: what a library refuses becomes a line that names the part of the recipe."""
+"""Whose fault is an error? What a library refuses becomes a line that names the part of the recipe."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -57,13 +57,19 @@ def building(cfg: Config, place: str, name: Any = '') -> Iterator[None]:
 
 def line_of(cfg: Config, place: str, text: str) -> str:
     """An error line with its place in front and what set it behind."""
-    node: Any = cfg
-    for part in place.split('.') if place else ():
-        node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
+    node = _node(cfg, place)
     named = [key for key in node if f': {key}' in text] if isinstance(node, dict) else []
     source = origin(cfg, '.'.join([place, *named[:1]])) if place else ''
     where = f'{place}: ' if place and not text.startswith(place) else ''
     return f'{where}{text} (in {source})' if source and ' (in ' not in text else f'{where}{text}'
+
+
+def _node(cfg: Config, place: str) -> Any:
+    """What a recipe has at a dotted place; None where it says nothing."""
+    node: Any = cfg
+    for part in place.split('.') if place else ():
+        node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
+    return node
 
 
 @contextmanager
@@ -121,9 +127,7 @@ def _where(cfg: Config, runner: Runner, error: BaseException) -> tuple[str, str,
         model, '' for none.
     """
     loops = {id(runner._train_loop): 'train', id(runner._val_loop): 'val', id(runner._test_loop): 'test'}
-    model: Any = runner.model
-    names = {id(module): name for name, module in model.named_modules()}
-    part, place, name = 'train', '', ''
+    names, part, found = _names(runner.model), 'train', Where('', '')
     for frame in _frames(error):
         owner = frame.f_locals.get('self')
         if isinstance(owner, BaseLoop):
@@ -133,15 +137,101 @@ def _where(cfg: Config, runner: Runner, error: BaseException) -> tuple[str, str,
         elif isinstance(owner, (DataLoader, _BaseDataLoaderIter)):
             return part, f'{part}_dataloader', ''
         elif isinstance(owner, (OptimWrapper, torch.optim.Optimizer)):
-            place, name = 'optim_wrapper', ''
-        elif isinstance(owner, nn.Module) and id(owner) in names:
-            # What wraps the model has names of its own in front.
-            *_, path = names[id(owner)].rpartition('module.')
-            top, _, inner = path.partition('.')
-            known = isinstance(cfg.model.get(top), (dict, list, tuple))
-            place = f'model.{top}' if known else 'model'
-            name = f'{inner if known else path} ({type(owner).__name__})'.strip()
-    return part, place, name
+            found = Where('optim_wrapper', '')
+        else:
+            found = _in_model(cfg, names, frame) or found
+    return part, *found
+
+
+class Where(NamedTuple):
+    """Where a model was at work.
+
+    Attributes:
+        place: dotted, in the recipe.
+        module: the module below that place and its class, such as 'layer2.0.conv1 (Conv2d)'; '' for none.
+    """
+
+    place: str
+    module: str
+
+
+def where_in_model(cfg: Config, model: nn.Module, error: BaseException) -> Where:
+    """Find the innermost module that was at work when an error was raised.
+
+    Args:
+        cfg: the recipe.
+        model: what its `model` was built to.
+        error: with its traceback.
+    """
+    names, found = _names(model), Where('model', '')
+    for frame in _frames(error):
+        found = _in_model(cfg, names, frame) or found
+    return found
+
+
+def where_built(cfg: Config, place: str, error: BaseException) -> str:
+    """Find the innermost dict of a recipe that was being built when an error was raised.
+
+    Args:
+        cfg: the recipe.
+        place: dotted place of the outermost one.
+        error: with its traceback.
+    """
+    node = _node(cfg, place)
+    for frame in _frames(error):
+        given = frame.f_locals.get('cfg')
+        if isinstance(given, Mapping) and 'type' in given:
+            for inner, one in _typed(node, place):
+                # Arguments may have been added on the way.
+                if all(key in given and given[key] == value for key, value in one.items()):
+                    place, node = inner, one
+                    break
+    return place
+
+
+def _typed(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every dict with a type inside of a part of a recipe, with its place; the outermost first."""
+    if isinstance(node, Mapping):
+        if 'type' in node:
+            yield place, node
+        for key, value in node.items():
+            yield from _typed(value, f'{place}.{key}')
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            yield from _typed(value, f'{place}.{i}')
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    """The name of every module, by its id and by that of its children's dict, which shallow copies share."""
+    names: dict[int, str] = {}
+    for name, module in model.named_modules():
+        names[id(module)] = names[id(module._modules)] = name
+    return names
+
+
+def _in_model(cfg: Config, names: Mapping[int, str], frame: FrameType) -> Where | None:
+    """The module whose method a frame runs; None where it runs none of the model's."""
+    owner = frame.f_locals.get('self')
+    if not isinstance(owner, nn.Module):
+        return None
+    name = names.get(id(owner), names.get(id(owner._modules)))
+    if name is None:
+        return None
+    # What wraps the model has names of its own in front.
+    *_, path = name.rpartition('module.')
+    place, node, inner = 'model', cfg.model, path.split('.') if path else []
+    while inner and isinstance(below := _below(node, inner[0]), (dict, list, tuple)):
+        place, node = f'{place}.{inner.pop(0)}', below
+    if not inner and path and frame.f_code.co_name == 'loss':
+        return Where(f'{place}.loss', '')
+    kind = type(owner).__name__
+    return Where(place, f'{".".join(inner)} ({kind})' if inner else kind)
+
+
+def _below(node: Any, key: str) -> Any:
+    if isinstance(node, (list, tuple)):
+        return node[int(key)] if key.isdigit() and int(key) < len(node) else None
+    return node.get(key)
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

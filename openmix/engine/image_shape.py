@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from openmix.engine.trial import served
+from openmix.engine.foretold import served
 from openmix.errors import InputError, check_number
 
 

@@ -26,8 +26,10 @@ from openmix.engine.checkpoint import Checkpoint, load_checkpoint, put_weights, 
 from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
+from openmix.engine.foretold import facts_of
 from openmix.engine.initial_weights import InitialWeights, check_given, check_same
 from openmix.engine.needs import choose_backends, complete_hooks
+from openmix.engine.preflight import try_parts
 from openmix.engine.restart import checkpoint_of_launch, chosen_together, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import check_resumable
@@ -35,22 +37,17 @@ from openmix.engine.run_seed import cut_by_seed
 from openmix.engine.runner import Runner, join_group
 from openmix.engine.stopping import signals_given_back
 from openmix.engine.training_state import check_parts
-from openmix.engine.trial import try_parts
 from openmix.errors import InputError, Stopped, brief
 from openmix.files import write_text
 from openmix.provenance import data_fingerprint
-from openmix.registry import DATASETS, HOOKS, MODELS, find
+from openmix.registry import HOOKS, MODELS, find
 
 
 def fill_from_data(cfg: Config) -> Config:
     """Complete the model with the facts of its training data, see `Algorithm.complete`."""
-    dataset = dict((cfg.get('train_dataloader') or {}).get('dataset') or {})
-    facts_of = getattr(find(DATASETS, dataset.pop('type')), 'facts', None) if dataset else None
-    if facts_of is None:
-        return cfg
-    facts = facts_of(**dataset)
+    facts = facts_of(cfg, 'train')
     algorithm = find(MODELS, cfg.model.get('type'))
-    if isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
+    if facts is not None and isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
         algorithm.complete(cfg.model, facts)
     return cfg
 
@@ -83,8 +80,9 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     choose_backends(cfg)
     check_data(cfg)
     check_metrics(cfg)
-    try_parts(cfg)
-    # Behind the trial, whose lines name places of the recipe's own list.
+    for note in try_parts(cfg):
+        print(f'note: {note}', file=sys.stderr)
+    # Behind the preflight, whose lines name places of the recipe's own list.
     complete_hooks(cfg)
     cfg.env_cfg = cfg.get('env_cfg') or {}
     cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch.utils.data import BatchSampler, DataLoader
 
-from openmix.engine.trial import try_batch
+from openmix.engine.preflight import try_batch
 from openmix.errors import InputError
 
 
@@ -22,7 +22,7 @@ def left_over(loader: DataLoader) -> int:
 
 
 def try_smallest_batch(cfg: Config, loader: DataLoader, processes: int) -> None:
-    """Take a step on the meta device with one image, if the last batch of an epoch has no more.
+    """Take a step on the meta device with the last batch of an epoch, if it is smaller than the others.
 
     Args:
         cfg: prepared recipe.
@@ -32,15 +32,19 @@ def try_smallest_batch(cfg: Config, loader: DataLoader, processes: int) -> None:
     Raises:
         InputError: a part of the model refuses so small a batch, as batch norm does one image of 1 x 1.
     """
-    # `try_parts` took a step with two; what refuses more than that by their number refuses it at the first step.
-    if left_over(loader) != 1:
+    if not (left := left_over(loader)):
         return
     each = ' in each process' if processes > 1 else ''
-    told = f'train_dataloader: the last batch of an epoch has 1 image{each}, not {loader.batch_size}'
+    images = '1 image' if left == 1 else f'{left} images'
+    told = f'train_dataloader: the last batch of an epoch has {images}{each}, not {loader.batch_size}'
     try:
-        # Batch norm over all processes sees one of each.
-        tried = try_batch(cfg, processes if cfg.get('sync_bn') else 1)
+        # Batch norm over all processes sees those of each.
+        notes = try_batch(cfg, left * (processes if cfg.get('sync_bn') else 1))
     except InputError as error:
         raise InputError(f'{told}: {error}; set drop_last=True or another batch_size') from error
-    if not tried:
-        MMLogger.get_current_instance().warning(f'{told}; whether the model takes it could not be tried')
+    except Exception:
+        # Of the user's own code, whose traceback does not tell that the other batches went well.
+        MMLogger.get_current_instance().error(f'{told}, and ends in this error')
+        raise
+    for note in notes:
+        MMLogger.get_current_instance().warning(f'{told}; {note}')

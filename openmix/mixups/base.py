@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -48,6 +49,19 @@ class MixPolicy(nn.Module):
         if len(self.sites) == 1:
             return self, self.sites[0]
         return self, self.sites[int(torch.randint(len(self.sites), ()))]
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        """Blocks in which a step goes one way each: there is one for all that `pick` may return."""
+        for site in self.sites:
+            yield self._at(site)
+
+    @contextmanager
+    def _at(self, site: str) -> Iterator[None]:
+        sites, self.sites = self.sites, (site,)
+        try:
+            yield
+        finally:
+            self.sites = sites
 
     def all_sites(self) -> set[str]:
         """Return every site that `pick` may return."""

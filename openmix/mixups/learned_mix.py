@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, cast
 
 import torch
@@ -130,6 +132,20 @@ class LearnedMix(PairPolicy):
     def leaves_parameters_unused(self) -> bool:
         """True if some steps do not train the block, which leaves its parameters without a gradient."""
         return self.train_prob < 1
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        """Every one trains the block, if any step does."""
+        for way in super().ways():
+            yield self._training(way)
+
+    @contextmanager
+    def _training(self, way: AbstractContextManager[None]) -> Iterator[None]:
+        drawn, self.train_prob = self.train_prob, float(math.ceil(self.train_prob))
+        try:
+            with way:
+                yield
+        finally:
+            self.train_prob = drawn
 
     def attach(self, online: Network) -> None:
         """Build the block and the momentum encoder for the trained network.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
 import torch
@@ -60,6 +61,20 @@ class OneOf(MixPolicy):
     def pick(self) -> tuple[MixPolicy, str]:
         drawn = int(torch.multinomial(torch.tensor(self.probs), 1))
         return self.choices()[drawn].pick()
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        for place, policy in enumerate(self.choices()):
+            for way in policy.ways():
+                yield self._drawing(place, way)
+
+    @contextmanager
+    def _drawing(self, place: int, way: AbstractContextManager[None]) -> Iterator[None]:
+        probs, self.probs = self.probs, [float(i == place) for i in range(len(self.probs))]
+        try:
+            with way:
+                yield
+        finally:
+            self.probs = probs
 
     def all_sites(self) -> set[str]:
         return set().union(*(policy.all_sites() for policy in self.choices()))

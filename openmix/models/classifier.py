@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -152,6 +153,9 @@ class MixClassifier(Algorithm):
         """Compute the logits (N, C) of a clean batch, and in `others` those of a learned policy's other networks."""
         others = logits_of(self.networks(), batch['inputs'])
         return dict(logits=others.pop(''), others=others, labels=batch.get('labels'), ids=batch.get('ids'))
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        return self.policy.ways()
 
     def networks(self) -> dict[str, Network]:
         return self.policy.networks(self.online())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from openmix.errors import InputError, nearest
+from openmix.ops.batches import what
 
 MixFn = Callable[[Tensor], Tensor]
 
@@ -42,6 +43,8 @@ class Sites:
     def _mix_output(self, name: str, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         # Disarm before mixing: the policy may run the backbone again.
         mix_fn = self._armed.pop(name, None)
+        if mix_fn is not None and not isinstance(output, Tensor):
+            raise InputError(f"site '{name}' puts out {what(output)}, which no policy mixes; choose another site")
         return None if mix_fn is None else mix_fn(output)
 
     @contextmanager

@@ -1,0 +1,112 @@
+"""Is a recipe buildable? Its parts are built, and one step is taken on next to nothing, before a run begins.
+
+The signatures of classes say little about values. What a constructor or a first step refuses is found here in a
+fraction of a second: the model lives on the meta device, the optimiser moves a handful of weights, loaders serve
+blanks. Nothing is read or written.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from openmix.engine.blame import building, line_of
+from openmix.engine.compiling import compile_options
+from openmix.engine.loops import interval_changes
+from openmix.engine.preflight.hooks import try_hooks
+from openmix.engine.preflight.loaders import batch_size, try_loader
+from openmix.engine.preflight.logs import try_logs
+from openmix.engine.preflight.model import build_model, check_facts, check_model
+from openmix.engine.preflight.optimizer import try_optimizer
+from openmix.engine.preflight.step import try_predict, try_step
+from openmix.errors import InputError, check_choice
+
+
+def try_parts(cfg: Config) -> list[str]:
+    """Build every part of a prepared recipe, and take one step with each where that costs nothing.
+
+    Returns:
+        a line for everything of the model that could not be tried, which says why.
+
+    Raises:
+        InputError: a part refuses what the recipe gives it; the line says which, and what set it.
+    """
+    with _unheard():
+        return _try_all(copy.deepcopy(cfg))
+
+
+def try_batch(cfg: Config, samples: int) -> list[str]:
+    """Take a training step of a prepared recipe's model with so many samples on the meta device.
+
+    Returns:
+        a line for everything that could not be tried, which says why.
+
+    Raises:
+        InputError: a part of the model refuses as many.
+    """
+    with _unheard():
+        cfg = copy.deepcopy(cfg)
+        return try_step(cfg, build_model(cfg), samples)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep remarks and draws apart from the run's: what there is to say is said again when it begins."""
+    generator = torch.get_rng_state()
+    logger = MMLogger.get_current_instance()
+    spoke, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.disabled = spoke
+        torch.set_rng_state(generator)
+
+
+def _try_all(cfg: Config) -> list[str]:
+    _try_environment(cfg)
+    with building(cfg, 'train_cfg.dynamic_intervals'):
+        interval_changes((cfg.get('train_cfg') or {}).get('dynamic_intervals'))
+    parts = [part for part in ('train', 'val', 'test') if cfg.get(f'{part}_dataloader') is not None]
+    for part in parts:
+        try_loader(cfg, part)
+    try_hooks(cfg)
+    try_logs(cfg)
+    if cfg.get('optim_wrapper') is not None:
+        try_optimizer(cfg)
+    check_facts(cfg)
+    with building(cfg, 'compile'):
+        compile_options(cfg)
+    model = build_model(cfg)
+    check_model(cfg, model)
+    notes = []
+    for part in parts:
+        if part == 'train':
+            notes += try_step(cfg, model, batch_size(cfg, part))
+        elif cfg.get(f'{part}_evaluator') and (part == 'val' or not _alike(cfg, 'val', part)):
+            notes += try_predict(cfg, model, part)
+    return list(dict.fromkeys(notes))
+
+
+def _alike(cfg: Config, part: str, other: str) -> bool:
+    """Tell whether two parts of a recipe read the same data."""
+    return cfg.get(f'{part}_dataloader') == cfg.get(f'{other}_dataloader')
+
+
+def _try_environment(cfg: Config) -> None:
+    method = (cfg.get('env_cfg') or {}).get('mp_cfg', {}).get('mp_start_method', 'fork')
+    with building(cfg, 'env_cfg.mp_cfg.mp_start_method'):
+        check_choice('mp_start_method', method, multiprocessing.get_all_start_methods())
+    scale = cfg.get('auto_scale_lr') or {}
+    if scale and 'base_batch_size' not in scale:
+        raise InputError(
+            line_of(cfg, 'auto_scale_lr', 'base_batch_size is missing; give the batch size that lr is meant for')
+        )

@@ -1,0 +1,373 @@
+"""A recipe is tried before it runs: a step of its algorithm without data, in every way that draws may send it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from openmix.algorithm import Algorithm
+from openmix.config import load_config
+from openmix.engine.launch import prepare
+from openmix.engine.preflight import try_batch, try_parts
+from openmix.engine.smallest_batch import try_smallest_batch
+from openmix.errors import InputError
+from openmix.mixups import MixContext
+from openmix.mixups.learned_mix import LearnedMix
+from openmix.registry import DATASETS, MIXUPS, MODELS
+
+DIGITS = 'classification/digits/resnet20.py'
+BACKBONE = {'type': 'ThinResNet', 'depth': 8, 'width': 4}
+
+
+class Toy(Algorithm):
+    """Classifies digits; `fails` says where it does not work."""
+
+    answers = frozenset({'logits'})
+
+    def __init__(self, backbone, policy=None, fails='', data_preprocessor=None):
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+        self.projector = nn.Sequential(nn.ReLU(), nn.Linear(16, 3 if fails == 'projector' else 10))
+        self.head = nn.Linear(7 if fails == 'head' else 10, 10)
+        self.policy = None if policy is None else MIXUPS.build(policy)
+        self.fails = fails
+
+    def loss(self, batch):
+        x, y = batch['inputs'], batch['labels']
+        if self.policy is not None:
+            features = self.backbone(x)
+            self.policy(features, MixContext(features, y))
+        logits = self.logits(x)
+        if self.fails == 'function':
+            return {'loss': F.cross_entropy(logits[:, None], y)}
+        if self.fails == 'own':
+            raise ValueError('of the user')
+        if self.fails == 'values':
+            return {'loss': logits.mean() / logits.detach().std().item()}
+        if self.fails == 'mask':
+            return {'loss': logits[y > 3].mean()}
+        if self.fails == 'odd':
+            return {'loss': F.mse_loss(*logits.unflatten(0, (-1, 2)).unbind(1))}
+        return {'loss': F.cross_entropy(logits, y), 'confidence': logits.detach().softmax(1).amax(1).mean()}
+
+    def logits(self, x):
+        return self.head(self.projector(self.backbone(x)))
+
+    def predict(self, batch):
+        return {'logits': self.logits(batch['inputs']), 'labels': batch['labels'], 'ids': batch['ids']}
+
+
+class Returning(Toy):
+    """Its loss returns something else."""
+
+    returned = None
+
+    def loss(self, batch):
+        return type(self).returned(self.logits(batch['inputs']))
+
+
+class Unanswered(Toy):
+    answers = frozenset({'logits', 'embedding'})
+
+
+class Lossless(Algorithm):
+    def __init__(self, backbone, data_preprocessor=None):
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+
+
+class Nameless(Toy):
+    def __init__(self, backbone, data_preprocessor=None):
+        super().__init__(backbone, data_preprocessor=data_preprocessor)
+        self.trunk = self.backbone
+        del self.backbone
+
+
+class Pools(Algorithm):
+    """A consistency loss of two pools; `wrong`: the unlabelled images have another size than it wants."""
+
+    def __init__(self, backbone, wrong=False):
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.head = nn.Linear(16, 10)
+        self.wrong = wrong
+
+    def loss(self, batch):
+        labelled, unlabelled = batch['labelled'], batch['unlabelled']
+        weak, strong = (self.head(self.backbone(x.float())) for x in unlabelled['inputs'].unbind(1))
+        if self.wrong:
+            self.head(unlabelled['inputs'].float())
+        clean = F.cross_entropy(self.head(self.backbone(labelled['inputs'].float())), labelled['labels'])
+        return {'loss': clean, 'consistency_loss': F.cross_entropy(strong, weak.detach().argmax(1))}
+
+
+class Lists(Algorithm):
+    """A detector-like loss of a list of images and boxes, of varying numbers."""
+
+    def __init__(self, wrong=False):
+        super().__init__()
+        self.backbone = nn.Conv2d(1 if wrong else 3, 4, 3)
+
+    def loss(self, batch):
+        boxes = torch.cat(batch['boxes'])
+        found = [self.backbone(image[None].float()).mean((0, 2, 3)) for image in batch['inputs']]
+        own = torch.stack(found).repeat_interleave(torch.tensor([len(own) for own in batch['boxes']]), 0)
+        return {'loss_box': (own - boxes).abs().mean(), 'boxes': boxes.new_tensor(len(boxes))}
+
+
+class Told(Dataset):
+    """Tells its batch beforehand, as `kind` says."""
+
+    def __init__(self, kind=''):
+        self.kind = kind
+
+    def __len__(self):
+        return 8
+
+    @classmethod
+    def example(cls, n, kind=''):
+        def images(*shape):
+            return torch.empty(shape, dtype=torch.uint8, device='meta')
+
+        labels, ids = (torch.empty(n, dtype=torch.int64, device='meta') for _ in range(2))
+        if kind == 'unknown':
+            return None
+        if kind == 'pools':
+            labelled = {'inputs': images(n, 3, 16, 16), 'labels': labels, 'ids': ids}
+            unlabelled = {'inputs': images(3 * n, 2, 3, 20, 20), 'ids': images(3 * n).long()}
+            return {'labelled': labelled, 'unlabelled': unlabelled}
+        if kind == 'lists':
+            sizes = [(16 + i % 2, 24) for i in range(n)]
+            boxes = [torch.empty(i % 3, 4, device='meta') for i in range(n)]
+            return {'inputs': [images(3, *size) for size in sizes], 'boxes': boxes, 'ids': ids}
+        return {'inputs': images(n, 2, 3, 16, 16), 'labels': labels, 'ids': ids}
+
+
+class Untold(Dataset):
+    def __len__(self):
+        return 8
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    owned = [(MODELS, cls) for cls in (Toy, Returning, Unanswered, Lossless, Nameless, Pools, Lists)]
+    owned += [(DATASETS, cls) for cls in (Told, Untold)]
+    for registry, cls in owned:
+        registry.register_module(module=cls)
+    yield
+    for registry, cls in owned:
+        del registry.module_dict[cls.__name__]
+
+
+def recipe(model='Toy', dataset=None, **given):
+    options = {'type': model, '_delete_': True, **given}
+    if model not in ('Lists',):
+        options['backbone'] = BACKBONE
+    if dataset is None:
+        options['data_preprocessor'] = {'type': 'ImagePreprocessor'}
+    cfg = load_config(DIGITS, {'model': options})
+    if dataset is not None:
+        cfg.train_dataloader.dataset = dataset
+        for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
+            cfg[key] = None
+        cfg.train_dataloader.collate_fn = {'type': 'default_collate'}
+    return cfg
+
+
+def refused(cfg):
+    with pytest.raises(InputError) as told:
+        prepare(cfg)
+    assert '\n' not in str(told.value)
+    return str(told.value)
+
+
+@pytest.mark.parametrize(
+    ('fails', 'line'),
+    [
+        ('projector', 'model: head (Linear), on images of 16x16: '),
+        ('head', 'model: head (Linear), on images of 16x16: '),
+        ('function', 'model: Toy, on images of 16x16: '),
+    ],
+)
+def test_what_a_library_refuses_in_a_step_names_the_module_that_was_at_work(fails, line):
+    assert refused(recipe(fails=fails)).startswith(line)
+
+
+def test_a_part_that_the_recipe_names_is_named_by_its_place():
+    line = refused(recipe(policy={'type': 'CutMix'}))
+    assert line.startswith('model.policy: CutMix needs an (N, C, H, W) tensor')
+    backbone = {'type': 'TimmBackbone', 'name': 'vit_tiny_patch16_224', '_delete_': True}
+    line = refused(load_config(DIGITS, {'model.backbone': backbone}))
+    assert line.startswith('model.backbone: ')
+    assert '(PatchEmbed), on images of 16x16: ' in line
+
+
+def test_a_loss_of_a_head_is_named_as_such(monkeypatch):
+    def loss(self, logits, y, mix):
+        return F.cross_entropy(logits[:, :, None], y)
+
+    monkeypatch.setattr('openmix.models.heads.linear_head.LinearHead.loss', loss)
+    assert refused(load_config(DIGITS)).startswith('model.head.loss: on images of 16x16: ')
+
+
+def test_an_error_of_ones_own_code_keeps_its_traceback():
+    with pytest.raises(ValueError, match='of the user'):
+        prepare(recipe(fails='own'))
+
+
+def test_what_cannot_be_built_is_named_by_the_innermost_part():
+    policies = [{'type': 'Mixup'}, {'type': 'CutMix', 'alpha': -1.0}]
+    policy = {'type': 'OneOf', 'policies': policies, '_delete_': True}
+    line = refused(load_config(DIGITS, {'model.policy': policy}))
+    assert line.startswith('model.policy.policies.1: CutMix: alpha must be > 0')
+    assert refused(recipe('Nameless')).startswith('model: Nameless has no backbone')
+
+
+HIDDEN = 'global_pool.flatten'
+SMALL = {'type': 'TimmBackbone', 'name': 'test_resnet', '_delete_': True}
+
+
+@pytest.mark.parametrize(
+    'policy',
+    [
+        {'type': 'CutMix', 'sites': ['', HIDDEN]},
+        {'type': 'OneOf', 'policies': [{'type': 'Mixup'}, {'type': 'CutMix', 'sites': ['', HIDDEN]}]},
+        {'type': 'OneOf', 'policies': [{'type': 'Mixup'}, {'type': 'CutMix', 'sites': [HIDDEN]}], 'probs': [1.0, 0.0]},
+    ],
+)
+def test_every_policy_is_tried_at_every_site(policy):
+    cfg = load_config(DIGITS, {'model.backbone': SMALL, 'model.policy': {**policy, '_delete_': True}})
+    assert 'CutMix needs an (N, C, H, W) tensor' in refused(cfg)
+
+
+def test_ways_change_a_policy_for_a_while():
+    children = [{'type': 'Mixup', 'sites': ['', 'layer1']}, {'type': 'CutMix'}]
+    policy = MIXUPS.build({'type': 'OneOf', 'policies': children, 'probs': [0.25, 0.75]})
+    seen = []
+    for way in policy.ways():
+        with way:
+            picked = {policy.pick() for _ in range(8)}
+        ((child, site),) = picked
+        seen.append((policy.choices().index(child), site))
+    assert seen == [(0, ''), (0, 'layer1'), (1, '')]
+    assert policy.probs == [0.25, 0.75]
+    assert policy.choices()[0].sites == ('', 'layer1')
+
+
+def test_a_learned_policy_is_tried_with_the_loss_that_few_steps_have(monkeypatch):
+    calls = []
+    whole = LearnedMix.generation_losses
+    monkeypatch.setattr(LearnedMix, 'generation_losses', lambda *args: calls.append(1) or whole(*args))
+    policy = {'type': 'AutoMix', 'site': 'layer2', 'train_prob': 1e-9, '_delete_': True}
+    cfg = prepare(load_config(DIGITS, {'model.policy': policy}))
+    assert len(calls) == 1
+    assert cfg.model.policy.train_prob == 1e-9
+
+
+def test_the_whole_batch_is_tried_and_no_draw_is_taken_from_the_run():
+    cfg = prepare(recipe())
+    before = torch.get_rng_state()
+    assert try_parts(cfg) == []
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ('model', 'kind', 'line'),
+    [
+        ('Pools', 'pools', 'model: head (Linear), on images of 16x16 and 20x20: '),
+        ('Lists', 'lists', 'model: backbone (Conv2d), on images of 16x24 and 17x24: '),
+    ],
+)
+def test_batches_of_pools_and_lists_are_tried(model, kind, line):
+    dataset = {'type': 'Told', 'kind': kind}
+    assert try_parts(prepare(recipe(model, dataset))) == []
+    assert refused(recipe(model, dataset, wrong=True)).startswith(line)
+
+
+def test_batches_of_views_are_tried():
+    cfg = recipe('Toy', {'type': 'Told'})
+    assert refused(cfg).startswith('model.backbone: conv1 (Conv2d), on images of 16x16: ')
+
+
+@pytest.mark.parametrize(
+    ('returned', 'line'),
+    [
+        (lambda z: z.mean(), "Returning.loss must return a dict of losses, {'loss': ...}, got a float32 tensor of ()"),
+        (lambda z: {}, 'got an empty dict'),
+        (lambda z: {'loss': z}, "Returning.loss: 'loss' must be a floating scalar, got a float32 tensor of (64, 10)"),
+        (lambda z: {'loss': 1.0}, "'loss' must be a floating scalar, got a float"),
+        (lambda z: {'loss': z.mean(), 'hits': (z > 0).sum()}, "'hits' must be a floating scalar, got a int64 tensor"),
+        (lambda z: {'cost': z.mean()}, "Returning.loss: none of 'cost' is trained on; call what is 'loss'"),
+    ],
+)
+def test_what_is_no_loss_is_refused(returned, line, monkeypatch):
+    monkeypatch.setattr(Returning, 'returned', staticmethod(returned))
+    told = refused(recipe('Returning'))
+    assert told.startswith('model: ')
+    assert line in told
+
+
+def test_what_an_algorithm_lacks_is_refused():
+    assert refused(recipe('Lossless')).startswith('model: Lossless has no loss; write its method loss(batch)')
+    line = "model: Unanswered.answers promises 'embedding', and its predict gives 'logits', 'labels', 'ids'"
+    assert refused(recipe('Unanswered')).startswith(line)
+
+
+@pytest.mark.parametrize(('fails', 'asked'), [('values', 'Tensor.item()'), ('mask', 'nonzero')])
+def test_a_step_that_needs_values_is_told_not_skipped(fails, asked, capsys):
+    prepare(recipe(fails=fails))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('note: model: Toy: the first step will tell whether it works')
+    assert asked in line
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'why'),
+    [
+        ({'type': 'Untold'}, 'Untold has no class method example'),
+        ({'type': 'Told', 'kind': 'unknown'}, 'only the files of Told tell the size of its images'),
+    ],
+)
+def test_data_that_tell_nothing_beforehand_are_told_not_skipped(dataset, why, capsys):
+    prepare(recipe('Toy', dataset))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'note: a training step is not tried before the run: {why}')
+    # What is built is tried all the same.
+    assert 'has no backbone' in refused(recipe('Nameless', dataset))
+
+
+def loader_of(samples, batch_size=16, **given):
+    return DataLoader(range(samples), batch_size=batch_size, **given)
+
+
+def test_any_smaller_batch_at_the_end_of_an_epoch_is_tried():
+    cfg = prepare(recipe(fails='odd'))
+    for loader in (loader_of(32), loader_of(36), loader_of(35, drop_last=True)):
+        try_smallest_batch(cfg, loader, 1)
+    line = 'train_dataloader: the last batch of an epoch has 3 images, not 16: .*; set drop_last=True or another'
+    with pytest.raises(InputError, match=line):
+        try_smallest_batch(cfg, loader_of(35), 1)
+    with pytest.raises(InputError, match='has 1 image in each process, not 16'):
+        try_smallest_batch(cfg, loader_of(33), 2)
+    cfg.sync_bn = 'naive'
+    try_smallest_batch(cfg, loader_of(33), 2)
+
+
+def test_an_error_of_ones_own_code_in_the_last_batch_says_that_it_is_the_last(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmengine.logging.MMLogger.error', lambda self, text: said.append(text))
+    cfg = prepare(recipe())
+    cfg.model.fails = 'own'
+    with pytest.raises(ValueError, match='of the user'):
+        try_smallest_batch(cfg, loader_of(20), 1)
+    assert said == ['train_dataloader: the last batch of an epoch has 4 images, not 16, and ends in this error']
+
+
+def test_a_smaller_batch_that_cannot_be_tried_is_told(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmengine.logging.MMLogger.warning', lambda self, text: said.append(text))
+    try_smallest_batch(prepare(recipe('Toy', {'type': 'Untold'})), loader_of(20), 1)
+    (line,) = said
+    assert 'has 4 images, not 16; a training step is not tried before the run: Untold' in line
+    assert len(try_batch(prepare(recipe(fails='values')), 2)) == 1
