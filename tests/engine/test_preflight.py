@@ -72,6 +72,8 @@ class Unanswered(Toy):
 
 
 class Lossless(Algorithm):
+    answers = frozenset({'logits'})
+
     def __init__(self, backbone, data_preprocessor=None):
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)

@@ -12,6 +12,7 @@ from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset,
 from mmengine.runner import Runner
 
 from openmix.engine.blame import building, line_of
+from openmix.engine.data_check import group_of
 from openmix.engine.foretold import dataset_of
 from openmix.errors import InputError
 from openmix.registry import FUNCTIONS, METRICS, find
@@ -37,6 +38,16 @@ class Blanks(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> int:
         return index
+
+
+class PoolsOfBlanks(Blanks):
+    """Stands for a data set of two pools."""
+
+    def __init__(self, ratio: int) -> None:
+        self.ratio, self.sizes = ratio, (BLANKS, BLANKS * ratio)
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
 
 
 def batch_size(cfg: Config, part: str) -> int:
@@ -68,7 +79,9 @@ def try_loader(cfg: Config, part: str) -> None:
         line = f"{dataset.__name__} answers whole batches, which are not collated; set type='identity_collate'"
         raise InputError(line_of(cfg, f'{place}.collate_fn', line))
     with building(cfg, place, 'DataLoader'):
-        loader = Runner.build_dataloader({**cfg[place], 'dataset': Blanks(), 'drop_last': False}, seed=0)
+        group = group_of(cfg, part)
+        blanks = Blanks() if group == 1 else PoolsOfBlanks(group - 1)
+        loader = Runner.build_dataloader({**cfg[place], 'dataset': blanks, 'drop_last': False}, seed=0)
         planned = len(loader)
         endless = sum(1 for _ in islice(iter(loader.batch_sampler or ()), planned + 1)) > planned
     loop = (cfg.get(f'{part}_cfg') or {}).get('type', '')
