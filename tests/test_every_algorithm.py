@@ -16,11 +16,11 @@ from algorithm_cases import ALGORITHMS
 from mmengine.dataset import sampler as mm_sampler
 from mmengine.optim import OptimWrapper
 from registered import registered
-from test_every_cell import meta_draws  # noqa: F401
 
 from openmix.algorithm import Algorithm
 from openmix.config import apply_overrides, load_config
 from openmix.engine.launch import prepare
+from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.engine.runner import Runner
 from openmix.engine.seeding import step_seed
 from openmix.errors import InputError
@@ -94,8 +94,9 @@ def test_every_algorithm_has_a_row():
 
 
 @every_algorithm
-def test_a_step_at_full_size_on_the_meta_device(recipes, name, meta_draws):  # noqa: F811
+def test_a_step_at_full_size_on_the_meta_device(recipes, name):
     """Nothing of it stays on the CPU, and nothing asks for values."""
+    complete_meta()
     cfg = settings(recipes[name], **ALGORITHMS[name].full)
     dataset = dict(cfg.train_dataloader.dataset)
     example = DATASETS.get(dataset.pop('type')).example(64, **dataset)
