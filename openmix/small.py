@@ -16,7 +16,8 @@ class Small(Protocol):
     """A class or function that says which arguments make it small.
 
     Attributes:
-        small: arguments and their values; or a function of the arguments that a recipe gives, which returns them.
+        small: arguments and their values, a dotted name for one inside of an argument; or a function of the
+            arguments that a recipe gives, which returns them.
     """
 
     small: Any

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -146,7 +146,12 @@ class SuperMix(MixPolicy):
             in forward, pairs given although K is not 2.
     """
 
-    small: ClassVar[dict[str, Any]] = {'iterations': 2}
+    @staticmethod
+    def small(given: Mapping[str, Any]) -> dict[str, Any]:
+        """Few iterations, and initial weights of a teacher that would be downloaded."""
+        teacher = given.get('teacher')
+        downloaded = isinstance(teacher, Mapping) and 'name' in teacher
+        return {'iterations': 2, **({'teacher.pretrained': False} if downloaded else {})}
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from registered import registered
 
 from openmix.benchmark.smoke import Smoke, shrink
 from openmix.benchmark.table import load_table
-from openmix.config import load_config
+from openmix.config import apply_overrides, load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
 from openmix.parts import parts
@@ -174,6 +174,27 @@ def test_networks_of_a_fixed_size_take_that_of_a_smoke_run():
     assert small_of(timm, {'name': deit}) == {'pretrained': False, 'checkpoint': None, 'img_size': SIDE}
     assert small_of(timm, {'name': deit, 'img_size': 32})['img_size'] == 32
     assert 'img_size' not in small_of(timm, {'name': 'resnet18'})
+
+
+def test_a_teacher_is_not_downloaded():
+    cfg = load_config('classification/imagenet/resnet18_100ep.py')
+    cfg.model.policy = dict(type='SuperMix', teacher=dict(name='torchvision/resnet34'))
+    found = shrink(cfg, lambda dataset: Path('/data'))
+    assert found['model.policy.teacher.pretrained'] is False
+    assert found['model.policy.iterations'] == 2
+    cfg.model.policy.teacher = dict(backbone=dict(type='ThinResNet'), head=dict(type='LinearHead'), checkpoint='FILE')
+    assert 'model.policy.teacher.pretrained' not in shrink(cfg, lambda dataset: Path('/data'))
+
+
+def test_pools_have_a_stand_in_each(tmp_path):
+    cfg = load_config('classification/cifar10/resnet18.py')
+    labelled = dict(type='CIFAR10', root='data/cifar10', subset=250)
+    cfg.train_dataloader.dataset = dict(type='Pools', labelled=labelled, ratio=7, keep_labelled=False)
+    with Smoke(lambda cfg, weights: Path(), imitation) as smoke:
+        small = apply_overrides(cfg, shrink(cfg, smoke._root_of)).train_dataloader.dataset.to_dict()
+        assert small['ratio'] == 1
+        batch = DATASETS.build(small).__getitems__([0, 16, 1, 17])
+    assert {name: len(pool['ids']) for name, pool in batch.items()} == {'labelled': 2, 'unlabelled': 2}
 
 
 def test_sizes_inside_of_transforms_and_in_the_preprocessor_shrink_too():
