@@ -1,4 +1,4 @@
-"""Random crops and flips of a whole batch, on its device: every sample draws its own, nothing waits for the host."""
+"""Random crops and flips of a whole batch, on its device, with separate draws for every sample; no GPU sync."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _TRIES = 10
 
 
 def shift_crop(x: Tensor, top: Tensor, left: Tensor, mode: str = 'reflect') -> Tensor:
-    """A window of the size of each image, moved by its own offset over the padded image.
+    """Shift each image by its own offset, filling in pixels from outside.
 
     Args:
         x: (N, C, H, W), any dtype.
-        top, left: (N,) int64, may be negative; at most H - 1 and W - 1 in size to reflect.
-        mode: 'reflect' mirrors around the border pixel, 'zero' is black outside.
+        top, left: (N,) int64 position of the result's corner in the image; may be negative. For 'reflect' the
+            absolute values are at most H - 1 and W - 1.
+        mode: pixels outside the image: 'reflect' mirrors around the border pixel, 'zero' is black.
 
     Returns:
         (N, C, H, W) in the dtype of `x`.
@@ -38,20 +39,20 @@ def shift_crop(x: Tensor, top: Tensor, left: Tensor, mode: str = 'reflect') -> T
         pixels = x.reshape(n, c, h * w)
     else:
         inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
-        # Outside stands for one more pixel, which is black: cheaper than to fill what was gathered.
+        # Outside pixels are gathered from one extra black pixel, which is cheaper than filling them afterwards.
         at = torch.where(inside, rows[:, :, None] * w + cols[:, None, :], h * w)
         pixels = nn.functional.pad(x.reshape(n, c, h * w), (0, 1))
     return pixels.gather(2, at.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
 
 def _mirror(index: Tensor, length: int) -> Tensor:
-    """Indices in -(length - 1)..2 (length - 1) folded back into 0..length - 1 without repeating the border."""
+    """Fold indices in -(length - 1)..2 (length - 1) back into 0..length - 1, without repeating the border pixel."""
     last = length - 1
     return last - (last - index.abs()).abs()
 
 
 def flip(x: Tensor, which: Tensor) -> Tensor:
-    """(N, C, H, W) with the images that `which` (N,) bool names mirrored left to right."""
+    """Mirror the images of (N, C, H, W) where `which` (N,) bool is true, left to right."""
     at = torch.arange(x.shape[-1], device=x.device)
     at = torch.where(which[:, None], at.flip(0), at)
     return x.gather(3, at[:, None, None].expand_as(x))
@@ -65,11 +66,11 @@ def draw_boxes(
     ratio: tuple[float, float],
     device: torch.device | str | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height and width of random boxes inside an image, each (n,) int64 on `device`.
+    """Draw top, left, height and width of random boxes inside an image, each (n,) int64 on `device`.
 
-    The area share is uniform in `scale`, the logarithm of width / height in that of `ratio`; the
-    first of ten draws that fits is taken, else the largest centred box of a permitted ratio
-    (Szegedy et al., CVPR 2015, as torchvision draws it).
+    The fraction of the area is uniform in `scale`, and the logarithm of width / height is uniform in that of `ratio`.
+    The first of ten draws that fits is taken, else the largest centred box with a ratio in the range
+    (Szegedy et al., CVPR 2015, as in torchvision).
     """
     area = height * width * torch.empty(n, _TRIES, device=device).uniform_(*scale)
     aspect = torch.empty(n, _TRIES, device=device).uniform_(math.log(ratio[0]), math.log(ratio[1])).exp()
@@ -96,10 +97,10 @@ def resized_crop(
     size: tuple[int, int],
     interpolation: str = 'bicubic',
 ) -> Tensor:
-    """Cut one box out of each image and resize it, as Pillow does: antialiased, nothing from outside the box.
+    """Crop one box from each image and resize it as Pillow does, antialiased and without pixels from outside the box.
 
-    One matrix product per axis, so boxes of all sizes go together. Within one grey level of Pillow's,
-    except that Pillow may take the axes in the other order where one grows and one shrinks.
+    It uses one matrix product per axis, for boxes of all sizes at once. The result is within one grey level of
+    Pillow's, except that Pillow may process the axes in the other order if one grows and the other shrinks.
 
     Args:
         x: (N, C, H, W), uint8 or floating in [0, 1].
@@ -113,16 +114,16 @@ def resized_crop(
     rows = _resize_matrix(top, height, x.shape[2], size[0], interpolation)
     cols = _resize_matrix(left, width, x.shape[3], size[1], interpolation)
     white = 255 if x.dtype == torch.uint8 else 1
-    # Half-precision weights would be off by whole grey levels.
+    # Weights in half precision would give errors of whole grey levels.
     with full_precision(x):
-        # Cubic weights overshoot; Pillow clips after each axis, and the result depends on it.
+        # Cubic weights overshoot, and Pillow clips after each axis, which affects the result.
         across = (x.float() @ cols.mT[:, None]).clamp_(0, white)
         out = (rows[:, None] @ across).clamp_(0, white)
     return out.round_().to(torch.uint8) if x.dtype == torch.uint8 else out.to(x.dtype)
 
 
 def _resize_matrix(start: Tensor, length: Tensor, full: int, out: int, interpolation: str) -> Tensor:
-    """(N, out, full) float32: row i holds the weights of the source pixels of output pixel i."""
+    """Compute (N, out, full) float32 weights: row i has the weights of the source pixels for output pixel i."""
     scale = (length.float() / out)[:, None, None]
     stretch = scale.clamp(min=1)
     pixel = torch.arange(full, device=start.device)[None, None]
@@ -141,7 +142,7 @@ def _resize_matrix(start: Tensor, length: Tensor, full: int, out: int, interpola
 
 @TRANSFORMS.register_module()
 class BatchRandomCrop(nn.Module):
-    """A crop of the size of the image out of the padded image, drawn for every sample.
+    """Pad each image and crop a random window of the original size, drawn for every sample.
 
     Args:
         padding: pixels on every side.
@@ -158,7 +159,7 @@ class BatchRandomCrop(nn.Module):
         self.padding, self.mode = padding, mode
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape and dtype."""
+        """Transform (N, C, H, W); shape and dtype stay."""
         if self.padding >= min(x.shape[2:]):
             raise InputError(
                 f'BatchRandomCrop: padding {self.padding} must be smaller than the image, {x.shape[2]}x{x.shape[3]}'
@@ -184,7 +185,7 @@ class BatchRandomFlip(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape and dtype."""
+        """Transform (N, C, H, W); shape and dtype stay."""
         return flip(x, torch.rand(len(x), device=x.device) < self.p)
 
     def extra_repr(self) -> str:
@@ -193,13 +194,13 @@ class BatchRandomFlip(nn.Module):
 
 @TRANSFORMS.register_module()
 class BatchRandomResizedCrop(nn.Module):
-    """A random box of each image, resized: torchvision's `RandomResizedCrop` for a batch.
+    """Crop and resize a random box of each image: torchvision's `RandomResizedCrop` for a batch.
 
     Args:
-        size: one side or (H, W) of the result; None: that of the image.
-        scale: bounds of the box's share of the area.
-        ratio: bounds of its width / height.
-        interpolation: 'bilinear' or 'bicubic', both antialiased as Pillow's.
+        size: one side or (H, W) of the result; None: the size of the image.
+        scale: bounds of the box's fraction of the image's area.
+        ratio: bounds of the box's width / height.
+        interpolation: 'bilinear' or 'bicubic', both antialiased as in Pillow.
 
     Raises:
         InputError: bounds or interpolation are not valid.
@@ -221,7 +222,7 @@ class BatchRandomResizedCrop(nn.Module):
         self.interpolation = interpolation
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H', W') in the same dtype."""
+        """Transform (N, C, H, W) to (N, C, H', W') in the same dtype."""
         height, width = x.shape[2:]
         boxes = draw_boxes(len(x), height, width, self.scale, self.ratio, x.device)
         return resized_crop(x, *boxes, self.size or (height, width), self.interpolation)

@@ -1,4 +1,4 @@
-"""Collate functions for data sets that answer whole batches."""
+"""Collate functions for data sets that return whole batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmix.registry import FUNCTIONS
 
 @FUNCTIONS.register_module()
 def identity_collate(batch: Any) -> Any:
-    """The batch as the data set answered it; single samples (from data sets that answer no batches) are stacked.
+    """Return the data set's batch unchanged; stack single samples of a data set that does not return batches.
 
     Raises:
         InputError: they cannot be stacked.

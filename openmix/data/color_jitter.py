@@ -1,4 +1,4 @@
-"""Colour jitter of a whole batch, on its device."""
+"""Colour jitter of a whole batch, on the batch's device."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from torch import Tensor, nn
 from openmix.errors import check_number
 from openmix.registry import TRANSFORMS
 
-# Shares of red, green and blue in the brightness of a pixel, as torchvision rounds them.
+# Weights of red, green and blue in the brightness of a pixel, rounded as in torchvision.
 _LUMA = (0.2989, 0.587, 0.114)
 
 
 def luma(x: Tensor) -> Tensor:
-    """(N, 1, H, W) brightness of (N, 3, H, W) pixels."""
+    """Compute the (N, 1, H, W) brightness of (N, 3, H, W) pixels."""
     red, green, blue = x.unbind(1)
     return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
 
 
 def blend(x: Tensor, base: Tensor | float, factor: Tensor, white: float) -> Tensor:
-    """`factor` of x (N, 3, H, W) and the rest of `base`, cut to 0..`white`; factors (N,) may exceed 1."""
+    """Compute factor * x + (1 - factor) * base, clipped to 0..`white`; x is (N, 3, H, W), factors (N,) may exceed 1."""
     factor = factor.view(-1, 1, 1, 1)
     return (factor * x + (1 - factor) * base).clamp_(0, white)
 
 
 @TRANSFORMS.register_module()
 class BatchColorJitter(nn.Module):
-    """Brightness, contrast and saturation of each image by factors of its own: torchvision's `ColorJitter` for a batch.
+    """Change brightness, contrast and saturation of each image at random: torchvision's `ColorJitter` for a batch.
 
-    A factor is uniform in [max(0, 1 - v), 1 + v], v being the argument.
+    For an argument v, the factor of each image is uniform in [max(0, 1 - v), 1 + v].
 
-    *Differs from torchvision*: the order of the three is drawn once a batch, uint8 is rounded once, at
-    the end, and there is no hue.
+    *Differs from torchvision*: the order of the three is drawn once per batch, uint8 is rounded once, at
+    the end, and hue is not supported.
 
     Args:
-        brightness, contrast, saturation: how far the factor may be from 1; 0 leaves it out.
+        brightness, contrast, saturation: largest difference of the factor from 1; 0 switches it off.
 
     Raises:
         InputError: one of them is negative.
@@ -47,11 +47,11 @@ class BatchColorJitter(nn.Module):
             check_number(f'BatchColorJitter: {name}', strength, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W), uint8 or floating in [0, 1], to the same shape and dtype."""
+        """Transform (N, 3, H, W), uint8 or floating point in [0, 1]; shape and dtype stay."""
         white = 255.0 if x.dtype == torch.uint8 else 1.0
         names = [name for name, strength in self.strengths.items() if strength > 0]
         out = x.float()
-        # On the CPU generator: it decides what runs.
+        # The order is drawn on the CPU, because it determines which operations run.
         for place in torch.randperm(len(names)).tolist():
             strength = self.strengths[names[place]]
             factor = torch.empty(len(x), device=x.device).uniform_(max(0.0, 1 - strength), 1 + strength)

@@ -20,7 +20,7 @@ _REMEDY = 'run python tools/prepare_dataset.py CUB200 --root {root}'
 
 
 def read_table(path: Path) -> dict[str, str]:
-    """One of the text files, of lines 'number value', as a dict.
+    """Read one of the text files, with lines 'number value', as a dict.
 
     Raises:
         InputError: the file is missing, or a line is malformed or comes twice.
@@ -35,7 +35,7 @@ def read_table(path: Path) -> dict[str, str]:
 
 
 def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
-    """Image files of an official half and their labels, in the order of the files' numbers.
+    """List the image files of an official half and their labels, in the order of the files' numbers.
 
     Raises:
         InputError: a list is missing or cut short, or a class or an image is not there.
@@ -94,7 +94,7 @@ class CUB200(PublishedImages):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Training and test images of 200 classes in turns."""
+        """Write images of 200 classes, alternately training and test images."""
         folder, kinds = root / FOLDER, [f'{number:03d}.Kind_{number}' for number in range(1, 201)]
         images = [f'{kind}/{number}.jpg' for kind in kinds for number in range(2 * images_a_class(len(kinds)))]
         each = len(images) // len(kinds)

@@ -1,4 +1,4 @@
-"""From image files to one uint8 array, decoded in parallel once and kept in a file."""
+"""Decode image files in parallel into one uint8 array, which is cached in a file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from openmix.errors import InputError, printable
 from openmix.files import appearing
 
 CACHE_FOLDER = '.openmix'
-# Of the rules by which files become pixels: arrays that were decoded by older ones are not served.
+# Version of the rules for decoding; arrays in caches of older versions are not used.
 _RULES = 2
 
 
 def fit(image: Image.Image, size: tuple[int, int], name: str = '') -> Image.Image:
-    """The image at `size` (H, W): the shorter side resized (bicubic), the centre cut out; unchanged if it fits.
+    """Resize the shorter side (bicubic) and crop the centre to `size` (H, W); an image of this size is unchanged.
 
     Raises:
-        UnreadableImage: the sides differ so much that the resized image would fill the memory; it names the file.
+        UnreadableImage: the sides differ so much that the resized image would be too large; the line names the file.
     """
     height, width = size
     if (image.height, image.width) == size:
@@ -41,13 +41,13 @@ def fit(image: Image.Image, size: tuple[int, int], name: str = '') -> Image.Imag
 
 
 def as_array(image: Image.Image) -> np.ndarray:
-    """uint8 (3, H, W) of an RGB image, writable."""
-    # Pillow takes a large image's channels apart in half the time of NumPy.
+    """Convert an RGB image to a writable uint8 array (3, H, W)."""
+    # Pillow splits the channels of a large image in half the time of NumPy.
     return np.stack([np.asarray(channel) for channel in image.split()])
 
 
 def unreadable(paths: Sequence[Path]) -> list[Path]:
-    """The files among `paths` that are not readable images."""
+    """Return the files in `paths` that are not readable images."""
 
     def fails(path: Path) -> bool:
         try:
@@ -61,10 +61,10 @@ def unreadable(paths: Sequence[Path]) -> list[Path]:
 
 
 def decode(paths: Sequence[Path], size: tuple[int, int], skip_corrupt: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """All images as uint8 (M, 3, H, W), and which of `paths` they are, (M,) ascending int64.
+    """Decode images to uint8 (M, 3, H, W); also return their indices in `paths`, (M,) ascending int64.
 
     Raises:
-        InputError: files are unreadable and not to be skipped, or none is readable.
+        InputError: a file is unreadable and `skip_corrupt` is off, or no file is readable.
     """
     out = np.empty((len(paths), 3, *size), np.uint8)
 
@@ -99,22 +99,22 @@ def decode_once(
     cache: bool | str = True,
     skip_corrupt: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`decode`, kept in a file that later starts map into memory instead of decoding again.
+    """Decode images as `decode` does, and cache the array in a file, which later starts map into memory.
 
-    The file's name carries a digest of the list of files, their sizes and times, and of the rules of
-    decoding: what has changed is decoded anew and the old file removed. It appears only when complete,
-    so several processes may start at once. A split with skipped images is not kept.
+    The file's name contains a hash of the list of files, their sizes and times, and the version of the rules for
+    decoding. If these change, the images are decoded again and the old file is removed. The file is written
+    atomically, so several processes may start at once. A split with skipped images is not cached.
 
     Args:
         paths: the files, all below `root`.
         size: (H, W) to decode to.
         root: folder of the data set.
-        name: what these files are called among those of the same root; names the file.
-        cache: True keeps the file in `root/.openmix`, a string in that folder, False nowhere.
-        skip_corrupt: leave unreadable files out.
+        name: name of this list of files, part of the cache file's name.
+        cache: True caches in `root/.openmix`, a string in that folder, False not at all.
+        skip_corrupt: leave out unreadable files.
 
     Returns:
-        uint8 (M, 3, H, W), writable privately, and (M,) int64 which of `paths` they are.
+        uint8 (M, 3, H, W), writable without changing the file, and their indices in `paths`, (M,) int64.
 
     Raises:
         InputError: see `decode`.
@@ -129,14 +129,14 @@ def decode_once(
         array, kept = decode(paths, size, skip_corrupt)
         if len(kept) < len(paths) or not _write(file, array, stem):
             return _tensors(array, kept)
-        # Another data set with the same cache folder and name may have removed it by now.
+        # Another data set with the same cache folder and name may already have removed it.
         mapped = _kept(file, array.shape)
         array = array if mapped is None else mapped
     return _tensors(array, np.arange(len(paths)))
 
 
 def _kept(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array of an earlier start; None: there is none, or the file is damaged or holds something else."""
+    """Map a cached array into memory; None if there is none, or the file is damaged or holds something else."""
     try:
         array = np.load(file, mmap_mode='c')
     except (OSError, ValueError, EOFError):
@@ -145,7 +145,7 @@ def _kept(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _write(file: Path, array: np.ndarray, stem: str) -> bool:
-    """Write the array under its final name only when complete, remove older ones; False where it cannot be kept."""
+    """Write the array atomically and remove older ones; return false if the folder is not writable."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with appearing(file) as partial:
@@ -168,7 +168,7 @@ def _digest(paths: Sequence[Path], root: Path) -> str:
         try:
             stat = path.stat()
         except OSError:
-            continue  # a link to nothing, which decoding will name
+            continue  # a broken link, which decoding reports
         digest.update(os.fsencode(path.relative_to(root)))
         digest.update(f'\0{stat.st_size}\0{stat.st_mtime_ns}\n'.encode())
     return digest.hexdigest()[:16]

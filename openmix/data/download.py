@@ -1,4 +1,4 @@
-"""Archives of data sets: fetched where there is a network, checked, unpacked."""
+"""Download, check and unpack archives of data sets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from openmix.errors import InputError
 
 @contextmanager
 def fetching(name: str, root: Path, url: str, md5: str, file: str = '') -> Iterator[None]:
-    """One line with all that is needed to fetch a file by hand for what fails on the way to it.
+    """Turn errors inside the block into one line with everything that is needed to get a file by hand.
 
     Args:
-        name: of the data set.
-        root: where the file belongs.
-        url: of the file.
-        md5: its checksum.
-        file: its name, if not the URL's last part.
+        name: name of the data set.
+        root: folder for the file.
+        url: URL of the file.
+        md5: checksum of the file.
+        file: name of the file; the last part of the URL by default.
 
     Raises:
         InputError: the download or the unpacking fails.
@@ -36,7 +36,7 @@ def fetching(name: str, root: Path, url: str, md5: str, file: str = '') -> Itera
     try:
         root.mkdir(parents=True, exist_ok=True)
         yield
-    # tarfile, zipfile and the download raise these; a wrong checksum is a RuntimeError.
+    # Raised by tarfile, zipfile and the download; a wrong checksum is a RuntimeError.
     except (OSError, URLError, RuntimeError, EOFError, ValueError) as error:
         reason = _first_line(error)
         raise InputError(
@@ -46,10 +46,10 @@ def fetching(name: str, root: Path, url: str, md5: str, file: str = '') -> Itera
 
 
 def fetch(name: str, root: Path, url: str, md5: str) -> None:
-    """Download an archive below `root` unless it is there already, check its sum and unpack it there.
+    """Download an archive to `root` unless it is there already, check its checksum and unpack it there.
 
     Raises:
-        InputError: it cannot be fetched or is damaged; the line says how to do it by hand.
+        InputError: it cannot be downloaded or is damaged; the line says how to get it by hand.
     """
     file = url.rpartition('/')[2]
     with fetching(name, root, url, md5):
@@ -61,7 +61,7 @@ def unpack_checked(file: Path, folder: Path, md5: str | None) -> None:
     """Unpack an archive whose checksum is known.
 
     Raises:
-        RuntimeError: the file is missing, or another than the checksum says.
+        RuntimeError: the file is missing, or its checksum differs.
         InputError: see `unpack`.
     """
     if not check_integrity(str(file), md5):
@@ -70,11 +70,11 @@ def unpack_checked(file: Path, folder: Path, md5: str | None) -> None:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Unpack a tar or zip archive into a folder, as long as all of it stays there.
+    """Unpack a tar or zip archive into a folder, if all its members stay inside that folder.
 
     Raises:
-        InputError: a member would lie outside, leads outside, or is no file or folder; the archive is damaged; or
-            there is no room for what it holds. The line names the archive.
+        InputError: a member is outside the folder, links outside, or is not a file or folder; the archive is
+            damaged; or the disk is too small. The line names the archive.
     """
     if not hasattr(tarfile, 'data_filter'):
         raise InputError('this Python unpacks whatever an archive says; take 3.10.12, 3.11.4 or newer')

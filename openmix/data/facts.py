@@ -1,4 +1,4 @@
-"""Statistics of ImageNet, and the sizes of images that a recipe may ask for."""
+"""Pixel statistics of ImageNet, and the check of image sizes in a recipe."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LARGEST_SIDE = 8192
 
 
 def as_size(size: int | Sequence[int], where: str = 'size') -> tuple[int, int]:
-    """(H, W) of an image given by one side or by both.
+    """Return (H, W) for a size given as one side or as both.
 
     Raises:
-        InputError: it is neither, or out of 1..8192; the line names `where`.
+        InputError: it is neither, or not in 1..8192; the line names `where`.
     """
     sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
     if len(sides) != 2:

@@ -20,7 +20,7 @@ _REMEDY = 'run python tools/prepare_dataset.py FGVCAircraft --root {root}'
 
 
 def read_variants(root: Path) -> list[str]:
-    """Names of the classes, in the order of the labels.
+    """Read the names of the classes, in the order of the labels.
 
     Raises:
         InputError: the list is missing, damaged or empty, or names a variant twice.
@@ -33,7 +33,7 @@ def read_variants(root: Path) -> list[str]:
 
 
 def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
-    """Image files of the official training-and-validation or test half, and their labels by variant.
+    """List the image files of the official training-and-validation or test half, and their labels by variant.
 
     Raises:
         InputError: a list is missing or damaged, or an image is not there.
@@ -64,8 +64,8 @@ def _again(root: Path) -> str:
 class FGVCAircraft(PublishedImages):
     """FGVC-Aircraft by variant: 6,667 training (official training and validation) and 3,333 test images, 100 classes.
 
-    The images keep the banner of 20 pixels at their bottom that names the photographer, as
-    torchvision and the published runs leave it.
+    The images keep the banner of 20 pixels at the bottom that names the photographer, as in
+    torchvision and in the published runs.
 
     `root` is the folder that holds `fgvc-aircraft-2013b`; arguments: see `PublishedImages`.
     """
@@ -91,7 +91,7 @@ class FGVCAircraft(PublishedImages):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Images of 100 variants."""
+        """Write images of 100 variants."""
         folder, variants = root / FOLDER / 'data', [f'Variant {number}' for number in range(1, 101)]
         labels = [*range(len(variants))] * images_a_class(len(variants))
         for split in ('trainval', 'test'):

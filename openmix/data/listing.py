@@ -1,4 +1,4 @@
-"""Which files of a folder are images of a data set, and which are passed over and why: one rule at every level."""
+"""List the images in a folder; record which files are skipped and why, by the same rule at every level."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from openmix.errors import InputError, printable
 
-# Hidden are what editors, file managers and archives leave behind, and openmix's own.
+# Hidden files are left behind by editors, file managers and archives, or written by openmix.
 HIDDEN = 'hidden'
 _MOST_REASONS = 6
 
 
 class Skipped:
-    """The names that a listing left out: their number by reason, and the first of each."""
+    """The files that a listing skipped: their number by reason, and the first of each."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -27,7 +27,7 @@ class Skipped:
         self.examples.setdefault(reason, printable(path))
 
     def line(self, leave_out: Sequence[str] = ()) -> str:
-        """One line with all reasons and their numbers; '' where nothing was passed over."""
+        """Write one line with all reasons and their numbers; '' if nothing was skipped."""
         reasons = [reason for reason in sorted(self.counts) if reason not in leave_out]
         told = [f'{self.counts[reason]} {reason} ({self.examples[reason]})' for reason in reasons[:_MOST_REASONS]]
         more = sum(self.counts[reason] for reason in reasons[_MOST_REASONS:])
@@ -35,7 +35,7 @@ class Skipped:
 
 
 def entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder, sorted by name.
+    """List the entries of a folder, sorted by name.
 
     Raises:
         InputError: it cannot be read.
@@ -48,12 +48,12 @@ def entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def class_folders(folder: Path, skipped: Skipped) -> dict[str, Path]:
-    """The class folders in a folder by the name of their class, sorted; a link counts for what it leads to.
+    """List the class folders in a folder by class name, sorted; links are followed.
 
-    A name is one whatever way its accents are spelled in the file system (Unicode's NFC).
+    Names are normalised to Unicode's NFC, because file systems encode accents in different ways.
 
     Raises:
-        InputError: a link leads nowhere, a name is not UTF-8, or two folders have one name.
+        InputError: a link is broken, a name is not UTF-8, or two folders have the same name.
     """
     found: dict[str, Path] = {}
     for entry in entries(folder):
@@ -72,10 +72,10 @@ def class_folders(folder: Path, skipped: Skipped) -> dict[str, Path]:
 
 
 def class_name(name: str, place: str = '') -> str:
-    """A folder's name as the name of a class.
+    """Convert a folder's name to the name of a class.
 
     Raises:
-        InputError: it cannot be written in a file.
+        InputError: it is not UTF-8.
     """
     try:
         name.encode()
@@ -85,18 +85,18 @@ def class_name(name: str, place: str = '') -> str:
 
 
 def images_below(folder: Path, suffixes: Sequence[str], skipped: Skipped) -> list[str]:
-    """The files below a class folder, however deep, that are named as images, sorted.
+    """List the files below a class folder, at any depth, whose names end like images, sorted.
 
-    A name is enough: whether a file can be read shows when it is. Each folder is read once, however many links lead
-    to it, and none above the class.
+    Files are not opened here. Each folder is read once, however many links point to it, and parents of the class
+    folder are not read.
 
     Raises:
-        InputError: a folder cannot be read, or a link that is not named as an image leads nowhere.
+        InputError: a folder cannot be read, or a broken link does not have the name of an image.
     """
     found: list[str] = []
     place = Path(os.path.realpath(folder))
     seen = {_identity(str(above)) for above in place.parents}
-    # Links wait: a folder keeps its own place where there is one.
+    # Links are read last, so that a folder is read at its own place if it is below the class folder.
     folders, links, kinds = [str(folder)], list[str](), tuple(suffixes)
     while folders or links:
         current = folders.pop() if folders else links.pop(0)

@@ -1,4 +1,4 @@
-"""The lists that published data sets come with: text, MATLAB files and pickles, read as data."""
+"""Read the lists of published data sets, in text, MATLAB and pickle files, without running code in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmix.errors import InputError
 from openmix.regular_file import open_regular, read_bytes
 
 _LARGEST = 2**28
-# All that a pickled array is made of; whatever else a pickle names would run.
+# The functions that a pickled array needs; a pickle could call any other function that it names.
 _OF_ARRAYS = {
     ('numpy', 'ndarray'),
     ('numpy', 'dtype'),
@@ -23,10 +23,10 @@ _OF_ARRAYS = {
 
 
 def read_lines(name: str, path: Path, remedy: str) -> list[str]:
-    """The lines of a text file in UTF-8.
+    """Read the lines of a UTF-8 text file.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is no text; the line ends with the remedy.
+        InputError: the file is missing, cannot be read, or is not text; the line ends with the remedy.
     """
     try:
         return read_bytes(path, _LARGEST, f'{name}: {path}').decode('utf-8-sig').splitlines()
@@ -37,7 +37,7 @@ def read_lines(name: str, path: Path, remedy: str) -> list[str]:
 
 
 def read_mat(name: str, path: Path, variable: str, remedy: str) -> np.ndarray:
-    """A variable of a MATLAB file, dimensions of one left out.
+    """Read a variable of a MATLAB file, without dimensions of size 1.
 
     Raises:
         InputError: the file is missing or damaged, or has no such variable; the line ends with the remedy.
@@ -47,12 +47,12 @@ def read_mat(name: str, path: Path, variable: str, remedy: str) -> np.ndarray:
     with _open(name, path, remedy) as file:
         try:
             return np.atleast_1d(loadmat(file, squeeze_me=True, variable_names=[variable])[variable])
-        except Exception as error:  # SciPy's reader raises whatever the bytes lead it to
+        except Exception as error:  # on damaged bytes SciPy's reader may raise any exception
             raise InputError(f'{name}: {path} is damaged; {remedy}') from error
 
 
 def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
-    """A pickled dict of plain values and arrays; what else a pickle can do is refused.
+    """Read a pickled dict of plain values and arrays; anything else in the pickle is refused.
 
     Raises:
         InputError: the file is missing or damaged, or would run code; the line ends with the remedy.
@@ -60,7 +60,7 @@ def read_arrays(name: str, path: Path, remedy: str) -> dict[str, Any]:
     with _open(name, path, remedy) as file:
         try:
             content = _ArraysOnly(file, encoding='latin1').load()
-        except Exception as error:  # an unpickler raises whatever the bytes lead it to
+        except Exception as error:  # on damaged bytes an unpickler may raise any exception
             raise InputError(f'{name}: {path} is damaged; {remedy}') from error
     if not isinstance(content, dict):
         raise InputError(f'{name}: {path} is damaged; {remedy}')

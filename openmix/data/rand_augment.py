@@ -16,13 +16,13 @@ from openmix.registry import TRANSFORMS
 
 
 def _at_least_one(bits: Callable, level: float, hparams: dict) -> tuple[int]:
-    """timm's number of bits, at least 1: at 0 older Pillow blackens the image, newer raises an error."""
+    """Return timm's number of bits, at least 1: with 0, older Pillow makes the image black and newer Pillow fails."""
     return (max(1, bits(level, hparams)[0]),)
 
 
 @TRANSFORMS.register_module()
 class RandAugment:
-    """RandAugment of single images, as timm draws it (Cubuk et al., 2020): Pillow's image to Pillow's image.
+    """Apply timm's RandAugment to a single Pillow image (Cubuk et al., 2020).
 
     Papers write its settings as magnitude/std: 9/0.5 is timm's `rand-m9-mstd0.5-inc1`.
 
@@ -30,12 +30,12 @@ class RandAugment:
 
     Args:
         magnitude: strength of an operation, an integer in [0, 10].
-        std: deviation of the normal noise on the magnitude.
-        layers: operations an image.
-        p: probability of each of them.
-        size: side of the images; bounds the translations.
+        std: standard deviation of the noise on the magnitude.
+        layers: number of operations per image.
+        p: probability of each operation.
+        size: side of the images; limits the translations.
         mean: colour of uncovered pixels, in [0, 1].
-        interpolation: of rotations and shears, by name.
+        interpolation: interpolation of rotations and shears, by name.
 
     Raises:
         InputError: a number is out of range.

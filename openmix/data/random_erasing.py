@@ -1,4 +1,4 @@
-"""Random erasing of a whole batch, on its device."""
+"""Random erasing of a whole batch, on the batch's device."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from openmix.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class BatchRandomErasing(nn.Module):
-    """Fill a random box of an image with noise of its own for every pixel, with probability `p` (Zhong et al., 2020).
+    """Fill a random box of an image with per-pixel noise, with probability `p` (Zhong et al., 2020).
 
-    *Differs from timm*, where it follows the normalisation: pixels stay in their range, so that the
-    tails of the noise are cut.
+    *Differs from timm*, which erases after normalisation: pixels stay in [0, 1], so the tails of the noise
+    are clipped.
 
     Args:
         p: probability that an image is erased.
-        scale: bounds of the box's share of the area.
-        ratio: bounds of its width / height.
-        mean, std: of the noise, one value a channel, of pixels in [0, 1]; the data set's.
+        scale: bounds of the box's fraction of the image's area.
+        ratio: bounds of the box's width / height.
+        mean, std: mean and standard deviation of the noise, one value per channel, for pixels in [0, 1]; use the
+            data set's.
 
     Raises:
         InputError: an argument is out of range.
@@ -53,7 +54,7 @@ class BatchRandomErasing(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), uint8 or floating in [0, 1], to the same shape and dtype."""
+        """Transform (N, C, H, W), uint8 or floating point in [0, 1]; shape and dtype stay."""
         n, _, height, width = x.shape
         top, left, h, w = draw_boxes(n, height, width, self.scale, self.ratio, x.device)
         erased = torch.rand(n, device=x.device) < self.p

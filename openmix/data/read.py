@@ -1,4 +1,4 @@
-"""The one door of image files: 8-bit RGB pixels, or one line that names the file."""
+"""Read an image file as 8-bit RGB pixels, or refuse it in one line that names the file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from openmix.errors import InputError
 from openmix.regular_file import read_bytes
 
-# By content, whatever the name says. Of Pillow's other decoders one starts a program, and some raise anything.
+# Formats are recognised by content. Of Pillow's other decoders, one starts a program and some raise arbitrary errors.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'PPM', 'GIF')
 LARGEST_FILE = 2**30
-# Where Pillow takes an image for an attack too.
+# Pillow's own limit, above which it suspects an attack.
 LARGEST_IMAGE = 2**30 // 6
 _END_OF_JPEG = b'\xff\xd9'
 _RGB_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -34,23 +34,23 @@ _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
 
 
 class UnreadableImage(InputError):
-    """An image file that cannot be used: `skip_corrupt` leaves it out."""
+    """The image file cannot be used; with `skip_corrupt` it is left out."""
 
 
 def read_image(path: Path) -> Image.Image:
-    """The image of a file as viewers show it: 8-bit RGB, turned as its Exif data say, laid on white.
+    """Read a file as viewers show it: 8-bit RGB, rotated by its Exif data, with transparent pixels on white.
 
     Raises:
-        UnreadableImage: the file holds no image, or one whose conversion to 8-bit RGB would be a guess.
+        UnreadableImage: the file is not an image, or its conversion to 8-bit RGB is ambiguous.
     """
     with _named(path), _opened(read_bytes(path, LARGEST_FILE, 'it')) as image:
         return _upright(_in_rgb(image), _turn(image))
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """The pixels of `read_image`, uint8 (H, W, 3), writable; those of a JPEG file in less time.
+    """Read the pixels of `read_image` as a writable array, uint8 (H, W, 3); it is faster for JPEG files.
 
-    Of a JPEG file that is damaged inside but not cut, OpenCV makes out what it can where Pillow may refuse.
+    A JPEG file that is damaged but not truncated is decoded as far as possible by OpenCV, while Pillow may refuse it.
 
     Raises:
         UnreadableImage: see `read_image`.
@@ -58,7 +58,7 @@ def read_pixels(path: Path) -> np.ndarray:
     with _named(path):
         data = read_bytes(path, LARGEST_FILE, 'it')
         with _opened(data) as image:
-            # OpenCV takes a file that was cut for a whole one, and converts CMYK in its own way.
+            # OpenCV does not detect truncated files, and converts CMYK differently.
             if image.format == 'JPEG' and image.mode == 'RGB' and data.endswith(_END_OF_JPEG):
                 pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB_AS_STORED)
                 if pixels is not None:
@@ -68,14 +68,14 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def check_grown(name: str, before: tuple[int, int], after: tuple[int, int]) -> None:
-    """Refuse an image, such as a strip of one row, that a resize by its shorter side would make too large.
+    """Check that resizing an image by its shorter side does not make it too large, as with a strip of one row.
 
     Args:
-        name: of the file.
-        before, after: (H, W).
+        name: name of the file.
+        before, after: (H, W) before and after the resize.
 
     Raises:
-        UnreadableImage: it would have more pixels than an image may.
+        UnreadableImage: the resized image would have more than `LARGEST_IMAGE` pixels.
     """
     if after[0] * after[1] > LARGEST_IMAGE:
         raise UnreadableImage(
@@ -86,7 +86,7 @@ def check_grown(name: str, before: tuple[int, int], after: tuple[int, int]) -> N
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Name the file in whatever a decoder raises on its bytes."""
+    """Turn any error of a decoder into an `UnreadableImage` that names the file."""
     try:
         yield
     except Exception as error:
@@ -103,12 +103,12 @@ def _reason(error: Exception) -> str:
         return f': it is none of {", ".join(FORMATS)}'
     if isinstance(error, Image.DecompressionBombError):
         return f': it has more than {LARGEST_IMAGE} pixels'
-    # The system's errors have a number, those of Pillow do not.
+    # Errors of the system have a number, those of Pillow have none.
     return f': {error.strerror}' if isinstance(error, OSError) and error.errno else ''
 
 
 class _Refused(InputError):
-    """An image that a decoder would read is refused; the message gives the reason."""
+    """An image is refused although a decoder could read it; the message gives the reason."""
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > LARGEST_IMAGE:
             raise _Refused(f'it has more than {LARGEST_IMAGE} pixels')
-        # A JPEG file holds one; a camera's MPO file the photo first, then previews of it.
+        # A JPEG file has one image; the first image of a camera's MPO file is the photo, others are previews.
         if image.format not in ('JPEG', 'MPO') and _holds_several(image):
             raise _Refused('it holds several frames or pages; save the one that is meant')
         yield image
@@ -131,7 +131,7 @@ def _holds_several(image: Image.Image) -> bool:
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of an image that a format says how to show."""
+    """Convert an image to 8-bit RGB."""
     image.load()
     if image.format == 'TIFF':
         _check_tiff(image)
@@ -141,7 +141,7 @@ def _in_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """Refuse what Pillow opens as another kind of number than the file holds."""
+    """Refuse TIFF files whose numbers Pillow misinterprets."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     kinds, bits = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_BITS, (1,))
     if 2 in kinds:
@@ -151,25 +151,25 @@ def _check_tiff(image: Image.Image) -> None:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    # Pillow copies what is RGB already.
+    # Pillow's convert copies an image that is already RGB.
     if image.has_transparency_data:
         return _on_white(image)
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Lay an image on white: the colour of a transparent pixel is arbitrary."""
+    """Composite an image onto white, because the colour of transparent pixels is arbitrary."""
     image = image.convert('RGBA')
     return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    """Grey of 9 to 16 bits, by the range of its format, rounded."""
+    """Scale gray levels of 9 to 16 bits to 8 bits, by the range of the format, with rounding."""
     if 'transparency' in image.info:
         raise _Refused('one of its 16-bit grey levels is transparent; save it with 8 bits')
     if image.mode == 'I' and image.format == 'TIFF':
         raise _Refused('its pixels are 32-bit integers, whose white it does not say; save it with 8 or 16 bits')
-    # Of other formats Pillow's mode I holds what it has scaled to 16 bits.
+    # For other formats, Pillow has scaled values in mode I to 16 bits.
     bits = image.tag_v2[_BITS][0] if image.format == 'TIFF' else 16  # type: ignore[attr-defined]
     white, levels = 2**bits - 1, np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > white:
@@ -193,13 +193,13 @@ _CONVERT: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """The transpose that undoes a camera's orientation tag; None where there is nothing to undo."""
-    # Most JPEG files say nothing; asking Pillow takes as long as decoding a small one.
+    """Return the transpose that undoes a camera's orientation tag; None if there is nothing to undo."""
+    # Most JPEG files have no tag, and reading it takes Pillow as long as decoding a small file.
     if image.format == 'JPEG' and not {'exif', 'xmp'} & image.info.keys():
         return None
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged Exif data: shown as it is stored, as viewers do
+    except Exception:  # damaged Exif data: do not rotate, as viewers do
         return None
     return _TURN_BACK.get(orientation) if isinstance(orientation, int) else None
 

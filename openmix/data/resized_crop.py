@@ -1,4 +1,4 @@
-"""torchvision's RandomResizedCrop on the pixels of a decoded file, and the flips after it."""
+"""A faster RandomResizedCrop of torchvision for decoded pixels, and the detection of pipelines that can use it."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _ON_BYTES = (v2.InterpolationMode.BILINEAR, v2.InterpolationMode.BICUBIC)
 _FLIPS = (v2.RandomHorizontalFlip, v2.RandomVerticalFlip)
 
 
-# In the place of torchvision's own, which is the same but slower.
+# Registered instead of torchvision's own, which gives the same result but is slower.
 @TRANSFORMS.register_module(name='torchvision/RandomResizedCrop')
 class RandomResizedCrop(v2.RandomResizedCrop):
-    """torchvision's transform, in half its time for a tensor (3, H, W) whose channels are interleaved."""
+    """torchvision's transform, twice as fast for a tensor (3, H, W) with interleaved channels."""
 
     def transform(self, inpt: Any, params: dict[str, int]) -> Any:
         if type(inpt) is not Tensor or inpt.ndim != 3 or inpt.stride(0) != 1:
             return super().transform(inpt, params)
         window = v2.functional.crop(inpt, **params).permute(1, 2, 0)
-        # torch resizes a copy in one piece faster than a window of the image.
+        # torch resizes a contiguous copy faster than a view.
         whole = window.contiguous().permute(2, 0, 1)
         if whole.dtype == torch.uint8 and self.interpolation in _ON_BYTES and self.antialias is True:
-            # torchvision goes by float32 on some processors, and rounds otherwise there.
+            # torchvision converts to float32 on some processors, with different rounding.
             mode = self.interpolation.value
             return F.interpolate(whole[None], self.size, mode=mode, align_corners=False, antialias=True)[0]
         return v2.functional.resize(whole, self.size, self.interpolation, antialias=self.antialias)
 
 
 def steps_on_pixels(steps: Sequence[Callable]) -> int:
-    """The number of first transforms that run faster on a uint8 tensor, with the draws they make on Pillow's image.
+    """Count the leading transforms that are faster on a uint8 tensor and draw the same random numbers as on an image.
 
-    These are a `torchvision/RandomResizedCrop`, bilinear or bicubic, and the flips after it. torch resizes as Pillow
-    before version 13 does, within two levels of 255; Pillow 13 resizes some crops down first, then across.
+    These are a `torchvision/RandomResizedCrop`, bilinear or bicubic, and the flips after it. torch's resize agrees with
+    that of Pillow before version 13 within two levels of 255; Pillow 13 resizes some crops vertically first.
     """
     crop = steps[0] if steps else None
     if not isinstance(crop, RandomResizedCrop) or crop.antialias is not True:

@@ -1,4 +1,4 @@
-"""The order in which a loader reads its samples."""
+"""Samplers: the order in which a loader reads its samples."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from openmix.data.splits import rank_in_class
 from openmix.errors import InputError, check_number
 from openmix.registry import DATA_SAMPLERS
 
-# The published runs leave out what exceeds a multiple of this.
+# As in published runs, the number of samples is rounded down to a multiple of this.
 _ROUND = 256
 
 
 @DATA_SAMPLERS.register_module()
 class DefaultSampler(MMDefaultSampler):
-    """mmengine's sampler, its order a function of (seed, epoch), able to start inside an epoch.
+    """mmengine's sampler, whose order is a function of (seed, epoch), extended to start inside an epoch.
 
     Args:
-        kwargs: of mmengine's `DefaultSampler`: dataset, shuffle, seed, round_up.
+        kwargs: arguments of mmengine's `DefaultSampler`: dataset, shuffle, seed, round_up.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -30,11 +30,11 @@ class DefaultSampler(MMDefaultSampler):
         self._skipped = 0
 
     def seek(self, samples: int) -> None:
-        """Leave out this rank's first `samples` of the next epoch that is read, and of that one only."""
+        """Skip this rank's first `samples` of the next epoch that is read, and only of that epoch."""
         self._skipped = samples
 
     def order(self) -> list[int]:
-        """This rank's indices of the whole epoch."""
+        """Return this rank's indices of the whole epoch."""
         return list(super().__iter__())
 
     def __iter__(self) -> Iterator[int]:
@@ -45,17 +45,17 @@ class DefaultSampler(MMDefaultSampler):
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugSampler(DefaultSampler):
-    """Repeated augmentation: an image comes several times in a row, augmented anew (Hoffer et al., CVPR 2020).
+    """Repeated augmentation: an image occurs several times in a row, each time with new augmentation (Hoffer et al.).
 
-    The copies go to different processes where there are several. An epoch keeps its length: it shows
-    a third of the images where each comes three times, rounded down to 256 samples, as timm and
-    DeiT do. The k-th copy of sample i has index i + k * len(dataset), which gives it its own draws.
+    With several processes, the copies go to different ones. The length of an epoch does not change: with
+    three copies, it contains a third of the images, rounded down to a multiple of 256 samples, as in timm and
+    DeiT. The k-th copy of sample i has index i + k * len(dataset), which gives it its own random augmentation.
 
     Args:
-        dataset: what is read.
-        shuffle: draw the order anew each epoch.
-        seed: of the order; None: drawn once and shared between processes.
-        repeats: copies of an image, at least 1.
+        dataset: the data set.
+        shuffle: draw a new order in each epoch.
+        seed: seed of the order; None: drawn once and shared between processes.
+        repeats: number of copies of an image, at least 1.
 
     Raises:
         InputError: repeats is not a positive integer.
@@ -79,7 +79,7 @@ class RepeatedAugSampler(DefaultSampler):
 
 @runtime_checkable
 class Pooled(Protocol):
-    """A data set of a labelled and an unlabelled pool, indexed one behind the other, see `Pools`."""
+    """A data set of a labelled and an unlabelled pool, whose indices follow one another, see `Pools`."""
 
     @property
     def sizes(self) -> tuple[int, int]: ...
@@ -89,17 +89,17 @@ class Pooled(Protocol):
 
 @DATA_SAMPLERS.register_module()
 class PoolSampler(DefaultSampler):
-    """Draws groups of a labelled sample and `ratio` unlabelled ones from `Pools`.
+    """Draw groups of one labelled sample and `ratio` unlabelled samples from `Pools`.
 
-    A pass is as long as it takes to show every image of both pools: max(L, ceil(U / ratio)) groups, shared out to the
-    processes by whole groups. The order is a function of (seed, epoch). An image that comes again within a pass has
-    the next index, i + k * len(dataset), which gives it draws of its own.
+    A pass has as many groups as are needed to contain every image of both pools, max(L, ceil(U / ratio)); whole groups
+    are distributed to processes. The order is a function of (seed, epoch). The k-th repeat of image i within a pass
+    has index i + k * len(dataset), which gives it its own random augmentation.
 
     Args:
         dataset: `Pools`.
-        seed: of the order; None: drawn once and shared between processes.
-        replacement: draw every sample from its whole pool, as published semi-supervised runs do; else a pool is
-            shuffled, and again where it ends before the pass does.
+        seed: seed of the order; None: drawn once and shared between processes.
+        replacement: draw every sample from its whole pool, as in published semi-supervised runs; False: shuffle each
+            pool, and shuffle it again when it is exhausted before the pass ends.
 
     Raises:
         InputError: the data set has no pools.

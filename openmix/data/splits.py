@@ -1,4 +1,4 @@
-"""Which images belong to a split: pure functions of the labels and a seed."""
+"""Choose the images of a split: pure functions of the labels and a seed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Subset = int | float | str | None
 
 
 class Drawn(NamedTuple):
-    """The draw of a split's images, known before any is read.
+    """The definition of a split, known before any image is read.
 
     Attributes:
-        source: names what it is cut from: an official half or a folder.
+        source: name of the official half or folder that it is taken from.
         split: 'val' takes the held-out images, 'train' the others; any other name all of them.
-        val_fraction: share of each class held out; 0: nothing is, and the split takes all.
+        val_fraction: fraction of each class that is held out; 0: none, and the split takes all images.
         split_seed: draws the held-out images; None: the run's seed.
     """
 
@@ -35,7 +35,7 @@ class Drawn(NamedTuple):
     split_seed: int | None = 0
 
     def shares(self, other: Drawn) -> bool:
-        """True where some image may be in both: held out by one and the same draw, no image is in two splits."""
+        """Return true if an image may be in both splits."""
         if self.source != other.source:
             return False
         parts = {
@@ -43,7 +43,7 @@ class Drawn(NamedTuple):
         }
         if len(parts) < 2:
             return True
-        # Of one seed, the images that a smaller share holds out are among those of a larger one.
+        # With the same seed, the images held out by a smaller fraction are among those of a larger one.
         return parts['train'].split_seed != parts['val'].split_seed or (
             parts['train'].val_fraction < parts['val'].val_fraction
         )
@@ -52,7 +52,7 @@ class Drawn(NamedTuple):
 def drawn_from(
     name: str, root: str, split: str, val_fraction: float, split_seed: int | None, more: Sequence[str] = ()
 ) -> Drawn:
-    """The images of a split of a data set with official halves.
+    """Return the definition of a split of a data set with official halves.
 
     Raises:
         InputError: there is no such split, or a number is out of range.
@@ -63,11 +63,11 @@ def drawn_from(
 
 
 def rank_in_class(labels: Tensor, order: Tensor | None = None) -> Tensor:
-    """(N,) int64, how many samples of the same class come before each one.
+    """Compute (N,) int64 ranks: the number of samples of the same class that come before each sample.
 
     Args:
         labels: (N,) int64.
-        order: (N,) permutation that says who comes first; None: as they stand.
+        order: (N,) permutation that defines the order; None: the given order.
     """
     order = torch.arange(len(labels)) if order is None else order
     by_class = order[torch.sort(labels[order], stable=True).indices]
@@ -79,17 +79,17 @@ def rank_in_class(labels: Tensor, order: Tensor | None = None) -> Tensor:
 
 
 def every_nth_of_class(labels: Tensor, n: int) -> Tensor:
-    """(N,) bool, true for every n-th sample of each class."""
+    """Return (N,) bool, true for every n-th sample of each class."""
     return rank_in_class(labels) % n == n - 1
 
 
 def holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows kept and rows held out, both ascending int64: the same share of every class, drawn by `seed`.
+    """Hold out the same fraction of every class at random; return the rows kept and held out, ascending int64.
 
     Args:
         labels: (N,) int64.
-        fraction: share held out of every class, rounded to whole images.
-        seed: the draw is a function of this and the labels alone.
+        fraction: fraction of every class to hold out, rounded to whole images.
+        seed: seed of the draw, which depends only on it and on the labels.
 
     Raises:
         InputError: the fraction is not in [0, 1).
@@ -103,9 +103,9 @@ def holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]
 
 
 def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
-    """(n,) ascending int64 rows, drawn by `seed`: class counts differ by at most one while classes last.
+    """Draw (n,) ascending int64 rows by `seed`; class counts differ by at most one unless a class is exhausted.
 
-    A smaller subset of the same seed lies inside a larger one.
+    With the same seed, a smaller subset is part of a larger one.
 
     Raises:
         InputError: n is not in [1, N].
@@ -119,10 +119,10 @@ def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
 
 
 def source_split(name: str, split: str, val_fraction: float, more: Sequence[str] = ()) -> str:
-    """The official half that a split is cut from: 'train' or 'test', or what else was published, `more`.
+    """Return the official half that a split is taken from: 'train' or 'test', or a further published split in `more`.
 
     Raises:
-        InputError: there is no such split, or nothing is held out for 'val'.
+        InputError: there is no such split, or 'val' without `val_fraction`.
     """
     known = (*SPLITS, *more)
     if split not in known:

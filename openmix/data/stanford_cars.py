@@ -29,7 +29,7 @@ _REMEDY = 'run python tools/prepare_dataset.py StanfordCars --root {root}'
 
 
 def read_names(root: Path) -> list[str]:
-    """Names of the classes, in the order of the labels.
+    """Read the names of the classes, in the order of the labels.
 
     Raises:
         InputError: the list is missing or damaged.
@@ -42,7 +42,7 @@ def read_names(root: Path) -> list[str]:
 
 
 def list_images(root: Path, train: bool) -> tuple[list[Path], list[int]]:
-    """Image files of an official half and their labels.
+    """List the image files of an official half and their labels.
 
     Raises:
         InputError: a list is missing or damaged, or an image is not there.
@@ -117,7 +117,7 @@ class StanfordCars(PublishedImages):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Images of 196 models."""
+        """Write images of 196 models."""
         from scipy.io import savemat  # slow to import, and few data sets need it
 
         folder, names = root / FOLDER, [f'Model {number}' for number in range(1, 197)]

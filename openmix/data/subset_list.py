@@ -1,4 +1,4 @@
-"""Lists of the images of a subset, as published with fine-grained benchmarks or written beside a run."""
+"""Read lists of a subset's images, as published with fine-grained benchmarks or written by a run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from openmix.errors import InputError, brief
 
 
 def rows_in_list(file: str, labels: Tensor, paths: Sequence[str | Path] | None = None) -> Tensor:
-    """Rows of an official half that a text file lists, ascending int64.
+    """Return the rows of an official half that a text file lists, ascending int64.
 
-    A line is the number of a row, as in `labelled.txt` of a run, or the name of an image file, with as many of the
-    folders above it as tell it apart; a label may follow the name.
+    A line is a row number, as in `labelled.txt` of a run, or the name of an image file, with as many parent folders
+    as are needed to make it unique; a label may follow the name.
 
     Args:
-        file: the list; lines that are empty do not count.
-        labels: (N,) int64 of the half.
-        paths: of its N image files; None: it has none, and rows alone are known.
+        file: the list; empty lines are ignored.
+        labels: (N,) int64 labels of the half.
+        paths: its N image files; None: the images are not files, and lines must be row numbers.
 
     Raises:
-        InputError: the file cannot be read, or a line is no image of the half, or names one again, or another label.
+        InputError: the file cannot be read; or a line is not an image of the half, repeats one, or has another label.
     """
     lines = [line.strip() for line in read_lines('subset', Path(file), 'name a text file of rows or of image files')]
     wanted = [(number, line) for number, line in enumerate(lines, 1) if line]
@@ -53,7 +53,7 @@ def rows_in_list(file: str, labels: Tensor, paths: Sequence[str | Path] | None =
 
 
 def _by_name(paths: Sequence[str | Path]) -> dict[str, list[int]]:
-    """Rows by the name of their file, without its folder."""
+    """Map file names without folders to rows."""
     rows_of: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
         rows_of.setdefault(os.path.basename(path), []).append(row)
@@ -63,14 +63,14 @@ def _by_name(paths: Sequence[str | Path]) -> dict[str, list[int]]:
 def _row_named(
     where: str, line: str, rows_of: dict[str, list[int]], paths: Sequence[str | Path], labels: Tensor
 ) -> int:
-    # In a flat folder the names alone tell images apart; the folders of the list are then of another layout.
+    # In a flat folder file names are unique, and folders in the list belong to another layout.
     flat = len({os.path.dirname(path) for path in (paths[0], paths[-1])}) == 1
     name, _, last = line.rpartition(' ')
-    # Names may hold blanks, so that the whole line comes first.
+    # File names may contain blanks, so try the whole line first.
     for named, label in [(line, None), *([(name.rstrip(), last)] if name and last.isdecimal() else [])]:
         rows = rows_of.get(os.path.basename(named), [])
         for depth, above in enumerate(reversed([] if flat else Path(named).parts[:-1]), 1):
-            # The top folder of a list is its own: only the class folder has to be ours.
+            # The top folder in a list may have another name: only the class folder must match.
             if depth > 1 and len(rows) < 2:
                 break
             rows = [row for row in rows if Path(paths[row]).parts[-1 - depth] == above]

@@ -1,4 +1,4 @@
-"""The check that a data set is all there: one line a split, or an error that names what is missing."""
+"""Check that a data set is complete: print one line per split, or raise an error that names what is missing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MOST_NAMED = 10
 
 @runtime_checkable
 class _Named(Protocol):
-    """A data set that may name its classes, as mmengine's evaluators ask for them."""
+    """A data set with `metainfo`, in which mmengine's evaluators look for class names."""
 
     metainfo: Mapping[str, Any]
 
 
 def build(cfg: dict[str, Any]) -> Any:
-    """The data set of a registry dict, every image of it read.
+    """Build a data set from its registry dict and read every image.
 
     Raises:
         InputError: something is missing, unreadable or empty; or the dict names an unknown type or argument.
@@ -43,7 +43,7 @@ def build(cfg: dict[str, Any]) -> Any:
         dataset = DATASETS.build(cfg)
     except TypeError as error:
         raise InputError(f'{cfg["type"]}: {error}') from error
-    # All others read their images when built.
+    # All others read their images in the constructor.
     if isinstance(dataset, ImageFiles) and not (isinstance(dataset, ImageFolder) and dataset.array is not None):
         bad = dataset.unreadable()
         if dataset.skip_corrupt:
@@ -61,10 +61,10 @@ def build(cfg: dict[str, Any]) -> Any:
 
 
 def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
-    """Say on one line what a data set holds.
+    """Describe the content of a data set on one line.
 
     Args:
-        dataset: as `build` returns it.
+        dataset: the data set from `build`.
         cfg: its registry dict.
     """
     counts = images_a_class(dataset)
@@ -77,10 +77,10 @@ def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
 
 
 def images_a_class(dataset: Any) -> list[int]:
-    """Count the images of each class, in the order of the labels; of a data set of one's own every sample is read.
+    """Count the images of each class, in the order of the labels; every sample of a user's own data set is read.
 
     Raises:
-        InputError: a sample says no label.
+        InputError: a sample has no label.
     """
     named = len(_names(dataset) or ())
     if isinstance(dataset, ImageDataset):
@@ -96,13 +96,13 @@ def images_a_class(dataset: Any) -> list[int]:
 
 
 def _names(dataset: Any) -> tuple[str, ...] | None:
-    """The names of the classes; None: the data set does not say them."""
+    """Return the names of the classes; None if the data set does not state them."""
     metainfo = dataset.metainfo if isinstance(dataset, _Named) else {}
     return tuple(metainfo['classes']) if metainfo.get('classes') else None
 
 
 def table(datasets: Mapping[str, Any]) -> list[str]:
-    """Lines with the label, the name and the images of every class, a column a split, and what was not read.
+    """Write lines with label, name and number of images of every class, one column per split, and skipped files.
 
     Splits must have the same classes.
     """
@@ -129,9 +129,9 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
 
 
 def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
-    """Files of a data set that are, by their content, among those it is trained on, each with the one there.
+    """Find files of a data set whose content is also in the training data; return each with the training file.
 
-    Only of data sets that keep their files.
+    Empty for data sets that are not read from single files.
     """
     if not isinstance(training, ImageFiles) or not isinstance(judged, ImageFiles):
         return []
@@ -147,14 +147,14 @@ def shared_files(training: Any, judged: Any) -> list[tuple[Path, Path]]:
 
 
 def contradiction(dataset: Any) -> str:
-    """One line on files of equal content in two classes of a data set; '' where there are none."""
+    """Write one line about files with equal content in two classes of a data set; '' if there are none."""
     if not isinstance(dataset, ImageFiles):
         return ''
     paths, labels = dataset.paths, dataset.labels.tolist()
     of_size: dict[int | None, list[int]] = {}
     for i, path in enumerate(paths):
         of_size.setdefault(_size(path), []).append(i)
-    # Only what has a file of the same size in another class is read.
+    # Read only files for which another class has a file of the same size.
     of_size.pop(None, None)
     asked = [i for same in of_size.values() if len({labels[i] for i in same}) > 1 for i in same]
     with ThreadPoolExecutor() as pool:
@@ -169,9 +169,9 @@ def contradiction(dataset: Any) -> str:
 
 
 def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[str, bool]:
-    """Say which images are in two splits, '' without any, and whether the user can mend it.
+    """Write one line about images in two splits, '' if there are none; also return true if the user should fix it.
 
-    Some published data sets have a few in both halves, which stay.
+    Some published data sets have a few images in both halves; these are only reported.
     """
     shared = shared_files(training, judged)
     if not shared:
@@ -185,7 +185,7 @@ def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[s
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file; None where there is none, as behind a link that leads nowhere."""
+    """Return the size of a file in bytes; None if it does not exist, as for a broken link."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -193,7 +193,7 @@ def _size(path: Path) -> int | None:
 
 
 def _digest(path: Path) -> bytes | None:
-    """Digest of a file's content; None where it cannot be read."""
+    """Compute a hash of a file's content; None if it cannot be read."""
     digest = hashlib.blake2b()
     try:
         with open_regular(path) as file:
@@ -205,7 +205,7 @@ def _digest(path: Path) -> bytes | None:
 
 
 def splits_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The data sets of a recipe by the loader that reads them; one that several loaders read comes once."""
+    """Return the data sets of a recipe by loader; one that several loaders read is listed once."""
     found: dict[str, dict[str, Any]] = {}
     for loader in ('train', 'val', 'test'):
         dataset = (cfg.get(f'{loader}_dataloader') or {}).get('dataset')
