@@ -48,29 +48,37 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     Raises:
         InputError: something is missing or unreadable, or images are in two splits.
     """
-    from openmix.data.verify import build, contradiction, describe, overlap, table
+    from openmix.data.verify import build, contradiction, describe, overlap, pools_in, table
     from openmix.engine.data_check import built_classes, differing
 
+    first = next(iter(splits))
     built: dict[str, Any] = {}
-    for name, cfg in splits.items():
+    cfgs: dict[str, dict[str, Any]] = {}
+    trained: list[str] = []
+    for split, given in splits.items():
         with warnings.catch_warnings():
             # Said below, for all splits together.
             warnings.filterwarnings('ignore', message='ImageFolder: ')
-            built[name] = build(cfg)
-        print(f'{name}: {describe(built[name], cfg)}', flush=True)
-    first = next(iter(built))
-    own, others = built_classes(built[first]), {name: built_classes(dataset) for name, dataset in built.items()}
+            found = pools_in(split, build(given), given)
+        for name, (dataset, cfg) in found.items():
+            built[name], cfgs[name] = dataset, cfg
+            print(f'{name}: {describe(dataset, cfg)}', flush=True)
+        trained += found if split == first == 'train' else []
+    leading = next(iter(built))
+    own, others = built_classes(built[leading]), {name: built_classes(dataset) for name, dataset in built.items()}
     for name, classes in others.items():
         if own is not None and classes is not None and classes != own:
-            raise InputError(f'{name}: {differing(classes, own, first)}')
+            raise InputError(f'{name}: {differing(classes, own, leading)}')
     print('\n'.join(table(built)), flush=True)
     faults = []
     for name, dataset in built.items():
         if twice := contradiction(dataset):
             print(f'{name}: {twice}')
-        # Where the split that is trained on is asked for by name, it is no surprise.
-        if first == 'train' and splits[name].get('split') != splits[first].get('split'):
-            line, to_mend = overlap(built[first], dataset, name, first)
+        for of in trained if name not in trained else []:
+            # Where the split that is trained on is asked for by name, it is no surprise.
+            if cfgs[name].get('split') == cfgs[of].get('split'):
+                continue
+            line, to_mend = overlap(built[of], dataset, name, of)
             if to_mend:
                 faults.append(line)
             elif line:
@@ -99,12 +107,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             cfg = load_config(args.config, args.cfg_options)
             from openmix.data.verify import splits_of
             from openmix.engine.data_check import check_data
+            from openmix.engine.run_seed import cut_by_seed, with_run_seed
 
             try:
                 check_data(cfg)
             except TypeError as error:
                 raise InputError(f'the data sets of {args.config}: {error}') from error
             splits = splits_of(cfg)
+            if any(map(cut_by_seed, splits.values())):
+                seed = (cfg.get('randomness') or {}).get('seed') or 0
+                print(f'split_seed=None is the seed of a run: shown for seed {seed}')
+                splits = {name: with_run_seed(dataset, seed) for name, dataset in splits.items()}
         check(splits)
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)

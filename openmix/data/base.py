@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from openmix.batch import Batch
 from openmix.data.facts import Facts
 from openmix.data.imitation import no_stand_in
 from openmix.data.listing import Skipped
@@ -18,6 +19,9 @@ from openmix.data.sampler import PoolSampler
 from openmix.data.splits import Drawn, Subset, choose_rows, drawn_from
 from openmix.errors import InputError
 from openmix.registry import DATA_SAMPLERS, find
+
+# Of a sample: (3, H, W), (V, 3, H, W) of V views, or a list of V shapes where views differ in size.
+Shape = tuple[int, ...] | list[tuple[int, ...]]
 
 
 class ImageDataset(Dataset):
@@ -60,29 +64,33 @@ class ImageDataset(Dataset):
         raise InputError(f'{cls.__name__} needs a class method facts(**kwargs) that returns Facts, see docs/data.md')
 
     @classmethod
-    def served(cls, **kwargs: Any) -> tuple[int, ...] | None:
+    def served(cls, **kwargs: Any) -> Shape | None:
         """The shape of a sample of a data set built with the same arguments; None: only its files would tell.
 
-        (3, H, W), or (V, 3, H, W) where a pipeline stacks V views.
+        (3, H, W), or (V, 3, H, W) where a pipeline makes V views; a list of V shapes where these differ in size.
         """
         size = cls.facts(**kwargs).size
         return None if size is None else (3, *size)
 
     @classmethod
-    def example(cls, n: int, **kwargs: Any) -> dict[str, Any] | None:
+    def example(cls, n: int, **kwargs: Any) -> Batch | None:
         """The batch that a data set built with the same arguments answers, on the meta device; no file is read.
 
         Args:
             n: how many samples.
 
         Returns:
-            `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W) where a pipeline stacks V views, `labels` (n,) int64 and
+            `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W), or a list, of V views, `labels` (n,) int64 and
             `ids` (n,) int64; None where only the files would tell, see `served`.
         """
         shape = cls.served(**kwargs)
         if shape is None:
             return None
-        inputs = torch.empty(n, *shape, dtype=torch.uint8, device='meta')
+
+        def blank(one: tuple[int, ...]) -> Tensor:
+            return torch.empty(n, *one, dtype=torch.uint8, device='meta')
+
+        inputs = [blank(one) for one in shape] if isinstance(shape, list) else blank(shape)
         labels, ids = (torch.empty(n, dtype=torch.int64, device='meta') for _ in range(2))
         return {'inputs': inputs, 'labels': labels, 'ids': ids}
 
@@ -146,7 +154,7 @@ class ImageDataset(Dataset):
         """The facts as mmengine's evaluators and visualisers expect them."""
         return asdict(self.known)
 
-    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
         """Images of these samples, uint8 (n, 3, H, W), and which of them could be read, (n,) int64 in 0..n-1.
 
         Args:
@@ -184,22 +192,23 @@ class ImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
         """A batch: `inputs` uint8 (n, 3, H, W), `labels` (n,) int64, `ids` (n,) int64, the places of the samples.
 
-        Indices: see `images`. Where a pipeline stacks V views, `inputs` are (n, V, 3, H, W). Without labels there is
-        no such key.
+        Indices: see `images`. Where a pipeline makes V views, `inputs` are (n, V, 3, H, W), or a list of V tensors
+        (n, 3, H_v, W_v). Without labels there is no such key.
         """
         draws = torch.as_tensor(indices, dtype=torch.int64).to(self.labels.device, non_blocking=True)
         inputs, readable = self.images(draws)
         ids = draws[readable] % len(self)
         return {'inputs': inputs, **({'labels': self.labels[ids]} if self.labelled else {}), 'ids': ids}
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One sample: `inputs` uint8 (3, H, W), `labels` and `ids` int64 scalars."""
+    def __getitem__(self, index: int) -> Batch:
+        """One sample: `inputs` uint8 (3, H, W), or its views, `labels` and `ids` int64 scalars."""
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
-        return {key: value[0] for key, value in self.__getitems__([index % len(self)]).items()}
+        found = self.__getitems__([index % len(self)])
+        return {k: [view[0] for view in value] if isinstance(value, list) else value[0] for k, value in found.items()}
 
 
 class OfficialHalves:

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from openmix.data.base import ImageDataset, OfficialHalves
+from openmix.data.base import ImageDataset, OfficialHalves, Shape
 from openmix.data.decode import as_array, fit, unreadable
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.listing import entries
-from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, seed_generators
+from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, run_views, seed_generators
 from openmix.data.read import UnreadableImage, read_image, read_pixels
 from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import Subset, choose_rows, source_split
@@ -107,16 +107,16 @@ class ImageFiles(ImageDataset):
         self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     @classmethod
-    def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> tuple[int, ...] | None:
+    def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> Shape | None:
         """Shape that the pipeline gives blank images of two sizes; None where it gives them different ones."""
         if not pipeline:
             return super().served(**kwargs)
-        steps, shapes = build_pipeline(pipeline), set[tuple[int, ...]]()
+        steps, found = build_pipeline(pipeline), []
         with kept_generators():
             for blank in (Image.new('RGB', (1000, 600)), Image.new('RGB', (700, 900))):
-                shapes.add(tuple(run_pipeline(steps, blank).shape))
-        shape = shapes.pop()
-        return None if shapes else shape
+                out = run_views(steps, blank)
+                found.append([tuple(view.shape) for view in out] if isinstance(out, list) else tuple(out.shape))
+        return found[0] if found[0] == found[1] else None
 
     @property
     def paths(self) -> list[Path]:
@@ -135,9 +135,9 @@ class ImageFiles(ImageDataset):
         """Renew the pipeline's draws; reaches workers that already run."""
         self.drawn_by.copy_(torch.tensor([seed, epoch]))
 
-    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
         name = type(self).__name__
-        images: list[Tensor] = []
+        images: list[Tensor | list[Tensor]] = []
         readable: list[int] = []
         with kept_generators():
             for position, index in enumerate(indices.tolist()):
@@ -153,8 +153,9 @@ class ImageFiles(ImageDataset):
             raise InputError(
                 f'{name}: no image of the batch is readable, e.g. {self.path(int(indices[0]) % len(self))}'
             )
-        shapes = sorted({tuple(image.shape[-2:]) for image in images})
-        if len(shapes) > 1:
+        for shapes in map(_sizes, zip(*(image if isinstance(image, list) else [image] for image in images))):
+            if len(shapes) == 1:
+                continue
             raise InputError(
                 f'{name}: the pipeline leaves images of {shapes[0]} and {shapes[-1]} in one batch; '
                 "end it with a resize or crop to one size, e.g. dict(type='torchvision/CenterCrop', size=224)"
@@ -170,8 +171,8 @@ class ImageFiles(ImageDataset):
         """An image as the pipeline's first transform takes it."""
         return torch.from_numpy(read_pixels(path)).permute(2, 0, 1) if self.on_pixels else read_image(path)
 
-    def _augment(self, image: Image.Image | Tensor, draw: int) -> Tensor:
-        """uint8 (3, H, W) of a sample, with the random draws of that number."""
+    def _augment(self, image: Image.Image | Tensor, draw: int) -> Tensor | list[Tensor]:
+        """uint8 (3, H, W) of a sample, or its views, with the random draws of that number."""
         if isinstance(image, Image.Image) and not self.pipeline:
             return torch.from_numpy(as_array(fit(image, self.known.size, str(self.path(draw % len(self))))))
         seed, epoch = self.drawn_by.tolist()
@@ -183,7 +184,11 @@ class ImageFiles(ImageDataset):
             if self.on_pixels == len(self.pipeline):
                 return image.contiguous()
             image = Image.fromarray(image.permute(1, 2, 0).numpy())
-        return run_pipeline(self.pipeline[self.on_pixels :], image, *sample)
+        return run_views(self.pipeline[self.on_pixels :], image, *sample)
+
+
+def _sizes(images: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    return sorted({tuple(image.shape[-2:]) for image in images})
 
 
 class PublishedImages(OfficialHalves, ImageFiles):
@@ -240,5 +245,5 @@ class PublishedImages(OfficialHalves, ImageFiles):
     @classmethod
     def served(
         cls, pipeline: Sequence[dict] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any
-    ) -> tuple[int, ...] | None:
+    ) -> Shape | None:
         return super().served(pipeline) if pipeline else (3, *as_size(size, f'{cls.__name__}: size'))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from openmix.data.base import Shape
 from openmix.data.decode import decode_once
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles
@@ -190,7 +191,7 @@ class ImageFolder(ImageFiles):
     @classmethod
     def served(
         cls, pipeline: Sequence[dict] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any
-    ) -> tuple[int, ...] | None:
+    ) -> Shape | None:
         return super().served(pipeline) if pipeline else (3, *as_size(size, 'ImageFolder: size'))
 
     @classmethod
@@ -214,7 +215,7 @@ class ImageFolder(ImageFiles):
         own = set(cls.facts(**{key: value for key, value in cfg.items() if key != 'type'}).classes)
         return {**cfg, 'classes': list(classes)} if cfg.get('classes') is None and own <= set(classes) else None
 
-    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
         if self.array is not None:
             return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))
         return super().images(indices)

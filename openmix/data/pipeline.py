@@ -59,6 +59,8 @@ def _build(step: dict) -> Callable:
         step['interpolation'] = InterpolationMode(step['interpolation'])
     if 'transforms' in step:
         step['transforms'] = [_build(dict(inner)) for inner in step['transforms']]
+    if 'views' in step:
+        step['views'] = [[_build(dict(inner)) for inner in view] for view in step['views']]
     try:
         return TRANSFORMS.build(step)
     except (TypeError, ValueError, AssertionError, KeyError) as error:
@@ -66,13 +68,28 @@ def _build(step: dict) -> Callable:
 
 
 def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: int = -1, path: str = '') -> Tensor:
+    """One image through transforms that leave one size, see `run_views`; uint8 (3, H, W) or (V, 3, H, W).
+
+    Raises:
+        InputError: they leave views of several sizes.
+    """
+    found = run_views(steps, image, label, path)
+    if isinstance(found, list):
+        raise InputError(f'pipeline: {len(found)} views of several sizes cannot be used here; give them one size')
+    return found
+
+
+def run_views(
+    steps: Sequence[Callable], image: Image.Image | Tensor, label: int = -1, path: str = ''
+) -> Tensor | list[Tensor]:
     """One image through all transforms.
 
     mmcv's transforms get a dict with the image under 'img' as RGB (H, W, 3); all others get the
     image itself, as Pillow's or as a tensor, uint8 (3, H, W).
 
     Returns:
-        uint8 (3, H, W), or (V, 3, H, W) where the last transform stacks views.
+        uint8 (3, H, W), or (V, 3, H, W) where the last transform makes V views, or a list of them where their sizes
+        differ.
 
     Raises:
         UnreadableImage: a resize would make a strip fill the memory.
@@ -101,7 +118,7 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: 
             raise InputError(
                 f'pipeline: {type(step).__name__} fails on {size}: {" ".join(str(error).split())[:200]}'
             ) from error
-    return _to_tensor(current)
+    return [_to_tensor(view) for view in current] if isinstance(current, list) else _to_tensor(current)
 
 
 def _check_resize(step: v2.Resize, image: Any, path: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from openmix.batch import Batch
-from openmix.data.base import ArrayDataset, ImageDataset
+from openmix.data.base import ArrayDataset, ImageDataset, Shape
 from openmix.data.facts import Facts
 from openmix.data.image_files import ImageFiles
 from openmix.data.sampler import PoolSampler
@@ -106,7 +106,7 @@ class Pools(ImageDataset):
         return _class_of(cfg).facts(**_arguments(cfg))
 
     @classmethod
-    def served(cls, **kwargs: Any) -> tuple[int, ...] | None:
+    def served(cls, **kwargs: Any) -> Shape | None:
         """The shape of a labelled sample."""
         cfg = cls.pools(**kwargs)[LABELLED]
         return _class_of(cfg).served(**_arguments(cfg))

@@ -16,6 +16,7 @@ from openmix.data.base import ImageDataset
 from openmix.data.image_files import ImageFiles, PublishedImages
 from openmix.data.image_folder import ImageFolder
 from openmix.data.imagenet import ImageNet
+from openmix.data.pools import Pools
 from openmix.data.read import UnreadableImage, read_image
 from openmix.errors import InputError, printable
 from openmix.registry import DATASETS, find
@@ -43,6 +44,20 @@ def build(cfg: dict[str, Any]) -> Any:
         dataset = DATASETS.build(cfg)
     except TypeError as error:
         raise InputError(f'{cfg["type"]}: {error}') from error
+    for part in dataset.parts.values() if isinstance(dataset, Pools) else [dataset]:
+        _read_all(part)
+    return dataset
+
+
+def pools_in(name: str, dataset: Any, cfg: dict[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """The data sets that are read under a name, each with its registry dict: those of `Pools`, or the one."""
+    if not isinstance(dataset, Pools):
+        return {name: (dataset, cfg)}
+    given = Pools.pools(**{key: value for key, value in cfg.items() if key != 'type'})
+    return {f'{name} {pool}': (part, given[pool]) for pool, part in dataset.parts.items()}
+
+
+def _read_all(dataset: Any) -> None:
     # All others read their images in the constructor.
     if isinstance(dataset, ImageFiles) and not (isinstance(dataset, ImageFolder) and dataset.array is not None):
         bad = dataset.unreadable()
@@ -57,7 +72,6 @@ def build(cfg: dict[str, Any]) -> Any:
                 read_image(bad[0])
             except UnreadableImage as error:
                 raise InputError(f'{error}{more}') from error
-    return dataset
 
 
 def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
@@ -67,10 +81,12 @@ def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
         dataset: the data set from `build`.
         cfg: its registry dict.
     """
-    counts = images_a_class(dataset)
-    height, width = dataset[0]['inputs'].shape[-2:]
+    counts, inputs = images_a_class(dataset), dataset[0]['inputs']
+    sizes = dict.fromkeys(
+        'x'.join(map(str, view.shape[-2:])) for view in (inputs if isinstance(inputs, list) else [inputs])
+    )
     named = f'{len(counts)} classes, {min(counts)} to {max(counts)} images a class' if any(counts) else 'no labels'
-    text = f'{len(dataset)} images, served at {height}x{width}, {named}'
+    text = f'{len(dataset)} images, served at {" and ".join(sizes)}, {named}'
     whole = dataset.OFFICIAL.get(cfg.get('split', 'train')) if isinstance(dataset, ImageDataset) else None
     is_part = cfg.get('subset') is not None or bool(cfg.get('val_fraction'))
     return text if whole in (None, len(dataset)) or is_part else f'{text}; the official data set has {whole}'

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from openmix.data.pipeline import run_pipeline
+from openmix.data.pipeline import run_pipeline, seed_generators
 from openmix.errors import InputError, check_number
 from openmix.registry import TRANSFORMS, Built
 
@@ -43,3 +43,31 @@ class StackViews:
                 'put what changes the size before'
             )
         return torch.stack(views)
+
+
+@TRANSFORMS.register_module()
+class MultiView:
+    """Several views of an image, each by a pipeline of its own: the last transform of a pipeline.
+
+    Pillow's image, or uint8 (3, H, W), to uint8 (V, 3, H, W), or to a list of V images (3, H_v, W_v) where their sizes
+    differ. The draws of a view are a function of (seed, epoch, sample, view), whatever the other views draw.
+
+    Args:
+        views: a pipeline for each view, such as [weak, strong]; an empty one leaves the image as it is.
+
+    Raises:
+        InputError: there is no view.
+    """
+
+    def __init__(self, views: Sequence[Sequence[Annotated[Callable, Built(TRANSFORMS)]]]) -> None:
+        if not views:
+            raise InputError('MultiView: views must hold at least one pipeline')
+        self.views = [list(view) for view in views]
+
+    def __call__(self, image: Any) -> Tensor | list[Tensor]:
+        drawn = int(torch.randint(2**31, ()))
+        found = []
+        for number, steps in enumerate(self.views):
+            seed_generators(drawn, 0, number)
+            found.append(run_pipeline(steps, image))
+        return torch.stack(found) if len({view.shape for view in found}) == 1 else found

@@ -19,7 +19,7 @@ class _Known(Protocol):
 
     def facts(self, **kwargs: Any) -> Any: ...
 
-    def served(self, **kwargs: Any) -> tuple[int, ...] | None: ...
+    def served(self, **kwargs: Any) -> tuple[int, ...] | list[tuple[int, ...]] | None: ...
 
     def drawn(self, **kwargs: Any) -> Any: ...
 
@@ -170,12 +170,15 @@ def _check_size(dataset: Mapping[str, Any], place: str) -> None:
     parameter = inspect.signature(cls).parameters.get('size')
     sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
     served = cls.served(**_arguments(dataset))
-    if parameter is None or size == parameter.default or served is None or served[-2:] == sides:
+    if parameter is None or size == parameter.default or served is None:
         return
-    raise InputError(
-        f'{place}: size={size} has no effect, its pipeline leaves images of '
-        f'{served[-2]}x{served[-1]}: change the sizes in the pipeline, or give pipeline=None'
-    )
+    left = {shape[-2:] for shape in (served if isinstance(served, list) else [served])}
+    if sides not in left:
+        found = ' and '.join('x'.join(map(str, one)) for one in sorted(left))
+        raise InputError(
+            f'{place}: size={size} has no effect, its pipeline leaves images of {found}: change the sizes in the '
+            'pipeline, or give pipeline=None'
+        )
 
 
 def _arguments(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,7 @@
+import math
+import re
+from fractions import Fraction
+
 import pytest
 import torch
 
@@ -7,11 +11,13 @@ from openmix.data.splits import (
     every_nth_of_class,
     holdout,
     rank_in_class,
+    share_of_classes,
     source_split,
 )
 from openmix.errors import InputError
 
 LABELS = torch.tensor([i % 7 % 5 for i in range(203)])
+KNOWN = ([40, 62, 123, 150, 163, 172], [0, 13, 34, 46, 121, 192])
 
 
 def test_rank_counts_earlier_samples_of_the_class():
@@ -79,3 +85,88 @@ def test_errors_name_the_way_out():
     for n in (0, 204):
         with pytest.raises(InputError, match='between 1 and the 203 images'):
             balanced_subset(LABELS, n, 0)
+
+
+@pytest.mark.parametrize('fraction', [0.01, 0.15, 0.3, 0.5, 0.55, 1.0])
+def test_a_share_of_each_class_is_rounded_up(fraction):
+    labels = torch.tensor([0] * 100 + [1] * 40 + [2] * 7 + [3])
+    rows = share_of_classes(labels, fraction, seed=0)
+    # Exact arithmetic, slowly.
+    expected = [math.ceil(Fraction(str(fraction)) * n) for n in (100, 40, 7, 1)]
+    assert torch.bincount(labels[rows], minlength=4).tolist() == expected
+    assert torch.equal(rows, choose_rows(labels, 'train', 0.0, 0, fraction))
+    assert torch.equal(rows, rows.unique())
+
+
+def test_shares_of_one_seed_are_nested_and_of_three_seeds_differ():
+    small, large = share_of_classes(LABELS, 0.15, 0), share_of_classes(LABELS, 0.3, 0)
+    assert set(small.tolist()) < set(large.tolist())
+    assert len({tuple(share_of_classes(LABELS, 0.15, seed).tolist()) for seed in range(3)}) == 3
+
+
+def test_the_present_draws_of_a_subset_stay():
+    """Recorded before shares and lists were known: results of earlier runs hold."""
+    assert balanced_subset(LABELS, 6, 0).tolist() == KNOWN[0]
+    assert choose_rows(LABELS, 'train', 0.2, 3, 6).tolist() == KNOWN[1]
+
+
+def test_a_list_of_rows_or_of_names_is_a_subset(tmp_path):
+    file, labels = tmp_path / 'list.txt', torch.tensor([0, 0, 1, 1])
+    paths = ['/data/a/1.jpg', '/data/a/2 b.jpg', '/data/b/1.jpg', '/data/b/3.jpg']
+    for text, rows in (
+        ('2\n0\n', [0, 2]),
+        ('3.jpg\ntrain/a/1.jpg\n\n', [0, 3]),
+        ('b/1.jpg 1\na/2 b.jpg 0', [1, 2]),
+        ('2 b.jpg', [1]),
+    ):
+        file.write_text(text)
+        assert choose_rows(labels, 'train', 0.0, None, str(file), paths).tolist() == rows
+
+
+def test_the_folders_of_a_flat_layout_do_not_count(tmp_path):
+    file = tmp_path / 'list.txt'
+    file.write_text('train/F-16A-B/0012.jpg\n')
+    paths = ['images/0011.jpg', 'images/0012.jpg']
+    assert choose_rows(torch.tensor([0, 1]), 'train', 0.0, 0, str(file), paths).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'lists no image'),
+        ('4\n', 'list.txt:1: there is no row 4, rows are 0 to 3'),
+        ('1\n3\n1\n', 'list.txt:3: the image of line 1 again'),
+        ('1.jpg\n', "list.txt:1: '1.jpg' names 2 images; put the class folder before it"),
+        ('3.jpg\nc/1.jpg\n', "list.txt:2: no image of the split is called 'c/1.jpg'"),
+        ('c/3.jpg\n', "list.txt:1: no image of the split is called 'c/3.jpg'"),
+        ('b/3.jpg 0\n', 'list.txt:1: label 0 there, 1 in the data set'),
+    ],
+)
+def test_a_wrong_list_is_told_with_its_line(tmp_path, text, message):
+    file, labels = tmp_path / 'list.txt', torch.tensor([0, 0, 1, 1])
+    file.write_text(text)
+    paths = ['/data/a/1.jpg', '/data/a/2.jpg', '/data/b/1.jpg', '/data/b/3.jpg']
+    with pytest.raises(InputError, match=re.escape(message)):
+        choose_rows(labels, 'train', 0.0, 0, str(file), paths)
+
+
+def test_what_a_subset_cannot_be(tmp_path):
+    for subset in (0.0, 1.5, -0.1, float('nan')):
+        with pytest.raises(InputError, match='subset must be'):
+            choose_rows(LABELS, 'train', 0.0, 0, subset)
+    with pytest.raises(InputError, match='subset: '):
+        choose_rows(LABELS, 'train', 0.0, 0, str(tmp_path / 'absent.txt'))
+    names, held = tmp_path / 'names.txt', tmp_path / 'held.txt'
+    names.write_text('cat.jpg\n')
+    with pytest.raises(InputError, match=r"'cat\.jpg' is no row number"):
+        choose_rows(LABELS, 'train', 0.0, 0, str(names))
+    held.write_text(f'{int(holdout(LABELS, 0.2, 0)[1][0])}\n')
+    with pytest.raises(InputError, match='1 images that val_fraction leaves out'):
+        choose_rows(LABELS, 'train', 0.2, 0, str(held))
+
+
+def test_without_a_run_its_seed_is_asked_for():
+    for given in (('train', 0.2, None, None), ('train', 0.0, None, 5), ('train', 0.0, None, 0.5)):
+        with pytest.raises(InputError, match='split_seed=None is the seed of the run'):
+            choose_rows(LABELS, *given)
+    assert len(choose_rows(LABELS, 'train', 0.0, None, None)) == len(LABELS)
