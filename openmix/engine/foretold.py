@@ -22,7 +22,7 @@ class TellsFacts(Protocol):
 class TellsShape(Protocol):
     """A class of data sets that tells the shape of a sample; None where only the files would."""
 
-    def served(self, **kwargs: Any) -> tuple[int, ...] | None: ...
+    def served(self, **kwargs: Any) -> tuple[int, ...] | list[tuple[int, ...]] | None: ...
 
 
 @runtime_checkable
@@ -49,9 +49,10 @@ def facts_of(cfg: Config, part: str) -> Facts | None:
 
 
 def served(cfg: Config, part: str = 'train') -> tuple[int, ...] | None:
-    """The shape of a sample of the data of a part of the recipe; None where only reading would tell."""
+    """The shape of a sample of the data of a part of the recipe; None: reading would tell, or views differ."""
     cls, given = dataset_of(cfg, part)
-    return cls.served(**given) if isinstance(cls, TellsShape) else None
+    shape = cls.served(**given) if isinstance(cls, TellsShape) else None
+    return None if isinstance(shape, list) else shape
 
 
 def example_of(cfg: Config, part: str, n: int) -> tuple[dict[str, Any] | None, str]:
