@@ -3,16 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from preflight_toys import Lists, Lossless, Nameless, Returning, Told, Toy, TwoPools, Unanswered, Untold
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from openmix.algorithm import Algorithm
 from openmix.config import load_config
 from openmix.engine.launch import prepare
 from openmix.engine.preflight import try_batch, try_parts
 from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.errors import InputError
-from openmix.mixups import MixContext
 from openmix.mixups.learned_mix import LearnedMix
 from openmix.registry import DATASETS, MIXUPS, MODELS
 
@@ -20,140 +19,9 @@ DIGITS = 'classification/digits/resnet20.py'
 BACKBONE = {'type': 'ThinResNet', 'depth': 8, 'width': 4}
 
 
-class Toy(Algorithm):
-    """Classifies digits; `fails` says where it does not work."""
-
-    answers = frozenset({'logits'})
-
-    def __init__(self, backbone, policy=None, fails='', data_preprocessor=None):
-        super().__init__(data_preprocessor=data_preprocessor)
-        self.backbone = MODELS.build(backbone)
-        self.projector = nn.Sequential(nn.ReLU(), nn.Linear(16, 3 if fails == 'projector' else 10))
-        self.head = nn.Linear(7 if fails == 'head' else 10, 10)
-        self.policy = None if policy is None else MIXUPS.build(policy)
-        self.fails = fails
-
-    def loss(self, batch):
-        x, y = batch['inputs'], batch['labels']
-        if self.policy is not None:
-            features = self.backbone(x)
-            self.policy(features, MixContext(features, y))
-        logits = self.logits(x)
-        if self.fails == 'function':
-            return {'loss': F.cross_entropy(logits[:, None], y)}
-        if self.fails == 'own':
-            raise ValueError('of the user')
-        if self.fails == 'values':
-            return {'loss': logits.mean() / logits.detach().std().item()}
-        if self.fails == 'mask':
-            return {'loss': logits[y > 3].mean()}
-        if self.fails == 'odd':
-            return {'loss': F.mse_loss(*logits.unflatten(0, (-1, 2)).unbind(1))}
-        return {'loss': F.cross_entropy(logits, y), 'confidence': logits.detach().softmax(1).amax(1).mean()}
-
-    def logits(self, x):
-        return self.head(self.projector(self.backbone(x)))
-
-    def predict(self, batch):
-        return {'logits': self.logits(batch['inputs']), 'labels': batch['labels'], 'ids': batch['ids']}
-
-
-class Returning(Toy):
-    """Its loss returns something else."""
-
-    returned = None
-
-    def loss(self, batch):
-        return type(self).returned(self.logits(batch['inputs']))
-
-
-class Unanswered(Toy):
-    answers = frozenset({'logits', 'embedding'})
-
-
-class Lossless(Algorithm):
-    answers = frozenset({'logits'})
-
-    def __init__(self, backbone, data_preprocessor=None):
-        super().__init__(data_preprocessor=data_preprocessor)
-        self.backbone = MODELS.build(backbone)
-
-
-class Nameless(Toy):
-    def __init__(self, backbone, data_preprocessor=None):
-        super().__init__(backbone, data_preprocessor=data_preprocessor)
-        self.trunk = self.backbone
-        del self.backbone
-
-
-class Pools(Algorithm):
-    """A consistency loss of two pools; `wrong`: the unlabelled images have another size than it wants."""
-
-    def __init__(self, backbone, wrong=False):
-        super().__init__()
-        self.backbone = MODELS.build(backbone)
-        self.head = nn.Linear(16, 10)
-        self.wrong = wrong
-
-    def loss(self, batch):
-        labelled, unlabelled = batch['labelled'], batch['unlabelled']
-        weak, strong = (self.head(self.backbone(x.float())) for x in unlabelled['inputs'].unbind(1))
-        if self.wrong:
-            self.head(unlabelled['inputs'].float())
-        clean = F.cross_entropy(self.head(self.backbone(labelled['inputs'].float())), labelled['labels'])
-        return {'loss': clean, 'consistency_loss': F.cross_entropy(strong, weak.detach().argmax(1))}
-
-
-class Lists(Algorithm):
-    """A detector-like loss of a list of images and boxes, of varying numbers."""
-
-    def __init__(self, wrong=False):
-        super().__init__()
-        self.backbone = nn.Conv2d(1 if wrong else 3, 4, 3)
-
-    def loss(self, batch):
-        boxes = torch.cat(batch['boxes'])
-        found = [self.backbone(image[None].float()).mean((0, 2, 3)) for image in batch['inputs']]
-        own = torch.stack(found).repeat_interleave(torch.tensor([len(own) for own in batch['boxes']]), 0)
-        return {'loss_box': (own - boxes).abs().mean(), 'boxes': boxes.new_tensor(len(boxes))}
-
-
-class Told(Dataset):
-    """Tells its batch beforehand, as `kind` says."""
-
-    def __init__(self, kind=''):
-        self.kind = kind
-
-    def __len__(self):
-        return 8
-
-    @classmethod
-    def example(cls, n, kind=''):
-        def images(*shape):
-            return torch.empty(shape, dtype=torch.uint8, device='meta')
-
-        labels, ids = (torch.empty(n, dtype=torch.int64, device='meta') for _ in range(2))
-        if kind == 'unknown':
-            return None
-        if kind == 'pools':
-            labelled = {'inputs': images(n, 3, 16, 16), 'labels': labels, 'ids': ids}
-            unlabelled = {'inputs': images(3 * n, 2, 3, 20, 20), 'ids': images(3 * n).long()}
-            return {'labelled': labelled, 'unlabelled': unlabelled}
-        if kind == 'lists':
-            sizes = [(16 + i % 2, 24) for i in range(n)]
-            boxes = [torch.empty(i % 3, 4, device='meta') for i in range(n)]
-            return {'inputs': [images(3, *size) for size in sizes], 'boxes': boxes, 'ids': ids}
-        return {'inputs': images(n, 2, 3, 16, 16), 'labels': labels, 'ids': ids}
-
-
-class Untold(Dataset):
-    def __len__(self):
-        return 8
-
-
 @pytest.fixture(autouse=True)
 def registered():
-    owned = [(MODELS, cls) for cls in (Toy, Returning, Unanswered, Lossless, Nameless, Pools, Lists)]
+    owned = [(MODELS, cls) for cls in (Toy, Returning, Unanswered, Lossless, Nameless, TwoPools, Lists)]
     owned += [(DATASETS, cls) for cls in (Told, Untold)]
     for registry, cls in owned:
         registry.register_module(module=cls)
@@ -243,6 +111,38 @@ def test_every_policy_is_tried_at_every_site(policy):
     assert 'CutMix needs an (N, C, H, W) tensor' in refused(cfg)
 
 
+class Strange(nn.Module):
+    """A backbone with a module that is left out, and one that puts out a tuple."""
+
+    num_features = 3
+
+    def __init__(self):
+        super().__init__()
+        self.unused, self.pair = nn.ReLU(), Pair()
+
+    def forward(self, x):
+        return self.pair(x)[0].mean((2, 3))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+@pytest.mark.parametrize(
+    ('site', 'line'),
+    [
+        ('unused', "model: site 'unused' was not reached in the forward pass; choose a module that runs"),
+        ('pair', "model.backbone: site 'pair' puts out a tuple, which no policy mixes; choose another site"),
+    ],
+)
+def test_a_site_that_gives_nothing_to_mix_is_named(site, line, monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, 'Strange', Strange)
+    policy = {'type': 'Mixup', 'sites': ['', site], '_delete_': True}
+    options = {'model.backbone': {'type': 'Strange', '_delete_': True}, 'model.policy': policy}
+    assert refused(load_config(DIGITS, options)).startswith(line)
+
+
 def test_ways_change_a_policy_for_a_while():
     children = [{'type': 'Mixup', 'sites': ['', 'layer1']}, {'type': 'CutMix'}]
     policy = MIXUPS.build({'type': 'OneOf', 'policies': children, 'probs': [0.25, 0.75]})
@@ -277,7 +177,7 @@ def test_the_whole_batch_is_tried_and_no_draw_is_taken_from_the_run():
 @pytest.mark.parametrize(
     ('model', 'kind', 'line'),
     [
-        ('Pools', 'pools', 'model: head (Linear), on images of 16x16 and 20x20: '),
+        ('TwoPools', 'pools', 'model: head (Linear), on images of 16x16 and 20x20: '),
         ('Lists', 'lists', 'model: backbone (Conv2d), on images of 16x24 and 17x24: '),
     ],
 )
@@ -285,6 +185,16 @@ def test_batches_of_pools_and_lists_are_tried(model, kind, line):
     dataset = {'type': 'Told', 'kind': kind}
     assert try_parts(prepare(recipe(model, dataset))) == []
     assert refused(recipe(model, dataset, wrong=True)).startswith(line)
+
+
+def test_the_pools_of_a_data_set_are_tried():
+    """The toy wants two views of unlabelled images, which these data do not have."""
+    dataset = {'type': 'Pools', 'ratio': 3, 'labelled': {'type': 'Digits', 'split': 'train', 'subset': 40}}
+    dataset['unlabelled'] = {'type': 'Digits', 'split': 'train'}
+    cfg = recipe('TwoPools', dataset)
+    cfg.train_dataloader.collate_fn = {'type': 'identity_collate'}
+    cfg.train_dataloader.sampler = {'type': 'PoolSampler'}
+    assert refused(cfg).startswith('model.backbone: conv1 (Conv2d), on images of 16x16: ')
 
 
 def test_batches_of_views_are_tried():
