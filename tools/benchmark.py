@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from openmix.arguments import check_out
 from openmix.benchmark import plan, progress, render, slurm
 from openmix.benchmark.cell import Cell
+from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
 from openmix.benchmark.export import as_csv, as_dicts, as_json
@@ -25,10 +26,11 @@ from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
 from openmix.benchmark.smoke import Smoke
-from openmix.benchmark.table import Table, load_table, table_names, table_path
+from openmix.benchmark.table import Table, default_work_dir, load_table, table_names, table_path
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
-from openmix.benchmark.trials import WEIGHTS, Trial, check_readouts, default_work_dir, stages, trials_of, with_earlier
+from openmix.benchmark.trial import Trial
+from openmix.benchmark.trials import check_readouts, stages, trials_of
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from openmix.arguments import CommandParser, is_setting
+from openmix.benchmark.chain import WEIGHTS
 from openmix.benchmark.report import FORMATS
-from openmix.benchmark.trials import WEIGHTS
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import check_choice
 from openmix.options import DictAction

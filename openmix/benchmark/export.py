@@ -13,7 +13,7 @@ from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.statistics import difference, gains, verdict, verdicts
 from openmix.benchmark.table import Table
-from openmix.benchmark.trials import Trial
+from openmix.benchmark.trial import Trial
 from openmix.benchmark.variant import VARIANTS
 
 FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', 'config')

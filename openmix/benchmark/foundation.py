@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from openmix.benchmark.earlier import beside
 from openmix.benchmark.records import Record
-from openmix.benchmark.trials import Trial
+from openmix.benchmark.trial import Trial
 
 HEADS = ('stage', 'recipe', 'with', 'run', 'seeds', 'cells')
 _MOST_CELLS = 3  # named; of the others the count

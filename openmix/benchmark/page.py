@@ -23,7 +23,8 @@ from openmix.benchmark.render import by_place, caption, footnote, gained, has_pu
 from openmix.benchmark.statistics import Gain, difference, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
-from openmix.benchmark.trials import STATES, choose
+from openmix.benchmark.trial import STATES
+from openmix.benchmark.trials import choose
 from openmix.benchmark.variant import VARIANTS
 
 # In a trial's folder; the cell's config is above it.

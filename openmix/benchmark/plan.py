@@ -18,7 +18,8 @@ from openmix.benchmark.length import length_of, unit_of
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
-from openmix.benchmark.trials import Trial, distinct
+from openmix.benchmark.trial import Trial
+from openmix.benchmark.trials import distinct
 from openmix.benchmark.variant import without_published
 from openmix.config import tools_path
 from openmix.declared import defines

@@ -16,8 +16,9 @@ from openmix.benchmark.grids import grid
 from openmix.benchmark.length import unit_of
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
+from openmix.benchmark.trial import STATES, Trial
 from openmix.benchmark.trial_files import TrialFiles
-from openmix.benchmark.trials import STATES, Trial, distinct
+from openmix.benchmark.trials import distinct
 from openmix.lease import holder_of
 
 REFRESH_S = 3.0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.folders import Layout
-from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, Trial, read_out
+from openmix.benchmark.trial import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
 from openmix.result import Result, read_result
 

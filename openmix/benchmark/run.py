@@ -25,8 +25,8 @@ from openmix.benchmark.length import unit_of
 from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
+from openmix.benchmark.trial import Trial
 from openmix.benchmark.trial_files import tail
-from openmix.benchmark.trials import Trial
 from openmix.benchmark.waiting import Waiting
 from openmix.errors import NO_ROOM, InputError, Stopped, check_number
 from openmix.files import set_aside, write_text

@@ -14,7 +14,7 @@ from rich.console import Console
 from openmix.benchmark.escape import slurm_name, slurm_path
 from openmix.benchmark.limits import MOST_JOBS, MOST_MINUTES, MOST_RUNS
 from openmix.benchmark.run import Queue
-from openmix.benchmark.trials import Trial
+from openmix.benchmark.trial import Trial
 from openmix.errors import InputError, Stopped, check_number, install_hint
 from openmix.lease import EXPIRES_S, HEARTBEAT_S, holder_of
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmengine.config import Config
 
 from openmix.benchmark.cell import Cell, Earlier
+from openmix.benchmark.trial import read_out
 from openmix.benchmark.trial_files import last_checkpoint
-from openmix.benchmark.trials import read_out
 from openmix.config import apply_overrides, config_hash
 from openmix.errors import InputError
 from openmix.result import read_result

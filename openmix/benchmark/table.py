@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -149,6 +151,16 @@ class Table:
         if not cells:
             raise InputError(f"table '{self.name}': rows '{rows}' and columns '{columns}' meet only in absent cells")
         return cells
+
+
+def default_work_dir(table: Table) -> Path:
+    """The default work folder of a table; another variant, options or a shorter length have one of their own."""
+    other = '' if table.variant == table.declared_variant else f'@{table.variant}'
+    if table.options:
+        said = json.dumps(table.options, sort_keys=True, default=str)
+        other += f'@options-{hashlib.sha256(said.encode()).hexdigest()[:6]}'
+    other += '' if table.steps is None else f'@steps-{table.steps}'
+    return Path('work_dirs') / 'tables' / f'{table.name}{other}'
 
 
 def _name_of(kind: str, given: str, names: Sequence[str], table: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from openmix.benchmark.limits import MOST_JOBS
-from openmix.benchmark.trials import Trial
+from openmix.benchmark.trial import Trial
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from openmix.benchmark.trials import Trial
+from openmix.benchmark.trial import Trial
 from openmix.lease import holder_of
 
 _LOOK_AGAIN_S = 2.0  # at what other processes do

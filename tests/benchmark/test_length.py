@@ -13,7 +13,8 @@ from openmix.benchmark.length import Length, length_of, median_of, unit_of, valu
 from openmix.benchmark.plan import needs, trial_grid
 from openmix.benchmark.progress import pace_of, seconds_left, status
 from openmix.benchmark.table import load_table, table_names
-from openmix.benchmark.trials import check_readouts, read_out
+from openmix.benchmark.trial import read_out
+from openmix.benchmark.trials import check_readouts
 from openmix.errors import InputError
 from openmix.lease import Lease, beside
 from openmix.result import Result

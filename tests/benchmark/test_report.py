@@ -17,7 +17,7 @@ from openmix.benchmark import export, progress, render
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.statistics import gains
-from openmix.benchmark.trials import read_out
+from openmix.benchmark.trial import read_out
 from openmix.errors import InputError
 from openmix.result import Result
 

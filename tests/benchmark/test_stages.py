@@ -8,11 +8,12 @@ from rich.console import Console
 
 from openmix.benchmark import plan, progress, slurm
 from openmix.benchmark.cell import _recipe
+from openmix.benchmark.chain import with_earlier
 from openmix.benchmark.foundation import foundations
 from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
-from openmix.benchmark.trials import stages, trials_of, with_earlier
+from openmix.benchmark.trials import stages, trials_of
 from openmix.config import config_hash
 from openmix.errors import InputError
 from openmix.files import write_text

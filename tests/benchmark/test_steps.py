@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from openmix.benchmark.length import values_of
 from openmix.benchmark.shorten import shortened
-from openmix.benchmark.trials import default_work_dir
+from openmix.benchmark.table import default_work_dir
 from openmix.config import apply_overrides
 from openmix.errors import InputError
 

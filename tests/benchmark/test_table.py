@@ -10,8 +10,8 @@ from openmix.benchmark.export import FIELDS as FIELDS_OF_JSON
 from openmix.benchmark.folders import slugs
 from openmix.benchmark.report import FORMATS
 from openmix.benchmark.schema import FIELDS, RESERVED, VALIDATION
-from openmix.benchmark.table import load_table
-from openmix.benchmark.trials import NOT_IMPLEMENTED, STATES, default_work_dir
+from openmix.benchmark.table import default_work_dir, load_table
+from openmix.benchmark.trial import NOT_IMPLEMENTED, STATES
 from openmix.config import load_config
 from openmix.errors import InputError
 from openmix.registry import MIXUPS

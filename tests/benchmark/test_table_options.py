@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from openmix.benchmark.table import load_table
-from openmix.benchmark.trials import default_work_dir
+from openmix.benchmark.table import default_work_dir, load_table
 from openmix.config import config_hash, tools_path
 from openmix.errors import InputError
 
