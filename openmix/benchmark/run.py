@@ -11,17 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
-from openmix.benchmark.escape import terminal, visible
-from openmix.benchmark.length import unit_of
+from openmix.benchmark.bar import Bar
+from openmix.benchmark.escape import terminal
 from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
@@ -103,15 +103,6 @@ class Queue:
         check_number('retries', retries, 0, MOST_TRIALS)
         self.console, self.script, self.per_run, self.retries = console, train_script, per_run, retries
         self.slots = slots(jobs, cuda_devices(), per_run)
-        self.progress = Progress(
-            TextColumn('{task.description}', markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn('{task.fields[note]}', markup=False),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
         self.waiting = Waiting()
         self.running: dict[int, Job] = {}
         self.failed: list[Trial] = []
@@ -130,16 +121,10 @@ class Queue:
         """
         wanted = [trial for trial in trials if trial.state() != 'done']
         self.waiting = Waiting(wanted)
-        self.total, self.ended, self.began = len(self.waiting), 0, time.monotonic()
+        self.total, self.ended = len(self.waiting), 0
         self._say(f'{len(trials) - self.total} trials done before, {self.total} to run, {len(self.slots)} at a time')
-        self.unit = unit_of([trial.length for trial in wanted])
-        self.units = sum(self._weight(trial) for trial in wanted)
-        self.units_ended = 0
-        # What earlier calls have trained says nothing of the pace of this one.
-        self.begun = {trial.folder: self._trained(trial) if trial.resumable() else 0.0 for trial in wanted}
-        self.resumed_ended = 0.0
+        self.bar = Bar(self.console, wanted)
         with self._drawn(), self._listening():
-            self.overall = self.progress.add_task('all', total=self.units, note='')
             try:
                 while (self.waiting or self.running) and not self.signals:
                     self._turn()
@@ -191,7 +176,8 @@ class Queue:
                 kill(job.process)  # saving would write into the folder of who has the lease now
                 self._say(f'{job.trial.name}: another process took it over while this one was suspended')
                 self._end(self.running.pop(slot))
-        self._show(self.running.values())
+        if self.console.is_terminal:
+            self.bar.show([(job.trial, job.task) for job in self.running.values()])
         # Where nothing runs and nothing could start, all waits for other processes.
         time.sleep(_POLL_S if self.running or not taken else 0)
 
@@ -253,7 +239,7 @@ class Queue:
             (trial.folder / 'metrics.jsonl').unlink(missing_ok=True)
         log = open(trial.folder / 'log.txt', 'ab' if resume or trial.failures() else 'wb')  # noqa: SIM115  the job closes it
         process = start(command(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
-        task = self.progress.add_task(visible(trial.name), total=trial.length.count if trial.length else None, note='')
+        task = self.bar.add(trial)
         device = self.slots[slot].get('CUDA_VISIBLE_DEVICES')
         where = f' on GPU {device}' if device else ''
         self._say(f'{trial.name}: {"resumed" if resume else "started"}{where}')
@@ -279,7 +265,7 @@ class Queue:
     def _end(self, job: Job) -> None:
         trial, seconds, code = job.trial, time.monotonic() - job.started, job.process.returncode
         job.log.close()
-        self.progress.remove_task(job.task)
+        self.bar.progress.remove_task(job.task)
         try:
             self._take_in(job, trial, code, clock(seconds))
         finally:
@@ -294,7 +280,7 @@ class Queue:
                 outcome = trial.outcome()
                 (trial.folder / 'exit_code').unlink(missing_ok=True)
                 self._count(trial)
-                self._say(f'{self._nth()} {trial.name}: {outcome} after {after}{self._left()}')
+                self._say(f'{self._nth()} {trial.name}: {outcome} after {after}{self.bar.left()}')
                 return
             except InputError as error:
                 why, code = str(error), _INPUT
@@ -326,63 +312,24 @@ class Queue:
 
     def _count(self, trial: Trial) -> None:
         self.ended += 1
-        self.units_ended += self._weight(trial)
-        self.resumed_ended += self.begun[trial.folder]
-
-    def _weight(self, trial: Trial) -> int:
-        """What a trial counts of the whole: its epochs or iterations; 1 where trials of both kinds run."""
-        return trial.length.count if trial.length and self.unit else 1
-
-    def _trained(self, trial: Trial) -> float:
-        """What of its weight a trial has trained by its newest line."""
-        if trial.length is None:
-            return 0.0
-        return self._weight(trial) * min(1.0, trial.length.reached(trial.last_row()) / trial.length.count)
+        self.bar.count(trial)
 
     def _nth(self) -> str:
         return f'[{self.ended}/{self.total}]'
 
-    def _left(self, units: float | None = None, before: float | None = None) -> str:
-        """', 3 min left' by the pace so far; nothing where there is none.
-
-        Args:
-            units: trained; None: those of the trials that have ended.
-            before: those of them that earlier calls trained; None: of the trials that have ended.
-        """
-        units = self.units_ended if units is None else units
-        before = self.resumed_ended if before is None else before
-        if not before < units < self.units:
-            return ''
-        pace = (time.monotonic() - self.began) / (units - before)
-        return f', about {clock(pace * (self.units - units))} left'
-
-    def _show(self, running: Iterable[Job]) -> None:
-        if not self.console.is_terminal:
-            return
-        units, before = float(self.units_ended), self.resumed_ended
-        for job in running:
-            row, metric = job.trial.last_row(), job.trial.cell.metric
-            value = row.get(metric)
-            units += self._trained(job.trial)
-            before += self.begun[job.trial.folder]
-            note = '' if value is None else f'{metric} {value:.2f}'
-            reached = job.trial.length.reached(row) if job.trial.length else 0
-            self.progress.update(job.task, completed=reached, note=note)
-        self.progress.update(self.overall, completed=units, note=self._left(units, before).removeprefix(', '))
-
     def _say(self, line: str) -> None:
         with self._unheard():
-            self.progress.console.print(terminal(line), soft_wrap=True)
+            self.console.print(terminal(line), soft_wrap=True)
 
     @contextlib.contextmanager
     def _drawn(self) -> Iterator[None]:
         """Draw the bar of progress while the block runs."""
-        self.progress.start()
+        self.bar.progress.start()
         try:
             yield
         finally:
             with self._unheard():
-                self.progress.stop()
+                self.bar.progress.stop()
 
     def _unheard(self) -> contextlib.AbstractContextManager[None]:
         """After a hang-up nobody reads, and writing fails: the trainings are seen to their end all the same."""

@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from rich.console import Console
 
+from openmix.benchmark.bar import Bar
 from openmix.benchmark.curves import draw_curves
 from openmix.benchmark.length import Length, length_of, median_of, unit_of, values_of
 from openmix.benchmark.plan import needs, trial_grid
@@ -169,3 +170,34 @@ def test_time_and_curves_of_finished_iterations(bench):
     # The second trials: 20 s an epoch of four, 0.2 s an iteration of four hundred.
     need = needs(bench.table, bench.trials(rows='Mixup'), bench.records(rows='Mixup'), None)
     assert (need.runs, need.unknown, need.seconds) == (2, 0, pytest.approx(160.0))
+
+
+def test_time_left_is_by_the_pace_of_this_call(bench, monkeypatch):
+    """What a resumed training had trained before took no time of this call."""
+    now = [100.0]
+    monkeypatch.setattr('openmix.benchmark.bar.time.monotonic', lambda: now[0])
+    resumed, fresh = bench.trials(rows='Mixup', columns='MCE')
+    at_row(resumed, 900.0, epoch=2, iter=50)
+    (resumed.folder / 'epoch_2.pth').touch()
+    bar = Bar(Console(), [resumed, fresh])
+    assert bar.left([resumed]) == ''
+    at_row(resumed, 910.0, epoch=3, iter=75)
+    now[0] += 10.0
+    # An epoch in 10 s; of eight are five left.
+    assert bar.left([resumed]) == ', about 50 s left'
+    now[0] += 10.0
+    bar.count(resumed)
+    assert bar.left() == ', about 40 s left'
+    bar.count(fresh)
+    assert bar.left() == ''
+
+
+def test_of_both_kinds_each_training_counts_alike(bench, monkeypatch):
+    bench.edit('    model.policy.alpha: 0.2\n', f'    model.policy.alpha: 0.2\n    train_cfg: {ITERATIONS}\n')
+    now = [0.0]
+    monkeypatch.setattr('openmix.benchmark.bar.time.monotonic', lambda: now[0])
+    trials = bench.trials(rows='Mixup', trials=1)
+    bar = Bar(Console(), trials)
+    at_row(trials[1], 30.0, epoch=3, iter=200)
+    now[0] = 30.0
+    assert bar.left(trials) == ', about 1 min 30 s left'  # half of one of two
