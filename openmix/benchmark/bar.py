@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from openmix.benchmark.escape import visible
 from openmix.benchmark.length import unit_of
 from openmix.benchmark.times import clock
-from openmix.benchmark.trials import Trial
+from openmix.benchmark.trial import Trial
 
 
 class Bar:
