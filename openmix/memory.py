@@ -57,10 +57,10 @@ class SampleMemory(nn.Module):
         """
         rows = self._rows_for(ids)
         ids, values = gather_rows(ids), gather_rows(values.to(rows.dtype))
-        # A device may write equal places in any order: all of them get the same value.
-        order = torch.arange(len(ids), device=ids.device)
-        last = torch.where(ids[:, None] == ids, order, -1).amax(1)
-        rows[ids] = values[last]
+        # A device may write equal places in any order: all of them get the last one's value.
+        ids, order = ids.sort(stable=True)
+        last = torch.searchsorted(ids, ids, right=True) - 1
+        rows[ids] = values[order[last]]
 
     def _rows_for(self, ids: Tensor) -> Tensor:
         if self.rows is not None:

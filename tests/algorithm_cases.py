@@ -84,6 +84,37 @@ model = dict(
         'accuracy/top1',
         classifies=True,
     ),
+    'ToyConsistency': Case(
+        """
+def digits(**dataset):
+    return dict(
+        batch_size=12,
+        num_workers=2,
+        persistent_workers=True,
+        dataset=dataset,
+        collate_fn=dict(type='identity_collate'),
+    )
+train_dataloader = dict(
+    **digits(
+        type='Pools', labelled=dict(type='Digits', subset=20), unlabelled=dict(type='Digits', subset=30), ratio=2
+    ),
+    sampler=dict(type='PoolSampler'),
+)
+val_dataloader = dict(**digits(type='Digits', split='test', subset=21), sampler=dict(type='DefaultSampler'))
+val_evaluator = dict(type='Accuracy')
+weak = [dict(type='BatchRandomFlip')]
+strong = [*weak, dict(type='BatchRandomCrop', padding=4)]
+model = dict(
+    type='ToyConsistency',
+    backbone=dict(type='ThinResNet', depth=8, width=4),
+    head=dict(type='LinearHead'),
+    data_preprocessor=dict(type='ImagePreprocessor', augment=dict(labelled=weak, unlabelled=[weak, strong])),
+)
+""",
+        'accuracy/top1',
+        'consistency',
+        classifies=True,
+    ),
     'ToyContrast': Case(
         _FOLDER
         + """

@@ -18,6 +18,7 @@ from mmengine.optim import OptimWrapper
 from registered import registered
 
 from openmix.algorithm import Algorithm
+from openmix.benchmark.smoke import shrink
 from openmix.config import apply_overrides, load_config
 from openmix.engine.launch import prepare
 from openmix.engine.preflight.meta_draws import complete_meta
@@ -168,8 +169,32 @@ def test_no_tensor_is_saved_under_two_names(recipes, name):
 def test_it_names_its_classifiers(recipes, name):
     model, _, _ = built(settings(recipes[name]))
     assert set(model.networks()) == ({''} if ALGORITHMS[name].classifies else set())
-    for key in type(model).small:
-        assert key in MODELS.get(name).__init__.__code__.co_varnames
+
+
+TABLE = """
+title: A toy
+source: none
+metric: {metric}
+readout: last
+trials: 1
+base: {recipe}
+columns: {{Plain: {{}}}}
+rows: {{Toy: {{}}}}
+"""
+
+
+@every_algorithm
+def test_it_is_smoked_as_a_cell_of_a_table(call, tmp_path, name):
+    """Without its data, in the size that its class names."""
+    case, recipe, table = ALGORITHMS[name], tmp_path / 'recipe.py', tmp_path / 'table.yaml'
+    recipe.write_text(case.text(tmp_path / 'no such folder'))
+    table.write_text(TABLE.format(recipe=recipe, metric=case.metric))
+    code, said, error = call('benchmark.py', 'run', table, '--smoke')
+    assert code == 0, said + error
+    assert 'Toy / Plain: ok' in said
+    small = shrink(load_config(recipe), lambda dataset: tmp_path)
+    for key, value in MODELS.get(name).small.items():
+        assert small[f'model.{key}'] == value
 
 
 def refused(call, command, *words):

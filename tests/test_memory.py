@@ -24,7 +24,7 @@ def test_rows_are_written_and_read_and_of_equal_places_the_later_stays():
     memory.allocate(4)
     assert memory.read(torch.tensor([3, 0])).tolist() == [[-1, -1], [-1, -1]]
     values = torch.arange(6.0, requires_grad=True).view(3, 2)
-    memory.write(torch.tensor([2, 1, 2]), values)
+    memory.write(torch.tensor([2, 1, 2]), values)  # not in the order of the rows
     assert memory.rows.tolist() == [[-1, -1], [2, 3], [4, 5], [-1, -1]]
     assert not memory.rows.requires_grad
     count = SampleMemory(dtype=torch.int64)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.ops import box_iou
 
-from openmix.algorithm import Algorithm, Batch
+from openmix.algorithm import Algorithm
+from openmix.batch import Batch
 from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS, ModelConfig
 
 CELL = 8  # pixels a side that one prediction stands for
@@ -24,6 +25,8 @@ SIDES = (24, 32, 40)
 @DATASETS.register_module()
 class ToyBoxes(Dataset):
     """Drawn images (3, H, W) uint8 with 0 to 3 bright boxes; in training a brightness is drawn anew each epoch."""
+
+    small = {'count': 4}
 
     def __init__(self, count: int = 13, training: bool = False) -> None:
         self.count, self.training, self.draws = count, training, (0, 0)

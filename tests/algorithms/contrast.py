@@ -10,7 +10,8 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor, nn
 
-from openmix.algorithm import Algorithm, Batch
+from openmix.algorithm import Algorithm
+from openmix.batch import Batch
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.models.classifier import width_of
 from openmix.ops.gather import gather_rows
@@ -22,7 +23,7 @@ class ToyContrast(Algorithm):
     """Tells the other view of an image from a queue of other images (He et al., CVPR 2020)."""
 
     answers = frozenset({'embedding'})
-    small = {'queue': 16}
+    small = {'queue': 8}
 
     def __init__(
         self,

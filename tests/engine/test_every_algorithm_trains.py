@@ -1,4 +1,4 @@
-"""Every algorithm trains through `tools/train.py`: killed, resumed, in two processes, compiled, smoked."""
+"""Every algorithm trains through `tools/train.py`: killed, resumed, in two processes, compiled."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import signal
 
 import kill_and_resume as harness
 import pytest
-import torch._dynamo  # noqa: F401  once, for all that is forked
+import sklearn.datasets  # noqa: F401  once, for all that is forked
+import torch._dynamo  # noqa: F401
 from algorithm_cases import ALGORITHMS
 
+from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.checkpoint_folder import checkpoints_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -70,6 +72,9 @@ def test_two_processes(recipes, tmp_path, name):
     by_one, by_two = (
         json.loads((run / 'result.json').read_text()) for run in (recipe.parent / 'alone', tmp_path / 'alone')
     )
+    # What one process remembers of an image that the other saw.
+    for key, value in read_checkpoint(next((tmp_path / 'alone').glob('epoch_*.pth')))['state_dict'].items():
+        assert not key.endswith('.rows') or value.any(1).all()
     counts = {key: value for key, value in by_one['metrics'].items() if key.endswith('/count')}
     assert counts == {key: by_two['metrics'][key] for key in counts}
     children = harness.start(recipe, tmp_path / 'run', 2, stops_before=2)
