@@ -1,4 +1,4 @@
-"""Published tables as data: expand one into cells, run them, print ours beside theirs."""
+"""Published tables as data: expand a table into cells, run them, and print measured beside published numbers."""
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.table import Table, load_table

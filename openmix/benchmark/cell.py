@@ -1,4 +1,4 @@
-"""`Cell`: one experiment of a table, and the recipe that it stands for."""
+"""`Cell`: one experiment of a table, with its recipe."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from openmix.provenance import data_fingerprint, needs_files, provenance
 
 @dataclass(frozen=True)
 class Cell:
-    """One experiment of a table: a recipe with overrides, and the number that was printed for it.
+    """One experiment of a table: a recipe with overrides, and its published number.
 
     Attributes:
         table: name of the table.
-        row, column: names as printed.
+        row, column: names as in the publication.
         config: the recipe, by its name below `configs/` or by path.
-        overrides: dotted keys on top of the recipe; those below `from.` are of the stage before, see `earlier`.
-        published: the printed number; None where there is none.
-        folder: `<row-slug>/<column-slug>`, its place in the table's work folder; cells that are the
-            same run share that of the first.
+        overrides: dotted keys on top of the recipe; those below `from.` belong to the stage before, see `earlier`.
+        published: the published number; None if there is none.
+        folder: `<row-slug>/<column-slug>` below the table's work folder; cells with the same run share the
+            folder of the first one.
         metric: the key of the metric in a run's results, such as 'accuracy/top1'.
-        readout: how validations become one number: 'last', 'best' or 'median_last<N>'.
-        spread: the printed deviation of `published`.
-        other_source: a number that another source prints, for a cell that the print lost.
-        implemented: False where some part of the experiment has no code yet.
-        variant: 'published' (policies get what they declare as published) or 'corrected'.
-        options: dotted keys that `--cfg-options` sets on top of all else.
-        grid: dotted key -> values to choose from on held-out images; empty: nothing to choose.
-        steps: iterations that the recipe is shortened to; None: as it is.
-        place: what stands behind the cell's name in error lines, for an earlier stage.
+        readout: how one number is computed from the validations: 'last', 'best' or 'median_last<N>'.
+        spread: the published standard deviation of `published`.
+        other_source: a number from another source, for a cell that is missing in the publication.
+        implemented: False if a part of the experiment has no code yet.
+        variant: 'published' (policies get the options that they declare as published) or 'corrected'.
+        options: dotted keys that `--cfg-options` sets on top of everything else.
+        grid: dotted key -> values to choose from on held-out images; empty: no search.
+        steps: number of iterations that the recipe is shortened to; None: not shortened.
+        place: suffix of the cell's name in error lines, for an earlier stage.
     """
 
     table: str
@@ -70,16 +70,16 @@ class Cell:
 
     @property
     def said(self) -> dict[str, Any]:
-        """What the command line changes: dotted keys, and '--steps'."""
+        """The changes from the command line: dotted keys, and '--steps'."""
         return self.options | ({} if self.steps is None else {STEPS: self.steps})
 
     @property
     def lower_is_better(self) -> bool:
-        """True if smaller values of the metric are better, as of errors and times."""
+        """True if lower values of the metric are better, as for errors and times."""
         return lower_is_better(self.metric)
 
     def resolve(self) -> Config:
-        """The recipe with this cell's overrides, and what the variant adds.
+        """Load the recipe and apply this cell's overrides and the variant's options.
 
         Raises:
             InputError: the cell is not implemented, there is no such recipe, or an override does not fit it.
@@ -106,7 +106,7 @@ class Cell:
 
     @functools.cached_property
     def earlier(self) -> Earlier | None:
-        """The stage that this cell's run starts from; None where it starts from nothing."""
+        """The stage whose weights this cell's run starts from; None if there is none."""
         said = below(self.overrides)
         if not said:
             return None
@@ -130,12 +130,12 @@ class Cell:
         return Earlier(cell, seed, origin if len(origin) == 3 else None)
 
     def as_variant(self, variant: str) -> Cell:
-        """The cell with every stage of that variant, also one that another table's cell has in its own."""
+        """Return the cell with all its stages in this variant, also those taken from another table."""
         kept = {key: value for key, value in self.overrides.items() if not key.endswith(f'{PREFIX}variant')}
         return replace(self, variant=variant, overrides=kept)
 
     def config_text(self) -> str:
-        """The resolved recipe as a file that `tools/train.py` runs; the docstring says what it is."""
+        """Write the resolved recipe as a file for `tools/train.py`, with a docstring that describes the cell."""
         cfg = self.resolve()
         lines = [f'Table: {self.table}', f'Row: {self.row}', f'Column: {self.column}', f'Recipe: {self.config}']
         if (before := self.earlier) is not None:
@@ -153,9 +153,9 @@ class Earlier:
     """The stage that a cell's run starts from.
 
     Attributes:
-        cell: its recipe with its overrides; of the cell that starts from it the names.
-        seed: of its run; None: that of the run that starts from it.
-        origin: table, row and column of the cell that it is, where a table names one.
+        cell: recipe and overrides of the stage, with the names of the cell that starts from it.
+        seed: seed of its run; None: the seed of the run that starts from it.
+        origin: table, row and column, if the stage is a cell of a table.
     """
 
     cell: Cell
@@ -164,10 +164,10 @@ class Earlier:
 
     @functools.cached_property
     def recipe(self) -> Config:
-        """The resolved recipe, not to be changed.
+        """The resolved recipe, which must not be modified.
 
         Raises:
-            InputError: see `Cell.resolve`, or the run would keep no weights.
+            InputError: see `Cell.resolve`, or the recipe saves no checkpoint at the end.
         """
         cfg = self.cell.resolve()
         hooks = cfg.get('default_hooks') or {}
@@ -180,7 +180,7 @@ class Earlier:
         return cfg
 
     def start(self) -> dict[str, Any]:
-        """The `weights` of the recipe that starts from this stage: by content, never by a path."""
+        """Return the `weights` entry of the recipe that starts from this stage; it contains no path."""
         cfg = self.recipe
         data = data_fingerprint(cfg)
         if data is None and not needs_files(cfg) and (cfg.get('weights') or {}).get('data', '') == '':
@@ -190,7 +190,7 @@ class Earlier:
 
 
 def value_at(cfg: Config, place: str) -> Any:
-    """The value at a dotted key of a recipe; None where the key is missing."""
+    """Return the value at a dotted key of a recipe; None if the key is missing."""
     node: Any = cfg._cfg_dict
     for key in place.split('.'):
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -199,11 +199,11 @@ def value_at(cfg: Config, place: str) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _recipe(name: str) -> Config:
-    """A loaded recipe; cells share it and `apply_overrides` copies."""
+    """Load a recipe once for all cells; they must not modify it (`apply_overrides` copies)."""
     return load_config(name)
 
 
 def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `under`; where it replaces a whole dict, what `under` said below that key goes."""
+    """Merge overrides, `over` taking precedence; if it replaces a whole dict, keys of `under` below it are dropped."""
     replaced = tuple(f'{key}.' for key, value in over.items() if isinstance(value, Mapping) and value.get('_delete_'))
     return {key: value for key, value in under.items() if not key.startswith(replaced)} | dict(over)

@@ -1,4 +1,4 @@
-"""The charts of a table's page: differences to the printed numbers, and time against accuracy."""
+"""The charts of a table's page: differences from the published numbers, and accuracy against training time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNITS = ((3600, 'hours'), (60, 'minutes'), (1, 'seconds'))
 
 
 def difference_chart(table: Table, records: Sequence[Record]) -> str:
-    """Ours minus published, a panel a column and a line a method, with one standard deviation to each side."""
+    """Draw measured minus published numbers: a panel per column, a line per method, with one standard deviation."""
     known = [record for record in records if difference(record) is not None]
     if not known:
         return ''
@@ -69,13 +69,13 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
 
 
 def seconds(record: Record) -> float | None:
-    """Mean training time in seconds of the finished trials that record it; None where none does."""
+    """Compute the mean training time in seconds over the finished trials that record it; None if none does."""
     found = [result.duration_s for result in record.results if result.duration_s is not None]
     return statistics.fmean(found) if found else None
 
 
 def time_chart(records: Sequence[Record]) -> str:
-    """Mean result against mean training time: a panel for columns that differ in the loss alone, a mark each."""
+    """Draw the mean result against mean training time; columns that differ only in the loss share a panel."""
     known = [r for r in records if r.mean is not None and seconds(r) and not r.cell.metric.startswith('time/')]
     found = facets([record.cell for record in records])
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -104,7 +104,7 @@ def _times(name: str, metric: str, records: Sequence[Record], found: Sequence[Fa
 
 
 def _legend(columns: Sequence[str], found: Sequence[Facet]) -> list[str]:
-    """The marks of the columns in one line, by the part of their names that differs."""
+    """Draw the legend of the columns' marks in one line, with the part of their names that differs."""
     said, x = [], 48.0
     for kind, column in enumerate(columns):
         name = short(loss_of(column, found) or column)

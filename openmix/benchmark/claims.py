@@ -1,4 +1,4 @@
-"""Claims of a paper about its table, as comparisons of cells that are tested on printed or measured numbers."""
+"""Claims of a paper about its table, as comparisons of cells that are tested on published or measured numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROUNDING = 1e-6  # 79.88 - 79.38 is not 0.5 in binary
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells whose row and column match one of the globs."""
+    """A selection of the cells whose row and column each match one of the globs."""
 
     rows: tuple[str, ...] = ('*',)
     columns: tuple[str, ...] = ('*',)
@@ -34,15 +34,15 @@ def matches(name: str, globs: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence: the numbers of some cells are above those of others.
+    """A claim that the numbers of some cells are larger than those of others.
 
     Attributes:
-        text: what the paper says.
-        higher, lower: the cells whose numbers are the larger and the smaller ones, whatever the metric.
-        pair: who is compared, see `pairs_of`.
-        margin: the least difference; None: any above zero.
-        printed: True if it holds on the printed numbers.
-        note: why it does not.
+        text: the claim in words.
+        higher, lower: the cells with the larger and the smaller numbers, whatever the metric.
+        pair: which cells are compared, see `pairs_of`.
+        margin: smallest required difference; None: any above zero.
+        printed: true if the claim holds on the published numbers.
+        note: the reason if it does not.
     """
 
     text: str
@@ -64,11 +64,11 @@ class Verdict(NamedTuple):
 
 
 def pairs_of(claim: Claim, cells: Sequence[Cell], gains: Mapping[str, str]) -> list[tuple[Cell, Cell]]:
-    """(higher, lower) cells that the claim compares.
+    """List the (higher, lower) pairs of cells that a claim compares.
 
-    'row': in every row a column with the column that `gains` takes its gain over, where both are
-    chosen; the others in order, and one lower column serves all. 'column': in every column each
-    higher row with each lower row. 'each': every higher cell with every lower cell.
+    'row': within a row, each higher column with the lower column that `gains` pairs it with; others are paired in
+    order, and a single lower column is paired with all. 'column': within a column, each higher row with each lower
+    row. 'each': every higher cell with every lower cell.
     """
     higher = [cell for cell in cells if claim.higher.takes(cell)]
     lower = [cell for cell in cells if claim.lower.takes(cell)]
@@ -92,7 +92,7 @@ def _column_pairs(higher: Sequence[Cell], lower: Sequence[Cell], gains: Mapping[
 
 
 def evaluate(claim: Claim, pairs: Sequence[tuple[Cell, Cell]], numbers: Mapping[Place, float | None]) -> Verdict:
-    """Hold pairs of a claim against numbers by (row, column); one failing pair outweighs missing ones."""
+    """Test the pairs of a claim on numbers by (row, column); one failing pair decides, also if others are missing."""
     failing: list[str] = []
     missing: dict[str, None] = {}
     for above, below in pairs:
@@ -109,6 +109,6 @@ def _far_enough(difference: float, margin: float | None) -> bool:
 
 
 def on_print(claim: Claim, cells: Sequence[Cell], gains: Mapping[str, str]) -> Verdict:
-    """The claim on the printed numbers; pairs that the print lacks are left out."""
+    """Test a claim on the published numbers; pairs without them are left out."""
     pairs = [pair for pair in pairs_of(claim, cells, gains) if all(cell.published is not None for cell in pair)]
     return evaluate(claim, pairs, {(cell.row, cell.column): cell.published for cell in cells})

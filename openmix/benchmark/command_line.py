@@ -27,10 +27,10 @@ VERBS = {
 
 
 def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the words behind the command's name, the process's own unless given.
+    """Parse the arguments of the command; by default those of this process.
 
     Raises:
-        InputError: they are not what the verb takes; of an unknown verb or option the line names the nearest.
+        InputError: they are not valid; for an unknown verb or option the line names the nearest.
     """
     words = sys.argv[1:] if words is None else list(words)
     if not words or words[0].startswith('-'):

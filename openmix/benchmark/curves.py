@@ -1,4 +1,4 @@
-"""Learning curves: a panel a column, a line a method."""
+"""Learning curves: one panel per column, one line per method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, 
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 
-_MOST_POINTS = 100  # of a line; as many as a phone can tell apart
+_MOST_POINTS = 100  # largest number of points per line; more would not be visible on a phone
 
 
 class Curve(NamedTuple):
@@ -24,7 +24,7 @@ class Curve(NamedTuple):
 
     Attributes:
         unit: 'epoch' or 'iteration'.
-        at: epochs, or iterations, of the values.
+        at: epochs or iterations at which the values were measured.
         values: means over the finished trials.
     """
 
@@ -35,7 +35,7 @@ class Curve(NamedTuple):
 
 
 def mean_curve(record: Record) -> Curve:
-    """The curve of a record's metric, where it is finite."""
+    """Compute the mean curve of a record's metric over its finished trials; values that are not finite are left out."""
     unit = unit_of([trial.length for trial in record.finished])
     values: dict[int, list[float]] = defaultdict(list)
     for result in record.results:
@@ -47,11 +47,11 @@ def mean_curve(record: Record) -> Curve:
 
 
 def draw_curves(table: Table, records: Sequence[Record]) -> str:
-    """The panels with their legend; '' where no run has a curve.
+    """Draw the panels with their legend; '' if no run has a curve.
 
-    A frame starts a little off the worst value of the second half of training, so that the end, where
-    methods differ, fills it. Columns that differ in the loss alone have the same frame. Trainings by epoch and by
-    iteration have panels of their own.
+    The vertical axis starts slightly beyond the worst value in the second half of training, so that the end of
+    training, where methods differ, fills the panel. Columns that differ only in the loss have the same axes.
+    Training by epoch and by iteration is drawn in separate panels.
     """
     curves = [curve for curve in map(mean_curve, records) if curve.at]
     if not curves:
@@ -78,7 +78,7 @@ def _frame(curves: Sequence[Curve]) -> tuple[Scale, Scale]:
 
 def _panel(curves: Sequence[Curve], rows: Sequence[str], x: Scale, y: Scale) -> str:
     cell, unit = curves[0].record.cell, curves[0].unit
-    # A frame of its own cuts off what lies outside.
+    # A nested svg element clips the curves to the axes.
     place = f'{x.start} 2 {x.end - x.start + 4} 220'
     at = dict(zip(('x', 'y', 'width', 'height'), place.split()), viewBox=place)
     lines = ''.join(_line(curve, rows, x, y) for curve in curves)
@@ -111,7 +111,7 @@ def _dash(nth: int) -> str:
 
 
 def _legend(rows: Sequence[str]) -> str:
-    """A short piece of every line with its name."""
+    """Draw the legend: a short piece of every line with its name."""
     items = ''.join(
         f'<li data-row="{escape(row)}"><svg width="28" height="8" aria-hidden="true"><line x1="0" y1="4" x2="28" '
         f'y2="4" class="curve {_kind(nth)}"{_dash(nth)}/></svg>{escape(row)}</li>'

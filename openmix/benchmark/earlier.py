@@ -1,4 +1,4 @@
-"""`from` of a row, column or cell: the stage that a run starts from, as dotted keys below `from.`, at every depth."""
+"""`from` in a row, column or cell: the earlier stage, as dotted keys with the prefix `from.`, at every depth."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from openmix.errors import InputError, brief, check_number, close_to
 
 FROM = 'from'
 PREFIX = 'from.'
-# What is said of an earlier stage, not of its recipe; a table's cell is named by all three.
+# Words about an earlier stage that are no settings of its recipe; a cell of a table is named by all three.
 _CELL = ('table', 'row', 'column')
 WORDS = ('config', *_CELL, 'seed')
-# What only the last stage has: the number of a cell is read from it.
+# Words that only the last stage may have, because the number of a cell is read from it.
 _OF_THE_LAST = ('metric', 'readout', 'grid', 'implemented')
 _WHOLE = {'_delete_': True}
 
@@ -23,10 +23,10 @@ Overrides = dict[str, Any]
 
 
 def dotted(where: str, overrides: Mapping[str, Any]) -> Overrides:
-    """Overrides with what `from` holds as keys of its own; null, and `_delete_: true`, stay as the key `from`.
+    """Flatten the mapping `from` in overrides to dotted keys; null and `_delete_: true` stay as the key `from`.
 
     Raises:
-        InputError: `from` is no mapping, names two sources, or says what an earlier stage does not have.
+        InputError: `from` is not a mapping, or a key is given twice.
     """
     found = {key: value for key, value in overrides.items() if key != FROM}
     if FROM in overrides:
@@ -46,7 +46,7 @@ def dotted(where: str, overrides: Mapping[str, Any]) -> Overrides:
 
 
 def check_dotted(where: str, overrides: Mapping[str, Any], words: tuple[str, ...] = WORDS) -> None:
-    """Raise an `InputError` where keys below `from.` say what no earlier stage has, or name two sources of one."""
+    """Raise an `InputError` if a key below `from.` is not valid for an earlier stage, or two keys name its source."""
     stage = below(overrides)
     if not stage:
         return
@@ -75,17 +75,17 @@ def check_dotted(where: str, overrides: Mapping[str, Any], words: tuple[str, ...
 
 
 def below(overrides: Mapping[str, Any]) -> Overrides:
-    """What is said of the stage before: the keys below `from.`, without it."""
+    """Return the overrides of the stage before: the keys with the prefix `from.`, without the prefix."""
     return {key.removeprefix(PREFIX): value for key, value in overrides.items() if key.startswith(PREFIX)}
 
 
 def beside(overrides: Mapping[str, Any]) -> Overrides:
-    """What is said of the stage itself."""
+    """Return the overrides of the stage itself, without those of earlier stages."""
     return {key: value for key, value in overrides.items() if key != FROM and not key.startswith(PREFIX)}
 
 
 def cleared(under: Mapping[str, Any], over: Mapping[str, Any]) -> Overrides:
-    """`under` without what `over` replaces of its earlier stages: one whole, or the recipe or cell that one is."""
+    """Return `under` without the keys of earlier stages that `over` replaces: a whole stage, or its recipe or cell."""
     found = dict(under)
     for key in over:
         if not key.startswith(FROM):
@@ -103,7 +103,7 @@ def cleared(under: Mapping[str, Any], over: Mapping[str, Any]) -> Overrides:
 
 
 def unmarked(overrides: Mapping[str, Any]) -> Overrides:
-    """Overrides without the marks that what lay under them was replaced."""
+    """Return overrides without the keys `from` that mark a replaced stage."""
     return {key: value for key, value in overrides.items() if key.rpartition('.')[2] != FROM}
 
 
@@ -114,12 +114,14 @@ def resolved(
     layered: Callable[[Mapping[str, Any], Mapping[str, Any]], Overrides],
     trail: tuple[tuple[str, str, str], ...],
 ) -> Overrides:
-    """Overrides with the recipe and the overrides of every cell that a `from` names, at every depth.
+    """Resolve every cell that a `from` names to its recipe and overrides, at every depth.
 
     Args:
-        cell_of: (where, table, row, column) to what that table says of the cell, with its `config`.
-        layered: puts overrides on top of others.
-        trail: cells that led here.
+        where: start of the error line.
+        overrides: the dotted overrides of a cell or stage.
+        cell_of: function of (where, table, row, column) that returns a cell's overrides, with its `config`.
+        layered: function that merges overrides on top of others.
+        trail: the cells that led here.
 
     Raises:
         InputError: a stage has no recipe, a cell is unknown or starts from itself.

@@ -1,7 +1,7 @@
-"""One function a format: what a name, a note or an error line must become before it stands in it.
+"""Escape text for every output format, with one function per format.
 
-Every string that is written comes through one of these, whoever wrote it: tables, results and work
-folders are often those of others.
+Every string that is written passes through one of them, because tables, results and work folders may come from
+other people.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from rich.text import Text
 
 from openmix.errors import InputError
 
-# A formula opens with one of these in a spreadsheet.
+# Spreadsheets treat a field that starts with one of these as a formula.
 _FORMULA = ('=', '+', '-', '@', '\t', '\r')
 _MARKDOWN = re.compile(r'([\\`*_{}\[\]<>&|~$])')
-# What opens a heading, a list or a quotation where it stands first in a line.
+# Markers that start a heading, a list or a quotation at the beginning of a line.
 _OPENS_BLOCK = re.compile(r'^(\s*)(?:([#+=-])(?=[\s#=-]|$)|(\d+)([.)])(?=\s|$))')
 _LATEX = {
     '\\': r'\textbackslash{}',
@@ -29,7 +29,7 @@ _LATEX = {
     '<': r'\textless{}',
     '>': r'\textgreater{}',
     '|': r'\textbar{}',
-    # First in a row these would be arguments of the line break before it.
+    # At the start of a row these would be parsed as arguments of the line break before it.
     '[': '{[}',
     ']': '{]}',
     '*': '{*}',
@@ -53,10 +53,11 @@ _SLURM_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.,-]*')
 
 
 def visible(text: str, keep: str = '') -> str:
-    """A text without characters that act instead of showing: controls, turns of direction, halves of pairs are spelled.
+    """Escape characters that have an effect instead of a glyph: controls, direction marks, unpaired surrogates.
 
     Args:
-        keep: of them, the ones that stay, such as a line break.
+        text: the text.
+        keep: such characters that are not escaped, for example a line break.
     """
     if text.isprintable():
         return text
@@ -64,7 +65,7 @@ def visible(text: str, keep: str = '') -> str:
 
 
 def acts(character: str) -> bool:
-    """True for control characters, line separators and marks of writing direction."""
+    """Return true for control characters, line separators, surrogates and marks of writing direction."""
     return unicodedata.category(character) in ('Cc', 'Cs', 'Zl', 'Zp') or character in _DIRECTION
 
 
@@ -73,28 +74,28 @@ def _one_line(text: str) -> str:
 
 
 def terminal(text: str, style: str = '') -> Text:
-    """A text for the terminal, in one style; nothing in it is markup, a colour code or an emoji."""
+    """Prepare a text for the terminal, in one style; markup, colour codes and emoji names in it have no effect."""
     return Text(visible(text, '\n'), style)
 
 
 def html(text: str) -> str:
-    """A text for HTML, between tags or inside a quoted attribute."""
+    """Escape a text for HTML, between tags or inside a quoted attribute."""
     return _html.escape(visible(text, '\n\t'))
 
 
 def markdown(text: str) -> str:
-    """A text for a paragraph, a list item or a cell of a table in Markdown, on one line."""
+    """Escape a text for a paragraph, a list item or a table cell in Markdown, on one line."""
     escaped = _MARKDOWN.sub(r'\\\1', _one_line(text))
     return _OPENS_BLOCK.sub(lambda m: f'{m[1]}\\{m[2]}' if m[2] else f'{m[1]}{m[3]}\\{m[4]}', escaped)
 
 
 def latex(text: str) -> str:
-    """A text for LaTeX, on one line."""
+    """Escape a text for LaTeX, on one line."""
     return _LATEX_PATTERN.sub(lambda found: _LATEX[found[0]], _one_line(text))
 
 
 def csv(value: object) -> object:
-    """A field of a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe.
+    """Escape a field of a CSV file: a text that a spreadsheet would treat as a formula gets a leading apostrophe.
 
     Numbers stay numbers, also negative ones.
     """
@@ -102,15 +103,15 @@ def csv(value: object) -> object:
 
 
 def link(path: Path | str, root: Path) -> str:
-    """The address of a file, relative to the folder that the page lies in, for HTML and Markdown."""
+    """Make the URL of a file relative to the folder of the page, for HTML and Markdown."""
     return quote(os.path.relpath(path, root).replace(os.sep, '/'), errors='surrogateescape')
 
 
 def slurm_name(where: str, text: str) -> str:
-    """A name of something of Slurm's, such as a partition, as it is.
+    """Check and return a name for Slurm, such as a partition.
 
     Raises:
-        InputError: it holds anything but letters, digits and `. , _ -`, which end a directive or begin another.
+        InputError: it has other characters than letters, digits and `. , _ -`, which could start another directive.
     """
     if not _SLURM_NAME.fullmatch(text):
         raise InputError(f'{where} must be a name of letters, digits and . , _ -, got {text!r}')
@@ -118,10 +119,10 @@ def slurm_name(where: str, text: str) -> str:
 
 
 def slurm_path(path: Path) -> Path:
-    """A folder for a directive of Slurm's, as it is.
+    """Check and return a folder for a directive of Slurm.
 
     Raises:
-        InputError: it holds a quote, a backslash, a control character, or a % that Slurm would replace.
+        InputError: it has a quote, a backslash, a control character, or a % that Slurm would replace.
     """
     if re.search(r'["\'\\%]', str(path)) or visible(str(path)) != str(path):
         raise InputError(f'Slurm cannot write to {str(path)!r}; give a --work-dir without quotes, % and backslashes')

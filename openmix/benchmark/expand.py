@@ -1,4 +1,4 @@
-"""From a checked table file to its cells, and to the columns that are compared without being named."""
+"""Expand a checked table file to its cells, and find the columns that differ only in the loss."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ SchemaOf = Callable[[str], Schema]
 
 
 def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
-    """The cells that exist, row by row.
+    """List the cells that exist, row by row.
 
     Args:
-        schema_of: reads another table, from whose cells some may start.
+        name: name of the table.
+        schema: the checked table file.
+        schema_of: function that reads another table, whose cells may be earlier stages.
 
     Raises:
-        InputError: a cell has no recipe, is absent and has a number, or starts from what is not there.
+        InputError: a cell has no recipe, is absent but has a number, or starts from a cell that does not exist.
     """
     where = f"table '{name}'"
     row_slug, column_slug = (
@@ -64,7 +66,7 @@ def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
 
 
 def _said(schema: Schema, row: str, column: str) -> dict[str, Any]:
-    """What a table says of a cell: defaults, then its column, its row and its exception on top."""
+    """Merge a cell's overrides: defaults, then its column, its row and its exception."""
     of_row, of_column = schema.rows[row], schema.columns[column]
     exception = schema.exceptions.get(row, {}).get(column) or {}
     implemented = all(part.get('implemented', True) for part in (of_row, of_column))
@@ -75,10 +77,10 @@ def _said(schema: Schema, row: str, column: str) -> dict[str, Any]:
 
 
 def _as_stage(where: str, table: str, schema: Schema, row: str, column: str) -> dict[str, Any]:
-    """What a table says of a cell that another one starts from.
+    """Return the overrides of a cell as the earlier stage of another cell.
 
     Raises:
-        InputError: there is no such cell, or its recipe is not known before its search is finished.
+        InputError: there is no such cell, or its recipe depends on a search.
     """
     for kind, given, names in (('row', row, schema.rows), ('column', column, schema.columns)):
         if given not in names:
@@ -96,7 +98,7 @@ def _as_stage(where: str, table: str, schema: Schema, row: str, column: str) -> 
 
 
 def _run_of(cell: Cell) -> Hashable:
-    """The key of a cell's training: cells that read one training, such as its accuracy and its robustness, share it."""
+    """Return a key for a cell's training; cells with the same training, for example with two metrics, share it."""
     if not cell.implemented:
         return cell.row, cell.column
     searched = (cell.metric, cell.readout) if cell.grid else None
@@ -104,14 +106,14 @@ def _run_of(cell: Cell) -> Hashable:
 
 
 def _sorted(node: Any) -> Any:
-    """A value with the keys of every dict in it in order, so that equal ones read the same."""
+    """Sort the keys of every dict in a value, so that equal values have the same `repr`."""
     if isinstance(node, Mapping):
         return {key: _sorted(node[key]) for key in sorted(node)}
     return [_sorted(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
 def _folded(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides with those keys that refine a replaced dict written into it, so that equal ones compare equal."""
+    """Write keys that refine a replaced dict into that dict, so that equal overrides compare equal."""
     folded = {key: dict(value) if isinstance(value, Mapping) else value for key, value in overrides.items()}
     for key in overrides:
         whole, _, leaf = key.rpartition('.')
@@ -121,7 +123,7 @@ def _folded(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def loss_gains(schema: Schema) -> dict[str, str]:
-    """Column -> the first column that differs from it only in the loss; columns that `gains` names are left out."""
+    """Map each column to the first column that differs only in the loss; columns that `gains` names are left out."""
     named = {*schema.gains, *schema.gains.values()}
     first: dict[str, str] = {}
     found = {}

@@ -1,4 +1,4 @@
-"""A table's records as JSON and CSV."""
+"""Export a table's records as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', '
 
 
 def as_dicts(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """One dict of `FIELDS` a cell; `trials` counts those behind `measured`, absent cells are left out.
+    """Make one dict of `FIELDS` per cell; `trials` is the number behind `measured`; absent cells are left out.
 
-    A cell whose only results are of another config has those, and the status 'stale'.
+    A cell that only has results of another config shows those, with the status 'stale'.
     """
     return [_numbers(record) for record in records]
 
@@ -42,7 +42,7 @@ def _numbers(record: Record) -> dict[str, Any]:
 
 
 def report(table: Table, records: Sequence[Record]) -> dict[str, Any]:
-    """Everything that is known: cells with their runs, gains with their intervals, claims."""
+    """Collect everything about a table: cells with their runs, gains with their intervals, claims."""
     return {
         'table': table.name,
         'title': table.title,
@@ -103,7 +103,7 @@ def _more(record: Record) -> dict[str, Any]:
 
 
 def stands_on(trial: Trial) -> list[dict[str, Any]]:
-    """The earlier stages of a run, the last one first: recipe, hash, seed and folder."""
+    """List the earlier stages of a run, the last one first: recipe, hash, seed and folder."""
     before = trial.earlier
     if before is None:
         return []
@@ -112,12 +112,12 @@ def stands_on(trial: Trial) -> list[dict[str, Any]]:
 
 
 def as_json(found: Any) -> str:
-    """JSON text that reads well."""
+    """Write indented JSON."""
     return json.dumps(found, indent=1, ensure_ascii=False) + '\n'
 
 
 def as_csv(found: Sequence[dict[str, Any]]) -> str:
-    """CSV of dicts that share their keys; what is missing is empty, see `escape.csv`."""
+    """Write dicts with the same keys as CSV; missing values are empty, and text is escaped by `escape.csv`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(found[0]) if found else FIELDS, lineterminator='\n')
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""The parts of column names and their meaning, by which a reader can choose columns."""
+"""Facets: the parts of column names and their meaning, by which a reader can filter columns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Facet(NamedTuple):
     """One part of the column names.
 
     Attributes:
-        position: which part it is, from 0.
+        position: index of the part, from 0.
         title: 'Data set', 'Loss', or 'Setting' for anything else.
-        values: what it can be, in the table's order; two or more.
+        values: its values in the table's order, two or more.
     """
 
     position: int
@@ -26,12 +26,12 @@ class Facet(NamedTuple):
 
 
 def parts(column: str) -> list[str]:
-    """The parts of a column's name."""
+    """Split a column's name into its parts."""
     return column.split(SEPARATOR)
 
 
 def facets(cells: Sequence[Cell]) -> list[Facet]:
-    """The parts in which the columns of the cells differ."""
+    """Find the parts in which the names of the cells' columns differ."""
     first = {cell.column: cell for cell in reversed(cells)}
     names = list(dict.fromkeys(cell.column for cell in cells))
     found = []
@@ -43,19 +43,19 @@ def facets(cells: Sequence[Cell]) -> list[Facet]:
 
 
 def without_loss(column: str, found: Sequence[Facet]) -> str:
-    """The name of a column less the part that says its loss."""
+    """Return the name of a column without the part that names its loss."""
     lost = {facet.position for facet in found if facet.title == LOSS}
     return SEPARATOR.join(part for i, part in enumerate(parts(column)) if i not in lost)
 
 
 def loss_of(column: str, found: Sequence[Facet]) -> str:
-    """The part of a column's name that says its loss; '' where none does."""
+    """Return the part of a column's name that names its loss; '' if there is none."""
     said = {facet.position for facet in found if facet.title == LOSS}
     return SEPARATOR.join(part for i, part in enumerate(parts(column)) if i in said)
 
 
 def _title(position: int, first: dict[str, Cell]) -> str:
-    """The title of one part of the names, by what differs with it: 'Data set', 'Loss' or 'Setting'."""
+    """Find the title of a part by the setting that differs with it: 'Data set', 'Loss' or 'Setting'."""
     different = [(left, right) for left in first for right in first if left < right and _differ(left, right, position)]
     alone = [(left, right) for left, right in different if _others(left, position) == _others(right, position)]
     tells: list[tuple[str, Callable[[Cell], Any], list]] = [
@@ -78,7 +78,7 @@ def _others(column: str, position: int) -> list[str]:
 
 
 def _data_set(cell: Cell) -> str:
-    """The data set of a cell: the second folder of its recipe's name; '' where there is none."""
+    """Return the data set of a cell: the second folder in its recipe's name; '' if there is none."""
     return cell.config.split('/')[1] if cell.config.count('/') == 2 else ''
 
 

@@ -1,4 +1,4 @@
-"""The folder of a cell: of its row's and its column's name alone, and where it lay under other names."""
+"""Name the folders of cells by their row and column alone, and find the runs of cells that were renamed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from openmix.config import configs_dir
 from openmix.errors import InputError
 from openmix.provenance import Provenance, provenance
 
-_MOST_CHARACTERS = 60  # of the readable part
-_LIKE_A_DIGEST = re.compile(r'(^|-)[0-9a-f]{6}$')  # it could be the folder of another name
+_MOST_CHARACTERS = 60  # largest length of the readable part
+_LIKE_A_DIGEST = re.compile(r'(^|-)[0-9a-f]{6}$')  # looks like a name with a digest
 _PLAIN_NAMES = 'plain_folders.txt'
 
 
 def slug(name: str) -> str:
-    """A folder name of a-z, 0-9 and dashes that no other name has, whatever else a table names.
+    """Make a unique folder name of a-z, 0-9 and dashes, which depends only on the name itself.
 
-    Names that say no more than their slug have it; those in `configs/tables/plain_folders.txt` too. All
-    others end in a digest: `A` and `a`, `CutMix` and `CutMix+` never meet, also where a disk ignores case.
+    A name that is already such a slug is used as it is; so is the slug of a name in `configs/tables/plain_folders.txt`.
+    All others get a digest, so that `A` and `a`, or `CutMix` and `CutMix+`, differ also on a disk that ignores case.
     """
     plain = plain_slug(name)
     known = _plain_names().get(plain)
@@ -36,22 +36,22 @@ def slug(name: str) -> str:
 
 
 def plain_slug(name: str) -> str:
-    """The readable part of a name's folder."""
+    """Make the readable part of a folder name."""
     return re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')
 
 
 @functools.cache
 def _plain_names() -> Mapping[str, str]:
-    """Slug -> the one name that has it without a digest."""
+    """Map slugs to the names that have them without a digest."""
     lines = (configs_dir() / 'tables' / _PLAIN_NAMES).read_text(encoding='utf-8').splitlines()
     return {plain_slug(name): name for name in lines if name}
 
 
 def slugs(kind: str, names: Iterable[str]) -> dict[str, str]:
-    """Name -> `slug`.
+    """Map names to their slugs.
 
     Raises:
-        InputError: two have the same.
+        InputError: two names have the same slug.
     """
     found: dict[str, str] = {}
     taken: dict[str, str] = {}
@@ -64,11 +64,11 @@ def slugs(kind: str, names: Iterable[str]) -> dict[str, str]:
 
 
 class Stray(NamedTuple):
-    """A cell's folder on the disk that no cell of the table has by its name.
+    """A folder of runs that does not have the name of any cell of the table.
 
     Attributes:
         folder: `<row>/<column>`.
-        made_for: what its runs say; None where none of them says anything.
+        made_for: the cell that its runs were made for; None if they do not record it.
     """
 
     folder: str
@@ -76,7 +76,7 @@ class Stray(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The quoted name of the cell that it was made for, as messages give it."""
+        """The quoted name of the cell that it was made for, for messages."""
         return 'a cell that nothing names' if self.made_for is None else f"'{self.made_for.name}'"
 
 
@@ -85,9 +85,9 @@ class Layout:
     """The folders of a table's cells in one work folder.
 
     Attributes:
-        former: a cell's folder -> the folder that its runs lie in, where that is another.
-        strays: folders with the runs of cells that the table does not have, by what they say.
-        renamed: names of cells whose runs were made under another name, each with where they are.
+        former: a cell's folder -> the folder that has its runs, if that is another.
+        strays: folders with runs of cells that the table does not have.
+        renamed: names of cells whose runs were made under another name, each with the folder of these runs.
     """
 
     former: Mapping[str, str]
@@ -95,11 +95,11 @@ class Layout:
     renamed: tuple[tuple[str, Stray], ...] = ()
 
     def of(self, cell: Cell) -> str:
-        """The `<row>/<column>` that a cell's runs lie in."""
+        """Return the `<row>/<column>` folder of a cell's runs."""
         return self.former.get(cell.folder, cell.folder)
 
     def remarks(self) -> list[str]:
-        """One line a cell that was renamed, and one a folder whose cell the table does not have."""
+        """Write one line per renamed cell, and one per folder of a cell that the table does not have."""
         found = [f"{stray.name} is now '{name}': its runs stay in {stray.folder}" for name, stray in self.renamed]
         return found + [
             f'{stray.folder} holds runs of {stray.name}, which the table does not have' for stray in self.strays
@@ -109,12 +109,13 @@ class Layout:
 def layout(cells: Sequence[Cell], work_dir: Path) -> Layout:
     """Find the runs of all cells of a table, also those made under another name.
 
-    A folder that no cell has by its name belongs to the cell that its runs were made for, by row and
-    column, else to the one whose config is that of its runs: a renamed row goes on where it was. Only
-    cells that have no folder of their own yet are looked for.
+    A folder without a matching cell name is assigned to the cell that its runs were made for, by row and
+    column, or else to the cell with the config of its runs, so that a renamed row keeps its results. Only
+    cells that have no runs in their own folder are considered.
 
     Args:
-        cells: of the whole table.
+        cells: all cells of the table.
+        work_dir: the table's work folder.
     """
     there = _cell_folders(work_dir)
     own = {cell.folder for cell in cells}
@@ -150,7 +151,7 @@ def layout(cells: Sequence[Cell], work_dir: Path) -> Layout:
 
 
 def point_folder_of(searches: Path, own: Path, made_by: Provenance) -> str:
-    """The name of the folder of a search's point: its own, else that of a run of the same config."""
+    """Return the folder name of a point of a search: its own, or that of an existing run with the same config."""
     if not own.is_dir():
         for name in sorted(_folders(searches)):
             made_for = _made_for([searches / name / 'trial0'])
@@ -160,7 +161,7 @@ def point_folder_of(searches: Path, own: Path, made_by: Provenance) -> str:
 
 
 def _cell_folders(work_dir: Path) -> set[str]:
-    """Every `<row>/<column>` below a work folder; links are not followed."""
+    """List every `<row>/<column>` below a work folder; links are not followed."""
     return {f'{row}/{column}' for row in _folders(work_dir) for column in _folders(work_dir / row)}
 
 
@@ -173,17 +174,17 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _trials(folder: Path) -> list[Path]:
-    """The folders of the runs of one cell, those of its search last."""
+    """List the folders of the runs of one cell, those of its search last."""
     searches = [folder / 'search' / point for point in sorted(_folders(folder / 'search'))]
     return [at / name for at in (folder, *searches) for name in sorted(_folders(at)) if re.fullmatch(r'trial\d+', name)]
 
 
 def _made_for(trials: Iterable[Path]) -> MadeFor | None:
-    """The first readable `cell.json` of these folders of runs; None where there is none."""
+    """Read the first readable `cell.json` in these folders of runs; None if there is none."""
     for trial in trials:
         try:
             found = read_made_for(trial / 'cell.json')
-        except InputError:  # the trial's own state says so
+        except InputError:  # the state of the trial reports it
             continue
         if found is not None:
             return found

@@ -1,4 +1,4 @@
-"""The runs of earlier stages that the numbers of a table stand on."""
+"""The runs of earlier stages that the numbers of a table depend on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOST_CELLS = 3  # named; of the others the count
 
 @dataclass(frozen=True)
 class Foundation:
-    """The runs of one earlier stage's recipe, one a seed.
+    """The runs of one earlier stage's recipe, one per seed.
 
     Attributes:
-        trials: by seed.
+        trials: the runs, by seed.
         cells: names of the cells that start from them.
     """
 
@@ -26,7 +26,7 @@ class Foundation:
     cells: tuple[str, ...]
 
     def words(self) -> tuple[str, ...]:
-        """Texts in the order of `HEADS`."""
+        """Return the texts of a row, in the order of `HEADS`."""
         first = self.trials[0]
         overrides = ', '.join(f'{key}={value}' for key, value in beside(first.cell.overrides).items())
         seeds = ', '.join(str(trial.seed) for trial in self.trials)
@@ -36,7 +36,7 @@ class Foundation:
 
 
 def foundations(records: Sequence[Record]) -> list[Foundation]:
-    """The earlier stages of all cells, the first stages first; runs that cells share once."""
+    """List the earlier stages of all cells, first stages first; runs that cells share are listed once."""
     trials: dict[tuple[int, str], dict[int, Trial]] = {}
     cells: dict[tuple[int, str], dict[str, None]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""Choosing hyper-parameters on held-out images: the points of a cell's grid, and the best of them."""
+"""Grid search on held-out images: the points of a cell's grid, and the choice of the best."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from openmix.benchmark.folders import plain_slug
 
 
 def points(cell: Cell) -> list[dict[str, Any]]:
-    """Every combination of the grid's values, as dotted overrides."""
+    """List every combination of the grid's values, as dotted overrides."""
     return [dict(zip(cell.grid, values)) for values in itertools.product(*cell.grid.values())]
 
 
 def label(point: Mapping[str, Any]) -> str:
-    """The name of a point in messages: 'alpha=0.2, eta=1'."""
+    """Name a point in messages: 'alpha=0.2, eta=1'."""
     return ', '.join(f'{key.rpartition(".")[2]}={value}' for key, value in point.items())
 
 
 def search_cells(cell: Cell, validation: Mapping[str, Any]) -> list[Cell]:
-    """One cell a point, trained without the held-out images and read on them; below the cell's own folder."""
+    """Make one cell per point, trained without the held-out images and evaluated on them, below the cell's folder."""
     return [
         replace(
             cell,
@@ -37,7 +37,7 @@ def search_cells(cell: Cell, validation: Mapping[str, Any]) -> list[Cell]:
 
 
 def point_folder(point: Mapping[str, Any]) -> str:
-    """The folder of a point, of its own values alone: 'alpha-0p2' for a plain number, else with a digest."""
+    """Name the folder of a point by its values alone: 'alpha-0p2' for a plain number, otherwise with a digest."""
     plain = '-'.join(plain_slug(f'{key.rpartition(".")[2]} {value}'.replace('.', 'p')) for key, value in point.items())
     numbers = all(type(value) in (int, float) and _is_plain(value) for value in point.values())
     if numbers and len({key.rpartition('.')[2] for key in point}) == len(point):
@@ -46,15 +46,15 @@ def point_folder(point: Mapping[str, Any]) -> str:
 
 
 def _is_plain(value: float) -> bool:
-    """True for a number that is written with digits and a point alone."""
+    """Return true for a number that is written with only digits and a point."""
     return set(str(value)) <= set('0123456789.')
 
 
 def final_cell(cell: Cell, point: Mapping[str, Any]) -> Cell:
-    """The cell at the point that was chosen, trained on all images; in the cell's own folder."""
+    """Make the cell at the chosen point, trained on all images, in the cell's own folder."""
     return replace(cell, overrides=layered(cell.overrides, point), grid={})
 
 
 def best(values: Sequence[float], lower_is_better: bool) -> int:
-    """Place of the best value; of equal ones the first."""
+    """Return the index of the best value; the first of equal ones."""
     return values.index(min(values) if lower_is_better else max(values))

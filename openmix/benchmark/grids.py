@@ -1,4 +1,4 @@
-"""Tables of words for the terminal and for pipes: a name that one must type is never cut."""
+"""Text tables for the terminal and for pipes; names are never truncated, as users must type them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rich.text import Text
 
 from openmix.benchmark.escape import terminal
 
-ENDLESS = 100_000  # columns of a pipe or a file: nothing is folded there
-_AROUND = 3  # characters that a column takes beside its words
+ENDLESS = 100_000  # width of a pipe or a file, where no line is folded
+_AROUND = 3  # characters between two columns
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of words below heads.
+    """A text table.
 
     Attributes:
-        heads: one a column, over several lines where they have some.
-        rows: one text a column.
-        title: above.
-        right: places of the columns that stand to the right.
-        lines: whether lines are drawn between the rows.
+        heads: one per column; may have several lines.
+        rows: one text per column.
+        title: title above the table.
+        right: indices of right-aligned columns.
+        lines: draw lines between rows.
     """
 
     heads: tuple[Text, ...]
@@ -36,7 +36,7 @@ class Grid:
     lines: bool = False
 
     def widths(self) -> list[int]:
-        """The width of each column in characters."""
+        """Compute the width of each column in characters."""
         cells = [self.heads, *self.rows]
         return [max(_width(row[place]) for row in cells) for place in range(len(self.heads))]
 
@@ -51,7 +51,7 @@ class Grid:
         yield found
 
     def plain(self) -> str:
-        """The grid as plain text at its full width, without colours; faster than a terminal's for many cells."""
+        """Write the table as plain text at full width, without colours; faster than rich for many cells."""
         widths = self.widths()
         rule = '─┼─'.join('─' * width for width in widths)
         drawn = [self.title] if self.title else []
@@ -83,7 +83,7 @@ def _width(text: Text) -> int:
 
 
 def grid(heads: Sequence[str], rows: Iterable[Sequence[Text | str]], title: str = '') -> Grid:
-    """A table of words; those that are plain text are escaped."""
+    """Make a text table; plain strings are escaped."""
     texts = tuple(tuple(terminal(word) if isinstance(word, str) else word for word in row) for row in rows)
     return Grid(tuple(map(terminal, heads)), texts, title)
 
@@ -91,13 +91,13 @@ def grid(heads: Sequence[str], rows: Iterable[Sequence[Text | str]], title: str 
 def blocks(
     columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]], width: int, lines: bool = False
 ) -> list[Grid]:
-    """A wide table as several below each other, each as wide as the terminal and with the names of the rows.
+    """Split a wide table into several that fit the terminal's width, each with the names of the rows.
 
     Args:
-        columns: heads of all but the first column, over several lines.
-        rows: the name of each, and one cell a column.
-        width: of the terminal.
-        lines: drawn between the rows.
+        columns: heads of all columns except the first; may have several lines.
+        rows: name of the row, and one text per column.
+        width: width of the terminal.
+        lines: draw lines between rows.
     """
     whole = Grid(
         (Text(), *map(terminal, columns)), tuple((terminal(name), *cells) for name, cells in rows), lines=lines
@@ -121,7 +121,7 @@ def _part(whole: Grid, places: Sequence[int]) -> Grid:
 
 
 def as_plain(found: RenderableType) -> str:
-    """A group of texts and grids as a pipe takes it: no colours, no folds, no blanks at the ends of lines."""
+    """Write a group of texts and tables for a pipe: without colours, folded lines or trailing blanks."""
     if isinstance(found, Group):
         return ''.join(map(as_plain, found.renderables))
     if isinstance(found, Grid):

@@ -1,4 +1,4 @@
-r"""A table's records as a LaTeX table; the document needs \usepackage{booktabs}."""
+r"""Write a table's records as a LaTeX table; the document needs \usepackage{booktabs}."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openmix.benchmark.table import Table
 
 
 def latex(table: Table, records: Sequence[Record]) -> str:
-    """The leaderboard; two columns each, ours and published, where anything is printed."""
+    """Write the leaderboard; with two sub-columns, measured and published, if there are published numbers."""
     rows, columns = shown(table, records)
     places, best = by_place(records), best_of_columns(table, records)
     published, digits = has_published(records), printed_digits(records)

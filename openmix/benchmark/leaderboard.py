@@ -1,4 +1,4 @@
-"""The page's leaderboard: a method a row, ours over the printed number, and what to choose rows and columns by."""
+"""The leaderboard of the HTML page: one row per method, measured above published numbers, and filters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SORTED_BY = ('ours', 'published', 'difference')
 
 
 def toolbar(table: Table, records: Sequence[Record]) -> str:
-    """A text box for methods, a group of buttons for each part of the column names; nothing for a single cell."""
+    """Write the filters: a text box for methods and buttons for each part of column names; '' for a single cell."""
     rows, columns = shown(table, records)
     if len(rows) < 2 and len(columns) < 2:
         return ''
@@ -62,7 +62,7 @@ def _group(title: str, items: Sequence[str]) -> str:
 
 
 def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
-    """The table. Links are relative to `root`."""
+    """Write the leaderboard as HTML; links are relative to `root`."""
     rows, columns = shown(table, records)
     places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
     compared = {record.cell.column for record in records if difference(record) is not None}
@@ -104,13 +104,13 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
 
 
 def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Mapping[str, str]) -> str:
-    """Ours, the printed number with the difference, the status where it is not done, what others measured."""
+    """Write a cell: measured number, published number with the difference, status if not done, imported numbers."""
     lines = [_ours(record, root)]
     number = printed(record.cell, digits)
     if number:
         found, off = verdict(record), signed(difference(record))
         glyph = element('span', _MARKS[found], class_='glyph')
-        # Its room stays where there is no difference: printed numbers lie below each other.
+        # Keep its space if there is no difference, so that published numbers are aligned.
         mark = ' ' + element('span', off + glyph if off else '', class_=f'mark {found}'.strip()) if compared else ''
         lines.append(element('span', escape(number) + mark, class_='sub', title=f'published {number}'))
     if (record.values or record.old) and record.status != 'done':
@@ -147,6 +147,6 @@ def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, 
 
 
 def _short(sources: set[str]) -> dict[str, str]:
-    """Each folder's last name, where that tells it from the others."""
+    """Map each folder to its last name if that is unique, else to its path."""
     names = [Path(source).name for source in sources]
     return {source: name if names.count(name) == 1 else source for source, name in zip(sources, names, strict=True)}

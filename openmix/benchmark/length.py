@@ -1,4 +1,4 @@
-"""How long a recipe trains, in what it counts, and how often it measures."""
+"""The length of a recipe's training, in epochs or iterations, and its number of validations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from mmengine.config import Config
 
 _MOST = 1 << 31
-UNITS = {'epoch': 'max_epochs', 'iteration': 'max_iters'}  # what a training counts, and the key of its length
+UNITS = {'epoch': 'max_epochs', 'iteration': 'max_iters'}  # the unit of a training's length, and its key
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run trains.
+    """The length of a training.
 
     Attributes:
-        count: of epochs or iterations.
+        count: number of epochs or iterations.
         unit: 'epoch' or 'iteration'.
     """
 
@@ -30,17 +30,17 @@ class Length:
         return f'{self.count} {self.unit}s'
 
     def reached(self, row: Mapping[str, float]) -> int:
-        """Epochs or iterations trained at a line of `metrics.jsonl`; 0 for an empty one."""
+        """Return the epochs or iterations trained at a line of `metrics.jsonl`; 0 for an empty line."""
         return int(row.get(row_key(self.unit), 0))
 
 
 def row_key(unit: str) -> str:
-    """The name under which a line of `metrics.jsonl` counts a unit."""
+    """Return the key of a unit in a line of `metrics.jsonl`."""
     return 'iter' if unit == 'iteration' else 'epoch'
 
 
 def length_of(cfg: Config) -> Length | None:
-    """The length of a recipe's training; None where it states none."""
+    """Return the length of a recipe's training; None if it states none."""
     loop = cfg.get('train_cfg') or {}
     for unit, key in UNITS.items():
         count = loop.get(key)
@@ -50,21 +50,21 @@ def length_of(cfg: Config) -> Length | None:
 
 
 def unit_of(lengths: Iterable[Length | None]) -> str:
-    """What all trainings count, 'epoch' or 'iteration'; '' where some count one and some the other."""
+    """Return the common unit of all trainings, 'epoch' or 'iteration'; '' if they differ."""
     found = {length.unit for length in lengths if length is not None} or {'epoch'}
     return found.pop() if len(found) == 1 else ''
 
 
 def median_of(readout: str) -> int:
-    """N of the readout 'median_last<N>'; 0 of others."""
+    """Return N of the readout 'median_last<N>'; 0 for others."""
     found = re.fullmatch(r'median_last(\d+)', readout)
     return int(found[1]) if found else 0
 
 
 def values_of(cfg: Config, metric: str) -> int | None:
-    """How many values of a metric a whole training records; None where the recipe does not tell.
+    """Count the values of a metric that a whole training records; None if the recipe does not determine it.
 
-    A metric whose name has a '/' comes from the validations; others may come from training, and count where that does.
+    A metric with a '/' in its name comes from validations; others are assumed to be recorded by training.
     """
     length, loop = length_of(cfg), cfg.get('train_cfg') or {}
     if length is None:
@@ -76,7 +76,7 @@ def values_of(cfg: Config, metric: str) -> int | None:
         begin, intervals = 1, [(1, 1)] if length.unit == 'epoch' else intervals
     numbers = [begin, *(number for pair in intervals for number in pair)]
     if not all(type(number) is int and number > 0 for number in numbers):
-        return None  # the training says what is wrong
+        return None  # the training reports the error
     count = 0
     for (first, interval), (following, _) in pairwise([*intervals, (length.count + 1, 1)]):
         start, end = max(first, begin), min(following - 1, length.count)

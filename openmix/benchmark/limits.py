@@ -1,4 +1,4 @@
-"""Largest sizes of a table: far above any that is run, far below what a machine cannot hold."""
+"""Largest sizes of a table, far above real ones and far below the limits of a machine."""
 
 from __future__ import annotations
 

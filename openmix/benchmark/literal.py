@@ -1,4 +1,4 @@
-"""A resolved recipe as Python that only says values: nothing in a table can become code of it."""
+"""Write a resolved recipe as Python that consists of literals only, so that nothing in a table becomes code."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 
 from openmix.errors import InputError, brief
 
-_RESERVED = ('filename', 'text', 'pretty_text', 'env_variables')  # mmengine's Config has its own of these
+_RESERVED = ('filename', 'text', 'pretty_text', 'env_variables')  # attributes of mmengine's Config
 _WIDTH = 120
 
 
 def as_python(values: Mapping[str, Any], about: str = '') -> str:
-    """A Python file of one assignment a key, in order of the keys, with a docstring.
+    """Write a Python file with one assignment per key, sorted, and a docstring.
 
-    Keys and values are written by `repr` and read back: what comes out is what went in, of the same types.
-    Values: None, booleans, numbers, text, and lists, tuples and dicts of them.
+    Keys and values are written by `repr` and read back as a check: values and types must be equal.
+    Values may be None, booleans, numbers, text, and lists, tuples and dicts of them.
 
     Args:
+        values: the settings.
         about: the docstring.
 
     Raises:
-        InputError: a key is no name of Python's, or a value is none of these.
+        InputError: a key is not a Python name, or a value has another type.
     """
     for key, value in values.items():
         if not _is_name(key) or key.startswith('__') or key in _RESERVED:
@@ -33,7 +34,7 @@ def as_python(values: Mapping[str, Any], about: str = '') -> str:
             )
         _check(key, value)
     lines = [f'{key} = {source(values[key], len(key) + 3)}' for key in sorted(values)]
-    # A recipe whose texts hold double braces is not read.
+    # Double braces are escaped, because a recipe with double braces in its text is refused.
     text = '\n'.join([ascii_braces(repr_of_docstring(about)), *map(ascii_braces, lines), ''])
     if _typed(read_back(text)) != _typed(dict(values)):
         raise InputError('a value does not survive being written down as Python')
@@ -45,11 +46,12 @@ def _is_name(key: Any) -> bool:
 
 
 def source(value: Any, before: int = 0, level: int = 0) -> str:
-    """A value as Python writes it, over several lines where it is long.
+    """Write a value as Python source, on several lines if it is long.
 
     Args:
-        before: how many characters stand before it in its line.
-        level: how deep it is nested.
+        value: the value.
+        before: number of characters before it in its line.
+        level: depth of nesting.
     """
     if isinstance(value, float) and math.isinf(value):
         return '1e999' if value > 0 else '-1e999'
@@ -66,7 +68,7 @@ def source(value: Any, before: int = 0, level: int = 0) -> str:
 
 
 def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
-    """The brackets of a dict, list or tuple, and its items, each with the text before it: 'key=' or ''."""
+    """Return the brackets of a dict, list or tuple, and its items, each with its prefix: 'key=', 'key: ' or ''."""
     if isinstance(value, dict):
         in_order = sorted(value.items(), key=lambda item: str(item[0]))
         if all(map(_is_name, value)):
@@ -77,10 +79,10 @@ def _pieces(value: Any) -> tuple[str, str, list[tuple[str, Any]]]:
 
 
 def read_back(text: str) -> dict[str, Any]:
-    """The values that a file of `as_python` states; nothing is run.
+    """Parse the values in a file of `as_python`, without running it.
 
     Raises:
-        InputError: it holds anything else.
+        InputError: the file has anything else than assignments.
     """
     found = {}
     for statement in ast.parse(text).body[1:]:
@@ -103,7 +105,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _typed(value: Any) -> Any:
-    """A value that is equal to another only if their types are too; the order of keys does not count."""
+    """Convert a value so that comparing also compares types; the order of keys does not count."""
     if isinstance(value, dict):
         return {(type(key), key): _typed(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -112,12 +114,12 @@ def _typed(value: Any) -> Any:
 
 
 def repr_of_docstring(text: str) -> str:
-    """A text as the docstring of a file, over several lines."""
+    """Write a text as the docstring of a file."""
     return '"""' + text.replace('\\', '\\\\').replace('"', '\\"') + '"""\n'
 
 
 def ascii_braces(source: str) -> str:
-    """Python source whose strings hold no two braces beside each other, and mean the same."""
+    """Escape double braces in the strings of Python source, without changing their values."""
     return source.replace('{{', '{\\x7b')
 
 

@@ -1,4 +1,4 @@
-"""`MadeFor`: what `cell.json` in a trial's folder says of the run that the folder was made for."""
+"""`MadeFor`: the run that a trial's folder was made for, as recorded in its `cell.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEPS = '--steps'
 
 
 def told(said: Mapping[str, Any]) -> str:
-    """What the command line changes of a table, as it is typed; '' where it changes nothing.
+    """Write the changes from the command line as they are typed; '' without changes.
 
     Args:
         said: dotted keys of `--cfg-options`, and '--steps'.
@@ -29,7 +29,7 @@ class MadeFor:
 
     Attributes:
         row, column: names in the table at that time.
-        seed: of the run.
+        seed: seed of the run.
         config_hash, version, data: see `openmix.provenance.Provenance`.
         options: dotted keys that `--cfg-options` set on top of the table, and '--steps' where it was given.
     """
@@ -44,29 +44,29 @@ class MadeFor:
 
     @property
     def name(self) -> str:
-        """The cell as messages name it: 'ROW / COLUMN'."""
+        """The name of the cell in messages: 'ROW / COLUMN'."""
         return f'{self.row} / {self.column}'
 
 
 def read_made_for(path: Path) -> MadeFor | None:
-    """The run that a trial's `cell.json` names; None where there is no such file.
+    """Read a trial's `cell.json`; None if there is no such file.
 
     Raises:
-        InputError: the file cannot be read, or a value is missing or not of its type; the line names it.
+        InputError: the file cannot be read, or a value is missing or has the wrong type; the line names it.
     """
     found = read_object(path)
     return None if found is None else parse_made_for(found, str(path))
 
 
 def parse_made_for(found: Mapping[str, Any], where: str = 'cell.json') -> MadeFor:
-    """The run that the object of a `cell.json` names.
+    """Check the object of a `cell.json`.
 
     Args:
         found: the object.
-        where: begins the error line.
+        where: start of the error line.
 
     Raises:
-        InputError: a value is missing or not of its type.
+        InputError: a value is missing or has the wrong type.
     """
     return MadeFor(
         seed=whole_of(f'{where}: seed', found.get('seed')),

@@ -1,4 +1,4 @@
-"""A table's records as Markdown; every measured number links to its runs."""
+"""Write a table's records as Markdown, with links from measured numbers to their runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MARKS = {'better': ' ▲', 'worse': ' ▼', 'agrees': '', '': ''}
 
 
 def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
-    """Leaderboard, gains, claims, searches and runs; links are relative to `root`."""
+    """Write leaderboard, gains, claims, searches and runs; links are relative to `root`."""
     lines = [f'# {escape(table.title)}', '', *([f'Source: {escape(table.source)}', ''] if table.source else [])]
     lines += [escape(caption(table)), '', *_leaderboard(table, records, root)]
     notes = [footnote(records)] if footnote(records) else []
@@ -50,7 +50,7 @@ def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    """One row; its cells are Markdown already."""
+    """Write one row from cells that are already Markdown."""
     return f'| {" | ".join(cells)} |'
 
 

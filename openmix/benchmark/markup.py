@@ -1,4 +1,4 @@
-"""The pieces of HTML that the page is made of."""
+"""Building blocks of the HTML page."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from openmix.benchmark.escape import link
 
 
 def attributes(**values: object) -> str:
-    """' data-row="Mixup"' for data_row='Mixup'; None and '' are left out, a trailing underscore too."""
+    """Write HTML attributes, ' data-row="A"' for data_row='A'; None, '' and trailing underscores are dropped."""
     found = {key.rstrip('_').replace('_', '-'): value for key, value in values.items() if value not in (None, '')}
     return ''.join(f' {key}="{escape(str(value))}"' for key, value in found.items())
 
 
 def element(tag: str, html: str, **values: object) -> str:
-    """`<tag ...>html</tag>`; `html` is markup already."""
+    """Write `<tag ...>html</tag>`; `html` must be escaped already."""
     return f'<{tag}{attributes(**values)}>{html}</{tag}>'
 
 
 def href(path: Path | str, root: Path) -> str:
-    """A link to a file relative to the folder that the page lies in."""
+    """Make the URL of a file relative to the folder of the page."""
     return link(path, root)
 
 
 def cell(html: str, value: object = None, kind: str = '') -> str:
-    """A table's cell, sorted by `value`, else by what it shows."""
+    """Write a table cell, which is sorted by `value` if given, else by its text."""
     return element('td', html, class_=kind, data_value=value)
 
 
 def sortable(heads: Iterable[str], rows: Iterable[str], label: str, text_columns: int = 1) -> str:
-    """A table that sorts by any column.
+    """Write a table that can be sorted by any column.
 
     Args:
-        heads: words.
-        rows: whole `<tr>` elements.
-        label: what it is, for who does not see it.
-        text_columns: how many of the first columns hold words.
+        heads: texts of the heads.
+        rows: complete `<tr>` elements.
+        label: description for screen readers.
+        text_columns: number of leading columns with text instead of numbers.
     """
     cells = ''.join(
         f'<th scope="col"{" class=text" if i < text_columns else ""}><button type="button">{escape(head)}</button></th>'
@@ -48,15 +48,18 @@ def sortable(heads: Iterable[str], rows: Iterable[str], label: str, text_columns
 
 
 def scrolled(html: str, label: str) -> str:
-    """Content that scrolls sideways by itself where it is wider than the page; with the keyboard too."""
+    """Wrap content so that it scrolls horizontally if it is wider than the page, also by keyboard."""
     return f'<div class="scroll" role="region" tabindex="0"{attributes(aria_label=label)}>{html}</div>\n'
 
 
 def section(title: str, html: str, note: str = '', folded: bool | None = None) -> str:
-    """A heading, a line about what follows, and what follows; nothing where there is nothing.
+    """Write a section with heading, note and content; '' without content.
 
     Args:
-        folded: None: always shown; else whether it is folded away at first.
+        title: heading.
+        html: content, escaped already.
+        note: a line above the content.
+        folded: initial state of a section that can be folded; None: it cannot be folded.
     """
     if not html:
         return ''

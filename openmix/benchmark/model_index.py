@@ -1,4 +1,4 @@
-"""A table's records as the `model-index` of a Hugging Face model card: one entry a finished cell."""
+"""Write a table's records as the `model-index` of a Hugging Face model card, with one entry per finished cell."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.registry import DATASETS, find
 
-# By the first folder of the recipe.
+# Task by the first folder in the recipe's name.
 _TASKS = {'detection': 'object-detection'}
 
 
 def model_index(table: Table, records: Sequence[Record]) -> str:
-    """YAML for the front matter of a model card; cells without a finished run are left out."""
+    """Write YAML for the front matter of a model card; cells without a finished run are left out."""
     entries = [
         {'name': record.cell.name, 'results': [_result(table, record, record.mean)]}
         for record in records
@@ -51,5 +51,5 @@ def _dataset(kind: Any, arguments: dict[str, Any]) -> dict[str, str]:
 def _facts_name(name: str, dataset: dict[str, Any]) -> str:
     try:
         return str(find(DATASETS, name).facts(**dataset).name)
-    except Exception:  # some data sets know themselves only from files that may lie on another machine
+    except Exception:  # some data sets need files that may be on another machine
         return str(name)

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page, for a desk or a phone, by day or by night."""
+"""`report.html`: one self-contained page for large and small screens, with a light and a dark mode."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ from openmix.benchmark.trial import STATES
 from openmix.benchmark.trials import choose
 from openmix.benchmark.variant import VARIANTS
 
-# In a trial's folder; the cell's config is above it.
+# Files relative to a trial's folder; the cell's config is in the parent folder.
 _FILES = {'folder': '.', 'config': '../config.py', 'log': 'log.txt', 'result': 'result.json'}
 _OUTCOMES = {'held': ('up', '✓'), 'not held': ('down', '✗'), 'not yet run': ('soft', '○')}
 _MOST_OPEN = 24  # rows of a table that is not folded away
 
 
 def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence[Picture] = ()) -> str:
-    """The whole page.
+    """Write the whole page.
 
     Args:
-        root: the folder that it will lie in; links are relative to it.
+        table: the table.
+        records: its records.
+        root: folder of the page; links are relative to it.
+        pictures: mixed batches to show.
     """
     ours = any(record.values for record in records)
     spread = 'A line to each side: one standard deviation. Shaded: ±0.2.'
@@ -104,7 +107,7 @@ def _gains(table: Table, records: Sequence[Record]) -> str:
     places = by_place(records)
     ours = [abs(gain.ours) for gain in found if gain.ours is not None]
     published = [abs(gain.published) for gain in found if gain.published is not None]
-    # The interval of two pairs can be so wide that it would leave nothing of the others: it is cut off.
+    # The interval of two pairs can be very wide; the scale ignores intervals, so that other bars stay visible.
     scale = max(ours + published) * 1.25 or 1.0
     rows = []
     for gain in found:
@@ -121,7 +124,7 @@ def _gains(table: Table, records: Sequence[Record]) -> str:
 
 
 def _pair(gain: Gain) -> str:
-    """'CIFAR-100 / R-18: DM(CE) − MCE': what the two columns share is said once."""
+    """Write the pair of columns with their common part once: 'CIFAR-100 / R-18: DM(CE) − MCE'."""
     new, old = parts(gain.column), parts(gain.over)
     shared = next((i for i, (a, b) in enumerate(zip(new, old)) if a != b), 0)
     common = f'{SEPARATOR.join(new[:shared])}: ' if shared else ''
@@ -129,7 +132,7 @@ def _pair(gain: Gain) -> str:
 
 
 def _kind(gain: Gain, lower_is_better: bool) -> str:
-    """'up' or 'down' for a gain or a loss whose interval leaves out zero; '' where it does not, or there is none."""
+    """Return 'up' or 'down' if the interval of a gain excludes zero; '' otherwise, or without an interval."""
     if gain.ours is None or gain.half_width is None or round(gain.ours, 2) == 0 or abs(gain.ours) <= gain.half_width:
         return ''
     return 'up' if (gain.ours < 0) == lower_is_better else 'down'
@@ -220,7 +223,7 @@ def _runs(table: Table, records: Sequence[Record], root: Path) -> str:
 
 
 def _machines(records: Sequence[Record]) -> str:
-    """Each distinct environment once, with how many runs it holds for."""
+    """Write each distinct environment once, with its number of runs."""
     counted = Counter(tuple(result.environment.items()) for record in records for result in record.results)
     return ''.join(
         f'<p class="soft">{count} {"run" if count == 1 else "runs"}</p>\n<dl>'

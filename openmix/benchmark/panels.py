@@ -1,4 +1,4 @@
-"""Small charts as SVG: one size that fits a phone, and as many side by side as the page has room for."""
+"""Small SVG charts of one size, which fits a phone; the page shows as many side by side as it has space for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_CHARACTERS = 19
 
 
 class Scale(NamedTuple):
-    """A straight map from `low` .. `high` to `start` .. `end` in the picture."""
+    """A linear map from `low` .. `high` to `start` .. `end` in the image."""
 
     low: float
     high: float
@@ -28,14 +28,14 @@ class Scale(NamedTuple):
 
 
 def scale(values: Sequence[float], start: float, end: float, margin: float = 0.08) -> Scale:
-    """A scale over all values, with a margin of that share of their range on either side."""
+    """Make a scale over all values, with a margin on either side, as a fraction of their range."""
     low, high = min(values), max(values)
     room = max(high - low, abs(high) * 1e-2, 1e-6) * margin
     return Scale(low - room, high + room, start, end)
 
 
 def ticks(axis: Scale, count: int) -> list[tuple[float, str]]:
-    """At most `count` + 1 round numbers inside a scale, with how they are written."""
+    """Choose at most `count` + 1 round numbers inside a scale; return each with its text."""
     from matplotlib.ticker import MaxNLocator
 
     found = [
@@ -48,12 +48,12 @@ def ticks(axis: Scale, count: int) -> list[tuple[float, str]]:
 
 
 def short(name: str) -> str:
-    """A name that fits beside a chart."""
+    """Shorten a name to fit beside a chart."""
     return name if len(name) <= _MOST_CHARACTERS else f'{name[: _MOST_CHARACTERS - 1]}…'
 
 
 def width_of(text: str) -> float:
-    """The approximate width of a drawn text."""
+    """Estimate the width of a drawn text."""
     return len(text) * _CHARACTER
 
 
@@ -67,7 +67,7 @@ def text(x: float, y: float, words: str, anchor: str = 'start', kind: str = '') 
 
 
 def mark(shape: int, x: float, y: float, kind: str, hint: str = '') -> str:
-    """A dot, a ring, a triangle up or down, or a square, with what it says when pointed at."""
+    """Draw a mark (dot, ring, triangle up or down, or square) with a tooltip."""
     at = f'translate({x:.1f} {y:.1f})'
     title = f'<title>{escape(hint)}</title>' if hint else ''
     path = ('M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0', '', 'M0-5L5 4H-5Z', 'M0 5L5-4H-5Z', 'M-4-4H4V4H-4Z')[shape % 5]
@@ -77,7 +77,7 @@ def mark(shape: int, x: float, y: float, kind: str, hint: str = '') -> str:
 
 
 def axes(x: Scale, y: Scale, across: str, up: str) -> list[str]:
-    """Grid, ticks and what is drawn: to the right, and upwards."""
+    """Draw grid, ticks, and the labels of the horizontal and vertical axes."""
     drawn = []
     for value, words in ticks(y, 5):
         drawn.append(line(x.start, y(value), x.end, y(value), 'grid'))
@@ -88,7 +88,7 @@ def axes(x: Scale, y: Scale, across: str, up: str) -> list[str]:
 
 
 def beside(dots: Sequence[tuple[float, float]], words: Sequence[str], inside: tuple[float, float]) -> list[str]:
-    """A label beside each dot, where there is room; '' for those that would lie on another or on a dot."""
+    """Place a label beside each dot; '' for a label that would overlap another label or a dot."""
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
     found = []
     for (x, y), name in zip(dots, words, strict=True):
@@ -110,11 +110,14 @@ def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def panel(title: str, height: float, body: str, says: str, column: str | None = None) -> str:
-    """One chart.
+    """Write one chart.
 
     Args:
-        says: its content in words, for who does not see it.
-        column: the table's column that it shows; it goes when that is not chosen.
+        title: caption.
+        height: height of the drawing.
+        body: SVG elements.
+        says: description for screen readers.
+        column: the table's column that it shows; the chart is hidden when that column is filtered out.
     """
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img"{attributes(aria_label=says)} '
@@ -124,5 +127,5 @@ def panel(title: str, height: float, body: str, says: str, column: str | None = 
 
 
 def panels(found: Sequence[str]) -> str:
-    """Charts side by side; nothing where there is none."""
+    """Arrange charts side by side; '' if there are none."""
     return f'<div class="panels">\n{"".join(found)}</div>\n' if found else ''

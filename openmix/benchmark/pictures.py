@@ -1,4 +1,4 @@
-"""Pictures of mixed batches: `tools/show_mix.py` on one cell of every row."""
+"""Figures of mixed batches, made by `tools/show_mix.py` for one cell of every row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Picture:
-    """A batch mixed as one row does: a PNG, or the reason why there is none."""
+    """A figure of a batch mixed by the policy of one row: a PNG, or the reason why there is none."""
 
     row: str
     png: bytes | None
@@ -30,11 +30,12 @@ class Picture:
 
 
 def draw_pictures(records: Sequence[Record], work_dir: Path, script: Path) -> list[Picture]:
-    """One picture a row, of its first column; drawn once for a config and kept in `pictures/`.
+    """Draw one figure per row, for its first column; figures are cached by config in `pictures/`.
 
     Args:
-        records: those of cells without code are left out.
-        script: takes `CONFIG --out FILE`, as `tools/show_mix.py` does.
+        records: records of the table; cells without code are left out.
+        work_dir: the table's work folder.
+        script: a script with the arguments `CONFIG --out FILE`, as `tools/show_mix.py`.
     """
     cells: dict[str, Cell] = {}
     for record in records:

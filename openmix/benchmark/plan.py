@@ -27,21 +27,21 @@ from openmix.json_file import finite_of, read_object
 from openmix.provenance import datasets_in
 
 _ACTIONS = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
-_MOMENTS = {'SGD': 1}  # copies of the weights that an optimiser keeps; of others 2
-Recipe = tuple[str, str]  # (recipe, type of its policy): what decides the speed
+_MOMENTS = {'SGD': 1}  # number of moment buffers per weight; 2 for other optimisers
+Recipe = tuple[str, str]  # (recipe, type of its policy), which determine the speed
 
 
 class Need(NamedTuple):
     """The time, disk space and data that the unfinished trials need.
 
     Attributes:
-        runs: their number.
-        seconds: one after another on one device; of those whose speed is known.
-        unknown: the number of runs without a known speed.
-        disk: bytes of their checkpoints; None where they were not counted.
-        unsized: the number of runs whose model has an unknown size.
-        data: one line for each data set that is missing.
-        own: policies of one's own that a published table gives nothing to.
+        runs: number of trials.
+        seconds: total time of those with a known speed, one after another on one device.
+        unknown: number of runs without a known speed.
+        disk: bytes of their checkpoints; None if they were not counted.
+        unsized: number of runs whose model has an unknown size.
+        data: one line for each missing data set.
+        own: policies that declare no published options, although the variant is 'published'.
     """
 
     runs: int
@@ -54,7 +54,7 @@ class Need(NamedTuple):
 
 
 def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
-    """One line a trial with the action of `run`: run, resume, skip, leave alone, or set aside and run."""
+    """Make a text table with one line per trial and the action of `run`, such as run, resume or skip."""
     lines = []
     unit = unit_of([trial.length for trial in trials])
     for trial in distinct(trials):
@@ -75,14 +75,18 @@ def needs(
     hours: Mapping[Recipe, float] | None = None,
     count: int | None = None,
 ) -> Need:
-    """The time, disk space and data that the unfinished trials need.
+    """Estimate the time, disk space and data that the unfinished trials need.
 
-    A cell whose search is not finished counts with all the trials that it will have.
+    A cell whose search is not finished counts with all its later trials.
 
     Args:
-        parameters: counts those of a resolved recipe's model, None where it cannot tell; None: no disk is counted.
-        hours: measured for a whole run of a recipe; goes before the speed of earlier runs.
-        count: trials of a cell whose search is not finished; None: as the table says.
+        table: the table.
+        trials: its trials.
+        records: its records.
+        parameters: function that counts a model's parameters, given a resolved recipe, or returns None if it
+            cannot; None: do not estimate disk space.
+        hours: measured hours of a whole run by recipe; preferred to the speed of earlier runs.
+        count: number of trials of a cell whose search is not finished; None: by the table.
     """
     ahead = [trial for trial in distinct(trials) if trial.state() not in ('done', 'running')]
     waiting = [record.cell for record in records if record.searches and not record.trials]
@@ -113,12 +117,12 @@ def needs(
 
 
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
-    """(recipe, policy type) of a cell: runs that share both are taken to be equally fast."""
+    """Return (recipe, policy type) of a cell; runs with the same two are assumed to have the same speed."""
     return cell.config, str(value_at(cfg, 'model.policy.type') or '')
 
 
 def _speeds(records: Sequence[Record]) -> dict[tuple[Recipe, str], float]:
-    """Seconds an epoch or iteration of finished runs, by recipe and policy, and the unit; by recipe alone under ''."""
+    """Compute seconds per epoch or iteration of finished runs, by (recipe, policy) and unit; '' is any policy."""
     found: dict[tuple[Recipe, str], list[float]] = {}
     for record in records:
         for trial, result in [*zip(record.finished, record.results, strict=True), *record.earlier_results()]:
@@ -131,7 +135,7 @@ def _speeds(records: Sequence[Record]) -> dict[tuple[Recipe, str], float]:
 
 
 def checkpoint_bytes(cfg: Config, parameters: Callable[[Config], int | None]) -> float | None:
-    """Bytes of the checkpoints that a run keeps: float32 weights and optimiser moments; None for unknown models."""
+    """Estimate the bytes of a run's checkpoints, float32 weights and optimiser moments; None for unknown models."""
     count = parameters(cfg)
     if count is None:
         return None
@@ -141,7 +145,7 @@ def checkpoint_bytes(cfg: Config, parameters: Callable[[Config], int | None]) ->
 
 
 def missing_data(recipes: Sequence[Config]) -> list[str]:
-    """One line a data set that has no files where the recipes look: the command that fetches it, where there is one."""
+    """Write one line per data set without files, with the command that downloads it if there is one."""
     found: dict[tuple[str, str], None] = {}
     for cfg in recipes:
         for dataset in datasets_in(cfg._cfg_dict.to_dict()):
@@ -159,7 +163,7 @@ def _has_files(root: Path) -> bool:
 def _how_to_get(kind: str, root: str) -> str:
     try:
         prepares = defines('data', kind, 'prepare')
-    except KeyError:  # of one's own
+    except KeyError:  # a user's own class
         prepares = False
     if prepares:
         return f'{kind} in {root}: {shlex.join(["python", "tools/prepare_dataset.py", kind, "--root", root])}'
@@ -167,11 +171,12 @@ def _how_to_get(kind: str, root: str) -> str:
 
 
 def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = None) -> Iterator[tuple[Recipe, Any]]:
-    """(recipe, hours of a whole run, or the line that says why there are none), one for each distinct recipe.
+    """Measure each distinct recipe; yield it with the hours of a whole run, or with an error line.
 
     Args:
-        iterations: trained of each.
-        script: takes `CONFIG --dry-run N --out FILE`; `tools/train.py` unless given.
+        cells: the cells whose recipes are measured.
+        iterations: number of iterations to train.
+        script: a script with the arguments `CONFIG --dry-run N --out FILE`; by default `tools/train.py`.
     """
     first: dict[Recipe, Cell] = {}
     for cell in cells:
@@ -189,7 +194,7 @@ def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = 
 
 
 def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> list[str]:
-    """The plan in lines."""
+    """Write the plan as lines of text."""
     runs = distinct(trials)
     lines = [f'{len(runs)} trials, {need.runs} to run']
     absent = sum(not record.cell.implemented for record in records)

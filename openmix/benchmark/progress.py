@@ -33,16 +33,16 @@ _COLOURS = {
 
 
 def pace_of(trial: Trial, files: TrialFiles | None = None) -> float | None:
-    """Mean seconds per epoch, or iteration, that the trial has trained; None before the first line of its metrics."""
+    """Compute the mean seconds per epoch or iteration of a trial; None before the first line of its metrics."""
     row = (files or trial.files()).last_row
     reached, seconds = trial.length.reached(row) if trial.length else 0, row.get('time_s')
     return seconds / reached if reached and seconds else None
 
 
 def seconds_left(trials: Sequence[Trial], states: Sequence[str]) -> float | None:
-    """Seconds until all trials are done, at the mean pace so far and with as many at a time as now.
+    """Estimate the seconds until all trials are done, from the mean speed so far and the number running in parallel.
 
-    Epochs and iterations have a mean pace each. None where there is no pace yet of what is left.
+    Training by epoch and by iteration have separate means. None if the speed of a remaining trial is unknown.
     """
     known: dict[str, list[float]] = {}
     own = [None if state == 'stale' else pace_of(trial) for trial, state in zip(trials, states, strict=True)]
@@ -64,7 +64,7 @@ def seconds_left(trials: Sequence[Trial], states: Sequence[str]) -> float | None
 
 
 def summary(trials: Sequence[Trial], states: Sequence[str]) -> str:
-    """'3 done, 2 running, 5 pending; about 2 h 05 min left with 2 at a time'."""
+    """Summarise: '3 done, 2 running, 5 pending; about 2 h 05 min left with 2 at a time'."""
     counts = Counter(states)
     text = ', '.join(f'{counts[state]} {state}' for state in reversed(STATES) if counts[state])
     left, running = seconds_left(trials, states), counts['running']
@@ -74,10 +74,12 @@ def summary(trials: Sequence[Trial], states: Sequence[str]) -> str:
 
 
 def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> Group:
-    """The state, progress and pace of every trial, the time left, and one line a file that cannot be read.
+    """Show state, progress and speed of every trial, the time left, and one line per file that cannot be read.
 
     Args:
-        also: lines that stand below.
+        table: the table.
+        trials: its trials.
+        also: lines to print below.
     """
     lines: list[tuple[Text | str, ...]] = []
     states: dict[Path, str] = {}
@@ -116,10 +118,13 @@ def _seconds(pace: float) -> str:
 
 
 def watch(table: Table, trials: Callable[[], Sequence[Trial]], console: Console, every: float = REFRESH_S) -> None:
-    """The status, renewed until every trial is done.
+    """Show the status, updated until every trial is done.
 
     Args:
-        trials: asked anew each time: a finished search adds those of its choice.
+        table: the table.
+        trials: function that returns the current trials, because a finished search adds some.
+        console: the terminal.
+        every: seconds between updates.
     """
     with Live(console=console, auto_refresh=False, vertical_overflow='visible') as live:
         while True:

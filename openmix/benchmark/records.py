@@ -21,8 +21,8 @@ class Numbers(NamedTuple):
     """Values of a cell from other sources: old runs, and runs imported from other folders.
 
     Attributes:
-        source: '' for our own folder, else the folder of the others.
-        as_of: the hash they were made with, where it is not the cell's; None where it is.
+        source: '' for the table's own folder, else the imported folder.
+        as_of: the config hash of the runs if it differs from the cell's, else None.
         values: the cell's readout of each run.
     """
 
@@ -38,14 +38,14 @@ class Record:
     `values` are in the unit of the cell's metric.
 
     Attributes:
-        trials: those asked for; empty where the cell is not implemented or its search is not finished.
-        finished: those of them that are.
-        results: of the finished ones, beside `finished`.
+        trials: the requested trials; empty if the cell is not implemented or its search is not finished.
+        finished: the finished ones among them.
+        results: results of the trials in `finished`, in the same order.
         values: the cell's readout of each finished trial.
-        searches: the runs that choose among the cell's grid.
-        old: results of another config, version or data that lie in the cell's folder, in place or set aside.
-        theirs: results that were taken in from other folders.
-        bad: one line a file that cannot be read.
+        searches: the runs of the cell's grid search.
+        old: results of another config, version or data in the cell's folder, also in renamed trial folders.
+        theirs: results imported from other folders.
+        bad: one line per file that cannot be read.
     """
 
     cell: Cell
@@ -61,21 +61,21 @@ class Record:
 
     @property
     def mean(self) -> float | None:
-        """The mean over finished trials; None where there is none."""
+        """The mean over finished trials; None if there are none."""
         return mean(self.values)
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation; None below two trials, where it says nothing."""
+        """The sample standard deviation; None for fewer than two trials."""
         return deviation(self.values)
 
     @property
     def by_seed(self) -> dict[int, float]:
-        """Seed -> value of the finished trials."""
+        """The values of the finished trials, by seed."""
         return {trial.seed: value for trial, value in zip(self.finished, self.values, strict=True)}
 
     def earlier(self) -> list[Trial]:
-        """The runs of earlier stages that its trials start from, the first stage first."""
+        """List the runs of earlier stages that its trials start from, the first stage first."""
         found: dict[Path, Trial] = {}
         for trial in (*self.searches, *self.trials):
             before = trial.earlier
@@ -85,13 +85,13 @@ class Record:
         return sorted(found.values(), key=lambda trial: trial.stage)
 
     def earlier_results(self) -> list[tuple[Trial, Result]]:
-        """The finished runs of earlier stages with their results."""
+        """List the finished runs of earlier stages with their results."""
         found = [(trial, trial.result()) for trial in self.earlier()]
         return [(trial, result) for trial, result in found if result is not None]
 
     @property
     def status(self) -> str:
-        """The state, with a count where only some trials, or some runs of a search or a stage, are finished."""
+        """The state, with a count if only some trials, or some runs of a search or stage, are finished."""
         if self.state in ('pending', 'blocked') and (waits := self._unfinished_stage()):
             return waits
         done = sum(search.value() is not None for search in self.searches)
@@ -101,7 +101,7 @@ class Record:
         return f'{self.state} ({len(self.finished)}/{len(self.trials)})' if partial else self.state
 
     def _unfinished_stage(self) -> str:
-        """The first stage that is not finished, its state and count; '' where none is needed."""
+        """Describe the first stage that is not finished, with its state and count; '' if there is none."""
         runs = self.earlier()
         for stage in dict.fromkeys(trial.stage for trial in runs):
             states = [trial.state() for trial in runs if trial.stage == stage]
@@ -112,26 +112,27 @@ class Record:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The arithmetic mean; None where there is no value."""
+    """Compute the arithmetic mean; None without values."""
     return statistics.fmean(values) if values else None
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None below two values."""
+    """Compute the sample standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) >= 2 else None
 
 
 def read_records(
     cells: Sequence[Cell], trials: Sequence[Trial], imports: Sequence[tuple[Path, Layout]] = ()
 ) -> list[Record]:
-    """One record a cell, those that are not implemented included.
+    """Read one record per cell, also for cells that are not implemented.
 
     Args:
-        trials: of the cells, see `trials_of`; of a cell without any nothing is looked up.
-        imports: work folders of others, each with where the cells of the whole table lie in it.
+        cells: the cells.
+        trials: their trials, see `trials_of`; nothing is read for a cell without trials.
+        imports: work folders to import, each with the layout of the table's cells in it.
 
     Raises:
-        InputError: a folder to import holds no result.
+        InputError: a folder to import has no result.
     """
     for folder, _ in imports:
         if not any(folder.glob('*/*/trial*/result.json')):
@@ -168,10 +169,14 @@ def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[tuple[Path, L
 
 
 def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None, bad: list[str]) -> list[Numbers]:
-    """The readable results below a cell's folder by hash, those set aside included; the largest group first.
+    """Read the results below a cell's folder, grouped by config hash, the largest group first.
 
     Args:
-        bad: takes one line a result that cannot be read.
+        cell: the cell.
+        folder: its folder.
+        source: see `Numbers`.
+        ours: a trial of the cell, whose provenance is the current one; None without trials.
+        bad: list that one line per unreadable result is appended to.
     """
     groups: dict[str | None, list[float]] = defaultdict(list)
     for path in sorted(folder.glob('trial*/result.json')):

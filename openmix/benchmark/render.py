@@ -1,4 +1,4 @@
-"""A table's records as words, and as a leaderboard for the terminal."""
+"""Format a table's records as text, and as a leaderboard for the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OUTCOMES = {'held': 'green', 'not held': 'red', 'not yet run': 'dim'}
 
 
 def spread(values: Sequence[float], asked: int | None = None) -> str:
-    """'97.22 ± 0.10 (3)', '(2 of 3)' where more were asked for; without the deviation below two values."""
+    """Format mean, deviation and number of values: '97.22 ± 0.10 (3)', or '(2 of 3)' if more were requested."""
     average, std = mean(values), deviation(values)
     if average is None:
         return ''
@@ -33,14 +33,14 @@ def spread(values: Sequence[float], asked: int | None = None) -> str:
 
 
 def measured(record: Record) -> str:
-    """Our number; of a cell without any the old one with the hash it was made with; '' where there is none."""
+    """Format the measured number; without one, an old number with its config hash; '' if there is neither."""
     if not record.values and record.old is not None:
         return f'{spread(record.old.values)}, as of {record.old.as_of}'
     return spread(record.values, len(record.trials))
 
 
 def theirs(record: Record) -> list[str]:
-    """The numbers taken in from others, each with where it is from."""
+    """Format the imported numbers, each with its source."""
     return [
         f'{spread(numbers.values)} from {numbers.source}' + (f', as of {numbers.as_of}' if numbers.as_of else '')
         for numbers in record.theirs
@@ -48,7 +48,7 @@ def theirs(record: Record) -> list[str]:
 
 
 def printed(cell: Cell, digits: int = 2) -> str:
-    """'79.12', '79.12 ± 0.10', '78.84†' where another source prints it; '' where there is no number."""
+    """Format the published number: '79.12', '79.12 ± 0.10', or '78.84†' from another source; '' if there is none."""
     number, mark = (cell.other_source, OTHER_SOURCE) if cell.published is None else (cell.published, '')
     if number is None:
         return ''
@@ -56,7 +56,7 @@ def printed(cell: Cell, digits: int = 2) -> str:
 
 
 def printed_digits(records: Sequence[Record]) -> dict[str, int]:
-    """Column -> decimals that its printed numbers need: YAML drops the last zero of 80.10."""
+    """Return the number of decimals of published numbers by column, because YAML drops the last zero of 80.10."""
     digits: dict[str, int] = {}
     for record in records:
         for number in (record.cell.published, record.cell.other_source):
@@ -66,24 +66,24 @@ def printed_digits(records: Sequence[Record]) -> dict[str, int]:
 
 
 def signed(value: float | None) -> str:
-    """'+0.62' or '−0.62', never '−0.00'; '' for None."""
+    """Format a difference as '+0.62' or '−0.62', never '−0.00'; '' for None."""
     return '' if value is None else f'{round(value, 2) + 0.0:+.2f}'.replace('-', '−')
 
 
 def gained(gain: Gain) -> str:
-    """'+0.62 ± 0.31 (3)': the mean and half its 95 % confidence interval over the paired trials."""
+    """Format a gain as '+0.62 ± 0.31 (3)': mean, half of its 95 % confidence interval, number of paired trials."""
     if gain.ours is None:
         return ''
     return signed(gain.ours) + (f' ± {gain.half_width:.2f} ({gain.pairs})' if gain.half_width is not None else '')
 
 
 def known_gains(table: Table, records: Sequence[Record]) -> list[Gain]:
-    """The gains of a table that have a number, measured or printed."""
+    """List the gains of a table that have a measured or published number."""
     return [gain for gain in gains(table, records) if gain.ours is not None or gain.published is not None]
 
 
 def best_of_columns(table: Table, records: Sequence[Record]) -> set[tuple[str, str]]:
-    """(row, column) of the best measured mean of every column; ties to two digits all count."""
+    """Find (row, column) of the best measured mean in every column; all means that tie to two digits count."""
     best: dict[str, float] = {}
     means = [(record.cell, round(record.mean, 2)) for record in records if record.mean is not None]
     for cell, value in means:
@@ -93,18 +93,18 @@ def best_of_columns(table: Table, records: Sequence[Record]) -> set[tuple[str, s
 
 
 def shown(table: Table, records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """The rows and columns that the records cover, in the table's order."""
+    """Return the rows and columns that the records cover, in the table's order."""
     rows, columns = {record.cell.row for record in records}, {record.cell.column for record in records}
     return [row for row in table.rows if row in rows], [column for column in table.columns if column in columns]
 
 
 def by_place(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
-    """(row, column) -> record."""
+    """Map (row, column) to records."""
     return {(record.cell.row, record.cell.column): record for record in records}
 
 
 def caption(table: Table) -> str:
-    """One line that names the metric, the readout and the statistic of the numbers."""
+    """Write one line that names the metric, the readout and the statistic of the numbers."""
     readout = table.readout.replace('median_last', 'median of the last ')
     of = ' validations' if readout != table.readout else ''
     others = {(cell.metric, cell.readout) for cell in table.cells} - {(table.metric, table.readout)}
@@ -113,18 +113,18 @@ def caption(table: Table) -> str:
 
 
 def has_published(records: Sequence[Record]) -> bool:
-    """True if any of the cells has a printed number."""
+    """Return true if any of the cells has a published number."""
     return any(printed(record.cell) for record in records)
 
 
 def footnote(records: Sequence[Record]) -> str:
-    """The line that explains the marks of numbers from another source; '' without marks."""
+    """Write the line that explains the mark of numbers from another source; '' without such numbers."""
     marked = any(record.cell.published is None and record.cell.other_source is not None for record in records)
     return f'{OTHER_SOURCE} not printed in the source, but in another one' if marked else ''
 
 
 def remarks(table: Table, records: Sequence[Record]) -> list[str]:
-    """One line a remark on the numbers: the variant, policies without published options, options, unreadable files."""
+    """List remarks on the numbers: the variant, policies without published options, options, unreadable files."""
     said = [f'{table.variant} variant: {VARIANTS[table.variant]}']
     if table.variant == 'published':
         ran = [record.finished[0].cell.resolve() for record in records if record.finished]
@@ -138,10 +138,13 @@ def remarks(table: Table, records: Sequence[Record]) -> list[str]:
 
 
 def terminal(table: Table, records: Sequence[Record], full: bool = True, width: int = ENDLESS) -> Group:
-    """The leaderboard, each cell ours over the printed number and the difference; `full`: gains and claims too.
+    """Draw the leaderboard, with measured above published number and difference in each cell.
 
     Args:
-        width: of the terminal; what is wider goes on below.
+        table: the table.
+        records: its records.
+        full: add gains, claims and earlier stages.
+        width: width of the terminal; a wider table is split into several.
     """
     rows, columns = shown(table, records)
     places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
@@ -201,7 +204,7 @@ def _foundations(records: Sequence[Record]) -> RenderableType:
 
 
 def why(found: Verdict, most: int = 3) -> str:
-    """The pairs that fail, else the cells that are missing; the first few of them."""
+    """List the first few pairs that fail, or else the cells that are missing."""
     kind, names = ('', found.failing) if found.failing else ('missing: ', found.missing)
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return f'{kind}{"; ".join(names[:most])}{more}' if names else ''

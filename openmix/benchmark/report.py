@@ -1,4 +1,4 @@
-"""A table's records in every form, and the files of its report."""
+"""Write a table's records in every format, and the files of its report."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ def as_text(
     full: bool = False,
     pictures: Sequence[Picture] = (),
 ) -> str:
-    """The leaderboard in one of `FORMATS`.
+    """Write the leaderboard in one of `FORMATS`.
 
     Args:
-        root: where the text will lie; links are relative to it.
-        full: with gains and claims also on the terminal, and as an object of all that is known in JSON.
-        pictures: of mixed batches, for HTML.
+        table: the table.
+        records: its records.
+        form: the format.
+        root: folder of the output; links are relative to it.
+        full: add gains and claims in the formats 'terminal' and 'json'.
+        pictures: figures of mixed batches, for HTML.
     """
     if form == 'html':
         return page(table, records, root, pictures)
@@ -57,10 +60,13 @@ def write_report(
     """Write both files into the table's work folder and return their paths.
 
     Args:
-        pictures: of mixed batches, see `draw_pictures`.
+        table: the table.
+        records: its records.
+        work_dir: the table's work folder.
+        pictures: figures of mixed batches, see `draw_pictures`.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder is not writable.
     """
     html, text = work_dir / 'report.html', work_dir / 'report.md'
     try:
