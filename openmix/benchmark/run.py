@@ -1,4 +1,4 @@
-"""Run what is not done: a queue of training processes over the machine's GPUs, or its CPU."""
+"""Run the unfinished trials: a queue of training processes on the machine's GPUs, or on its CPU."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from openmix.files import set_aside, write_text
 from openmix.lease import Lease, beside, holder_at, holder_of, inside
 
 _POLL_S = 0.1
-_GRACE_S = 90  # to save a large model on a slow disk
+_GRACE_S = 90  # time for saving a large model on a slow disk
 _LOG_LINES = 12
-_WRITTEN = ('log.txt', 'metrics.jsonl', 'exit_code')  # beside cell.json and result.json, by which a folder is stale
-_INPUT = 2  # the exit code of bad input, which another try will not better
+_WRITTEN = ('log.txt', 'metrics.jsonl', 'exit_code')  # files of a run; cell.json and result.json are checked elsewhere
+_INPUT = 2  # the exit code of wrong input, with which another try is useless
 
 
 @dataclass
 class Job:
-    """A running trial; `asked`: to stop."""
+    """A running trial; `asked` is true once it has been asked to stop."""
 
     trial: Trial
     process: subprocess.Popen
@@ -53,7 +53,7 @@ class Job:
 
 
 def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
-    """The last lines of a trial's `log.txt`; the one error line where it cannot be read."""
+    """Read the last lines of a trial's `log.txt`; the error line if it cannot be read."""
     try:
         return tail(folder / 'log.txt').decode('utf-8', 'replace').splitlines()[-lines:]
     except InputError as error:
@@ -62,7 +62,7 @@ def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """One line if a trial's folder, or a file in or beside it, cannot be written; a full disk has a line of its own."""
+    """Turn errors of writing a trial's folder, or a file in or beside it, into one line, except for a full disk."""
     try:
         yield
     except OSError as error:
@@ -76,17 +76,17 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 class Queue:
-    """Runs trials, a few at a time, and shows how far they are.
+    """Run trials, several in parallel, and show their progress.
 
-    SIGTERM, SIGINT and SIGHUP are answered by asking every training to save itself and stop; a second one
+    On SIGTERM, SIGINT and SIGHUP every training is asked to save a checkpoint and stop; a second signal
     kills them.
 
     Args:
-        console: where progress goes; live bars on a terminal, a line an event elsewhere.
+        console: console for the progress; live bars on a terminal, one line per event elsewhere.
         train_script: see `training.command`.
-        jobs: how many run at a time; None: one a group of GPUs, or one on the CPU.
-        per_run: GPUs, or processes on the CPU, of one training.
-        retries: how often a trial that failed is tried again, counted over all calls.
+        jobs: number of trials in parallel; None: one per group of GPUs, or one on the CPU.
+        per_run: GPUs, or processes on the CPU, per training.
+        retries: number of retries of a failed trial, counted over all calls.
 
     Raises:
         InputError: a number is out of range.
@@ -111,13 +111,13 @@ class Queue:
         self.signals: list[int] = []
 
     def run(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Train every trial that is not done, and report at the end.
+        """Train every trial that is not done, and report failures at the end.
 
         Returns:
-            The trials that failed or were stopped by somebody else, and those that start from such a one.
+            The trials that failed or were stopped by others, and those whose earlier stage did.
 
         Raises:
-            Stopped: after a signal, once the trainings have ended.
+            Stopped: a signal arrived, and all trainings have ended.
         """
         wanted = [trial for trial in trials if trial.state() != 'done']
         self.waiting = Waiting(wanted)
@@ -138,16 +138,16 @@ class Queue:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """Note SIGTERM, SIGINT and SIGHUP instead of dying from them."""
+        """Record SIGTERM, SIGINT and SIGHUP instead of ending the process."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.signals.append(number)
 
-        if threading.current_thread() is not threading.main_thread():  # only there signals can be taken
+        if threading.current_thread() is not threading.main_thread():  # handlers can only be set in the main thread
             yield
             return
         numbers = [signal.SIGTERM, signal.SIGINT]
-        # What `nohup` wants ignored stays ignored.
+        # A SIGHUP that is ignored, as under `nohup`, stays ignored.
         numbers += [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
         usual = {number: signal.signal(number, note) for number in numbers}
         try:
@@ -157,7 +157,7 @@ class Queue:
                 signal.signal(number, handler)
 
     def _turn(self) -> None:
-        """Fill the free slots, keep the leases, take in what has ended."""
+        """Start trials in free slots, renew the leases, and process ended trainings."""
         taken = False
         for slot in sorted(set(range(len(self.slots))) - self.running.keys()):
             trial = self.waiting.take({job.trial.folder for job in self.running.values()})
@@ -173,16 +173,16 @@ class Queue:
             if job.process.poll() is not None:
                 self._end(self.running.pop(slot))
             elif not job.lease.keep():
-                kill(job.process)  # saving would write into the folder of who has the lease now
+                kill(job.process)  # it must not write into the folder, whose lease another process has now
                 self._say(f'{job.trial.name}: another process took it over while this one was suspended')
                 self._end(self.running.pop(slot))
         if self.console.is_terminal:
             self.bar.show([(job.trial, job.task) for job in self.running.values()])
-        # Where nothing runs and nothing could start, all waits for other processes.
+        # Sleep also if nothing runs and nothing can start, because other processes hold the trials.
         time.sleep(_POLL_S if self.running or not taken else 0)
 
     def stop(self) -> None:
-        """Ask every training to save itself and end; kill those that do not, or all after a second signal."""
+        """Ask every training to save a checkpoint and end; kill those that do not, or all after a second signal."""
         if not self.running:
             return
         before, deadline = len(self.signals), time.monotonic() + _GRACE_S
@@ -200,7 +200,7 @@ class Queue:
 
     def _start(self, trial: Trial, slot: int) -> Job | None:
         lease = Lease.take(beside(trial.folder))
-        # A training outlives its runner where that was suspended or its machine lost.
+        # A training can outlive its runner if that was suspended or its machine was lost.
         if lease is not None and holder_at(inside(trial.folder)) is not None:
             lease.release()
             lease = None
@@ -246,13 +246,13 @@ class Queue:
         return Job(trial, process, lease, log, task)
 
     def _clear_places(self, trial: Trial) -> None:
-        """Set aside pipes, folders and links that lead to no file where a run writes: to open one may never end."""
+        """Rename pipes, folders and broken links at the paths of a run's files: opening one may block forever."""
         for path in (trial.folder / name for name in _WRITTEN):
             if os.path.lexists(path) and not path.is_file():
                 self._say(f'{trial.name}: {path} is no regular file and is now {set_aside(path, "old")}')
 
     def _is_spent(self, trial: Trial) -> bool:
-        """True if it failed more often than `retries`; bad input does not count, a user may correct it."""
+        """Return true if a trial failed more often than `retries`; wrong input does not count, as users can fix it."""
         return sum(code != _INPUT for code in trial.failures()) > self.retries and not trial.is_stale()
 
     def _why_not(self, trial: Trial) -> str:
@@ -274,7 +274,7 @@ class Queue:
     def _take_in(self, job: Job, trial: Trial, code: int, after: str) -> None:
         result = trial.result()
         why = f'exit code {code}'
-        # Asked to stop at its very end it may have a result all the same; torchrun then exits with 1.
+        # A training that was asked to stop at its very end may have a result; torchrun then exits with code 1.
         if result is not None and (code == 0 or job.asked):
             try:
                 outcome = trial.outcome()
@@ -302,7 +302,7 @@ class Queue:
             self._say(f'{self._nth()} {trial.name}: FAILED after {after}, {why}')
 
     def _count_blocked(self) -> None:
-        """Say of every trial that cannot run which earlier stage it lacks."""
+        """Report every trial that cannot run, with its failed earlier stage."""
         for trial in self.waiting.blocked[self.said_blocked :]:
             self._count(trial)
             if trial.earlier is not None:
@@ -323,7 +323,7 @@ class Queue:
 
     @contextlib.contextmanager
     def _drawn(self) -> Iterator[None]:
-        """Draw the bar of progress while the block runs."""
+        """Show the progress bars while the block runs."""
         self.bar.progress.start()
         try:
             yield
@@ -332,7 +332,7 @@ class Queue:
                 self.bar.progress.stop()
 
     def _unheard(self) -> contextlib.AbstractContextManager[None]:
-        """After a hang-up nobody reads, and writing fails: the trainings are seen to their end all the same."""
+        """Ignore errors of printing after SIGHUP, when the terminal is gone but trainings still have to be stopped."""
         return contextlib.suppress(OSError) if signal.SIGHUP in self.signals else contextlib.nullcontext()
 
     def _report_failures(self) -> None:

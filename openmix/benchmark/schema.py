@@ -1,4 +1,4 @@
-"""The schema of a table file: every field is checked, a fault is one line with the table, field and nearest name."""
+"""Check a table file against its schema; an error is one line with the table, the field and the nearest name."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ FIELDS = (
     *('columns', 'rows', 'published', 'spread', 'other_source', 'exceptions'),
     *('gains', 'claims', 'grid', 'validation', 'notes'),
 )
-# Of overrides: what is said of the cell, not of its recipe.
+# Words in overrides that are about the cell and are no settings of its recipe.
 RESERVED = ('config', 'metric', 'readout', 'implemented', 'grid')
 READOUT = re.compile(r'last|best|median_last[1-9]\d*')
-# The held-out split of the data sets that ship; the same share of every class, drawn by their split_seed.
+# The default held-out split: the same fraction of every class, drawn by the data set's split_seed.
 VALIDATION = {
     'train_dataloader.dataset.val_fraction': 0.1,
     'val_dataloader.dataset.val_fraction': 0.1,
     'val_dataloader.dataset.split': 'val',
 }
-_MOST_NUMBER = 1e12  # of what is printed
+_MOST_NUMBER = 1e12  # largest published number
 _CLAIM = ('text', 'higher', 'lower', 'pair', 'margin', 'printed', 'note')
 
 Numbers = dict[str, dict[str, float | None]]  # row -> column -> number
@@ -38,7 +38,7 @@ Overrides = dict[str, Any]
 
 @dataclass(frozen=True)
 class Schema:
-    """A table file, checked; names and order as in the file."""
+    """The checked content of a table file; names and order are those of the file."""
 
     title: str
     source: str
@@ -61,10 +61,10 @@ class Schema:
 
 
 def read_schema(name: str, raw: dict) -> Schema:
-    """Check the mapping of a table file.
+    """Check the mapping in a table file.
 
     Raises:
-        InputError: a field is missing, unknown or not what it must be.
+        InputError: a field is missing, unknown or has a wrong value.
     """
     where = f"table '{name}'"
     for key in raw:
@@ -110,14 +110,18 @@ def read_schema(name: str, raw: dict) -> Schema:
 
 
 def check_readout(where: str, value: Any) -> str:
-    """A readout as it stands, or an error."""
+    """Check and return a readout.
+
+    Raises:
+        InputError: it is not a readout.
+    """
     if not isinstance(value, str) or not READOUT.fullmatch(value):
         raise InputError(f'{where}: readout {brief(value)} is none of last, best, median_last<N>')
     return value
 
 
 def default_variant(source: str, *numbers: Numbers) -> str:
-    """The default variant of a table: 'published' where it prints numbers of a source, else 'corrected'."""
+    """Return the default variant of a table: 'published' if it has numbers from a source, else 'corrected'."""
     printed = any(number is not None for of in numbers for row in of.values() for number in row.values())
     return 'published' if printed and source and not re.match(r'none\b', source, re.IGNORECASE) else 'corrected'
 
@@ -150,7 +154,7 @@ def _mapping(where: str, value: Any) -> dict[str, Any]:
 
 
 def _data(where: str, value: Any) -> Overrides:
-    """A mapping of dotted keys to values that are data alone."""
+    """Check a mapping of dotted keys to plain data."""
     found = _mapping(where, value)
     check_settings(where, found)
     return found
@@ -162,7 +166,7 @@ def _known(where: str, kind: str, given: Any, names: Collection[str]) -> None:
 
 
 def _quoted(value: Any) -> str:
-    """A name as messages quote it."""
+    """Quote a name for messages."""
     return f"'{value}'" if isinstance(value, str) and value.isprintable() and len(value) < 80 else brief(value)
 
 
@@ -173,7 +177,7 @@ def _overrides(where: str, kind: str, raw: Any) -> dict[str, Overrides]:
 
 
 def check_overrides(where: str, raw: Any) -> Overrides:
-    """The overrides of a row, column or cell: reserved words hold what they must, and none is mistyped."""
+    """Check the overrides of a row, column or cell, including values and spelling of reserved words."""
     overrides = _mapping(where, raw)
     _data(where, {key: value for key, value in overrides.items() if key != 'grid'})
     overrides = dotted(where, overrides)
@@ -218,7 +222,7 @@ def _number(where: str, field: str, value: Any) -> float | None:
 
 
 def _numbers(where: str, field: str, raw: Any, rows: Collection[str], columns: Collection[str]) -> Numbers:
-    """A list a row, one number or null a column."""
+    """Check a field with one list per row, and one number or null per column."""
     numbers: Numbers = {}
     for row, values in _mapping(f'{where}, {field}', raw).items():
         _known(f'{where}, {field}', 'row', row, rows)

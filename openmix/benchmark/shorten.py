@@ -1,4 +1,4 @@
-"""A training by iteration, made shorter for study: what counts its iterations shrinks in proportion."""
+"""Shorten a training by iteration, for study; all settings in iterations are scaled in proportion."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from mmengine.config import Config
 from openmix.benchmark.length import length_of
 from openmix.errors import InputError
 
-# What a schedule counts in iterations, or epochs.
+# Arguments of schedules in iterations or epochs.
 _COUNTS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
 _LOOP = 'train_cfg'
-# What else states the length; one of the two would be lost.
+# Keys that also set the length, so that they conflict with `--steps`.
 LENGTHS = ('train_cfg.max_iters', 'train_cfg.max_epochs')
 
 
 def shortened(cfg: Config, steps: int) -> dict[str, Any]:
-    """Overrides by which a recipe trains `steps` iterations, with no fewer validations where they fit.
+    """Make the overrides by which a recipe trains `steps` iterations, with as many validations as possible.
 
-    Validation intervals, the counts of schedules and the iteration in which a hook begins shrink alike; factors, such
-    as a learning rate or a `gamma`, stay.
+    Validation intervals, lengths of schedules and the first iteration of hooks are scaled; factors, such
+    as a learning rate or a `gamma`, do not change.
 
     Raises:
         InputError: the recipe counts epochs, trains fewer iterations, or has a schedule that counts epochs.
@@ -45,7 +45,7 @@ def shortened(cfg: Config, steps: int) -> dict[str, Any]:
     if loop.get('dynamic_intervals'):
         changes = _scaled(loop['dynamic_intervals'], scale)
         if isinstance(changes, list) and all(isinstance(change, list) and change for change in changes):
-            # Of changes that fall together the last one holds.
+            # If several changes fall on the same iteration, the last one applies.
             changes = list({repr(change[0]): change for change in changes}.values())
         found[f'{_LOOP}.dynamic_intervals'] = changes
     for place, schedule in _parts(plain, 'param_scheduler'):
@@ -60,15 +60,15 @@ def shortened(cfg: Config, steps: int) -> dict[str, Any]:
 
 
 def _scaled(count: Any, scale: Fraction) -> Any:
-    """A count rounded down, of more than none at least 1, or those of a list; the rest as it is."""
+    """Scale a positive integer, rounded down but at least 1, or those in a list; return other values unchanged."""
     if isinstance(count, (list, tuple)):
         return [_scaled(each, scale) for each in count]
-    # What is no count is refused by the training, in its own words.
+    # The training itself refuses other values.
     return max(1, int(count * scale)) if type(count) is int and count > 0 else count
 
 
 def _parts(plain: Mapping[str, Any], key: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    """The dicts of a list in a recipe with their dotted places; that of the dict where there is only one."""
+    """Return the dicts of a list in a recipe with their dotted keys; the entry may also be a single dict."""
     parts = plain.get(key) or []
     if isinstance(parts, Mapping):
         return [(key, parts)]

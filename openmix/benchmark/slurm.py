@@ -18,8 +18,8 @@ from openmix.benchmark.trial import Trial
 from openmix.errors import InputError, Stopped, check_number, install_hint
 from openmix.lease import EXPIRES_S, HEARTBEAT_S, holder_of
 
-_SIGNAL_DELAY_S = 120  # from the signal that time is up to the end: trainings are saved in between
-_REQUEUES = 1000  # a training longer than the partition allows goes on as often as it takes
+_SIGNAL_DELAY_S = 120  # seconds from the signal to the end of a job, in which trainings are saved
+_REQUEUES = 1000  # a training that is longer than the time limit is requeued as often as needed
 _LOOK_AGAIN_S = 5
 
 
@@ -28,11 +28,11 @@ class Resources:
     """The resources of one job of a Slurm array.
 
     Attributes:
-        partition: None: the cluster's default.
-        time_min: minutes until it is saved and queued again.
-        gpus: of its training; 0: the CPU.
-        cpus: cores.
-        parallel: jobs at a time.
+        partition: name of the partition; None: the cluster's default.
+        time_min: minutes until the job is saved and queued again.
+        gpus: number of GPUs of its training; 0: the CPU.
+        cpus: number of cores.
+        parallel: number of jobs that run at the same time.
     """
 
     partition: str | None = None
@@ -50,10 +50,11 @@ class Resources:
             slurm_name('partition', self.partition)
 
     def slurm(self, name: str, after: str | None = None) -> dict[str, Any]:
-        """The parameters of submitit's Slurm executor for these resources.
+        """Return the parameters of submitit's Slurm executor for these resources.
 
         Args:
-            after: the id of an array that has to end first.
+            name: name of the jobs.
+            after: id of an array that must end first.
         """
         found: dict[str, Any] = {
             'job_name': slurm_name('the name of the jobs', name),
@@ -63,7 +64,7 @@ class Resources:
         }
         found |= {'ntasks_per_node': 1, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus or None}
         found |= {'array_parallelism': self.parallel, 'signal_delay_s': _SIGNAL_DELAY_S}
-        # Not `afterok`: one run that failed would hold back all that do not start from it.
+        # Not `afterok`: one failed run would then block all others, also those that do not start from it.
         waits = {'dependency': f'afterany:{after}'} if after else {}
         found |= {'additional_parameters': {'requeue': True} | waits}
         return {key: value for key, value in found.items() if value is not None}
@@ -71,12 +72,12 @@ class Resources:
 
 @dataclass
 class TrialJob:
-    """One trial on a node of the cluster: trained, or gone on with when the job was queued again.
+    """A job that trains one trial on a node of the cluster, or resumes it when the job was requeued.
 
     Attributes:
-        trial: with an absolute folder.
-        gpus, retries, train_script: as of `Queue`; no GPU: one process on the CPU.
-        queue: while it runs.
+        trial: the trial, with an absolute folder.
+        gpus, retries, train_script: see `Queue`; without GPUs, one process on the CPU.
+        queue: the queue while the job runs.
     """
 
     trial: Trial
@@ -86,7 +87,7 @@ class TrialJob:
     queue: Queue | None = None
 
     def __call__(self) -> str:
-        """Train; returns the state that the trial is left in."""
+        """Train the trial and return its final state."""
         self._wait_for_a_dead_holder()
         self.queue = queue = Queue(Console(width=200), self.train_script, 1, max(1, self.gpus), self.retries)
         try:
@@ -106,14 +107,14 @@ class TrialJob:
         return DelayedSubmission(replace(self, queue=None))
 
     def _wait_for_a_dead_holder(self) -> None:
-        """A node that crashed leaves a lease that looks alive until it expires."""
+        """Wait until a lease of a crashed node has expired."""
         deadline = time.monotonic() + EXPIRES_S + 2 * HEARTBEAT_S
         while holder_of(self.trial.folder) is not None and time.monotonic() < deadline:
             time.sleep(_LOOK_AGAIN_S)
 
 
 def _requeue() -> None:
-    """Do what submitit does on its own signal; Slurm's SIGTERM, which comes first, it leaves to the job."""
+    """Requeue this job as submitit does on its own signal; Slurm sends SIGTERM earlier, which submitit ignores."""
     from submitit.core.job_environment import JobEnvironment
 
     number = signal.Signals[f'SIG{JobEnvironment.USR_SIG}']
@@ -139,21 +140,25 @@ def submit(
     train_script: Path | None = None,
     after: Sequence[Any] = (),
 ) -> list[Any]:
-    """Submit trials as one array; returns submitit's jobs.
+    """Submit trials as one array; return submitit's jobs.
 
     Args:
-        folder: of the scripts and logs, on a disk that the nodes share.
-        name: of the array.
-        cluster: 'slurm', or submitit's 'local' or 'debug' in its place.
-        after: jobs of an earlier array, which has to end before these start.
+        trials: the trials.
+        folder: folder for scripts and logs, on a disk that the nodes share.
+        name: name of the array.
+        resources: resources of each job.
+        retries: see `Queue`.
+        cluster: 'slurm', or instead submitit's 'local' or 'debug'.
+        train_script: see `training.command`.
+        after: jobs of an earlier array, which must end before these start.
 
     Raises:
-        InputError: submitit is not installed, or there is no Slurm here.
+        InputError: submitit is not installed, or there is no Slurm on this machine.
     """
     submitit = _submitit()
     try:
         executor = submitit.AutoExecutor(folder=slurm_path(folder), cluster=cluster, slurm_max_num_timeout=_REQUEUES)
-    except RuntimeError as error:  # it found no srun
+    except RuntimeError as error:  # submitit found no srun
         raise InputError(f'no Slurm here ({error}); --print-sbatch prints the script') from error
     if cluster == 'slurm':
         first = after[0].job_id.partition('_')[0] if after else None
@@ -168,13 +173,13 @@ def submit(
 
 
 def _absolute(trial: Trial) -> Trial:
-    """A trial and those that it starts from, with the folders that they have on every node."""
+    """Make the folders of a trial and of its earlier stages absolute, so that they are valid on every node."""
     earlier = None if trial.earlier is None else _absolute(trial.earlier)
     return replace(trial, folder=trial.folder.resolve(), earlier=earlier)
 
 
 def by_stage(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Trials in the arrays that are submitted one after another: those of each stage."""
+    """Group trials by stage, first stages first; each group is submitted as one array."""
     found: dict[int, list[Trial]] = {}
     for trial in trials:
         found.setdefault(trial.stage, []).append(trial)
@@ -182,15 +187,19 @@ def by_stage(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 
 def sbatch_script(count: int, folder: Path, name: str, resources: Resources, after: str | None = None) -> str:
-    """The script that `submit` would hand to sbatch for that many trials; needs no Slurm here.
+    """Write the script that `submit` would pass to sbatch for a number of trials; this needs no Slurm.
 
     Args:
-        after: the id of an array that has to end first.
+        count: number of trials.
+        folder: folder for scripts and logs.
+        name: name of the array.
+        resources: resources of each job.
+        after: id of an array that must end first.
     """
     slurm = _submitit().SlurmExecutor
 
     class OnPaper(slurm):  # type: ignore[misc,valid-type]
-        """Submits nothing, so it may be made without srun."""
+        """An executor that does not submit and can therefore be built without srun."""
 
         @classmethod
         def affinity(cls) -> int:
@@ -200,5 +209,5 @@ def sbatch_script(count: int, folder: Path, name: str, resources: Resources, aft
     executor.update_parameters(**resources.slurm(name, after))
     if count > 1:
         executor.parameters['map_count'] = count  # as submitit sets it for an array
-    # submitit has no public way to the text that it writes.
+    # submitit has no public function that returns the script.
     return executor._make_submission_file_text(executor._submitit_command_str, name)

@@ -1,4 +1,4 @@
-"""A tiny pass of a cell on generated data: does it run at all?"""
+"""Smoke runs: train cells in miniature on generated data, to check that they run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Train = Callable[[Config, Path | None], Path]
 
 
 class Outcome(NamedTuple):
-    """The outcome of one cell: its error line, '' without one, and its duration in seconds."""
+    """The outcome of one cell: its error line, or '', and its duration in seconds."""
 
     cell: Cell
     error: str
@@ -36,12 +36,13 @@ class Outcome(NamedTuple):
 
 
 class Smoke:
-    """Trains cells for two epochs of a few images each, and reads their metric.
+    """Train cells for two epochs of a few images each, and read their metric.
 
     Args:
-        train: takes a recipe with a `work_dir` and a file of weights that it starts from, or None; trains it, and
-            returns its `result.json`.
-        imitation: takes a data set's dict and an empty folder; a context in which a stand-in for it exists.
+        train: function of a recipe with `work_dir`, and a file of initial weights or None; it trains the recipe and
+            returns the path of its `result.json`.
+        imitation: function of a data set's dict and an empty folder; it returns a context manager in which a stand-in
+            for the data set exists.
     """
 
     def __init__(self, train: Train, imitation: Imitation) -> None:
@@ -59,7 +60,7 @@ class Smoke:
         self.stack.close()
 
     def all(self, cells: Sequence[Cell]) -> Iterator[Outcome]:
-        """Run the cells one after the other, each training once, and yield their outcomes."""
+        """Run the cells one after another and yield their outcomes; cells with the same training run once."""
         first: dict[str, Cell] = {}
         for cell in cells:
             first.setdefault(cell.folder, cell)
@@ -68,12 +69,12 @@ class Smoke:
             try:
                 self.one(cell)
                 error = ''
-            except Exception as found:  # whatever a cell raises is what was looked for
+            except Exception as found:  # any error of a cell is an outcome
                 error = _line(found)
             yield Outcome(cell, error, monotonic() - began)
 
     def one(self, cell: Cell) -> float:
-        """The cell's metric after the tiny pass.
+        """Run one cell and return its metric.
 
         Raises:
             InputError: the cell does not fit its recipe, or did not measure a finite number.
@@ -86,31 +87,33 @@ class Smoke:
         return read_out(result, cell.metric, 'last')  # a median may need more validations than two
 
     def _train(self, cell: Cell, cfg: Config, more: Mapping[str, Any]) -> Path:
-        """Train a cell's small recipe behind its earlier stages; the path of its `result.json`.
+        """Train a cell's small recipe, after its earlier stages; return the path of its `result.json`.
 
         Args:
-            more: overrides on top.
+            cell: the cell.
+            cfg: its resolved recipe.
+            more: overrides on top of the shrunk recipe.
         """
         weights = None if cell.earlier is None else self._weights_of(cell.earlier)
         self.runs += 1
         cfg = apply_overrides(cfg, {**shrink(cfg, self._root_of), **more}, 'shrinking')
-        cfg.pop('weights', None)  # the small stage is another run
+        cfg.pop('weights', None)  # they name the full-size stage, and this one starts from the small stage
         cfg.work_dir = str(self.folder / f'run{self.runs}')
         cfg.experiment_name = f'{self.folder.name}-{self.runs}'  # mmengine keeps its records by this name
         return self.train(cfg, weights)
 
     def _weights_of(self, earlier: Earlier) -> Path:
-        """The checkpoint of the small pass of an earlier stage, which cells share.
+        """Return the checkpoint of the smoke run of an earlier stage, which cells share.
 
         Raises:
-            InputError: the pass failed.
+            InputError: that run failed.
         """
         run = config_hash(earlier.recipe)
         if run not in self.stages:
             try:
                 found = last_checkpoint(self._train(earlier.cell, earlier.recipe, {}).parent)
                 self.stages[run] = found or InputError('it left no checkpoint')
-            except Exception as error:  # whatever it raises, each cell that starts from it has it
+            except Exception as error:  # any error is reported for every cell that starts from this stage
                 self.stages[run] = InputError(_line(error))
         weights = self.stages[run]
         if isinstance(weights, InputError):
@@ -118,7 +121,7 @@ class Smoke:
         return weights
 
     def _root_of(self, dataset: Mapping[str, Any]) -> Path:
-        """The stand-in for a data set, made when it is first asked for; one root of a recipe stays one."""
+        """Return the folder of a data set's stand-in, written on first use; equal roots in recipes get one folder."""
         where = str(dataset['type']), str(dataset.get('root'))
         root = self.roots.setdefault(where, self.folder / f'data{len(self.roots)}')
         if (asked := repr(sorted(dataset.items(), key=repr))) not in self.written:
@@ -128,7 +131,7 @@ class Smoke:
 
 
 def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
-    """Overrides that make a recipe tiny: what it is made of stays, only its sizes and lengths do not."""
+    """Make the overrides that shrink a recipe: only sizes and lengths change, its parts stay."""
     plain = cfg._cfg_dict.to_dict()
     found: dict[str, Any] = {'log_level': 'ERROR', 'vis_backends': []}
     found |= {'visualizer.vis_backends': []} if plain.get('visualizer') else {}
@@ -144,29 +147,29 @@ def shrink(cfg: Config, root_of: Callable[[Mapping[str, Any]], Path]) -> dict[st
     found['param_scheduler'] = [_clipped(scheduler, ('begin', 'end'), 1) for scheduler in schedulers]
     hooks = plain.get('custom_hooks') or []
     found['custom_hooks'] = [_clipped(hook, ('begin_epoch', 'begin_iter'), 0) for hook in hooks]
-    from openmix.parts import parts  # takes torch, which the other commands of tables do without
+    from openmix.parts import parts  # imports torch, which other commands of tables do not need
 
     return found | _small_parts(list(parts(plain)), root_of)
 
 
 def unsaved(cfg: Config) -> dict[str, Any]:
-    """The override by which a recipe keeps no checkpoint."""
+    """Make the override by which a recipe saves no checkpoint."""
     return _set(cfg._cfg_dict.to_dict(), 'default_hooks', 'checkpoint', None)
 
 
 def _set(recipe: Mapping[str, Any], part: str, key: str, value: Any) -> dict[str, Any]:
-    """The override that sets a key of a part of a recipe, which may lack the part."""
+    """Make the override that sets a key in a part of a recipe; the part may be missing."""
     return {f'{part}.{key}': value} if recipe.get(part) else {part: {key: value}}
 
 
 def _line(error: Exception) -> str:
-    """An error in one line."""
+    """Format an error on one line."""
     lines = str(error).strip().splitlines() or ['']
     return lines[-1] if isinstance(error, InputError) else f'{type(error).__name__}: {lines[0]}'
 
 
 def _small_parts(found: Sequence[Part], root_of: Callable[[Mapping[str, Any]], Path]) -> dict[str, Any]:
-    """What the parts say of themselves; smaller images; and a stand-in for every data set that holds no others."""
+    """Make overrides: the `small` arguments of all parts, smaller images, and stand-ins for innermost data sets."""
     from openmix.registry import DATASETS, TRANSFORMS
     from openmix.signatures import arguments
 
@@ -184,14 +187,14 @@ def _small_parts(found: Sequence[Part], root_of: Callable[[Mapping[str, Any]], P
 
 
 def _at_most(size: Any, most: int) -> Any:
-    """A size, one side or several, none of them above `most`; what is no size stays."""
+    """Limit a size, one side or several, to `most`; return other values unchanged."""
     if isinstance(size, (list, tuple)):
         return [_at_most(side, most) for side in size]
     return min(size, most) if isinstance(size, int) else size
 
 
 def _clipped(part: Mapping[str, Any], keys: Sequence[str], most: int) -> dict[str, Any]:
-    """A part of a recipe whose numbers under these keys are at most `most`."""
+    """Limit the numbers under these keys of a part of a recipe to `most`."""
     clipped = copy.deepcopy(dict(part))
     for key in keys:
         if isinstance(clipped.get(key), int):

@@ -1,4 +1,4 @@
-"""Statistics of measured numbers: differences to the printed ones, and confidence intervals of gains."""
+"""Statistics of measured numbers: differences from the published ones, and confidence intervals of gains."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from openmix.benchmark.claims import Verdict, evaluate, pairs_of
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.table import Table
 
-LEAST_TOLERANCE = 0.2  # points; seeds alone move a small table's numbers by as much
+LEAST_TOLERANCE = 0.2  # percentage points; seeds alone cause differences of this size
 _CONFIDENCE = 0.95
 
 
 def difference(record: Record) -> float | None:
-    """Measured mean minus printed number."""
+    """Compute the measured mean minus the published number; None if one is missing."""
     return _minus(record.mean, record.cell.published)
 
 
 def tolerance(record: Record) -> float:
-    """Within this of the printed number, ours agrees with it: max(0.2, 2 sample standard deviations)."""
+    """Return the largest difference that counts as agreement: max(0.2, 2 sample standard deviations)."""
     return max(LEAST_TOLERANCE, 2 * (record.std or 0.0))
 
 
 def verdict(record: Record) -> str:
-    """'better' or 'worse' than the printed number by more than the tolerance, 'agrees', or '' without both."""
+    """Compare with the published number: 'better' or 'worse' beyond the tolerance, 'agrees', or '' if missing."""
     found = difference(record)
     if found is None:
         return ''
@@ -34,7 +34,7 @@ def verdict(record: Record) -> str:
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half of the 95 % confidence interval of the mean by Student's t; None below two values."""
+    """Compute half of the 95 % confidence interval of the mean by Student's t; None for fewer than two values."""
     spread = deviation(values)
     if spread is None:
         return None
@@ -45,12 +45,12 @@ def half_width(values: Sequence[float]) -> float | None:
 
 
 class Gain(NamedTuple):
-    """The difference of two columns in one row, `column` less `over`; None where a number is missing.
+    """The difference of two columns in one row, `column` minus `over`; None if a number is missing.
 
     Attributes:
-        ours: mean difference of the trials that share a seed; of the means, where none do.
-        half_width: of its 95 % confidence interval; None below two pairs.
-        pairs: how many trials share a seed.
+        ours: mean difference over pairs of trials with the same seed; without pairs, the difference of the means.
+        half_width: half of its 95 % confidence interval; None for fewer than two pairs.
+        pairs: number of pairs.
     """
 
     row: str
@@ -63,7 +63,7 @@ class Gain(NamedTuple):
 
 
 def gains(table: Table, records: Sequence[Record]) -> list[Gain]:
-    """One gain a row for every pair of columns that the table compares; absent cells have none."""
+    """Compute one gain per row for every pair of columns that the table compares; absent cells have none."""
     by_place = {(record.cell.row, record.cell.column): record for record in records}
     found = []
     for column, over in table.gains.items():
@@ -87,6 +87,6 @@ def _minus(a: float | None, b: float | None) -> float | None:
 
 
 def verdicts(table: Table, records: Sequence[Record]) -> list[Verdict]:
-    """Every claim of the table held against the measured means."""
+    """Test every claim of the table on the measured means."""
     numbers = {(record.cell.row, record.cell.column): record.mean for record in records}
     return [evaluate(claim, pairs_of(claim, table.cells, table.gains), numbers) for claim in table.claims]

@@ -35,18 +35,18 @@ class Table:
     """A published table or figure: rows x columns of cells.
 
     Attributes:
-        name: its name below `configs/tables`, or the stem of a file elsewhere.
-        metric, readout: what most cells are read by; each cell has its own.
-        seeds: one seed a trial.
-        variant: 'published' (as the printed runs were done) or 'corrected'.
-        declared_variant: the one that the file asks for.
-        rows, columns: names in printed order.
-        cells: those that exist, row by row.
-        gains: column -> the column that its gain is taken over.
-        claims: what the paper says of the numbers.
+        name: name below `configs/tables`, or the stem of a file elsewhere.
+        metric, readout: the defaults; each cell has its own.
+        seeds: one seed per trial.
+        variant: 'published' (as in the published runs) or 'corrected'.
+        declared_variant: the variant in the file.
+        rows, columns: names in published order.
+        cells: the cells that exist, row by row.
+        gains: column -> the column that is subtracted for its gain.
+        claims: claims of the paper about the numbers.
         validation: dotted overrides that switch a recipe to the held-out split.
-        options: dotted keys that `--cfg-options` set on top of every cell.
-        steps: iterations that the chosen cells are shortened to; None: as they are.
+        options: dotted keys of `--cfg-options` on top of every cell.
+        steps: number of iterations that the chosen cells are shortened to; None: not shortened.
     """
 
     name: str
@@ -69,20 +69,20 @@ class Table:
 
     @property
     def trials(self) -> int:
-        """The number of trials a cell."""
+        """The number of trials per cell."""
         return len(self.seeds)
 
     @property
     def lower_is_better(self) -> bool:
-        """True if smaller values of the metric are better, as of errors and times."""
+        """True if lower values of the metric are better, as for errors and times."""
         return lower_is_better(self.metric)
 
     def seed(self, trial: int) -> int:
-        """The seed of a trial; trials beyond those of the table count on from its largest seed."""
+        """Return the seed of a trial; further trials than the table's get seeds after its largest one."""
         return self.seeds[trial] if trial < self.trials else max(self.seeds) + 1 + trial - self.trials
 
     def as_variant(self, variant: str | None) -> Table:
-        """The table with every cell of that variant; None: as it is.
+        """Return the table with all cells in this variant; None: unchanged.
 
         Raises:
             InputError: there is no such variant.
@@ -94,10 +94,10 @@ class Table:
         return replace(self, variant=variant, cells=tuple(cell.as_variant(variant) for cell in self.cells))
 
     def with_options(self, options: Mapping[str, Any] | None) -> Table:
-        """The table with dotted keys set on top of every cell, as by `--cfg-options`; None: as it is.
+        """Return the table with the dotted keys of `--cfg-options` on top of every cell; None: unchanged.
 
         Raises:
-            InputError: a key or a value is no data, see `openmix.benchmark.values`.
+            InputError: a key or a value is not plain data, see `openmix.benchmark.values`.
         """
         if not options:
             return self
@@ -107,10 +107,10 @@ class Table:
         return replace(self, options=found, cells=tuple(replace(cell, options=found) for cell in self.cells))
 
     def with_steps(self, steps: int | None, chosen: Sequence[Cell]) -> Table:
-        """The table whose chosen cells train that many iterations, as by `--steps`; None: as it is.
+        """Return the table whose chosen cells train this number of iterations, by `--steps`; None: unchanged.
 
         Raises:
-            InputError: `steps` is out of range, or options say the length too.
+            InputError: `steps` is out of range, or options set the length too.
         """
         if steps is None:
             return self
@@ -124,11 +124,11 @@ class Table:
 
     @property
     def said(self) -> dict[str, Any]:
-        """What the command line changes: dotted keys, and '--steps'."""
+        """The changes from the command line: dotted keys, and '--steps'."""
         return self.options | ({} if self.steps is None else {STEPS: self.steps})
 
     def cell(self, row: str, column: str) -> Cell:
-        """One cell by name or slug.
+        """Return one cell by name or slug.
 
         Raises:
             InputError: there is no such row, column or cell.
@@ -140,7 +140,7 @@ class Table:
         raise InputError(f"table '{self.name}' has no cell '{row} / {column}'; it declares it absent")
 
     def select(self, rows: str | None = None, columns: str | None = None) -> list[Cell]:
-        """The cells whose row and column match the globs (case-insensitive; None: all).
+        """Return the cells whose row and column match the globs (case-insensitive; None: all).
 
         Raises:
             InputError: a glob matches nothing, or only absent cells.
@@ -183,25 +183,25 @@ def _matching(kind: str, glob: str | None, names: Sequence[str], table: str) -> 
 
 
 def table_names() -> list[str]:
-    """Every table that ships, by its name below `configs/tables`."""
+    """List the shipped tables, by name below `configs/tables`."""
     root = configs_dir() / 'tables'
     return sorted(str(path.relative_to(root).with_suffix('')) for path in root.rglob('*.yaml'))
 
 
 def table_path(name: str | Path) -> Path:
-    """The file that `load_table` reads, which may be missing."""
+    """Return the path of the file that `load_table` reads; it may be missing."""
     return _given_file(name) or configs_dir() / 'tables' / f'{str(name).removesuffix(".yaml")}.yaml'
 
 
 def _given_file(name: str | Path) -> Path | None:
-    """The file whose path was given; None where it is the name of a table that ships."""
+    """Return the path if a path was given; None if the name of a shipped table was given."""
     path = Path(name)
-    # Nothing lies where no file can be called so.
+    # lexists is false for a name that no file can have.
     return path if path.suffix in ('.yaml', '.yml') and os.path.lexists(path) else None
 
 
 def load_table(name: str | Path) -> Table:
-    """A table by path, or by its name below `configs/tables`.
+    """Load a table by path, or by name below `configs/tables`.
 
     Raises:
         InputError: there is no such table, or the file does not describe one.
@@ -210,10 +210,10 @@ def load_table(name: str | Path) -> Table:
 
 
 def _read(name: str | Path) -> tuple[str, dict]:
-    """The name of a table and what its file holds, unchecked."""
+    """Return the name of a table and the unchecked content of its file."""
     if (given := _given_file(name)) is not None:
         root = configs_dir() / 'tables'
-        open_regular(given).close()  # which says what it is, where it is no file
+        open_regular(given).close()  # raises an error if it is not a regular file
         inside = given.resolve().is_relative_to(root.resolve())
         label = str(given.resolve().relative_to(root.resolve()).with_suffix('')) if inside else given.stem
         return check_name('the name of a table', label), load_yaml(given)

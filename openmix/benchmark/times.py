@@ -1,10 +1,10 @@
-"""Durations as people say them."""
+"""Format durations."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """A duration as people say it: 8 s, 3 min 20 s, 2 h 05 min."""
+    """Format a duration: 8 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f'{whole} s'

@@ -1,4 +1,4 @@
-"""One training as a process: its devices, its command, its end."""
+"""A training as a process: its devices, its command, and how to start and kill it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from openmix.config import tools_path
 from openmix.errors import InputError, check_number
 
 _ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# How a training ends that was asked to: 128 + the signal's number, or by the signal where it had not begun to listen.
+# Exit codes of a training that was asked to stop: 128 + the signal's number, or, before it handles signals, minus it.
 STOPPED = {sign * number + (128 if sign > 0 else 0) for number in _ASKS for sign in (1, -1)}
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def cuda_devices() -> list[str]:
-    """The CUDA devices of this machine that the environment lets us see, as CUDA_VISIBLE_DEVICES names them."""
+    """List the visible CUDA devices of this machine, by their names in CUDA_VISIBLE_DEVICES."""
     import torch
 
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -33,22 +33,22 @@ def cuda_devices() -> list[str]:
 
 
 def check_counts(jobs: int | None, per_run: int) -> None:
-    """Raise an `InputError` where the trainings at a time, or the GPUs of one, are no count; see `slots`."""
+    """Raise an `InputError` unless `jobs` and `per_run` are valid counts or None; see `slots`."""
     for name, value in (('jobs', jobs), ('gpus-per-run', per_run)):
         if value is not None:
             check_number(name, value, 1, MOST_JOBS)
 
 
 def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[dict[str, str]]:
-    """The environment variables of each parallel training: CUDA_VISIBLE_DEVICES, or OMP_NUM_THREADS on the CPU.
+    """Return the environment variables of each parallel training: CUDA_VISIBLE_DEVICES, or OMP_NUM_THREADS on the CPU.
 
     Args:
-        jobs: how many at a time; None: as many as there are groups of `per_run` GPUs, or one on the CPU.
-        devices: of the machine; empty: the CPU.
-        per_run: GPUs, or processes, of one training.
+        jobs: number of parallel trainings; None: one per group of `per_run` GPUs, or one on the CPU.
+        devices: CUDA devices of the machine; empty: the CPU.
+        per_run: GPUs or processes per training.
 
     Raises:
-        InputError: a number below 1, or more GPUs a training than there are.
+        InputError: a number is below 1, or a training needs more GPUs than there are.
     """
     check_counts(jobs, per_run)
     if devices and per_run > len(devices):
@@ -63,11 +63,15 @@ def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[di
 
 
 def command(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: Path | None = None) -> list[str]:
-    """The words of a training; several processes share the recipe's batch, so that it stays the same experiment.
+    """Make the command line of a training; several processes split the recipe's batch, so the experiment is the same.
 
     Args:
-        script: takes `CONFIG --work-dir DIR --seed S [--resume]`, and after CONFIG the number of processes
-            where there are several; `tools/train.py` or `tools/dist_train.sh` unless given.
+        trial: the trial.
+        config: file of its resolved recipe.
+        resume: resume the run.
+        per_run: number of processes.
+        script: a script with the arguments `CONFIG [PROCESSES] --work-dir DIR --seed S [--resume]`; by default
+            `tools/train.py`, or `tools/dist_train.sh` for several processes.
     """
     several = per_run > 1
     script = script or tools_path('dist_train.sh' if several else 'train.py')
@@ -80,7 +84,7 @@ def command(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: 
 
 
 def weights_of(earlier: Trial) -> Path:
-    """The checkpoint that the stage after a finished run starts from.
+    """Return the checkpoint of a finished run, from which the next stage starts.
 
     Raises:
         InputError: there is none.
@@ -92,10 +96,10 @@ def weights_of(earlier: Trial) -> Path:
 
 
 def start(words: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen:
-    """Start a training that reports to `log`.
+    """Start a training that writes to `log`.
 
-    It has a session of its own, so that Ctrl-C reaches it through us alone, and is asked to stop when
-    this process is killed: another may then go on in its folder.
+    It has its own session, so that Ctrl-C does not reach it directly, and it gets SIGTERM when
+    this process is killed, so that another one can continue in its folder.
     """
     env = os.environ | {'PYTHONUNBUFFERED': '1', 'PYTHON': sys.executable} | environment
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
@@ -116,7 +120,7 @@ def start(words: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> 
 
 
 def kill(process: subprocess.Popen) -> None:
-    """End a training and what it started, at once."""
+    """Kill a training and its child processes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""The files in a trial's folder, each read at one place; what cannot be read is named and taken for absent."""
+"""Read the files in a trial's folder; a file that cannot be read is reported and treated as missing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from openmix.json_file import finite_of, parse_object
 from openmix.regular_file import Missing, read_tail
 from openmix.result import Result, numbers_of, read_result
 
-_TAIL_BYTES = 1 << 16  # the last lines of a file; one line of metrics has a few hundred
+_TAIL_BYTES = 1 << 16  # read from the end of a file; a line of metrics has a few hundred bytes
 _MOST_CODES = 1000
 _T = TypeVar('_T')
-CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'latest.pth')  # what a run can be resumed from
-_POINTER = 'last_checkpoint'  # names the newest
+CHECKPOINTS = ('epoch_*.pth', 'iter_*.pth', 'latest.pth')  # files that a run can be resumed from
+_POINTER = 'last_checkpoint'  # the file with the path of the newest checkpoint
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class TrialFiles:
     """The parsed files of a trial's folder.
 
     Attributes:
-        result: of `result.json`, whatever run made it; None where there is none that can be read.
-        has_result: True if there is such a file, readable or not.
-        made_for: of `cell.json`.
-        codes: the exit codes of the runs that failed, oldest first.
-        has_failed: True if there is a file of them, readable or not.
-        has_log: True if there is a `log.txt`: a run has begun.
-        last_row: the newest row of `metrics.jsonl` by name; empty where there is none.
-        bad: one line a file that cannot be read.
+        result: content of `result.json`, of any run; None if there is none that can be read.
+        has_result: true if there is a `result.json`, readable or not.
+        made_for: content of `cell.json`.
+        codes: exit codes of the failed runs, oldest first.
+        has_failed: true if there is a file of exit codes, readable or not.
+        has_log: true if there is a `log.txt`, so that a run has started.
+        last_row: the newest row of `metrics.jsonl` by name; empty if there is none.
+        bad: one line per file that cannot be read.
     """
 
     result: Result | None
@@ -49,7 +49,7 @@ class TrialFiles:
 
 
 def read_trial_files(folder: Path) -> TrialFiles:
-    """Read every file of a trial; a bad one takes nothing else down."""
+    """Read every file of a trial; a damaged file does not affect the others."""
     bad: list[str] = []
 
     def read(reader: Callable[[Path], _T], name: str, instead: _T) -> _T:
@@ -72,7 +72,7 @@ def read_trial_files(folder: Path) -> TrialFiles:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in a run's folder: the one that it names, else the one with the largest number."""
+    """Return the newest checkpoint in a run's folder: the one that it records, else that with the largest number."""
     with contextlib.suppress(InputError):
         if named := Path(tail(folder / _POINTER).decode(errors='replace').strip()).name:
             found = folder / named  # the folder may have been moved
@@ -83,7 +83,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def read_exit_codes(path: Path) -> tuple[int, ...]:
-    """The exit codes in a file, one a line; none where there is no file.
+    """Read the exit codes in a file, one per line; empty if there is no file.
 
     Raises:
         InputError: it holds something else.
@@ -92,7 +92,7 @@ def read_exit_codes(path: Path) -> tuple[int, ...]:
 
 
 def parse_exit_codes(raw: bytes, where: str = 'exit_code') -> tuple[int, ...]:
-    """The exit codes in a text.
+    """Parse exit codes.
 
     Raises:
         InputError: it holds something else.
@@ -104,20 +104,20 @@ def parse_exit_codes(raw: bytes, where: str = 'exit_code') -> tuple[int, ...]:
 
 
 def read_last_row(path: Path) -> dict[str, float]:
-    """The newest row of `metrics.jsonl`; empty where there is none.
+    """Read the newest row of `metrics.jsonl`; empty if there is none.
 
     Raises:
-        InputError: its last line is no row of numbers.
+        InputError: the last line is not a row of numbers.
     """
     lines = tail(path).splitlines()
     return parse_row(lines[-1], f'{path}, last line') if lines else {}
 
 
 def parse_row(line: str | bytes, where: str = 'metrics.jsonl') -> dict[str, float]:
-    """One row of `metrics.jsonl`: an epoch or validation, numbers by name.
+    """Parse one row of `metrics.jsonl`: numbers by name.
 
     Raises:
-        InputError: it is no such row.
+        InputError: it is not such a row.
     """
     row = numbers_of(where, parse_object(line, where))
     if 'time_s' in row:
@@ -126,10 +126,10 @@ def parse_row(line: str | bytes, where: str = 'metrics.jsonl') -> dict[str, floa
 
 
 def tail(path: Path) -> bytes:
-    """The last bytes of a file, from the beginning of a line where it is long; empty where there is none.
+    """Read the last bytes of a file, in a long file from the start of a line; empty if there is no file.
 
     Raises:
-        InputError: it is no regular file, or cannot be read.
+        InputError: it is not a regular file, or cannot be read.
     """
     try:
         return read_tail(path, _TAIL_BYTES)

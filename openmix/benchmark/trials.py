@@ -22,14 +22,17 @@ from openmix.provenance import provenance
 def trials_of(
     table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None, weights: Path = WEIGHTS
 ) -> list[Trial]:
-    """Every trial of the cells that are implemented, searches first, then trial 0 of all, then trial 1.
+    """List every trial of the implemented cells, searches first, then trial 0 of all cells, then trial 1.
 
-    A cell with a grid has its final trials once every point of its search is finished. The earlier stages are those
-    of the trials, see `with_earlier`.
+    A cell with a grid has final trials only after every point of its search is finished. Earlier stages are not
+    listed, see `with_earlier`.
 
     Args:
-        trials: how many a cell; None: as the table says.
-        weights: the folder of earlier stages.
+        table: the table.
+        cells: the cells.
+        work_dir: the table's work folder.
+        trials: number of trials per cell; None: by the table.
+        weights: folder of earlier stages.
 
     Raises:
         InputError: `trials` is below 1, or a cell does not fit its recipe.
@@ -79,7 +82,7 @@ def _trials(
 
 
 def choose(searches: Sequence[Trial]) -> dict[str, Any] | None:
-    """The point that reads best on the held-out images; None while any is not finished."""
+    """Return the point with the best result on the held-out images; None until all are finished."""
     values = [value for search in searches if (value := search.value()) is not None]
     if len(values) < len(searches):
         return None
@@ -89,7 +92,7 @@ def choose(searches: Sequence[Trial]) -> dict[str, Any] | None:
 def stages(
     table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None, weights: Path = WEIGHTS
 ) -> Iterator[list[Trial]]:
-    """The trials to run, searches first: ask for the others when those are finished."""
+    """Yield the trials to run: first the searches, and after they have finished the final trials."""
     searches = [trial for trial in trials_of(table, cells, work_dir, trials, weights) if trial.kind == 'search']
     if searches:
         yield with_earlier(searches)
@@ -97,10 +100,10 @@ def stages(
 
 
 def check_readouts(trials: Iterable[Trial]) -> None:
-    """Hold the medians that are asked for against how often the trainings measure, before they run.
+    """Check before training that every training records enough values for its median readout.
 
     Raises:
-        InputError: a training has fewer values of the metric than its median is of.
+        InputError: a training records fewer values of the metric than the median needs.
     """
     for trial in trials:
         if trial.values is not None and trial.values < (count := median_of(trial.cell.readout)):
@@ -112,7 +115,7 @@ def check_readouts(trials: Iterable[Trial]) -> None:
 
 
 def distinct(trials: Iterable[Trial]) -> list[Trial]:
-    """Each run once: cells that read one training share its folder."""
+    """List each run once; cells with the same training share its folder."""
     found: dict[Path, Trial] = {}
     for trial in trials:
         found.setdefault(trial.folder, trial)
