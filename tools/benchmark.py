@@ -1,4 +1,4 @@
-"""Run a published table and print ours beside theirs: tools/benchmark.py VERB [TABLE] [options]."""
+"""Run a published table and print our numbers beside the published ones: tools/benchmark.py VERB [TABLE] [options]."""
 
 import argparse
 import copy
@@ -36,7 +36,7 @@ from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
 from openmix.files import write_text
 
-# Options of `run` that are of one engine.
+# Options of `run` that only one engine has.
 _OF_HERE: tuple[str, ...] = ('jobs',)
 _OF_SLURM: tuple[str, ...] = ('partition', 'time_min', 'cpus_per_task', 'array_parallelism')
 _OF_ALL = ('terminal', 'md', 'json', 'csv', 'latex')
@@ -55,7 +55,7 @@ def write(text: str, out: Path | None) -> None:
 
 
 def show(found: RenderableType, console: Console) -> None:
-    """As wide as a terminal is; without colours, blanks at the ends of lines and folds elsewhere."""
+    """Print in the width of a terminal; to a file or pipe, print without colours, trailing blanks and line breaks."""
     if console.is_terminal:
         console.print(found)
     else:
@@ -70,14 +70,14 @@ def records_of(
     imports: Sequence[Path] = (),
     weights: Path | None = None,
 ) -> list[Record]:
-    """Read the records of cells, those that never ran without resolving their recipe.
+    """Read the records of cells; the recipe of a cell that never ran is not resolved, which saves time.
 
     Args:
-        cells: None: all of the table.
-        work_dir: None: the table's own.
-        trials: how many a cell; None: as the table says.
-        imports: work folders of others.
-        weights: the folder of earlier stages; None: that of all tables.
+        cells: the cells; None: all of the table.
+        work_dir: the work folder; None: the table's default.
+        trials: number of trials per cell; None: by the table.
+        imports: work folders of other people.
+        weights: folder of earlier stages; None: the one that all tables share.
     """
     cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
     ours, *others = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
@@ -94,7 +94,7 @@ def records_of(
 
 def list_tables(console: Console) -> None:
     heads, lines = ['table', 'cells', 'implemented', 'published', 'done', 'trials'], []
-    # A terminal has no room for a title beside a name that must not be cut.
+    # A narrow terminal has no room for titles beside the names, which must not be cut.
     wide = not console.is_terminal or console.width >= 160
     for name in table_names():
         table = load_table(name)
@@ -129,7 +129,7 @@ def show_all(args: argparse.Namespace, console: Console) -> None:
 
 
 def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
-    """The chosen cells that can run.
+    """Return the chosen cells that can run.
 
     Raises:
         InputError: there is none.
@@ -144,7 +144,7 @@ def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console) -> int:
-    # Before anything loads torch: what is wrong is said at once.
+    # Checked before torch is imported, so that errors appear at once.
     check_number('retries', args.retries, 0, MOST_TRIALS)
     on_slurm = args.engine == 'slurm' or args.print_sbatch
     check_engine(args, on_slurm)
@@ -154,7 +154,7 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
         check_counts(args.jobs, args.gpus_per_run)
     left_out = len(cells) - len(implemented(table, cells))
     if left_out:
-        out = sys.stderr if args.print_sbatch else sys.stdout  # where only the script belongs
+        out = sys.stderr if args.print_sbatch else sys.stdout  # stdout holds only the script
         print(f'{left_out} cells are not implemented and left out', file=out)
     if args.smoke:
         return smoke_table(cells, console)
@@ -171,10 +171,10 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
 
 
 def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
-    """Refuse options of `run` that would not count where the trainings go.
+    """Check that the options of `run` have an effect with the chosen engine.
 
     Raises:
-        InputError: an option is of another engine, or says what `--smoke` decides.
+        InputError: an option belongs to another engine, or contradicts `--smoke`.
     """
     if args.smoke and on_slurm:
         raise InputError('--smoke runs on this machine; leave out --engine slurm and --print-sbatch')
@@ -189,10 +189,10 @@ def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
 
 
 def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
-    """Refuse to set aside the runs of other options: a work folder holds those of one set.
+    """Check that the work folder holds no runs with other options: they would be renamed.
 
     Raises:
-        InputError: it holds others.
+        InputError: it does.
     """
     for trial in trials:
         made_for = trial.files().made_for
@@ -206,7 +206,7 @@ def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
 
 
 def smoke_table(cells: Sequence[Cell], console: Console) -> int:
-    """Each cell in this process: a start of Python would take longer than the pass."""
+    """Run a short test of each cell in this process, because starting Python takes longer than the test."""
     from openmix.data.imitation import imitation
     from openmix.engine import launch
     from openmix.engine.initial_weights import InitialWeights
@@ -247,7 +247,7 @@ def submit_table(
     arrays = slurm.by_stage(trials)
     if args.print_sbatch:
         for place, array in enumerate(arrays):
-            # Slurm numbers an array when it is submitted.
+            # The number of a job is unknown before it is submitted.
             after = '<JOB ID OF THE SCRIPT ABOVE>' if place else None
             print(slurm.sbatch_script(len(array), folder, name, resources, after), end='')
         return 0
@@ -264,7 +264,7 @@ def submit_table(
 
 
 def parameters(cfg: Config) -> int | None:
-    """Count the parameters of a recipe's model, built without memory for them; None where it cannot be built here."""
+    """Count the parameters of a recipe's model, built on the meta device; None if it cannot be built here."""
     import torch
     from mmengine.registry import init_default_scope
 
@@ -278,7 +278,7 @@ def parameters(cfg: Config) -> int | None:
     try:
         with torch.device('meta'):
             model = MODELS.build(fill_from_data(cfg).model)
-    except Exception:  # whatever a model lacks here, the plan goes on without its size
+    except Exception:  # the plan is also useful without the size of a model
         return None
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -343,12 +343,12 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.format == 'terminal' and args.out is None:
         show(render.terminal(table, records, full, console.width), console)
     else:
-        # What is printed links from where the command was called; HTML lies in the table's folder.
+        # Links in printed text are relative to the current folder, links in HTML to the table's folder.
         here = work_dir if args.format == 'html' else Path()
         root = args.out.parent if args.out else here
         write(as_text(table, records, args.format, root, full, pictures), args.out)
     if full:
-        # Not on stdout where that carries JSON or CSV.
+        # stdout may hold JSON or CSV.
         print(*paths, sep='\n', file=sys.stdout if args.format == 'terminal' else sys.stderr)
     return 0
 

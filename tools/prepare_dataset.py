@@ -2,8 +2,8 @@
 
     python tools/prepare_dataset.py CUB200 --root data/cub200
 
-What was downloaded or unpacked before is not done again. Where there is no network, or nothing to
-download from, one line says what to get, with which checksum, and where to put it; exit code 2.
+Files that were downloaded or unpacked before are kept. Without a network, or for a data set that has no
+download link, one line names the file, its checksum and the folder to put it in; the exit code is 2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from openmix.errors import InputError, command, nearest
 
 
 def preparable() -> dict[str, Any]:
-    """Data sets by name that can be asked to prepare themselves."""
+    """Return the data sets that have a method `prepare`, by name."""
     from openmix.data.base import ImageDataset
     from openmix.registry import DATASETS, known_to
 

@@ -1,4 +1,4 @@
-"""Print a resolved recipe, or what it changes in its bases: tools/print_config.py CONFIG [--diff [OTHER]]."""
+"""Print a resolved recipe, or its changes to its base recipes: tools/print_config.py CONFIG [--diff [OTHER]]."""
 
 from openmix.arguments import CommandParser
 from openmix.config import bases_of, diff, load_config
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_cfg_options()
     args = parser.parse_args()
     if args.config is None and args.diff:
-        # One recipe behind --diff is the one to print.
+        # With one recipe behind --diff, argparse takes it as OTHER.
         args.config, args.diff = args.diff, ''
     if args.config is None:
         parser.error('the following arguments are required: config')

@@ -1,4 +1,4 @@
-"""Strip a checkpoint to what others need, named by its content: tools/publish_model.py CHECKPOINT [options]."""
+"""Write the weights of a checkpoint to a file named by its digest: tools/publish_model.py CHECKPOINT [options]."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SUFFIXES = {'openmix': '.pth', 'safetensors': '.safetensors', 'timm': '.safetens
 
 
 def publish(path: Path, ema: bool, folder: Path, layout: str = 'openmix') -> Path:
-    """Write the weights under our own names and what is known of them; returns the file, see `publishing.write`.
+    """Write the weights with OpenMix's names, and a description of them; return the file, see `publishing.write`.
 
     Raises:
-        InputError: no such checkpoint, or no moving average in it.
+        InputError: there is no such checkpoint, or it has no moving average.
     """
     from openmix.engine.checkpoint import read_checkpoint
     from openmix.engine.publishing import about, published_weights, write
@@ -27,10 +27,9 @@ def publish(path: Path, ema: bool, folder: Path, layout: str = 'openmix') -> Pat
 
 
 def publish_original(path: Path, ema: bool, folder: Path, library: str, config: str) -> Path:
-    """Write the network that the run reports under the names of the library that its backbone is from.
+    """Write the evaluated network with the names of the library that its backbone is from.
 
-    The file appears only when the library's own model takes the weights, all of them and no others, and puts out the
-    same logits.
+    The file is written only if the library's own model loads exactly these weights and computes the same logits.
 
     Raises:
         InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
@@ -47,7 +46,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
 
     cfg = prepare(load_config(config))
     backbone = cfg.model.get('backbone')
-    for source in WEIGHTS_FROM if isinstance(backbone, dict) else ():  # those of the checkpoint replace them
+    for source in WEIGHTS_FROM if isinstance(backbone, dict) else ():  # the checkpoint replaces pretrained weights
         backbone.pop(source, None)
     with building(cfg, 'model', cfg.model.get('type')):
         model: Any = MODELS.build(cfg.model)
@@ -64,7 +63,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     known = about(checkpoint, path, ema) | {
         'library': library,
         'model': original.name,
-        # As JSON says them, so that they can be given to the builder again.
+        # Plain JSON values, so that the options can be passed to the builder again.
         'options': json.loads(json.dumps(original.options, default=repr)),
         'num_classes': original.num_classes,
         'mean': model.data_preprocessor.mean.flatten().tolist(),

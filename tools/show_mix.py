@@ -24,12 +24,12 @@ FORMATS = ('.png', '.pdf', '.svg')
 
 
 def leaves(policy: dict) -> list[dict]:
-    """The policies of a recipe: itself, or every child of a mixture."""
+    """List the policies that a policy consists of: the policy itself, or every child of a mixture."""
     return [leaf for child in policy['policies'] for leaf in leaves(child)] if 'policies' in policy else [policy]
 
 
 def policy_of(cfg: Config) -> dict:
-    """The recipe's policy.
+    """Return the recipe's policy.
 
     Raises:
         InputError: it has none.
@@ -46,10 +46,10 @@ def title_of(policy: dict) -> str:
 
 
 def build(cfg: Config, policy: dict, checkpoint: dict | None, path: str, ema: bool) -> MixClassifier:
-    """The recipe's model with a policy, its weights as drawn or from a checkpoint, which `path` names.
+    """Build the recipe's model with a policy, with initial weights or those of a checkpoint from `path`.
 
     Raises:
-        InputError: the model mixes no batch for a classifier.
+        InputError: the model is no `MixClassifier`.
     """
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights
@@ -80,7 +80,7 @@ def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_map
     maps = mixed.policy.maps(context, mix) if with_maps else {}
     if with_maps and mix.mask is not None:
         maps.setdefault('mask', mix.mask[:, :1])
-    # Of several views of a sample the first stands for it.
+    # A sample with several views is drawn as its first view.
     pixels = context.pixels if context.x.dim() == 4 else context.pixels[:, 0]
     images = None if mixed.site else model.data_preprocessor.denormalize(mixed.tensor)
     title += f'\nat {mixed.site}' if mixed.site else ''
@@ -88,7 +88,10 @@ def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_map
 
 
 def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> torch.Tensor:
-    """(N, 11, 3, H, W) the same pairs of a batch mixed with lam = 0, 0.1, ... 1, all other draws alike.
+    """Mix the same pairs of a batch with lam = 0, 0.1, ... 1 and otherwise equal random draws.
+
+    Returns:
+        (N, 11, 3, H, W) images.
 
     Raises:
         InputError: the policy draws no lam.

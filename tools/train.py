@@ -11,9 +11,9 @@ from openmix.errors import InputError, command, number_from_environment
 from openmix.files import write_text
 from openmix.options import check_said_once, sets
 
-# Where a launcher says how many there are.
+# The environment variable in which a launcher gives the number of processes.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
-# What of the recipe an argument says.
+# The setting of the recipe that each argument replaces.
 _SAYS = {
     '--work-dir': 'work_dir',
     '--seed': 'randomness.seed',
@@ -64,7 +64,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     if not any(cfg.get(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper')):
         raise InputError('the recipe trains nothing: it has no train_dataloader, train_cfg and optim_wrapper')
-    # Not before there is something to do: torch takes seconds to load.
+    # Imported late, because torch takes seconds to load.
     from openmix.engine import launch
     from openmix.engine.global_batch import enable_scaling, split_batch
     from openmix.engine.initial_weights import InitialWeights

@@ -1,9 +1,9 @@
-"""Check that data sets are complete, readable, numbered alike and apart; one line a split, then one a class.
+"""Check that data sets are complete and readable, and that splits have the same classes and share no image.
 
     python tools/verify_dataset.py classification/digits/resnet20.py
     python tools/verify_dataset.py --type CUB200 --root data/cub200
 
-Exit code 2 and one line on a fault.
+Prints one line per split, then one per class. On a fault, prints one line and exits with code 2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openmix.errors import InputError, command
 
 
 def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
-    """The official splits of a data set given by its type; of an image folder, its sub-folders.
+    """Return the official splits of a data set by its type; the splits of an image folder are its subfolders.
 
     Raises:
         InputError: the type is unknown, or needs a root.
@@ -37,16 +37,16 @@ def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
         raise InputError(f'{type_name}: root {root} is missing')
     where = {'root': root} if needs_root else {}
     splits = list_classes(Path(str(root))) if issubclass(cls, ImageFolder) else ('train', 'test')
-    # Training first: the others are held against it.
+    # The training split is first, because the others are compared with it.
     ordered = sorted(splits, key=lambda split: split != 'train')
     return {split: {'type': type_name, 'split': split, **where} for split in ordered}
 
 
 def check(splits: dict[str, dict[str, Any]]) -> None:
-    """Read every image of every split, and print what they hold, each on its own and together.
+    """Read every image of every split; print a summary of each split, and a table of all.
 
     Raises:
-        InputError: something is missing or unreadable, or images are in two splits.
+        InputError: a file is missing or unreadable, classes differ between splits, or two splits share images.
     """
     from openmix.data.verify import build, contradiction, describe, overlap, pools_in, table
     from openmix.engine.data_check import built_classes, differing
@@ -57,7 +57,7 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     trained: list[str] = []
     for split, given in splits.items():
         with warnings.catch_warnings():
-            # Said below, for all splits together.
+            # The warnings are replaced by the checks below, which cover all splits.
             warnings.filterwarnings('ignore', message='ImageFolder: ')
             found = pools_in(split, build(given), given)
         for name, (dataset, cfg) in found.items():
@@ -75,7 +75,7 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
         if twice := contradiction(dataset):
             print(f'{name}: {twice}')
         for of in trained if name not in trained else []:
-            # Where the split that is trained on is asked for by name, it is no surprise.
+            # The recipe asks for the training split by name, so sharing its images is intended.
             if cfgs[name].get('split') == cfgs[of].get('split'):
                 continue
             line, to_mend = overlap(built[of], dataset, name, of)

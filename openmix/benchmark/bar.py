@@ -1,4 +1,4 @@
-"""How far the trials of one call are, and when they will be done: the bars of a terminal, and the time left."""
+"""Progress bars of the trials of one call, with an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from openmix.benchmark.trial import Trial
 
 
 class Bar:
-    """A bar a running trial and one of all, in epochs or iterations; in trials where some count these and some those.
+    """One progress bar per running trial and one for all trials.
+
+    The bar of all counts epochs or iterations, or trials if some train by epoch and some by iteration.
 
     Args:
-        console: bars are drawn on a terminal alone.
-        trials: those to run, each once.
+        console: bars are drawn only if it is a terminal.
+        trials: the trials to run, each once.
     """
 
     def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
@@ -34,26 +36,26 @@ class Bar:
         )
         self._began = time.monotonic()
         self._unit = unit_of([trial.length for trial in trials])
-        # What earlier calls have trained says nothing of the pace of this one.
+        # Progress from earlier calls must not count in the speed of this one.
         self._before = {trial.folder: self._trained(trial) if trial.resumable() else 0.0 for trial in trials}
         self._total = sum(self._weight(trial) for trial in trials)
         self._ended: list[Trial] = []
         self._all = self.progress.add_task('all', total=self._total, note='')
 
     def add(self, trial: Trial) -> TaskID:
-        """A bar for a trial that starts."""
+        """Add a bar for a trial that starts."""
         total = trial.length.count if trial.length else None
         return self.progress.add_task(visible(trial.name), total=total, note='')
 
     def count(self, trial: Trial) -> None:
-        """Take a trial as ended, however it did."""
+        """Count a trial as ended, finished or failed."""
         self._ended.append(trial)
 
     def left(self, running: Sequence[Trial] = ()) -> str:
-        """', about 3 min left' by the pace of this call so far; '' where there is none.
+        """Return ', about 3 min left', estimated from the speed of this call; '' before there is a speed.
 
         Args:
-            running: trials whose part that is trained counts, beside those that have ended.
+            running: the running trials; their progress counts beside the trials that ended.
         """
         units = self._units(running)
         before = sum(self._before[trial.folder] for trial in (*self._ended, *running))
@@ -63,7 +65,7 @@ class Bar:
         return f', about {clock(pace * (self._total - units))} left'
 
     def show(self, running: Sequence[tuple[Trial, TaskID]]) -> None:
-        """Renew the bars."""
+        """Update the bars."""
         for trial, task in running:
             row, metric = trial.last_row(), trial.cell.metric
             note = f'{metric} {row[metric]:.2f}' if metric in row else ''
@@ -75,11 +77,11 @@ class Bar:
         return sum(map(self._weight, self._ended)) + sum(map(self._trained, running))
 
     def _weight(self, trial: Trial) -> int:
-        """What a trial counts of the whole."""
+        """Return a trial's weight in the total: its epochs or iterations; 1 if trials of both kinds are mixed."""
         return trial.length.count if trial.length and self._unit else 1
 
     def _trained(self, trial: Trial) -> float:
-        """What of its weight a trial has trained by its newest line."""
+        """Return the part of a trial's weight that is trained, by the newest line of its metrics."""
         if trial.length is None:
             return 0.0
         return self._weight(trial) * min(1.0, trial.length.reached(trial.last_row()) / trial.length.count)

@@ -1,4 +1,4 @@
-"""The runs of earlier stages that trials start from, in folders that are named by content."""
+"""The runs of earlier stages that trials start from; their folders are named by a digest of the recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = Path('work_dirs') / 'weights'  # the earlier stages of all tables
 
 
 def earlier_of(cell: Cell, seed: int, weights: Path) -> Trial | None:
-    """The run that a cell's run of a seed starts from, in a folder that is named by its content."""
+    """Return the run that a cell's run with a seed starts from, in a folder named by a digest of its recipe."""
     found = cell.earlier
     if found is None:
         return None
@@ -34,11 +34,11 @@ def earlier_of(cell: Cell, seed: int, weights: Path) -> Trial | None:
 
 
 def _of_its_table(trial: Trial, name: str, row: str, column: str) -> Trial | None:
-    """The same run, finished, in the work folder of the table that it is a cell of; None where there is none."""
+    """Return the same run in the work folder of the table that it is a cell of; None unless it is finished there."""
     try:
         table = load_table(name).as_variant(trial.cell.variant)
         cell = table.cell(row, column)
-    except InputError:  # a table elsewhere refers to itself by the name of its file
+    except InputError:  # a table outside configs/tables is not found by its name
         return None
     work_dir = default_work_dir(table)
     index = next((index for index in range(table.trials) if table.seed(index) == trial.seed), None)
@@ -49,10 +49,11 @@ def _of_its_table(trial: Trial, name: str, row: str, column: str) -> Trial | Non
 
 
 def with_earlier(trials: Iterable[Trial], shown: bool = False) -> list[Trial]:
-    """Each run once, and before it the runs that it starts from, where they are still needed.
+    """List each run once, preceded by the earlier stages that it still needs.
 
     Args:
-        shown: also those of finished runs, where their folder is there.
+        trials: the trials.
+        shown: list the earlier stages of finished runs too, if their folders exist.
     """
     found: dict[Path, Trial] = {}
 

@@ -154,7 +154,7 @@ class Table:
 
 
 def default_work_dir(table: Table) -> Path:
-    """The default work folder of a table; another variant, options or a shorter length have one of their own."""
+    """Return the default work folder of a table; it differs for another variant, options or a shorter length."""
     other = '' if table.variant == table.declared_variant else f'@{table.variant}'
     if table.options:
         said = json.dumps(table.options, sort_keys=True, default=str)

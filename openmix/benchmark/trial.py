@@ -17,7 +17,7 @@ from openmix.lease import holder_of
 from openmix.provenance import Provenance
 from openmix.result import Result
 
-# From what wants attention most to what wants it least; a cell is in the first state any trial is in.
+# In order of urgency; the state of a cell is the first one that any of its trials has.
 STATES = ('running', 'failed', 'blocked', 'interrupted', 'stale', 'pending', 'done')
 NOT_IMPLEMENTED = 'not implemented'
 
@@ -27,14 +27,14 @@ class Trial:
     """One run of a cell with one seed; its folder is `<work dir>/<row>/<column>/trial<index>`.
 
     Attributes:
-        cell: with the values of `point` among its overrides.
-        provenance: of the cell as the table declares it now.
-        length: of the training; None where the recipe states none.
-        values: of the cell's metric that a whole training records; None where the recipe does not tell.
-        kind: 'final', 'search' for one point of the cell's grid on held-out images, or 'earlier' for a stage that
-            others start from.
+        cell: the cell, with the values of `point` in its overrides.
+        provenance: provenance of the cell as it is now in the table.
+        length: length of the training; None if the recipe states none.
+        values: number of values of the cell's metric that a whole training records; None if the recipe does not
+            determine it.
+        kind: 'final'; 'search' for one point of the cell's grid on held-out images; 'earlier' for an earlier stage.
         point: the values that the search tries or has chosen; empty without a grid.
-        earlier: the run that it starts from; None where it starts from nothing.
+        earlier: the run whose weights it starts from; None if there is none.
     """
 
     cell: Cell
@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The name in messages: 'ROW / COLUMN, trial N', or 'RECIPE, run DIGEST, seed S' of an earlier stage."""
+        """The name in messages: 'ROW / COLUMN, trial N', or 'RECIPE, run DIGEST, seed S' for an earlier stage."""
         if self.kind == 'earlier':
             return f'{self.cell.config}, run {self.provenance.recipe}, seed {self.seed}'
         at = f', search {self.folder.parent.name}' if self.kind == 'search' else ''
@@ -70,14 +70,14 @@ class Trial:
 
     @property
     def config_path(self) -> Path:
-        """The file of the resolved recipe; runs of one cell share it."""
-        # Not in the trial's own folder: mmengine dumps the config it ends up with there, by the same name.
+        """The file of the resolved recipe, which the runs of a cell share."""
+        # Not in the trial's own folder, where mmengine writes its final config with the same name.
         name = f'{self.folder.name}.py' if self.kind == 'earlier' else 'config.py'
         return self.folder.parent / name
 
     @property
     def config_hash(self) -> str:
-        """The `config_hash` that a result of this trial carries: 12 hex digits."""
+        """The `config_hash` in a result of this trial: 12 hex digits."""
         return self.provenance.digest
 
     @property
@@ -93,13 +93,13 @@ class Trial:
         return read_trial_files(self.folder)
 
     def result(self, files: TrialFiles | None = None) -> Result | None:
-        """The finished run's `result.json`; None where there is none for this config and seed."""
+        """Return the finished run's result; None if there is none with this config and seed."""
         found = (files or self.files()).result
         ours = found is not None and self.provenance.made(found.config_hash, found.data) and found.seed == self.seed
         return found if ours else None
 
     def value(self, files: TrialFiles | None = None) -> float | None:
-        """The cell's readout of the finished run; None where there is none, or it recorded no such thing."""
+        """Return the cell's readout of the finished run; None if there is no result or no such readout."""
         result = self.result(files)
         try:
             return None if result is None else read_out(result, self.cell.metric, self.cell.readout)
@@ -107,16 +107,16 @@ class Trial:
             return None
 
     def is_finished(self, files: TrialFiles | None = None) -> bool:
-        """True if it has what it was run for: the cell's readout, or weights for a later stage."""
+        """Return true if the run has its purpose's output: the cell's readout, or weights for a later stage."""
         if self.kind == 'earlier':
             return self.result(files) is not None and self.last_checkpoint() is not None
         return self.value(files) is not None
 
     def outcome(self) -> str:
-        """The readout of the finished run as text; 'finished' of a run for a later stage.
+        """Return the readout of the finished run as text; 'finished' for an earlier stage.
 
         Raises:
-            InputError: the run recorded no such readout, or kept no weights.
+            InputError: the run has no such readout, or no checkpoint.
         """
         if self.kind == 'earlier':
             if self.last_checkpoint() is None:
@@ -128,39 +128,39 @@ class Trial:
         return f'{read_out(result, self.cell.metric, self.cell.readout):.2f}'
 
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint of the end of its finished run."""
+        """Return the newest checkpoint in its folder; None if there is none."""
         return last_checkpoint(self.folder)
 
     def last_row(self) -> Mapping[str, float]:
-        """The newest line of `metrics.jsonl`; empty where there is none."""
+        """Return the newest line of `metrics.jsonl`; empty if there is none."""
         return self.files().last_row
 
     def resumable(self) -> bool:
-        """True if a run of this config and seed left a checkpoint."""
+        """Return true if there is a checkpoint of a run with this config and seed."""
         return any(any(self.folder.glob(kind)) for kind in CHECKPOINTS) and not self.is_stale()
 
     def failures(self) -> list[int]:
-        """The exit codes of the runs that failed, oldest first; what was stopped did not fail."""
+        """Return the exit codes of failed runs, oldest first; stopped runs have not failed."""
         return list(self.files().codes)
 
     def is_stale(self, files: TrialFiles | None = None) -> bool:
-        """True if the folder holds a run or result of another provenance or seed, or one that cannot be read."""
+        """Return true if the folder has a run or result of another provenance or seed, or an unreadable one."""
         files = files or self.files()
         made_for, ours = files.made_for, self.result(files) is not None
         another = made_for is not None and not (
             self.provenance.made(made_for.config_hash, made_for.data) and made_for.seed == self.seed
         )
         unknown = made_for is None and (self.folder / 'cell.json').exists() and not ours
-        # What a later stage would start from was deleted.
+        # The checkpoint that a later stage needs was deleted.
         gone = self.kind == 'earlier' and ours and self.last_checkpoint() is None
         return another or unknown or gone or (files.has_result and not ours)
 
     def state(self, files: TrialFiles | None = None) -> str:
-        """One of `STATES`."""
+        """Return the state, one of `STATES`."""
         return 'running' if holder_of(self.folder) is not None else self.state_at_rest(files)
 
     def state_at_rest(self, files: TrialFiles | None = None) -> str:
-        """One of `STATES` but 'running': the state by the files alone."""
+        """Return the state by the files alone: one of `STATES` except 'running'."""
         files = files or self.files()
         if self.is_stale(files):
             return 'stale'

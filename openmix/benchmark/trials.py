@@ -1,4 +1,4 @@
-"""The runs of a table: which there are, in which order."""
+"""List the runs of a table, in the order in which they run."""
 
 from __future__ import annotations
 

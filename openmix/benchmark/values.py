@@ -1,4 +1,4 @@
-"""The values that a table may hold: printable text, names that make folders, overrides that are plain data."""
+"""Check the values in a table's file: texts are printable, names can name folders, overrides are plain data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from openmix.errors import InputError, brief
 from openmix.options import sets
 
 _MOST_DEPTH = 50
-_MOST_VALUES = 100_000  # of one row, column or cell, aliases counted as often as they stand
-# What is each run's own in a table.
+_MOST_VALUES = 100_000  # per row, column or cell; an alias counts once per use
+# Settings that the table gives to each run itself, with the way to set them.
 _OF_RUNS = {
     'work_dir': "a run's folder is below that of the table: give --work-dir",
     'launcher': 'the processes of a run are counted by --gpus-per-run',
@@ -22,12 +22,16 @@ _OF_RUNS = {
     'weights': 'say `from` of the row, column or cell',
     'randomness.seed': 'the seeds of its trials are its own: list them under `seeds` of the table',
 }
-# What a recipe would load or run; a table may only change settings.
+# Keys that make a recipe load or run code; a table may only change settings.
 _OF_PROGRAMS = ('custom_imports', '_base_', '_scope_')
 
 
 def check_text(where: str, value: Any) -> str:
-    """A text as it stands, or an error: it shows every character, and is not endless."""
+    """Return a text unchanged if it is printable and not too long.
+
+    Raises:
+        InputError: it is not.
+    """
     if not isinstance(value, str):
         raise InputError(f'{where} must be text, got {brief(value)}')
     if len(value) > MOST_TEXT:
@@ -39,7 +43,11 @@ def check_text(where: str, value: Any) -> str:
 
 
 def check_name(where: str, value: Any) -> str:
-    """The name of a row or a column as it stands, or an error: text on one line."""
+    """Return the name of a row or a column unchanged if it is one line of text.
+
+    Raises:
+        InputError: it is not.
+    """
     check_text(where, value)
     if not value.strip() or '\n' in value or '\t' in value or len(value) > MOST_CHARACTERS:
         raise InputError(f'{where} must be a line of 1 to {MOST_CHARACTERS} characters, got {brief(value)}')
@@ -47,9 +55,12 @@ def check_name(where: str, value: Any) -> str:
 
 
 def check_data(where: str, value: Any) -> None:
-    """Raise an `InputError` unless a value of an override is data: a table says settings, it runs nothing.
+    """Check that the value of an override is plain data, because a table must not run code.
 
-    A `type` is the name of something registered: a dotted path would import whatever it names.
+    A `type` must be a registered name: a dotted path would import the module that it names.
+
+    Raises:
+        InputError: it is not.
     """
     _check_data(where, value, 0, [0])
 
@@ -76,7 +87,11 @@ def _check_data(where: str, value: Any, depth: int, count: list[int]) -> None:
 
 
 def check_settings(where: str, found: Mapping[str, Any]) -> None:
-    """Raise an `InputError` where overrides of a recipe set what a table says of each run itself: it would be lost."""
+    """Check that overrides of a recipe set nothing that the table sets for each run: they would be lost.
+
+    Raises:
+        InputError: they do, or are not plain data.
+    """
     check_data(where, found)
     for place, told in _OF_RUNS.items():
         if sets(found, place):
@@ -84,7 +99,11 @@ def check_settings(where: str, found: Mapping[str, Any]) -> None:
 
 
 def check_type(where: str, value: str) -> None:
-    """Raise an `InputError` where a `type` is not the name of something registered but a path to code."""
+    """Check that a `type` is a registered name.
+
+    Raises:
+        InputError: it is a path to code.
+    """
     if re.search(r'[.:]', value):
         raise InputError(
             f'{where}: type {brief(value)} is a path to code; a table takes registered names only, '
@@ -93,7 +112,11 @@ def check_type(where: str, value: str) -> None:
 
 
 def check_key(where: str, key: Any) -> None:
-    """Raise an `InputError` unless a key, dotted or not, is a text of plain characters that no program reads."""
+    """Check that a key, dotted or not, is a text of plain characters and loads no code.
+
+    Raises:
+        InputError: it is not, or does.
+    """
     if not isinstance(key, str):
         raise InputError(f'{where}: the key {brief(key)} is not text; quote it')
     if not key or len(key) > MOST_CHARACTERS or not key.isprintable() or re.search(r'["\'\\{}=#]', key):

@@ -1,4 +1,4 @@
-"""The options of the published runs, given to every policy of a recipe that does not state its own."""
+"""Variants of a table: the 'published' variant gives every policy the options of the published runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openmix.declared import value_of
 from openmix.errors import InputError, brief
 from openmix.registry import MIXUPS, find
 
-# Each with what it means for the numbers, in one sentence.
+# Each variant with one sentence that says how it affects the numbers.
 VARIANTS = {
     'published': 'policies have the options of the printed runs, such as one lambda a batch, where they know them',
     'corrected': 'policies are as their papers say or mean, nothing is taken over from printed runs',
@@ -19,9 +19,9 @@ VARIANTS = {
 
 
 def add_published(cfg: Config) -> Config:
-    """Add to each policy of a resolved recipe, in place, what its class declares as `published`.
+    """Add to each policy of a resolved recipe, in place, the options that its class declares as `published`.
 
-    What the recipe states itself stays.
+    Options in the recipe take precedence.
 
     Raises:
         InputError: a policy's type is unknown.
@@ -33,14 +33,14 @@ def add_published(cfg: Config) -> Config:
 
 
 def published_options(kind: Any) -> Mapping[str, Any]:
-    """The options of the published runs that a policy's class declares.
+    """Return the options of the published runs that a policy's class declares.
 
     Raises:
-        InputError: there is no such policy.
+        InputError: there is no such policy, or it declares something else than a dict.
     """
     try:
         return value_of('mixups', kind, 'published', {})
-    except (KeyError, TypeError):  # of one's own
+    except (KeyError, TypeError):  # a policy outside OpenMix
         found = getattr(find(MIXUPS, kind), 'published', {})
     if not isinstance(found, Mapping):
         raise InputError(f'{kind}.published must be a dict of options, got {brief(found)}')
@@ -48,7 +48,7 @@ def published_options(kind: Any) -> Mapping[str, Any]:
 
 
 def without_published(cfg: Config) -> list[str]:
-    """The types of one's own policies in a resolved recipe that declare no options of published runs."""
+    """List the types of a resolved recipe's policies from outside OpenMix that declare no `published` options."""
     found = []
     for policy in _policies(cfg.get('model')):
         try:
@@ -60,7 +60,7 @@ def without_published(cfg: Config) -> list[str]:
 
 
 def _policies(node: Any) -> Iterator[Any]:
-    """Every typed dict below `node` that stands where a policy or a list of policies does."""
+    """Yield every dict with a `type` below `node` under a key `policy` or `policies`."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ('policy', 'policies'):

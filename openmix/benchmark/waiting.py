@@ -1,4 +1,4 @@
-"""The trials that wait to be run, in order; one of a later stage waits for the run that it starts from."""
+"""A queue of trials to run, in order; a trial of a later stage waits for the run that it starts from."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 from openmix.benchmark.trial import Trial
 from openmix.lease import holder_of
 
-_LOOK_AGAIN_S = 2.0  # at what other processes do
+_LOOK_AGAIN_S = 2.0  # interval of checks of the runs of other processes
 
 
 class Waiting:
     """A queue of trials.
 
     Args:
-        trials: in the order in which they are wanted.
+        trials: the trials, in the order in which to run them.
 
     Attributes:
-        blocked: those whose earlier stage did not finish, taken out of the queue.
+        blocked: trials whose earlier stage did not finish; they are removed from the queue.
     """
 
     def __init__(self, trials: Sequence[Trial] = ()) -> None:
         self._trials = list(trials)
-        self._elsewhere: dict[Path, Trial] = {}  # of earlier stages, at work in another process
+        self._elsewhere: dict[Path, Trial] = {}  # earlier stages that another process runs
         self._finished: set[Path] = set()
         self._looked = 0.0
         self.blocked: list[Trial] = []
@@ -33,18 +33,18 @@ class Waiting:
         return len(self._trials)
 
     def append(self, trial: Trial) -> None:
-        """Put a trial at the end."""
+        """Append a trial."""
         self._trials.append(trial)
 
     def leave(self, trial: Trial) -> None:
-        """Leave a trial that others start from to the process that holds it, until that lets it go."""
+        """Leave the trial of an earlier stage to the process that runs it, until that process releases it."""
         self._elsewhere[trial.folder] = trial
 
     def take(self, busy: Collection[Path]) -> Trial | None:
-        """Take out the first trial that can start; None where all wait, or none is left.
+        """Remove and return the first trial that can start; None if all wait or none is left.
 
         Args:
-            busy: the folders of the trials that run.
+            busy: the folders of the running trials.
         """
         look = time.monotonic() - self._looked >= _LOOK_AGAIN_S
         if look:
@@ -67,14 +67,14 @@ class Waiting:
         return found
 
     def _take_back(self) -> None:
-        """Want those again that nobody holds any more: they are finished, or were interrupted."""
+        """Put released trials back in front of the queue: they are finished or were interrupted."""
         free = [trial for folder, trial in self._elsewhere.items() if holder_of(folder) is None]
         for trial in free:
             del self._elsewhere[trial.folder]
         self._trials = [*free, *self._trials]
 
     def _state_after(self, earlier: Trial, ours: Collection[Path], look: bool) -> str:
-        """'ready', 'waits', or 'blocked' where nobody will finish the earlier stage."""
+        """Return 'ready', 'waits', or 'blocked' if no process will finish the earlier stage."""
         if earlier.folder in self._finished:
             return 'ready'
         if earlier.folder in ours or (not look and len(self._elsewhere)):
