@@ -289,10 +289,11 @@ def plan_table(
     hours = {}
     if args.dry_run is not None:
         check_number('--dry-run: iterations', args.dry_run, 1, MOST_ITERATIONS)
-        for recipe, found in plan.measure_hours([trial.cell for trial in with_earlier(trials)], args.dry_run):
-            name = ' with '.join(recipe)
+        for training, found in plan.measure_hours([trial.cell for trial in with_earlier(trials)], args.dry_run):
+            recipe, policy, length = training
+            name = ', '.join(filter(None, (f'{recipe} with {policy}' if policy else recipe, length)))
             if isinstance(found, float):
-                hours[recipe] = found
+                hours[training] = found
             said = clock(3600 * found) if isinstance(found, float) else found
             console.print(terminal(f'{name}: {said}'), soft_wrap=True)
     check_readouts(trials)

@@ -29,6 +29,7 @@ from openmix.provenance import datasets_in
 _ACTIONS = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
 _MOMENTS = {'SGD': 1}  # number of moment buffers per weight; 2 for other optimisers
 Recipe = tuple[str, str]  # (recipe, type of its policy), which determine the speed
+Training = tuple[str, str, str]  # also its length, which together determine the time
 
 
 class Need(NamedTuple):
@@ -72,7 +73,7 @@ def needs(
     trials: Sequence[Trial],
     records: Sequence[Record],
     parameters: Callable[[Config], int | None] | None,
-    hours: Mapping[Recipe, float] | None = None,
+    hours: Mapping[Training, float] | None = None,
     count: int | None = None,
 ) -> Need:
     """Estimate the time, disk space and data that the unfinished trials need.
@@ -85,7 +86,7 @@ def needs(
         records: its records.
         parameters: function that counts a model's parameters, given a resolved recipe, or returns None if it
             cannot; None: do not estimate disk space.
-        hours: measured hours of a whole run by recipe; preferred to the speed of earlier runs.
+        hours: measured hours of a whole run by recipe, policy and length; preferred to the speed of earlier runs.
         count: number of trials of a cell whose search is not finished; None: by the table.
     """
     ahead = [trial for trial in distinct(trials) if trial.state() not in ('done', 'running')]
@@ -99,8 +100,8 @@ def needs(
         recipe, length = recipe_of(cell, cfg), length_of(cfg)
         unit = length.unit if length else ''
         pace = speeds.get((recipe, unit)) or speeds.get(((cell.config, ''), unit))
-        if hours and recipe in hours:
-            seconds += hours[recipe] * 3600
+        if hours and (training := training_of(cell, cfg)) in hours:
+            seconds += hours[training] * 3600
         elif pace and length:
             seconds += pace * length.count
         else:
@@ -119,6 +120,12 @@ def needs(
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
     """Return (recipe, policy type) of a cell; runs with the same two are assumed to have the same speed."""
     return cell.config, str(value_at(cfg, 'model.policy.type') or '')
+
+
+def training_of(cell: Cell, cfg: Config) -> Training:
+    """(recipe, policy type, length) of a cell: runs that share all three are taken to last equally long."""
+    length = length_of(cfg)
+    return *recipe_of(cell, cfg), '' if length is None else str(length)
 
 
 def _speeds(records: Sequence[Record]) -> dict[tuple[Recipe, str], float]:
@@ -170,18 +177,18 @@ def _how_to_get(kind: str, root: str) -> str:
     return f'{kind}: {root} holds no files'
 
 
-def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = None) -> Iterator[tuple[Recipe, Any]]:
-    """Measure each distinct recipe; yield it with the hours of a whole run, or with an error line.
+def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = None) -> Iterator[tuple[Training, Any]]:
+    """Measure each distinct training; yield it with the hours of a whole run, or with an error line.
 
     Args:
         cells: the cells whose recipes are measured.
         iterations: number of iterations to train.
         script: a script with the arguments `CONFIG --dry-run N --out FILE`; by default `tools/train.py`.
     """
-    first: dict[Recipe, Cell] = {}
+    first: dict[Training, Cell] = {}
     for cell in cells:
-        first.setdefault(recipe_of(cell, cell.resolve()), cell)
-    for recipe, cell in first.items():
+        first.setdefault(training_of(cell, cell.resolve()), cell)
+    for training, cell in first.items():
         with TemporaryDirectory() as folder:
             config, out = Path(folder) / 'cell.py', Path(folder) / 'cost.json'
             config.write_text(cell.config_text(), encoding='utf-8')
@@ -190,7 +197,7 @@ def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = 
             done = subprocess.run([*train, *told], capture_output=True, text=True, check=False)
             cost = None if done.returncode else read_object(out)
         last = (done.stderr.strip().splitlines() or ['no output'])[-1]
-        yield recipe, last if cost is None else finite_of('--dry-run: hours', cost.get('hours'))
+        yield training, last if cost is None else finite_of('--dry-run: hours', cost.get('hours'))
 
 
 def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> list[str]:

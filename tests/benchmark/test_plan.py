@@ -58,9 +58,9 @@ def test_measured_time(bench):
     found = dict(measure_hours(bench.table.cells, 2, script))
     recipe = str(bench.root / 'recipe.py')
     assert found == {
-        (recipe, 'NoMix'): 2.5,
-        (recipe, 'Mixup'): 2.5,
-        (recipe, 'CutMix'): 'error: no such thing',
+        (recipe, 'NoMix', '4 epochs'): 2.5,
+        (recipe, 'Mixup', '4 epochs'): 2.5,
+        (recipe, 'CutMix', '4 epochs'): 'error: no such thing',
     }
     hours = {key: value for key, value in found.items() if isinstance(value, float)}
     need, _ = planned(bench, hours=hours, trials=1)

@@ -436,3 +436,19 @@ def test_cell_json_of_a_stage_says_what_it_is(staged):
     assert (said['kind'], said['seed'], said['config_hash']) == ('earlier', 0, trial.earlier.config_hash)
     assert trial.earlier.config_path == trial.earlier.folder.with_name(f'{trial.earlier.folder.name}.py')
     assert 'from_' not in trial.earlier.config_path.read_text()
+
+
+def test_a_plan_counts_each_stage_at_its_own_length(staged):
+    script = staged.root / 'dry.py'
+    script.write_text(
+        'import json, pathlib, re, sys\n'
+        "length = int(re.search(r'max_epochs=(\\d+)', pathlib.Path(sys.argv[1]).read_text())[1])\n"
+        "pathlib.Path(sys.argv[5]).write_text(json.dumps({'hours': float(length)}))\n"
+    )
+    # The same recipe before and after, of which only the lengths differ.
+    table = staged.write(TABLE.replace('config: {root}/linear.py', 'config: {root}/first.py, train_cfg.max_epochs: 1'))
+    chain = with_earlier(staged.trials(table, 'Vanilla', 'Linear', 2))
+    hours = dict(plan.measure_hours([trial.cell for trial in chain], 2, script))
+    assert sorted(hours.values()) == [1.0, 3.0]
+    need = plan.needs(table, chain, [], None, hours)
+    assert (need.runs, need.seconds, need.unknown) == (4, 2 * (1 + 3) * 3600, 0)
