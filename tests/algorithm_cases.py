@@ -51,6 +51,8 @@ class Case:
         metric: that a table reads.
         module: of the toy's file; '' for those of openmix.
         classifies: whether it trains a classifier.
+        mixes: whether it trains on mixed images.
+        more_images: options by which it trains on more of them.
         full: options that make it as large as it is used.
     """
 
@@ -58,6 +60,8 @@ class Case:
     metric: str
     module: str = ''
     classifies: bool = False
+    mixes: bool = False
+    more_images: dict[str, Any] = field(default_factory=dict)
     full: dict[str, Any] = field(default_factory=dict)
 
     def text(self, images: Path) -> str:
@@ -83,6 +87,11 @@ model = dict(
 """,
         'accuracy/top1',
         classifies=True,
+        mixes=True,
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
     ),
     'ToyConsistency': Case(
         """
@@ -114,6 +123,8 @@ model = dict(
         'accuracy/top1',
         'consistency',
         classifies=True,
+        more_images={'train_dataloader.dataset.unlabelled.subset': 40},
+        full={'model.backbone': dict(type='WideResNet', depth=28, widen_factor=2, _delete_=True)},
     ),
     'ToyContrast': Case(
         _FOLDER
@@ -125,6 +136,11 @@ model = dict(type='ToyContrast', backbone=backbone, data_preprocessor=dict(type=
 """,
         'neighbour/top1',
         'contrast',
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.queue': 65536,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
     ),
     'ToyDetector': Case(
         """
@@ -144,5 +160,6 @@ model = dict(type='ToyDetector', data_preprocessor=dict(type='ToyListPreprocesso
 """,
         'overlap/mean',
         'boxes',
+        full={'model.width': 256},
     ),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from openmix.algorithm import Algorithm
 from openmix.benchmark.smoke import shrink
 from openmix.config import apply_overrides, load_config
 from openmix.engine.launch import prepare
+from openmix.engine.preflight import try_parts
 from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.engine.runner import Runner
 from openmix.engine.seeding import step_seed
@@ -45,11 +47,13 @@ def recipes(tmp_path_factory):
     return {name: folder / f'{name}.py' for name in ALGORITHMS}
 
 
+ALONE = {'num_workers': 0, 'persistent_workers': False}
+
+
 def settings(recipe, **options):
     """The prepared recipe, its loaders without workers."""
     parts = [f'{part}_dataloader' for part in ('train', 'val', 'test')]
-    alone = {'num_workers': 0, 'persistent_workers': False}
-    options |= {f'{part}.{key}': value for part in parts for key, value in alone.items()}
+    options |= {f'{part}.{key}': value for part in parts for key, value in ALONE.items()}
     return prepare(apply_overrides(load_config(recipe), options))
 
 
@@ -106,6 +110,12 @@ def test_a_step_at_full_size_on_the_meta_device(recipes, name):
     loss = loss_of(model, example)
     assert loss.is_meta
     loss.backward()
+
+
+@every_algorithm
+def test_a_recipe_of_it_is_tried_before_the_run(recipes, name):
+    """All of it: nothing is left for the first step to tell."""
+    assert try_parts(settings(recipes[name])) == []
 
 
 @every_algorithm
@@ -221,13 +231,45 @@ def test_a_command_that_needs_a_classifier_refuses_it(recipes, name, call, tmp_p
         assert f'needs a classifier, and {name} trains none' in refused(call, command, *words)
     line = refused(call, 'test.py', recipe, checkpoint, '--ten-crop', '--work-dir', tmp_path / 'test')
     assert f"--ten-crop reads 'logits', and {name} answers '{min(model.answers)}'" in line
-    line = refused(call, 'show_mix.py', recipe, '--out', tmp_path / 'mix.png')
-    assert f'{name} has none' in line
     assert not any(tmp_path.glob('network*'))
     assert not (tmp_path / 'zoo').exists()
     code, said, _ = call('publish_model.py', checkpoint, '--out', tmp_path / 'zoo')
     assert code == 0
     assert said.strip().endswith('.pth')
+
+
+@every_algorithm
+def test_its_checkpoint_is_evaluated_and_starts_another_run(recipes, name, call, tmp_path):
+    """Whatever it remembers of its training images is left: the other run may have more of them."""
+    recipe, case = recipes[name], ALGORITHMS[name]
+    model, optim, batches = built(settings(recipe))
+    train(model, optim, batches, 0, 2)
+    checkpoint = tmp_path / 'epoch_1.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, checkpoint)
+    alone = [f'{part}_dataloader.{key}' for part in ('train', 'val', 'test') for key in ALONE]
+    alone = [f'{key}={ALONE[key.rpartition(".")[2]]}' for key in alone]
+    code, said, error = call('test.py', recipe, checkpoint, '--work-dir', tmp_path / 'test', '--cfg-options', *alone)
+    assert code == 0, said + error
+    assert case.metric in json.loads(said.splitlines()[-1])
+    cfg = settings(recipe, **case.more_images, load_from=str(checkpoint), work_dir=str(tmp_path / 'run'))
+    cfg.train_cfg.max_epochs = 1
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    kept = {memory.rows.shape[0] for memory in memories_in(runner.model)}
+    assert kept == {images_in(runner.train_dataloader.dataset, m.pool) for m in memories_in(model)}
+    if case.classifies:
+        code, said, error = call('export_torchscript.py', recipe, checkpoint, '--out', tmp_path / 'network.pt')
+        assert code == 0, said + error
+
+
+@pytest.mark.parametrize('name', [name for name, case in ALGORITHMS.items() if not case.mixes])
+def test_what_looks_at_mixed_images_refuses_what_mixes_none(recipes, name, call, tmp_path):
+    line = refused(call, 'show_mix.py', recipes[name], '--out', tmp_path / 'mix.png')
+    assert f'{name} has none' in line
+    cfg = settings(recipes[name], **{'default_hooks.mixed_accuracy': dict(type='MixedAccuracyHook')})
+    cfg.work_dir = str(tmp_path / 'run')
+    with pytest.raises(InputError, match=f'MixedAccuracyHook: {name} trains no classifier on mixed images'):
+        Runner.from_cfg(cfg).train()
 
 
 @without_classifier
@@ -239,7 +281,3 @@ def test_what_measures_a_classifier_refuses_it(recipes, name):
         settings(recipes[name], val_evaluator=[dict(type='Accuracy')])
     with pytest.raises(InputError, match=line):
         settings(recipes[name], val_evaluator=dict(metrics=[dict(type='Accuracy')], _delete_=True))
-    cfg = settings(recipes[name], **{'default_hooks.mixed_accuracy': dict(type='MixedAccuracyHook')})
-    cfg.work_dir = str(recipes[name].parent / 'run')
-    with pytest.raises(InputError, match=f'MixedAccuracyHook: {name} trains no classifier on mixed images'):
-        Runner.from_cfg(cfg).train()
