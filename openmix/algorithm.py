@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from openmix.batch import Batch
 from openmix.errors import InputError
 from openmix.facts import Facts
-from openmix.registry import MODELS, ModelConfig
+from openmix.registry import MODELS, PreprocessorConfig
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class Algorithm(BaseModel):
     answers: ClassVar[frozenset[str]] = frozenset()
     small: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, data_preprocessor: ModelConfig | nn.Module | None = None) -> None:
+    def __init__(self, data_preprocessor: PreprocessorConfig | nn.Module | None = None) -> None:
         # Built here, because mmengine looks the name up in its own registry unless a default scope is set.
         built = MODELS.build(data_preprocessor) if isinstance(data_preprocessor, dict) else data_preprocessor
         super().__init__(data_preprocessor=built)

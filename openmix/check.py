@@ -21,10 +21,10 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 
 from openmix import registry
 from openmix.config import origin
-from openmix.errors import InputError, brief, check_number, close_to, nearest
+from openmix.errors import InputError, brief, close_to, nearest
+from openmix.recipe_numbers import Fault, numbers, rates
 from openmix.recipe_schema import (
     ALSO_READ,
-    BOUNDS,
     CALLED,
     DEFAULT_TYPES,
     ELSEWHERE,
@@ -34,20 +34,15 @@ from openmix.recipe_schema import (
     LIBRARY_PARTS,
     LOADER_PARTS,
     LOADERS,
-    OPTIONAL,
-    POSITIVE,
-    RATES,
+    MARKED,
     RUNNER,
     SLOTS,
-    SWITCHES,
     TAKEN_OUT,
     TOGETHER,
     UNTYPED,
 )
 from openmix.signatures import arguments, described, fits, hints_of, named
 
-# The dotted key of a wrong value, and the error message.
-Fault = tuple[str, str]
 _STOCK = DefaultOptimWrapperConstructor.__name__
 
 
@@ -170,7 +165,7 @@ def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
                 elif hook is not None:
                     yield place, f'{place}: a hook must be a dict with a type, got {brief(hook)}'
         elif key in SLOTS:
-            yield from _part(key, key, SLOTS[key], value, types)
+            yield from _part(key, key, SLOTS[key], value, types, MARKED.get(key))
         elif key in UNTYPED:
             yield from _untyped(key, key, value, types)
 
@@ -182,28 +177,28 @@ def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any], 
         for i, value in enumerate(node):
             if not isinstance(value, (Mapping, list, tuple) if lists else Mapping):
                 yield f'{path}.{i}', f'{path}.{i}: must be a dict with a type, got {brief(value)}'
-            yield from _part(f'{path}.{i}', slot, of, value, types)
+            yield from _part(f'{path}.{i}', slot, of, value, types, hint)
     elif isinstance(node, Mapping) and 'type' not in node and _holds_parts(hint, collections.abc.Mapping, 1):
         for name, value in node.items():
             yield from _part(f'{path}.{name}', slot, of, value, types, hint)
     elif isinstance(node, Mapping):
-        yield from _typed(path, slot, of, node, types)
+        yield from _typed(path, slot, of, node, types, hint)
 
 
 def builders_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
     """Find the arguments of a class or function that are built by a registry, and that registry."""
-    found = {name: of for name, p in known.items() if (of := _builder(p.annotation)) is not None}
+    found = {name: mark.registry for name, p in known.items() if (mark := _mark(p.annotation)) is not None}
     for cls, parts in LIBRARY_PARTS:
         if inspect.isclass(built) and issubclass(built, cls):
             found |= parts
     return found
 
 
-def _builder(hint: Any) -> Registry | None:
-    """Return the registry that an annotation, or a part of it, is marked with; None without a mark."""
+def _mark(hint: Any) -> registry.Built | None:
+    """Return the mark of an annotation, or of a part of it, that says which registry builds it; None without one."""
     marked = hint.__metadata__ if typing.get_origin(hint) is typing.Annotated else ()
-    marks = [mark.registry for mark in marked if isinstance(mark, registry.Built)]
-    inner = [of for arg in typing.get_args(hint) if (of := _builder(arg)) is not None]
+    marks = [mark for mark in marked if isinstance(mark, registry.Built)]
+    inner = [mark for arg in typing.get_args(hint) if (mark := _mark(arg)) is not None]
     return next(iter([*marks, *inner]), None)
 
 
@@ -211,10 +206,12 @@ def _holds_parts(hint: Any, container: type, depth: int) -> bool:
     """Tell whether an annotation takes parts that are built inside of so many such containers."""
     inner = typing.get_args(hint)
     left = depth - (typing.get_origin(hint) is container)
-    return _builder(hint) is not None if left == 0 else any(_holds_parts(one, container, left) for one in inner)
+    return _mark(hint) is not None if left == 0 else any(_holds_parts(one, container, left) for one in inner)
 
 
-def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
+def _typed(
+    path: str, slot: str, of: Registry, node: Mapping[str, Any], types: dict[str, Any], hint: Any = None
+) -> Iterator[Fault]:
     types[f'{path}.type'] = str
     if 'type' not in node:
         if slot == 'train_cfg' and 'by_epoch' in node:
@@ -233,7 +230,8 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
     except InputError as error:
         yield f'{path}.type', f'{path}: {error}'
         return
-    taken = TAKEN_OUT.get(slot, set())
+    taken, mark = TAKEN_OUT.get(slot, set()), _mark(hint)
+    filled_in = GIVEN | (mark.given if mark is not None else frozenset())
     parameters = arguments(built)
     forwarded = _forwarded(built, node)
     if parameters is not None or forwarded is not None:
@@ -246,7 +244,7 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
     for name, parameter in known.items():
         types[f'{path}.{name}'] = None if parameter.annotation is parameter.empty else parameter.annotation
         if name not in node:
-            if parameter.default is parameter.empty and name not in GIVEN and slot not in CALLED:
+            if parameter.default is parameter.empty and name not in filled_in and slot not in CALLED:
                 yield path, f"{path}: {built.__name__} needs '{name}'"
             continue
         yield from _value(f'{path}.{name}', f'{path}: {built.__name__}: {name}', node[name], parameter)
@@ -258,7 +256,7 @@ def _typed(path: str, slot: str, of: Registry, node: Mapping[str, Any], types: d
     for other, loop in (('test_cfg', ValLoop), ('val_cfg', TestLoop)):
         if slot == other and inspect.isclass(built) and issubclass(built, loop):
             yield f'{path}.type', f'{path}: {built.__name__} does not belong in {slot}'
-    yield from _numbers(path, slot, node, types)
+    yield from numbers(path, slot, node, types)
     for key, inner in builders_of(built, known).items():
         hint = known[key].annotation if key in known else None
         yield from _part(f'{path}.{key}', key, inner, node.get(key), types, hint)
@@ -284,7 +282,7 @@ def _untyped(path: str, slot: str, node: Any, types: dict[str, Any]) -> Iterator
         return
     owner = 'the recipe' if '.' not in path else path.rpartition('.')[0]
     yield from _keys(owner, slot, node, UNTYPED[slot], path)
-    yield from _numbers(path, slot, node, types)
+    yield from numbers(path, slot, node, types)
     for key, of in LOADER_PARTS.items() if slot in LOADERS else ():
         yield from _part(f'{path}.{key}', key, of, node.get(key), types)
     if slot == 'env_cfg':
@@ -305,7 +303,7 @@ def _custom_keys(path: str, node: Any) -> Iterator[Fault]:
     for name, options in node.items() if isinstance(node, Mapping) else ():
         if isinstance(options, Mapping):
             yield from _keys(path, name, options, ('lr_mult', 'decay_mult'), f'{path}.{name}')
-            yield from _rates(f'{path}.{name}', 'custom_keys', options)
+            yield from rates(f'{path}.{name}', 'custom_keys', options)
         else:
             yield f'{path}.{name}', f'{path}.{name}: must be a dict, got {brief(options)}'
 
@@ -325,37 +323,3 @@ def _value(place: str, where: str, value: Any, parameter: inspect.Parameter) -> 
         yield place, f'{where} must be {described(hint)}, got {brief(value)}'
     elif isinstance(value, float) and not math.isfinite(value):
         yield place, f'{where} must be finite, got {value}'
-
-
-def _rates(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
-    for key, (low, high) in RATES.get(slot, {}).items():
-        given = node.get(key)
-        for value in given if isinstance(given, (list, tuple)) else [] if given is None else [given]:
-            try:
-                check_number(f'{path}: {key}', value, low, high)
-            except InputError as error:
-                yield f'{path}.{key}', str(error)
-    for key in POSITIVE.get(slot, ()):
-        if key not in node:
-            continue
-        try:
-            above = float(node[key]) > 0 and not isinstance(node[key], bool)
-        except (TypeError, ValueError):
-            continue  # torch checks other values when the preflight of the recipe builds it
-        if not above:
-            yield f'{path}.{key}', f'{path}: {key} must be > 0, got {brief(node[key])}'
-
-
-def _numbers(path: str, slot: str, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
-    for key, (low, high) in BOUNDS.get(slot, {}).items():
-        types[f'{path}.{key}'] = int | None
-        if key in node and not (node[key] is None and key in OPTIONAL):
-            try:
-                check_number(f'{path}: {key}', node[key], low, high)
-            except InputError as error:
-                yield f'{path}.{key}', str(error)
-    yield from _rates(path, slot, node)
-    for key in SWITCHES.get(slot, ()):
-        types[f'{path}.{key}'] = bool
-        if key in node and not isinstance(node[key], bool):
-            yield f'{path}.{key}', f'{path}: {key} must be True or False, got {brief(node[key])}'

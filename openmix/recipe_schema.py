@@ -34,6 +34,8 @@ SLOTS: dict[str, Registry] = {
     'log_processor': mm.LOG_PROCESSORS,
     'model_wrapper_cfg': mm.MODEL_WRAPPERS,
 }
+# Those of them that a mark says more of.
+MARKED = {'data_preprocessor': registry.PreprocessorConfig}
 LOADER_PARTS = {
     'dataset': registry.DATASETS,
     'sampler': registry.DATA_SAMPLERS,
@@ -64,11 +66,13 @@ TAKEN_OUT = {
     'default_hooks': {'priority'},
     'custom_hooks': {'priority'},
 }
-# Arguments that the builder of a slot passes itself, or that the data set fills in.
-GIVEN = {
-    *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
-    *('batch_size', 'in_features', 'num_classes', 'mean', 'std', 'save_dir', 'logits', 'y', 'mix', 'param_name'),
-}
+# Arguments that mmengine passes to what it builds; those of our own parts are in the marks of their annotations.
+GIVEN = frozenset(
+    {
+        *('self', 'runner', 'dataloader', 'evaluator', 'optimizer', 'model', 'module', 'params', 'dataset', 'sampler'),
+        *('batch_size', 'save_dir', 'param_name'),
+    }
+)
 # The arguments, by slot, that only the builder passes: a recipe's value would be ignored, or replace the builder's.
 _OF_LOOP = frozenset({'runner', 'dataloader'})
 HANDED: dict[str, frozenset[str]] = {

@@ -116,14 +116,22 @@ LOSSES = Registry('loss', scope='openmix', locations=['openmix.losses'], build_f
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """Mark an annotated parameter as a dict with a `type` that `registry` builds."""
+    """Mark an annotated parameter as a dict with a `type` that `registry` builds.
+
+    Attributes:
+        registry: what builds it.
+        given: arguments that the owner of the parameter, or the data set, fills in where the dict lacks them.
+    """
 
     registry: Registry
+    given: frozenset[str] = frozenset()
 
 
 ModelConfig = Annotated[dict, Built(MODELS)]
 PolicyConfig = Annotated[dict, Built(MIXUPS)]
-LossConfig = Annotated[dict, Built(LOSSES)]
+HeadConfig = Annotated[dict, Built(MODELS, frozenset({'in_features', 'num_classes'}))]
+PreprocessorConfig = Annotated[dict, Built(MODELS, frozenset({'mean', 'std'}))]
+LossConfig = Annotated[dict, Built(LOSSES, frozenset({'logits', 'y', 'mix'}))]
 TransformConfig = Annotated[dict, Built(TRANSFORMS)]
 DatasetConfig = Annotated[dict, Built(DATASETS)]
 

@@ -69,7 +69,7 @@ class ResizeMix(PairPolicy):
         return mix.blend(z, resized), mix
 
     def holding(self, lam: float) -> PairPolicy:
-        raise InputError('ResizeMix draws the size of its boxes, and no lam')
+        raise InputError('ResizeMix draws the size of its boxes, and no lam; take a policy that draws lam')
 
     def draw_tau(self, n: int, device: torch.device) -> Tensor:
         """Draw (n,) float32 ratios of the boxes' sides to the image's."""

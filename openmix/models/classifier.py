@@ -21,7 +21,7 @@ from openmix.models.heads.linear_head import LinearHead
 from openmix.models.mixing import Mixed, mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.sites import Sites
-from openmix.registry import MIXUPS, MODELS, ModelConfig, PolicyConfig, find
+from openmix.registry import MIXUPS, MODELS, HeadConfig, ModelConfig, PolicyConfig, PreprocessorConfig, find
 
 
 @runtime_checkable
@@ -71,9 +71,9 @@ class MixClassifier(Algorithm):
     def __init__(
         self,
         backbone: ModelConfig,
-        head: ModelConfig,
+        head: HeadConfig,
         policy: PolicyConfig,
-        data_preprocessor: ModelConfig | None = None,
+        data_preprocessor: PreprocessorConfig | None = None,
         grad_checkpointing: bool | Sequence[str] = False,
     ) -> None:
         for part, registry in ((backbone, MODELS), (head, MODELS), (policy, MIXUPS)):
@@ -113,7 +113,7 @@ class MixClassifier(Algorithm):
         given = (model.get('head') or {}).get('num_classes')
         if isinstance(given, int) and given < len(facts.classes):
             raise InputError(
-                f'model: head.num_classes is {given}, but the data ({facts.name}) have {len(facts.classes)} classes; '
+                f'model: head.num_classes is {given}, but the data of {facts.name} have {len(facts.classes)} classes; '
                 'leave it out and the data set it'
             )
 

@@ -13,7 +13,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from openmix.errors import InputError, brief, nearest
 from openmix.models.backbones.local_weights import load_weights, on_meta, only_weights
 from openmix.models.classifier import width_of
-from openmix.registry import MODELS, ModelConfig, find
+from openmix.registry import MODELS, HeadConfig, ModelConfig, find
 
 
 @MODELS.register_module()
@@ -41,7 +41,7 @@ class Teacher(nn.Module):
     def __init__(
         self,
         backbone: ModelConfig | None = None,
-        head: ModelConfig | None = None,
+        head: HeadConfig | None = None,
         checkpoint: str | Path | None = None,
         name: str | None = None,
         pretrained: bool = True,
