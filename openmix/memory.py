@@ -1,4 +1,4 @@
-"""`SampleMemory`: what a method remembers of every training image, in as many rows as the data have images."""
+"""`SampleMemory`: a memory with one row per training image."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from openmix.ops.gather import gather_rows
 
 
 class SampleMemory(nn.Module):
-    """One row for every training image, such as a running prediction or a count, which all processes share.
+    """A memory with one row per training image, such as a running prediction or a count; equal in all processes.
 
-    The data decide how many rows there are, so a runner allocates them, see `allocate`. They are part of a run's
-    checkpoints. A resumed run goes on with them; whatever else loads such a checkpoint leaves them.
+    The runner allocates the rows, because their number depends on the data. They are saved in checkpoints. A resumed
+    run loads them; an evaluation or a warm start does not.
 
     Args:
-        shape: of a row.
-        fill: the value of rows that were not written yet.
-        dtype: of the rows.
-        pool: whose images the rows are of, where a batch has several pools.
+        shape: shape of a row.
+        fill: initial value of the rows.
+        dtype: dtype of the rows.
+        pool: the pool whose images have rows, if a batch has several pools.
 
     Attributes:
         rows: (number of images, *shape); None until they are allocated.
@@ -38,26 +38,26 @@ class SampleMemory(nn.Module):
         self.register_buffer('rows', None)
 
     def allocate(self, images: int) -> None:
-        """Make so many rows. Called before checkpoints are loaded and before processes share the model."""
+        """Make the rows for this number of images; called before checkpoints are loaded and DDP wraps the model."""
         self.rows = torch.full((images, *self.shape), self.fill, dtype=self.dtype)
 
     def read(self, ids: Tensor) -> Tensor:
-        """(N, *shape) the rows of these images, (N,) int64."""
+        """Return the rows (N, *shape) of images `ids` (N,) int64."""
         return self._rows_for(ids)[ids]
 
     @torch.no_grad()
     def write(self, ids: Tensor, values: Tensor) -> None:
-        """Set the rows of these images, and in every process those that the others give; each of them calls it.
+        """Set the rows of images; every process calls it, and sets the rows of all processes.
 
-        Of an image that comes twice the later value stays.
+        If an image occurs twice, the later value counts.
 
         Args:
-            ids: (N,) int64, as many in every process.
+            ids: (N,) int64, the same N in every process.
             values: (N, *shape).
         """
         rows = self._rows_for(ids)
         ids, values = gather_rows(ids), gather_rows(values.to(rows.dtype))
-        # A device may write equal places in any order: all of them get the last one's value.
+        # A GPU writes to equal indices in any order, so every occurrence of an image gets its last value.
         ids, order = ids.sort(stable=True)
         last = torch.searchsorted(ids, ids, right=True) - 1
         rows[ids] = values[order[last]]
@@ -65,7 +65,7 @@ class SampleMemory(nn.Module):
     def _rows_for(self, ids: Tensor) -> Tensor:
         if self.rows is not None:
             return self.rows
-        if ids.is_meta:  # a recipe is tried: nothing is looked up, so that one row stands for all
+        if ids.is_meta:  # in the preflight, where values do not matter
             return torch.empty(1, *self.shape, dtype=self.dtype, device='meta')
         raise InputError('a SampleMemory has no rows before a runner allocates them for its training data')
 
@@ -75,28 +75,28 @@ class SampleMemory(nn.Module):
 
 
 def memories_in(model: nn.Module) -> Iterator[SampleMemory]:
-    """Every `SampleMemory` of a model."""
+    """Yield every `SampleMemory` of a model."""
     return (module for module in model.modules() if isinstance(module, SampleMemory))
 
 
 def memory_keys(model: nn.Module) -> set[str]:
-    """The keys of a model's state dict, or of that of a run that trains it, under which its memories lie."""
+    """Return the state dict keys of the memories of a model, allocated or not."""
     named = model.named_modules()
     return {f'{name}.rows'.lstrip('.') for name, module in named if isinstance(module, SampleMemory)}
 
 
 @runtime_checkable
 class _OfPools(Protocol):
-    """A data set of several pools, by their names."""
+    """A data set of several pools; `parts` has them by name."""
 
     parts: Mapping[str, Sized]
 
 
 def images_in(dataset: Sized, pool: str | None) -> int:
-    """How many images a data set has, or one of its pools.
+    """Count the images of a data set, or of one of its pools.
 
     Raises:
-        InputError: it has no such pool, or several and none is named.
+        InputError: it has no such pool, or has pools and none is named.
     """
     pools = dataset.parts if isinstance(dataset, _OfPools) else {}
     if (pool is None) != (not pools) or (pool is not None and pool not in pools):

@@ -1,4 +1,4 @@
-"""The parts of a recipe: every dict that a registry builds, wherever it stands."""
+"""Find the parts of a recipe: every dict that a registry builds, at any depth."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from openmix.signatures import arguments, named
 
 
 class Part(NamedTuple):
-    """One dict with a type.
+    """A dict with a `type` in a recipe.
 
     Attributes:
-        place: its dotted key.
-        registry: builds it.
-        built: the class or function of that type.
+        place: dotted key of the dict.
+        registry: the registry that builds it.
+        built: the class or function that `type` names.
         node: the dict.
     """
 
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 def parts(recipe: Mapping[str, Any]) -> Iterator[Part]:
-    """Yield the parts of a resolved recipe, those that hold others before them.
+    """Yield the parts of a resolved recipe, outer parts before inner ones.
 
     Raises:
         InputError: a type is unknown.

@@ -1,23 +1,23 @@
-"""How small a smoke run is, and what each class says of the arguments that make it so."""
+"""The size of a smoke run, and the protocol by which a class declares the arguments of its small version."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-BATCH, IMAGES = 8, 16  # of a batch, of each data set
-SIDE = 64  # pixels, where a recipe has larger images
+BATCH, IMAGES = 8, 16  # samples per batch, images per data set
+SIDE = 64  # largest side of images, in pixels
 
 _Function = TypeVar('_Function', bound=Callable)
 
 
 @runtime_checkable
 class Small(Protocol):
-    """A class or function that says which arguments make it small.
+    """A class or function that declares the arguments of its small version for smoke runs.
 
     Attributes:
-        small: arguments and their values, a dotted name for one inside of an argument; or a function of the
-            arguments that a recipe gives, which returns them.
+        small: a dict of arguments, with dotted names for arguments inside of an argument; or a function that
+            computes this dict from the arguments in a recipe.
     """
 
     small: Any
@@ -26,11 +26,11 @@ class Small(Protocol):
 def small(
     by: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None, /, **arguments: Any
 ) -> Callable[[_Function], _Function]:
-    """Say of a function, as `small` of a class does, which arguments make it small.
+    """Declare the arguments of the small version of a function; a class has an attribute `small` instead.
 
     Args:
-        by: a function of the arguments that a recipe gives, instead of `arguments`.
-        arguments: with their values.
+        by: function that computes the arguments from those in a recipe; instead of `arguments`.
+        arguments: the arguments and their values.
     """
 
     def mark(function: _Function) -> _Function:
@@ -41,11 +41,11 @@ def small(
 
 
 def small_of(built: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that make a class or function small; none where it says nothing.
+    """Return the arguments of the small version of a class or function; empty if it declares none.
 
     Args:
-        built: what a registry holds.
-        given: the arguments that a recipe gives.
+        built: class or function.
+        given: the arguments in a recipe.
     """
     if not isinstance(built, Small):
         return {}

@@ -1,4 +1,4 @@
-"""Whose fault is an error? What a library refuses becomes a line that names the part of the recipe."""
+"""Turn errors that libraries raise into one line that names the part of the recipe at fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from openmix.config import origin
 from openmix.errors import InputError, Stopped, from_library, message_of
 
 _STEPS = {'train': 'a training step', 'val': 'a validation step', 'test': 'a test step'}
-# Of the host, torch raises no error of its own kind.
+# For CPU memory, torch has no error class of its own.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory: you tried|Cannot allocate memory|std::bad_alloc")
 _LOST_PEER = re.compile(r'gloo/|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe')
 _LOST_WORKER = re.compile(r'DataLoader worker \(pid\(?s?\)? .*(killed by signal|exited unexpectedly)')
@@ -30,18 +30,17 @@ _LOST_WORKER = re.compile(r'DataLoader worker \(pid\(?s?\)? .*(killed by signal|
 
 @contextmanager
 def building(cfg: Config, place: str, name: Any = '') -> Iterator[None]:
-    """One line for what a library refuses while a part of the recipe is built.
+    """Turn an error that a library raises while a part of the recipe is built into one line.
 
-    Only errors that a library raises are the recipe's fault; those of openmix or of the user's own
-    code keep their traceback.
+    Errors raised by openmix or by the user's own code keep their traceback.
 
     Args:
         cfg: the recipe.
-        place: dotted place of the part.
-        name: of the class that is built.
+        place: dotted key of the part.
+        name: name of the class that is built.
 
     Raises:
-        InputError: the part cannot be built as the recipe says.
+        InputError: the part cannot be built from the recipe's arguments.
     """
     try:
         yield
@@ -56,7 +55,7 @@ def building(cfg: Config, place: str, name: Any = '') -> Iterator[None]:
 
 
 def line_of(cfg: Config, place: str, text: str) -> str:
-    """An error line with its place in front and what set it behind."""
+    """Write an error line: the dotted key, the text, and the file or option that set the key."""
     node = _node(cfg, place)
     named = [key for key in node if f': {key}' in text] if isinstance(node, dict) else []
     source = origin(cfg, '.'.join([place, *named[:1]])) if place else ''
@@ -65,7 +64,7 @@ def line_of(cfg: Config, place: str, text: str) -> str:
 
 
 def _node(cfg: Config, place: str) -> Any:
-    """What a recipe has at a dotted place; None where it says nothing."""
+    """Return the value at a dotted key of a recipe; None if it is not set."""
     node: Any = cfg
     for part in place.split('.') if place else ():
         node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
@@ -74,16 +73,16 @@ def _node(cfg: Config, place: str) -> Any:
 
 @contextmanager
 def stepping(cfg: Config, runner: Runner) -> Iterator[None]:
-    """One line for what a library refuses in a step of training, validation or test, and for too little memory.
+    """Turn an error that a library raises in a step of training, validation or test into one line; also out of memory.
 
-    Errors of openmix or of the user's own code keep their traceback, and so do those of hooks.
+    Errors raised by openmix, by the user's own code or in hooks keep their traceback.
 
     Args:
         cfg: the recipe.
-        runner: what trains or tests it.
+        runner: the runner that trains or tests it.
 
     Raises:
-        InputError: a library refused; the line names the part of the recipe that called it.
+        InputError: a library raised an error; the line names the part of the recipe that called it.
     """
     try:
         yield
@@ -97,7 +96,7 @@ def stepping(cfg: Config, runner: Runner) -> Iterator[None]:
 
 
 def _line_for(cfg: Config, runner: Runner, error: Exception) -> str | None:
-    """The line for an error that left a runner; None where a traceback tells more."""
+    """Write the line for an error raised by a runner; None if its traceback should be shown."""
     part, place, module = _where(cfg, runner, error)
     text, loader = message_of(error), f'{part}_dataloader'
     kept = ' (optim_wrapper.accumulative_counts keeps the global batch)' if part == 'train' else ''
@@ -107,7 +106,7 @@ def _line_for(cfg: Config, runner: Runner, error: Exception) -> str | None:
         return line_of(cfg, loader, f'out of memory in {_STEPS[part]}: {text}; lower batch_size{kept} or num_workers')
     if _LOST_WORKER.search(text):
         return line_of(cfg, loader, f'{text} If it ran out of memory, lower num_workers or batch_size')
-    # Of a process whose peer is gone nothing is to blame: what that one said tells why.
+    # A process that lost its peer is not the cause; the peer's own error message is.
     if runner.distributed and _LOST_PEER.search(text):
         return (
             f'process {runner.rank} lost another one, whose own words or its launcher tell why ({text}); '
@@ -123,7 +122,7 @@ def _where(cfg: Config, runner: Runner, error: BaseException) -> tuple[str, str,
     """Find where in a step an error was raised.
 
     Returns:
-        'train', 'val' or 'test'; the place in the recipe, '' outside of a step; and the module by its name in the
+        'train', 'val' or 'test'; the dotted key in the recipe, '' outside a step; and the name of the module in the
         model, '' for none.
     """
     loops = {id(runner._train_loop): 'train', id(runner._val_loop): 'val', id(runner._test_loop): 'test'}
@@ -144,11 +143,11 @@ def _where(cfg: Config, runner: Runner, error: BaseException) -> tuple[str, str,
 
 
 class Where(NamedTuple):
-    """Where a model was at work.
+    """The place in a model that raised an error.
 
     Attributes:
-        place: dotted, in the recipe.
-        module: the module below that place and its class, such as 'layer2.0.conv1 (Conv2d)'; '' for none.
+        place: dotted key in the recipe.
+        module: the module below that key and its class, such as 'layer2.0.conv1 (Conv2d)'; '' for none.
     """
 
     place: str
@@ -156,12 +155,12 @@ class Where(NamedTuple):
 
 
 def where_in_model(cfg: Config, model: nn.Module, error: BaseException) -> Where:
-    """Find the innermost module that was at work when an error was raised.
+    """Find the innermost module whose method was running when an error was raised.
 
     Args:
         cfg: the recipe.
-        model: what its `model` was built to.
-        error: with its traceback.
+        model: the model that was built from it.
+        error: the error, with its traceback.
     """
     names, found = _names(model), Where('model', '')
     for frame in _frames(error):
@@ -174,15 +173,15 @@ def where_built(cfg: Config, place: str, error: BaseException) -> str:
 
     Args:
         cfg: the recipe.
-        place: dotted place of the outermost one.
-        error: with its traceback.
+        place: dotted key of the outermost dict.
+        error: the error, with its traceback.
     """
     node = _node(cfg, place)
     for frame in _frames(error):
         given = frame.f_locals.get('cfg')
         if isinstance(given, Mapping) and 'type' in given:
             for inner, one in _typed(node, place):
-                # Arguments may have been added on the way.
+                # Builders of the outer parts may have added arguments.
                 if all(key in given and given[key] == value for key, value in one.items()):
                     place, node = inner, one
                     break
@@ -190,7 +189,7 @@ def where_built(cfg: Config, place: str, error: BaseException) -> str:
 
 
 def _typed(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every dict with a type inside of a part of a recipe, with its place; the outermost first."""
+    """Yield every dict with a `type` in a part of a recipe, with its dotted key; the outermost first."""
     if isinstance(node, Mapping):
         if 'type' in node:
             yield place, node
@@ -202,7 +201,7 @@ def _typed(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _names(model: nn.Module) -> dict[int, str]:
-    """The name of every module, by its id and by that of its children's dict, which shallow copies share."""
+    """Map the id of every module, and of the dict of its children, which shallow copies share, to its name."""
     names: dict[int, str] = {}
     for name, module in model.named_modules():
         names[id(module)] = names[id(module._modules)] = name
@@ -210,14 +209,14 @@ def _names(model: nn.Module) -> dict[int, str]:
 
 
 def _in_model(cfg: Config, names: Mapping[int, str], frame: FrameType) -> Where | None:
-    """The module whose method a frame runs; None where it runs none of the model's."""
+    """Find the module of the model whose method a frame runs; None if it runs no such method."""
     owner = frame.f_locals.get('self')
     if not isinstance(owner, nn.Module):
         return None
     name = names.get(id(owner), names.get(id(owner._modules)))
     if name is None:
         return None
-    # What wraps the model has names of its own in front.
+    # Wrappers such as DDP prefix the names with 'module.'.
     *_, path = name.rpartition('module.')
     place, node, inner = 'model', cfg.model, path.split('.') if path else []
     while inner and isinstance(below := _below(node, inner[0]), (dict, list, tuple)):

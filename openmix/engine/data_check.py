@@ -1,4 +1,4 @@
-"""Checks that the data sets of a recipe have the same classes, and that none is judged by what it trains on."""
+"""Check that the data sets of a recipe have the same classes, and that no evaluated image is trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openmix.registry import DATASETS, find
 
 @runtime_checkable
 class _Known(Protocol):
-    """A class of data sets that tells of one before it is built."""
+    """A data set class that answers questions about a data set from its arguments, without building it."""
 
     def facts(self, **kwargs: Any) -> Any: ...
 
@@ -33,13 +33,13 @@ class _Known(Protocol):
 
 
 def check_data(cfg: Config) -> None:
-    """Hold the validation and test data of a recipe against its training data.
+    """Compare the validation and test data of a recipe with its training data.
 
-    A class without images there is given its place: such a data set numbers its classes as training does.
+    A data set that lacks some of the training classes is given the training data's list, so that labels agree.
 
     Raises:
-        InputError: classes differ in name or order, images of one are trained on without being asked for by name, a
-            size is given that a pipeline does not leave, or a loader draws batches that its data set has none of.
+        InputError: classes differ in name or order, evaluated images are trained on although the splits differ, a
+            pipeline makes images of another size than the one given, or a loader does not suit its data set.
     """
     for part in ('train', 'val', 'test'):
         if _dataset(cfg, part) is not None:
@@ -63,13 +63,13 @@ def check_data(cfg: Config) -> None:
 
 
 def check_data_of(cfg: Config, part: str, classes: Sequence[str], others: str) -> None:
-    """Hold the classes of a data set of a recipe against others', in place; one that has only some is given their list.
+    """Compare the classes of a recipe's data set with others; if it has only some of them, set the whole list.
 
     Args:
-        cfg: recipe.
+        cfg: recipe, changed in place.
         part: 'train', 'val' or 'test'.
-        classes: names of the others, in the order of their labels.
-        others: what the names are of.
+        classes: names of the other classes, in the order of their labels.
+        others: name of the data that have these classes, for the error line.
 
     Raises:
         InputError: the classes differ.
@@ -84,7 +84,7 @@ def check_data_of(cfg: Config, part: str, classes: Sequence[str], others: str) -
 
 
 def differing(own: Sequence[str], classes: Sequence[str], others: str) -> str:
-    """Say where two lists of class names differ first, for an error line."""
+    """Describe the first difference of two lists of class names, for an error line."""
     if len(own) != len(classes) and (set(own) <= set(classes) or set(classes) <= set(own)):
         more, fewer, which = (own, classes, others) if len(own) > len(classes) else (classes, own, 'these data')
         odd = next(name for name in more if name not in set(fewer))
@@ -97,10 +97,10 @@ def differing(own: Sequence[str], classes: Sequence[str], others: str) -> str:
 
 
 def trained_classes(checkpoint: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
-    """Names of the classes that a checkpoint's model tells apart, in the order of its labels; None: it does not say.
+    """Return the class names in a checkpoint, in the order of the labels; None if it has none.
 
     Raises:
-        InputError: what it says are no names.
+        InputError: they are no list of names.
     """
     meta = checkpoint.get('meta')
     known = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
@@ -113,7 +113,7 @@ def trained_classes(checkpoint: Mapping[str, Any], path: str) -> tuple[str, ...]
 
 
 def check_built(dataset: Any, classes: Sequence[str] | None, place: str, others: str) -> None:
-    """Hold a data set that is built against the class names of others, as far as both are known.
+    """Compare the class names of a built data set with others, if both are known.
 
     Raises:
         InputError: they differ.
@@ -124,20 +124,20 @@ def check_built(dataset: Any, classes: Sequence[str] | None, place: str, others:
 
 
 def built_classes(dataset: Any) -> tuple[str, ...] | None:
-    """Names of the classes of a data set that is built; None: it has no `metainfo` that names them."""
+    """Return the class names of a built data set; None if it has no `metainfo` that names them."""
     metainfo = getattr(dataset, 'metainfo', None)
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     return tuple(classes) if isinstance(classes, (list, tuple)) else None
 
 
 def _dataset(cfg: Config, part: str) -> dict[str, Any] | None:
-    """The registry dict of a loader's data set; None: there is none, or its class tells nothing before it is built."""
+    """Return the registry dict of a loader's data set; None if there is none, or its class is no `_Known`."""
     dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset')
     return dict(dataset) if dataset and isinstance(find(DATASETS, dataset.get('type')), _Known) else None
 
 
 def check_loader_of(loader: Mapping[str, Any], place: str) -> None:
-    """Hold a loader, as a dict, against what its data set needs of sampler and batch size.
+    """Check that the sampler and the batch size of a loader, as a dict, suit its data set.
 
     Raises:
         InputError: see `ImageDataset.check_loader`.
@@ -154,7 +154,7 @@ def group_of(cfg: Config, part: str) -> int:
 
 
 def _read(cfg: Config, part: str) -> dict[str, dict[str, Any]]:
-    """The registry dicts of what a loader reads, by place in the recipe: its data set, or the pools of that."""
+    """Return the registry dicts of a loader's data set, or of each of its pools, by dotted key in the recipe."""
     dataset, place = _dataset(cfg, part), f'{part}_dataloader.dataset'
     if dataset is None:
         return {}
@@ -163,7 +163,7 @@ def _read(cfg: Config, part: str) -> dict[str, dict[str, Any]]:
 
 
 def _check_size(dataset: Mapping[str, Any], place: str) -> None:
-    """Refuse a size of images that has no effect: the pipeline of a data set decides it. The default asks for none."""
+    """Check that a given `size` equals the size of the pipeline's images, because it has no effect otherwise."""
     if not dataset.get('pipeline') or 'size' not in dataset:
         return
     cls, size = find(DATASETS, dataset['type']), dataset['size']
@@ -190,13 +190,17 @@ def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _check_apart(training: dict[str, Any], judged: dict[str, Any], trained_at: str, judged_at: str) -> str:
-    """Refuse images that are trained on; a remark where they are asked for by name, else ''."""
+    """Check that evaluated images are not trained on; return a note if the recipe evaluates the trained split, else ''.
+
+    Raises:
+        InputError: different splits share images.
+    """
     trained, asked = (find(DATASETS, one['type']).drawn(**_arguments(one)) for one in (training, judged))
     if asked is None or trained is None or not asked.shares(trained):
         return ''
     places = [place.removesuffix('.dataset') for place in (judged_at, trained_at)]
     if asked.split == trained.split:
-        # How well a model knows its training images.
+        # The recipe asks for the accuracy on the training images.
         return f"{places[0]} reads the split '{asked.split}', which is trained on"
     told = ' and '.join(
         f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed} in {place}"

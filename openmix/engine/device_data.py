@@ -1,4 +1,4 @@
-"""Images held by the device that trains, so that a batch is one index operation there."""
+"""Keep the training images on the GPU, so that a batch is one index operation there."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch.utils.data import DataLoader
 
 from openmix.errors import InputError
 
-# The rest is for the network and its activations.
+# The images may take 1 / _SHARE of the free memory; the rest is for the network and its activations.
 _SHARE = 4
 
 
 @runtime_checkable
 class _Held(Protocol):
-    """A data set whose images lie in memory, or in files: then `bytes_held` is None."""
+    """A data set that tells how many bytes of images it holds in memory; None if they are in files."""
 
     @property
     def bytes_held(self) -> int | None: ...
@@ -24,15 +24,15 @@ class _Held(Protocol):
 
 
 def hold_on_device(loader: DataLoader, device: str) -> None:
-    """Move a loader's images to the device, once; batches stay the same. On the CPU nothing is to be done.
+    """Move a loader's images to the device, once; its batches do not change. Does nothing for the CPU.
 
     Args:
-        loader: of a data set with `bytes_held` and `move`, see `ImageDataset`.
-        device: where the model is.
+        loader: a loader of a data set with `bytes_held` and `move`, see `ImageDataset`.
+        device: device of the model.
 
     Raises:
-        InputError: the images are not held in memory, workers read them, or they fill more than a quarter
-            of what is free on the device.
+        InputError: the images are not in memory, the loader has workers, or the images would take more than a
+            quarter of the free memory of the GPU.
     """
     dataset: Any = loader.dataset
     held = dataset.bytes_held if isinstance(dataset, _Held) else None
@@ -55,5 +55,5 @@ def hold_on_device(loader: DataLoader, device: str) -> None:
                 f'on the GPU; they may take 1 / {_SHARE} of it: leave data_on_device out'
             )
     dataset.move(device)
-    # Only what the CPU holds can be pinned.
+    # Only CPU memory can be pinned.
     loader.pin_memory = False

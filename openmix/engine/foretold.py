@@ -1,4 +1,4 @@
-"""What the class of a data set tells of one before it is built."""
+"""Ask the class of a recipe's data set for its facts, image shape and an example batch, without building it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from openmix.registry import DATASETS, find
 
 @runtime_checkable
 class TellsFacts(Protocol):
-    """A class of data sets that tells their facts."""
+    """A data set class that knows the facts of a data set from its arguments."""
 
     def facts(self, **kwargs: Any) -> Facts: ...
 
 
 @runtime_checkable
 class TellsShape(Protocol):
-    """A class of data sets that tells the shape of a sample; None where only the files would."""
+    """A data set class that knows the shape of a sample from its arguments; None if the files must be read."""
 
     def served(self, **kwargs: Any) -> tuple[int, ...] | list[tuple[int, ...]] | None: ...
 
 
 @runtime_checkable
 class TellsBatch(Protocol):
-    """A class of data sets that tells the batch of n samples, on the meta device; None where only the files would."""
+    """A data set class that makes an example batch of n samples on the meta device; None if files must be read."""
 
     def example(self, n: int, **kwargs: Any) -> Mapping[str, Any] | None: ...
 
 
 def dataset_of(cfg: Config, part: str) -> tuple[Any, dict[str, Any]]:
-    """The class, or function, of the data set of 'train', 'val' or 'test', and its arguments; None where there is none.
+    """Return the class or function of the 'train', 'val' or 'test' data set, or None, and its arguments.
 
     Raises:
         InputError: nothing of that name is registered.
@@ -43,23 +43,23 @@ def dataset_of(cfg: Config, part: str) -> tuple[Any, dict[str, Any]]:
 
 
 def facts_of(cfg: Config, part: str) -> Facts | None:
-    """The facts of the data of a part of the recipe; None where its class does not tell."""
+    """Return the facts of the 'train', 'val' or 'test' data; None if the class does not know them."""
     cls, given = dataset_of(cfg, part)
     return cls.facts(**given) if isinstance(cls, TellsFacts) else None
 
 
 def served(cfg: Config, part: str = 'train') -> tuple[int, ...] | None:
-    """The shape of a sample of the data of a part of the recipe; None: reading would tell, or views differ."""
+    """Return the shape of a sample of the data; None if files must be read, or views differ in shape."""
     cls, given = dataset_of(cfg, part)
     shape = cls.served(**given) if isinstance(cls, TellsShape) else None
     return None if isinstance(shape, list) else shape
 
 
 def example_of(cfg: Config, part: str, n: int) -> tuple[dict[str, Any] | None, str]:
-    """The batch of n samples of the data of a part of the recipe, on the meta device.
+    """Make an example batch of n samples of the 'train', 'val' or 'test' data, on the meta device.
 
     Returns:
-        the batch and '', or None and why nobody knows it.
+        the batch and '', or None and the reason why it is unknown.
     """
     cls, given = dataset_of(cfg, part)
     stated = cfg[f'{part}_dataloader'].dataset.type

@@ -1,4 +1,4 @@
-"""The size of the images that a trained network is looked at with."""
+"""The image size for commands that run a trained network."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from openmix.errors import InputError, check_number
 
 
 def image_shape(cfg: Config, given: Sequence[int] | None = None) -> tuple[int, int]:
-    """(H, W) of the images: as given, else as the test data serves them.
+    """Return (H, W) of the images: the given size, or else that of the recipe's test images.
 
     Args:
         cfg: prepared recipe.
-        given: height and width, or one side.
+        given: height and width, or one side; None: not given.
 
     Raises:
-        InputError: neither says, or it is no size.
+        InputError: the size is not given and unknown, or is not a valid size.
     """
     if given is None:
         if (shape := served(cfg, 'test')) is None:

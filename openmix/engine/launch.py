@@ -1,4 +1,4 @@
-"""From a recipe to a running `Runner`: what `tools/train.py` and `tools/test.py` do."""
+"""Prepare, train and evaluate a recipe, as `tools/train.py` and `tools/test.py` do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from openmix.registry import HOOKS, MODELS, find
 
 
 def fill_from_data(cfg: Config) -> Config:
-    """Complete the model with the facts of its training data, see `Algorithm.complete`."""
+    """Complete a recipe's model with the facts of its training data, see `Algorithm.complete`."""
     facts = facts_of(cfg, 'train')
     algorithm = find(MODELS, cfg.model.get('type'))
     if facts is not None and isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
@@ -53,12 +53,12 @@ def fill_from_data(cfg: Config) -> Config:
 
 
 def check_launcher(cfg: Config, launcher: str) -> None:
-    """Refuse a recipe that asks for another launcher than the command got: the command's alone counts.
+    """Check that a recipe does not set another launcher than the command, because only the command's is used.
 
-    A recipe that a run keeps in its folder may say 'none', which asks for nothing.
+    The recipe that is saved in a run's folder may contain 'none', which is ignored.
 
     Raises:
-        InputError: it does.
+        InputError: the recipe sets another launcher.
     """
     if (given := cfg.get('launcher')) not in (None, 'none', launcher):
         raise InputError(
@@ -68,10 +68,10 @@ def check_launcher(cfg: Config, launcher: str) -> None:
 
 
 def prepare(cfg: Config, launcher: str = 'none') -> Config:
-    """Fill in what a recipe leaves to the data and the machine.
+    """Check a recipe, and fill in the settings that depend on the data and the machine.
 
     Raises:
-        InputError: something in it cannot be built or trained.
+        InputError: a part cannot be built or trained.
     """
     init_default_scope('openmix')
     check_recipe(cfg)
@@ -82,7 +82,7 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
     check_metrics(cfg)
     for note in try_parts(cfg):
         print(f'note: {note}', file=sys.stderr)
-    # Behind the preflight, whose lines name places of the recipe's own list.
+    # After the preflight, whose errors name positions in the recipe's own list of hooks.
     complete_hooks(cfg)
     cfg.env_cfg = cfg.get('env_cfg') or {}
     cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
@@ -96,25 +96,24 @@ def prepare(cfg: Config, launcher: str = 'none') -> Config:
 def train(
     cfg: Config, resume: str | None = None, seed: int | None = None, weights: InitialWeights | None = None
 ) -> Path:
-    """Train a prepared recipe; returns the path of its `result.json`.
+    """Train a prepared recipe; return the path of its `result.json`.
 
     Args:
         cfg: recipe.
-        resume: a checkpoint to go on from, or 'auto' for the newest of the run's folder; None: as the recipe says.
-        seed: the one asked for on the command line, if any.
-        weights: that the backbone starts from, which the recipe names; a resumed run has them already.
+        resume: a checkpoint to resume from, or 'auto' for the newest in the run's folder; None: by the recipe.
+        seed: the seed on the command line, if any.
+        weights: initial weights of the backbone, which the recipe names; ignored by a resumed run.
 
     Raises:
-        InputError: something of the recipe, the data or the machine does not do, or another training is at work in
-            the folder.
-        Stopped: SIGTERM or SIGINT came; the run is saved.
+        InputError: the recipe, the data or the machine does not allow it, or another training works in the folder.
+        Stopped: SIGTERM or SIGINT arrived; the run is saved.
     """
     check_given(cfg, weights)
     with building(cfg, ''):
         join_group(cfg.launcher, cfg.env_cfg)
     try:
         with claimed(Path(cfg.work_dir)) as claim, signals_given_back():
-            # Behind the claim: until then another training may write there what is chosen here.
+            # Inside the claim, because before it another training may still write checkpoints.
             checkpoint = chosen_together(lambda: _choose(cfg, resume, seed))
             refuse_together(_objection(cfg, checkpoint) if checkpoint is not None and is_main_process() else None)
             with building(cfg, ''):
@@ -130,25 +129,25 @@ def train(
 
 
 def _choose(cfg: Config, resume: str | None, seed: int | None) -> Checkpoint | None:
-    """Set a recipe to go on from what it should; None where it starts."""
+    """Choose the checkpoint to resume from, and set it in the recipe; None for a new run."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
-    # Started again by the launcher, it goes on from where it was, not from where it was first told to.
+    # Restarted by its launcher, a run resumes from its own newest checkpoint, not from the one given at first.
     chosen = checkpoint_of_launch(Path(cfg.work_dir)) or resume
     return None if chosen is None else resume_from(cfg, chosen, seed)
 
 
 def leave_group() -> None:
-    """Part from the other processes together: gloo aborts those whose peers exit first."""
+    """Leave the process group in all processes at once, because gloo aborts a process whose peer exits first."""
     if is_distributed():
         barrier()
         torch.distributed.destroy_process_group()
 
 
 def end_process() -> None:
-    """End this process with exit code 0 if it is one of several, its work done; else leave it alone.
+    """Exit with code 0 at once if this is one of several processes; do nothing in a single process.
 
-    An orderly end would take down C++ threads that gloo may have left running, which now and then aborts.
+    A regular exit destroys C++ threads that gloo may have left running, which sometimes aborts the process.
     """
     if os.environ.get('WORLD_SIZE') in (None, '', '1'):
         return
@@ -159,7 +158,7 @@ def end_process() -> None:
 
 
 def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None) -> dict[str, float]:
-    """Train `iterations` batches in a temporary folder and say what the full run would cost.
+    """Train `iterations` batches in a temporary folder and estimate the cost of the full run.
 
     Returns:
         `seconds_per_iteration` (median of the second half), `hours` for the whole schedule, its `planned_iterations`
@@ -210,9 +209,9 @@ def evaluate(
         cfg: prepared recipe.
         checkpoint: file written by training.
         ema: evaluate the moving average of the weights.
-        out: where to write the metrics as JSON.
-        wrap: puts what predicts otherwise, as from several crops, around the model.
-        crops: of an image that the predictions are averaged over, for the record.
+        out: file for the metrics as JSON.
+        wrap: function that wraps the model to change its predictions, such as averaging over crops.
+        crops: number of crops that predictions are averaged over, which is recorded in `out`.
     """
     if cfg.get('test_dataloader') is None:
         raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
@@ -227,7 +226,7 @@ def evaluate(
         cfg[key] = None
     cfg.custom_hooks = []
     cfg.default_hooks.checkpoint = None
-    # One evaluation has no curve: an event file would stand beside the training's as an empty run.
+    # An evaluation has no curve, and TensorBoard would show its event file as an empty run.
     cfg.vis_backends, cfg.visualizer = [], {'type': 'Visualizer', 'vis_backends': []}
     with building(cfg, ''):
         runner = Runner.from_cfg(cfg)
@@ -235,7 +234,7 @@ def evaluate(
     put_weights(model, content, checkpoint, ema)
     check_built(runner.test_dataloader.dataset, classes, 'test_dataloader.dataset', named)
     if wrap is not None:
-        # Nothing is trained: the processes' copies need no wrapper that keeps them alike.
+        # Nothing is trained, so the model needs no DDP wrapper.
         runner.model = wrap(model)
     with stepping(cfg, runner):
         metrics = {name: float(value) for name, value in runner.test().items()}
@@ -255,7 +254,7 @@ def _seed_of(content: dict, checkpoint: str) -> int:
 
 
 def _objection(cfg: Config, checkpoint: Checkpoint) -> str | None:
-    """Say why a recipe does not go on from a checkpoint, before anything of the run's folder is touched."""
+    """Return the reason why a recipe cannot resume from a checkpoint, before the run's folder is changed; else None."""
     try:
         check_parts(checkpoint)
         check_same(checkpoint, cfg)
@@ -269,15 +268,15 @@ def _objection(cfg: Config, checkpoint: Checkpoint) -> str | None:
 
 
 def resume_from(cfg: Config, chosen: str | Checkpoint, seed: int | None = None) -> Checkpoint:
-    """Set a recipe to go on from a checkpoint, or with 'auto' from the newest intact one of its work folder.
+    """Set a recipe to resume from a checkpoint, or with 'auto' from the newest intact one in its work folder.
 
-    The seed is the checkpoint's; `seed` is the one asked for on the command line, if any.
+    The run continues with the checkpoint's seed; `seed` is the one on the command line, if any.
 
     Returns:
-        the checkpoint, which is loaded as it was read here, whatever becomes of the file.
+        the checkpoint; its content is loaded from here, also if the file changes later.
 
     Raises:
-        InputError: there is nothing to resume, or another seed is asked for.
+        InputError: there is nothing to resume, or another seed is given.
     """
     if isinstance(chosen, Checkpoint):
         checkpoint = chosen

@@ -1,4 +1,4 @@
-"""Data sets that are cut by the seed of the run, `split_seed=None`, and what was cut, written beside the run."""
+"""Data sets whose subset depends on the run's seed (`split_seed=None`); the chosen rows are written to the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openmix.files import write_text
 
 @runtime_checkable
 class _Chosen(Protocol):
-    """A data set that knows which rows of an official half it was cut to."""
+    """A data set that knows which rows of an official split were chosen for it."""
 
     def chosen(self) -> Mapping[str, Tensor]: ...
 
@@ -27,9 +27,9 @@ def cut_by_seed(dataset: Any) -> bool:
 
 
 def with_run_seed(dataset: Any, seed: int | None) -> Any:
-    """A registry dict with the seed of the run for every `split_seed` that is left to it; the given one stays.
+    """Return a copy of a registry dict in which every `split_seed=None` is the run's seed.
 
-    The recipe is not touched: its hash, and what a resumed run is held against, are of no seed.
+    The recipe keeps its None, because its hash and the check of a resumed run must not depend on the seed.
     """
     if not isinstance(dataset, Mapping):
         return dataset
@@ -38,12 +38,12 @@ def with_run_seed(dataset: Any, seed: int | None) -> Any:
 
 
 def write_chosen(dataset: Any, folder: Path, resumed: bool) -> None:
-    """Write the rows that a data set was cut to, one a line: `subset.txt`, or `labelled.txt` of a pool.
+    """Write the rows that were chosen for a data set, one per line: `subset.txt`, or `labelled.txt` for a pool.
 
     Such a file can be given as `subset` again.
 
     Raises:
-        InputError: a resumed run would train on other images than it did.
+        InputError: a resumed run would train on other images than before.
     """
     if not isinstance(dataset, _Chosen):
         return

@@ -48,11 +48,14 @@ _EARLIER = itertools.count()
 
 
 class Runner(MMRunner):
-    """Stock training, a few things apart: see the module.
+    """mmengine's runner with the changes that the module names.
 
     Attributes:
-        schedule_iters: iterations that schedules are made for; None: those that the loop trains. A dry run trains
-            the first few of a longer run.
+        schedule_iters: length of the schedules in iterations; None: the length of the loop. A dry run trains only
+            the first iterations of a longer schedule.
+        claim: this training's claim on the run's folder; None: claims are not checked.
+        chosen: the checkpoint that the run resumes from, as it was when it was chosen: the file may change later.
+        initial: weights that the backbone of a run that is not resumed starts from.
     """
 
     schedule_iters: int | None = None
@@ -60,8 +63,7 @@ class Runner(MMRunner):
 
     def __init__(self, *args: Any, cfg: Any = None, experiment_name: str | None = None, **kwargs: Any) -> None:
         if earlier := next(_EARLIER):
-            # Of two runs of one process that began within a second mmengine would give the second one the first one's
-            # log and records.
+            # mmengine names the log by the second, so two runs of one process could share a log and records.
             own = experiment_name or Path(vars(cfg).get('_filename') or 'run').stem
             experiment_name = f'{own}-{earlier}'
         super().__init__(*args, cfg=cfg, experiment_name=experiment_name, **kwargs)
@@ -71,12 +73,12 @@ class Runner(MMRunner):
 
     @property
     def planned_iters(self) -> int:
-        """Iterations of the whole run, which schedules of the optimiser and the policy are made for."""
+        """The number of iterations of the whole run: the length of the schedules of the optimiser and the policy."""
         return self.schedule_iters or self.max_iters
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Any:
-        """Build a runner for a recipe, whose parts are looked up here also where it names no scope."""
+        """Build a runner for a recipe; its parts are looked up in OpenMix's registries if it names no scope."""
         cfg.default_scope = cfg.get('default_scope', 'openmix')
         return super().from_cfg(cfg)
 
@@ -86,7 +88,7 @@ class Runner(MMRunner):
         return logger
 
     def _log_env(self, env_cfg: dict) -> None:
-        # All of it is in result.json, and the recipe in a file of the run's folder.
+        # A short line, because result.json has the environment, and the run's folder the recipe.
         known = environment()
         device = known.get('gpu0', known['cpu'])
         self.logger.info(
@@ -94,11 +96,8 @@ class Runner(MMRunner):
             f'seed {self.seed}, processes {self.world_size}'
         )
 
-    # What the training holds of its folder; without one nothing is checked.
     claim: Claim | None = None
-    # What the run goes on from, read where it was chosen: by its name another file could be found by now.
     chosen: Checkpoint | None = None
-    # What the backbone of a run that is not resumed starts from.
     initial: InitialWeights | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -106,7 +105,7 @@ class Runner(MMRunner):
         super().setup_env(env_cfg)
 
     def check_claim(self) -> None:
-        """Called before every write into the run's folder.
+        """Check that this training still owns the run's folder; called before every write into it.
 
         Raises:
             InputError: another training has taken it over.
@@ -116,7 +115,7 @@ class Runner(MMRunner):
 
     def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
         if deterministic:
-            # cuBLAS refuses every matrix product without it.
+            # In deterministic mode, cuBLAS raises an error at every matrix product without it.
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         super().set_randomness(seed, diff_rank_seed, deterministic)
 
@@ -129,9 +128,9 @@ class Runner(MMRunner):
             if cut_by_seed(dataloader['dataset']):
                 dataloader = {**dataloader, 'dataset': with_run_seed(dataloader['dataset'], seed)}
         if isinstance(dataloader, dict) and not torch.accelerator.is_available():
-            # Without an accelerator torch only warns of it, at every pass.
+            # Without an accelerator, pinning has no effect, and torch warns of it in every epoch.
             dataloader = {**dataloader, 'pin_memory': False}
-        # Said once for all loaders, see `more_than_cores`; torch says it at every loader.
+        # `more_than_cores` warns once for all loaders; torch would warn at every loader.
         warnings.filterwarnings('ignore', 'This DataLoader will create')
         built = MMRunner.build_dataloader(dataloader, seed, diff_rank_seed)
         if built.drop_last and not len(built):
@@ -143,7 +142,7 @@ class Runner(MMRunner):
         return built
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        # Without a type mmengine takes its own loops, whatever is registered here.
+        # Without a `type`, mmengine builds its own loops instead of OpenMix's.
         if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
             name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
@@ -169,13 +168,13 @@ class Runner(MMRunner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         self._allocate_memories(model)
         if not self.distributed:
-            # mmengine takes out torch's SyncBatchNorm, and says so whether there is any or not.
+            # mmengine replaces torch's SyncBatchNorm, and logs that even if the model has none.
             synced = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
             return super().wrap_model(model_wrapper_cfg, model) if synced else model.to(get_device())
         return data_parallel(model.to(get_device()), self.cfg)
 
     def _allocate_memories(self, model: nn.Module) -> None:
-        """Size what a model remembers of every training image; of a run that trains nothing it stays without rows."""
+        """Allocate the `SampleMemory` modules of a model for the training images; not in a run without training."""
         memories, loader = list(memories_in(model)), self._train_dataloader
         if not memories or loader is None:
             return
@@ -186,7 +185,7 @@ class Runner(MMRunner):
             memory.allocate(images_in(loader.dataset, memory.pool))
 
     def _maybe_compile(self, target: str) -> None:
-        # mmengine would compile the whole step, with the hooks and policies in it.
+        # Only the backbone is compiled; mmengine would compile the whole step, including the policy.
         if (options := compile_options(self.cfg)) is not None:
             compile_backbone(algorithm_of(self.model), options)
             self.logger.info('The backbone is compiled; the first iterations take long')
@@ -201,10 +200,10 @@ class Runner(MMRunner):
         return super()._build_param_scheduler(ended, optim_wrapper)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint in one step; nothing on ranks other than 0.
+        """Write a checkpoint atomically on rank 0; do nothing on the other ranks.
 
         Raises:
-            InputError: it cannot be written; the older ones are as they were.
+            InputError: it cannot be written; the older checkpoints are unchanged.
         """
         if not is_main_process():
             return
@@ -214,7 +213,7 @@ class Runner(MMRunner):
         try:
             with appearing(path) as partial_path:
                 super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)
-                self.check_claim()  # last: the writing takes long
+                self.check_claim()  # checked last, because writing takes long
         except OSError as error:
             raise InputError(
                 f"cannot write '{path}': {error.strerror}; older checkpoints are kept: "
@@ -223,7 +222,7 @@ class Runner(MMRunner):
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        """Collect what every checkpoint says of the run."""
+        """Collect the facts of the run that are saved in every checkpoint."""
         run = next((hook.recipe_of(self) for hook in self.hooks if isinstance(hook, ResultHook)), '')
         return {
             **({'run': run} if run else {}),
@@ -238,15 +237,13 @@ class Runner(MMRunner):
         super().load_or_resume()
         if self.initial is not None and not self._resume:
             self.logger.info(self.initial.load(algorithm_of(self.model).backbone))
-        self.initial = None  # they may be large
+        self.initial = None  # frees memory
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
-        """Load a model's weights and return the whole checkpoint, on the CPU.
-
-        Of a run with a moving average those are the averaged ones.
+        """Load a model's weights, the moving average if there is one, and return the whole checkpoint, on the CPU.
 
         Raises:
-            InputError: the file cannot be loaded safely, or is of another model.
+            InputError: the file cannot be loaded safely, or belongs to another model.
         """
         checkpoint = self._take(filename)
         content = checkpoint.content
@@ -263,7 +260,7 @@ class Runner(MMRunner):
         return content
 
     def _compare_classes(self, content: dict, filename: str) -> None:
-        """Say where the weights of a run's start were trained on other classes: its head begins with those."""
+        """Warn if a run starts from weights that were trained on other classes, because its head has them too."""
         if not isinstance(self._train_loop, BaseLoop):
             return
         theirs, own = trained_classes(content, filename), built_classes(self.train_dataloader.dataset)
@@ -272,15 +269,15 @@ class Runner(MMRunner):
             self.logger.warning(f'The head begins with the weights of other classes: {how}')
 
     def dump_config(self) -> None:
-        # What evaluates in a run's folder leaves the recipe that was trained there.
+        # An evaluation in a run's folder must not replace the file of the recipe that was trained there.
         if self.cfg.get('train_cfg') is not None:
-            # The command's, and another one may read the file: it is no part of the recipe.
+            # The launcher belongs to the command, and another command may read the file.
             launcher = self.cfg.pop('launcher', None)
             super().dump_config()
             self.cfg.launcher = launcher
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Go on from a checkpoint, see `openmix.engine.resume.restore`.
+        """Resume from a checkpoint, see `openmix.engine.resume.restore`.
 
         Raises:
             InputError: the file cannot be loaded safely, or does not fit the run.
@@ -292,17 +289,17 @@ class Runner(MMRunner):
         self.logger.info(f'Resumed after iteration {self.iter}, in epoch {self.epoch + 1}')
 
     def _take(self, filename: str) -> Checkpoint:
-        """The checkpoint that was chosen for the run, as it was read then; else the file's."""
+        """Return the chosen checkpoint if it has this name, and forget it; else load the file."""
         chosen, self.chosen = self.chosen, None
         return chosen if chosen is not None and str(chosen.path) == str(filename) else load_checkpoint(filename)
 
 
 def join_group(launcher: str, env_cfg: dict) -> None:
-    """Meet the other processes of a launch, unless there are none or they have met."""
+    """Join the process group of a launch; do nothing for a single process, or if the group exists."""
     if launcher == 'none' or is_distributed():
         return
     set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
-    # mmengine's own start-up selects a CUDA device even for gloo.
+    # mmengine's function selects a CUDA device even for gloo.
     if not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
     else:

@@ -1,4 +1,4 @@
-"""The last batch of an epoch, which may be smaller than all others, tried before the first step."""
+"""Try the last batch of an epoch, which may be smaller than all others, before the first step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from openmix.errors import InputError
 
 
 def left_over(loader: DataLoader) -> int:
-    """Count the samples of the last batch of an epoch where it is smaller than the others; 0 where it is not.
+    """Return the number of samples in the last batch of an epoch if it is smaller than the others; else 0.
 
-    A batch sampler that is not torch's may make batches of any size, and counts as even.
+    For a batch sampler other than torch's the result is 0, because it may make batches of any size.
     """
     batches = loader.batch_sampler
     if not isinstance(batches, BatchSampler) or batches.drop_last:
@@ -26,11 +26,11 @@ def try_smallest_batch(cfg: Config, loader: DataLoader, processes: int) -> None:
 
     Args:
         cfg: prepared recipe.
-        loader: of the training data, as this process reads them.
-        processes: how many read as many.
+        loader: the loader of the training data in this process.
+        processes: number of processes.
 
     Raises:
-        InputError: a part of the model refuses so small a batch, as batch norm does one image of 1 x 1.
+        InputError: a part of the model fails on such a small batch, such as batch norm on one image of 1 x 1.
     """
     if not (left := left_over(loader)):
         return
@@ -38,12 +38,12 @@ def try_smallest_batch(cfg: Config, loader: DataLoader, processes: int) -> None:
     images = '1 image' if left == 1 else f'{left} images'
     told = f'train_dataloader: the last batch of an epoch has {images}{each}, not {loader.batch_size}'
     try:
-        # Batch norm over all processes sees those of each.
+        # Synchronised batch norm sees the samples of all processes.
         notes = try_batch(cfg, left * (processes if cfg.get('sync_bn') else 1))
     except InputError as error:
         raise InputError(f'{told}: {error}; set drop_last=True or another batch_size') from error
     except Exception:
-        # Of the user's own code, whose traceback does not tell that the other batches went well.
+        # The traceback of the user's code does not show that only the last batch fails.
         MMLogger.get_current_instance().error(f'{told}, and ends in this error')
         raise
     for note in notes:

@@ -15,7 +15,7 @@ from openmix.errors import InputError, check_number
 from openmix.ops.batches import check_labels, what
 from openmix.registry import MODELS, TRANSFORMS, TransformConfig, find
 
-# Transforms one after the other, or a list of such pipelines, one a view.
+# A list of transforms in order; `Pipelines` may also be one such list per view.
 Pipeline = Sequence[TransformConfig | nn.Module]
 Pipelines = Pipeline | Sequence[Pipeline]
 Images = Tensor | list[Tensor]
@@ -30,8 +30,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
     Args:
         mean, std: one value per channel, for pixels in [0, 1]; by default a recipe takes them from its data set.
         augment: batch transforms as registry dicts or modules, in order; training only. A list of V such lists makes
-            V views of each image, or treats the V views that a batch has already; views of different sizes stay a
-            list. A dict gives each pool of a batch its own; without one all pools are augmented alike.
+            V views of each image, or augments the V views that a batch already has; views of different sizes are
+            returned as a list. A dict has the transforms of each pool of a batch; otherwise all pools share them.
         channels_last: return images in channels-last memory format.
 
     Attributes:
@@ -95,7 +95,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         for pool, batch in pools_of(data).items():
             _check_batch(batch, pool)
             if isinstance(batch.get('labels'), Tensor):
-                # On a GPU a label out of range would abort every later operation.
+                # On a GPU, a label out of range makes every later operation fail.
                 where = f"the data, pool '{pool}'" if pool else 'the data'
                 check_labels(where, batch['labels'], self.num_classes)
         pools = pools_of(self.cast_data(data))
@@ -133,7 +133,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
 
 def _augmented(augment: nn.Module, x: Images) -> Images:
-    """Images or their views through one pipeline, each with draws of its own, or each view through its own."""
+    """Augment images or views; one pipeline treats every view with its own draws, a list has a pipeline per view."""
     if isinstance(augment, nn.ModuleList):
         count = len(x) if isinstance(x, list) else x.shape[1] if x.ndim == 5 else len(augment)
         if count != len(augment):
@@ -147,7 +147,7 @@ def _augmented(augment: nn.Module, x: Images) -> Images:
 
 
 def _count(inputs: Any) -> int | None:
-    """N of images in any form of a plain batch; None: they have none of them."""
+    """Return N if `inputs` has one of the forms of a plain batch; else None."""
     if isinstance(inputs, Tensor):
         return len(inputs) if inputs.ndim in (4, 5) else None
     views = inputs if isinstance(inputs, list) else []
@@ -184,7 +184,7 @@ def _check_batch(data: Any, pool: str) -> None:
 
 
 def _build_views(steps: Pipelines) -> nn.Module:
-    """The transforms of a list in order, or of a list of lists, one a view."""
+    """Build a list of transforms, or a list of such lists, one per view."""
     views = [step for step in steps if isinstance(step, (list, tuple))]
     single = [step for step in steps if isinstance(step, (dict, nn.Module))]
     if isinstance(steps, Mapping) or len(steps) not in (len(views), len(single)):

@@ -1,8 +1,7 @@
-"""Is a recipe buildable? Its parts are built, and one step is taken on next to nothing, before a run begins.
+"""The preflight: build the parts of a recipe and take one step on placeholders, before a run begins.
 
-The signatures of classes say little about values. What a constructor or a first step refuses is found here in a
-fraction of a second: the model lives on the meta device, the optimiser moves a handful of weights, loaders serve
-blanks. Nothing is read or written.
+It finds errors that signatures cannot show, in a fraction of a second: the model is on the meta device, the optimiser
+has a few weights, and loaders read placeholders instead of images. No file is read or written.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ from openmix.errors import InputError, check_choice
 
 
 def try_parts(cfg: Config) -> list[str]:
-    """Build every part of a prepared recipe, and take one step with each where that costs nothing.
+    """Build every part of a prepared recipe, and take a step on the meta device.
 
     Returns:
-        a line for everything of the model that could not be tried, which says why.
+        one line for each part of the model that could not be tried, with the reason.
 
     Raises:
-        InputError: a part refuses what the recipe gives it; the line says which, and what set it.
+        InputError: a part rejects its arguments; the line names the part and the file or option that set them.
     """
     with _unheard():
         return _try_all(copy.deepcopy(cfg))
 
 
 def try_batch(cfg: Config, samples: int) -> list[str]:
-    """Take a training step of a prepared recipe's model with so many samples on the meta device.
+    """Take a training step of a prepared recipe's model with this number of samples, on the meta device.
 
     Returns:
-        a line for everything that could not be tried, which says why.
+        one line for each part that could not be tried, with the reason.
 
     Raises:
-        InputError: a part of the model refuses as many.
+        InputError: a part of the model fails on this number of samples.
     """
     with _unheard():
         cfg = copy.deepcopy(cfg)
@@ -58,7 +57,7 @@ def try_batch(cfg: Config, samples: int) -> list[str]:
 
 @contextmanager
 def _unheard() -> Iterator[None]:
-    """Keep remarks and draws apart from the run's: what there is to say is said again when it begins."""
+    """Suppress logs and warnings, which the run repeats, and restore the random state afterwards."""
     generator = torch.get_rng_state()
     logger = MMLogger.get_current_instance()
     spoke, logger.disabled = logger.disabled, True
@@ -97,7 +96,7 @@ def _try_all(cfg: Config) -> list[str]:
 
 
 def _alike(cfg: Config, part: str, other: str) -> bool:
-    """Tell whether two parts of a recipe read the same data."""
+    """Return true if two of 'train', 'val' and 'test' have the same loader."""
     return cfg.get(f'{part}_dataloader') == cfg.get(f'{other}_dataloader')
 
 

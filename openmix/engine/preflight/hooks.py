@@ -1,4 +1,4 @@
-"""Hooks, built; what they watch must be measured."""
+"""Build the hooks of a recipe, and check that the metrics that they watch are measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openmix.registry import HOOKS, METRICS, MODELS
 
 @runtime_checkable
 class NamesMetrics(Protocol):
-    """A metric that tells the names of what it measures."""
+    """A metric that lists the names of the values that it measures."""
 
     names: Sequence[str]
 
@@ -40,7 +40,7 @@ def try_hooks(cfg: Config) -> None:
     """Build every hook of a recipe.
 
     Raises:
-        InputError: one refuses what the recipe gives it, or watches what nothing measures.
+        InputError: a hook rejects its arguments, or watches a metric that is not measured.
     """
     named = [(f'default_hooks.{key}', hook) for key, hook in (cfg.get('default_hooks') or {}).items()]
     named += [(f'custom_hooks.{i}', hook) for i, hook in enumerate(cfg.get('custom_hooks') or [])]
@@ -67,10 +67,10 @@ def _watched(hook: Any) -> list[str | Sequence[str] | None]:
 
 
 def check_measured(cfg: Config, wanted: Sequence[str]) -> None:
-    """Refuse names of metrics that nothing measures; metrics that do not tell their names may measure anything.
+    """Check that names of metrics are measured; passes if a metric does not list its names.
 
     Raises:
-        InputError: naming the nearest.
+        InputError: a name is not measured; the line suggests the nearest.
     """
     evaluator = cfg.get('val_evaluator') or []
     metrics = [METRICS.build(metric) for metric in ([evaluator] if isinstance(evaluator, Mapping) else evaluator)]
@@ -80,13 +80,13 @@ def check_measured(cfg: Config, wanted: Sequence[str]) -> None:
             return
         names += metric.names
     for name in wanted:
-        # 'accuracy/<network>/top1' is measured where 'accuracy/top1' is and the model has that network.
+        # 'accuracy/top1' is also measured as 'accuracy/<network>/top1' for every other network of the model.
         first, *_, last = name.split('/') if name.count('/') > 1 else (name, '')
         if name not in (*names, 'auto') and f'{first}/{last}' not in names:
             raise InputError(f"nothing measures '{name}'; {nearest(name, names)}")
 
 
 def length(cfg: Config) -> tuple[float, float]:
-    """Planned epochs and iterations; infinite where the recipe plans in the other."""
+    """Return the planned epochs and iterations; the one that the recipe does not set is infinite."""
     loop = cfg.get('train_cfg') or {}
     return loop.get('max_epochs', float('inf')), loop.get('max_iters', float('inf'))

@@ -1,4 +1,4 @@
-"""Loaders and their metrics, built on blanks."""
+"""Build the loaders and metrics of a recipe on placeholder data sets."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from openmix.errors import InputError
 from openmix.registry import FUNCTIONS, METRICS, find
 
 BLANKS = 64
-# What makes a batch of single samples.
+# Collate functions that make a batch from a list of samples.
 _OF_SAMPLES = (default_collate, pseudo_collate)
 _WRAPPERS = (ClassBalancedDataset, ConcatDataset, RepeatDataset)
 
 
 @runtime_checkable
 class AnswersBatches(Protocol):
-    """A class of data sets that answer whole batches."""
+    """A data set class that returns whole batches."""
 
     def __getitems__(self, indices: Sequence[int]) -> Any: ...
 
 
 class Blanks(torch.utils.data.Dataset):
-    """Stands for a data set while a loader is tried."""
+    """A placeholder for a data set while a loader is tried."""
 
     def __len__(self) -> int:
         return BLANKS
@@ -41,7 +41,7 @@ class Blanks(torch.utils.data.Dataset):
 
 
 class PoolsOfBlanks(Blanks):
-    """Stands for a data set of two pools."""
+    """A placeholder for a data set of two pools."""
 
     def __init__(self, ratio: int) -> None:
         self.ratio, self.sizes = ratio, (BLANKS, BLANKS * ratio)
@@ -51,15 +51,15 @@ class PoolsOfBlanks(Blanks):
 
 
 def batch_size(cfg: Config, part: str) -> int:
-    """How many samples a batch of a part of the recipe has; 1 where it does not say."""
+    """Return the batch size of 'train', 'val' or 'test'; 1 if the recipe does not set it."""
     return int(cfg[f'{part}_dataloader'].get('batch_size') or 1)
 
 
 def try_loader(cfg: Config, part: str) -> None:
-    """Build the loader of 'train', 'val' or 'test' on blanks, and its metrics.
+    """Build the loader of 'train', 'val' or 'test' on a placeholder data set, and its metrics.
 
     Raises:
-        InputError: one of them refuses what the recipe gives it.
+        InputError: one of them rejects its arguments, or the sampler never ends an epoch.
     """
     place = f'{part}_dataloader'
     dataset, _ = dataset_of(cfg, part)
@@ -72,7 +72,7 @@ def try_loader(cfg: Config, part: str) -> None:
                 'train for more epochs, or give one data set',
             )
         )
-    # torch's own answers lists of samples by that name.
+    # The method `__getitems__` of torch's Subset returns a list of samples, not a batch.
     lists = isinstance(dataset, type) and issubclass(dataset, torch.utils.data.Subset)
     whole = isinstance(dataset, AnswersBatches) and not lists
     if whole and find(FUNCTIONS, cfg[place].collate_fn.type) in _OF_SAMPLES:

@@ -1,4 +1,4 @@
-"""What records a run, built without a file."""
+"""Build the visualizer of a recipe without writing a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def try_logs(cfg: Config) -> None:
     """Build the visualizer of a recipe and its backends.
 
     Raises:
-        InputError: one refuses what the recipe gives it.
+        InputError: one rejects its arguments, or the recipe has a `log_processor`.
     """
     if cfg.get('log_processor') is not None:
         line = 'nothing reads it: the LoggerHook decides what is logged, so that all records say the same numbers'

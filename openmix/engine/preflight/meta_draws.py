@@ -1,4 +1,4 @@
-"""Draws that torch has for every device but meta: there they are tensors of the right shape, as all others."""
+"""Random draws on the meta device that torch lacks; like all draws there, they only have a shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _of_shape(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def complete_meta() -> None:
-    """Let torch draw from gamma and Dirichlet distributions on the meta device, in this process, from now on."""
+    """Add gamma and Dirichlet draws on the meta device to torch, for the rest of this process."""
     for name in _DRAWS:
         if not torch._C._dispatch_has_kernel_for_dispatch_key(f'aten::{name}', 'Meta'):
             _library.impl(name, _of_shape, 'Meta')

@@ -1,4 +1,4 @@
-"""The model, built on the meta device."""
+"""Build the model of a recipe on the meta device, and check it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openmix.registry import MODELS, find
 
 
 def check_facts(cfg: Config) -> None:
-    """Hold the model against the facts of the data of training, validation and test.
+    """Check that the model suits the facts of the training, validation and test data.
 
     Raises:
         InputError: see `Algorithm.check_facts`.
@@ -32,10 +32,10 @@ def check_facts(cfg: Config) -> None:
 
 
 def build_model(cfg: Config) -> Algorithm:
-    """The model of a recipe on the meta device.
+    """Build the model of a recipe on the meta device.
 
     Raises:
-        InputError: a part of it cannot be built, which the line names; or it is no algorithm.
+        InputError: a part cannot be built, which the line names, or the model is no algorithm with a backbone.
     """
     try:
         with torch.device('meta'):
@@ -52,15 +52,15 @@ def build_model(cfg: Config) -> Algorithm:
     if not isinstance(dict(algorithm.named_children()).get('backbone'), nn.Module):
         told = f'{type(algorithm).__name__} has no backbone; call the network that it trains self.backbone'
         raise InputError(line_of(cfg, 'model', told))
-    # A preprocessor of mmengine's holds its device by itself, and it holds no tensor that would tell.
+    # mmengine's preprocessor stores its device, which building under `torch.device` does not change.
     return algorithm.to('meta')
 
 
 def check_model(cfg: Config, model: nn.Module) -> None:
-    """Hold a model against the options of single parameters and the memory of this machine.
+    """Check that the `custom_keys` of the optimiser match parameters, and that the weights fit into memory.
 
     Raises:
-        InputError: no parameter has what an option names, or the weights do not fit.
+        InputError: they do not.
     """
     _check_custom_keys(cfg, [name for name, parameter in model.named_parameters() if parameter.requires_grad])
     size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
@@ -70,7 +70,7 @@ def check_model(cfg: Config, model: nn.Module) -> None:
 
 
 def _check_custom_keys(cfg: Config, names: Sequence[str]) -> None:
-    """Refuse multipliers that no parameter has: the constructor looks for each key inside of names."""
+    """Check that each of the `custom_keys` is a substring of a parameter's name, as mmengine matches them."""
     for key in ((cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}).get('custom_keys') or {}:
         if not any(key in name for name in names):
             modules = {name[:i] for name in names for i, letter in enumerate(name) if letter == '.'}

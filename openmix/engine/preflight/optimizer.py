@@ -1,4 +1,4 @@
-"""The optimiser and its schedules, built on a handful of weights."""
+"""Build the optimiser of a recipe and its schedules for a few weights."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from openmix.registry import CONSTRUCTORS, find
 
 
 def try_optimizer(cfg: Config) -> None:
-    """Build the optimiser and its schedules on a handful of weights, and take a step with each.
+    """Build the optimiser and its schedules for a few weights, and take a step with each.
 
     Raises:
-        InputError: one refuses what the recipe gives it.
+        InputError: one rejects its arguments.
     """
-    # Of every kind of parameter that options tell apart: plain, depth-wise, norm, bias.
+    # One of every kind of parameter that options distinguish: plain, depth-wise, norm, bias.
     module = nn.Sequential(
         nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2)
     )
     whole = nn.ModuleDict({'module': module})
-    # The parts that have groups of their own are named after the real model's.
+    # Parts with parameter groups of their own have the names of the real model's parts.
     for part in (cfg.optim_wrapper.get('paramwise_cfg') or {}).get('parts') or {}:
         owner: nn.Module = whole
         for name in str(part).split('.'):
@@ -55,7 +55,7 @@ def try_optimizer(cfg: Config) -> None:
             given = dict(optimizer=optim, epoch_length=BLANKS)
             schedulers.append((place, scheduler, mm.PARAM_SCHEDULERS.build({**scheduler, **ends}, default_args=given)))
     _check_ends(cfg, [built for *_, built in schedulers])
-    # These run on a GPU only.
+    # Fused and capturable optimisers run only on a GPU.
     if any(group.get('fused') or group.get('capturable') for group in optim.param_groups):
         return
     with building(cfg, 'optim_wrapper', cfg.optim_wrapper.get('optimizer', {}).get('type')):
@@ -68,7 +68,11 @@ def try_optimizer(cfg: Config) -> None:
 
 
 def _check_ends(cfg: Config, schedules: Sequence[Any]) -> None:
-    """Refuse an end of a part's schedule that no schedule goes to."""
+    """Check that an `lr_end` of a part has a schedule that uses it.
+
+    Raises:
+        InputError: it has none.
+    """
     own = [not type(schedule).__module__.startswith(('mmengine.', 'openmix.')) for schedule in schedules]
     if any(own) or any(isinstance(schedule, PartCosineAnnealingLR) for schedule in schedules):
         return

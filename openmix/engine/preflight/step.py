@@ -1,4 +1,4 @@
-"""One training step and one prediction of an algorithm, on a batch without data on the meta device."""
+"""Take one training step and one prediction of an algorithm with a batch on the meta device."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.errors import InputError, from_library, message_of
 from openmix.ops.batches import what
 
-# How torch says that a tensor without data cannot answer.
+# Matches torch's errors about operations that need the values of a meta tensor.
 _NO_VALUES = re.compile('meta', re.IGNORECASE)
 
 
 def try_step(cfg: Config, model: Algorithm, samples: int) -> list[str]:
-    """Take every way of a training step, see `Algorithm.ways`, with so many samples.
+    """Take a training step in each of the `Algorithm.ways`.
 
     Args:
         cfg: prepared recipe.
-        model: of that recipe, on the meta device.
-        samples: of the batch.
+        model: the recipe's model, on the meta device.
+        samples: number of samples in the batch.
 
     Returns:
-        a line for everything that could not be tried, which says why.
+        one line for each part that could not be tried, with the reason.
 
     Raises:
-        InputError: a part of the model refuses the batch, or the losses are none.
+        InputError: a part of the model fails on the batch, or its `loss` does not return a dict of scalar losses.
     """
     if type(model).loss is Algorithm.loss:
         raise InputError(line_of(cfg, 'model', f'{type(model).__name__} has no loss; write its method loss(batch)'))
@@ -60,7 +60,7 @@ def try_predict(cfg: Config, model: Algorithm, part: str) -> list[str]:
     """Predict a batch of the data of 'val' or 'test'; see `try_step`.
 
     Raises:
-        InputError: a part of the model refuses the batch, or an answer that the algorithm promises is missing.
+        InputError: a part of the model fails on the batch, or the prediction lacks one of the `answers`.
     """
     if type(model).predict is Algorithm.predict:
         told = (
@@ -82,9 +82,9 @@ def try_predict(cfg: Config, model: Algorithm, part: str) -> list[str]:
 
 @contextmanager
 def _trying(cfg: Config, model: Algorithm, batch: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
-    """One line for what a part of the model refuses, and a note where only values would tell.
+    """Turn an error of a part of the model into one line, or into a note if only real values can show it.
 
-    Errors of the user's own code keep their traceback.
+    Errors raised by the user's own code keep their traceback.
     """
     try:
         yield
@@ -104,7 +104,7 @@ def _trying(cfg: Config, model: Algorithm, batch: Mapping[str, Any], notes: list
 
 
 def _sizes(batch: Mapping[str, Any]) -> str:
-    """The sizes of the images of a batch, in the words of an error line; '' where it has none."""
+    """Describe the image sizes of a batch for an error line; '' if it has no images."""
     pools = [one for one in batch.values() if isinstance(one, Mapping)] or [batch]
     images = [pool.get('inputs') for pool in pools]
     found = [one for each in images for one in (each if isinstance(each, (list, tuple)) else [each])]
