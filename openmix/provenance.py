@@ -71,6 +71,12 @@ def data_fingerprint(cfg: Config) -> str | None:
     loaders = cfg._cfg_dict.to_dict()
     named = {folder: None for key in ('train', 'val', 'test') for folder in _folders(loaders.get(f'{key}_dataloader'))}
     found = [_fingerprint(folder) for folder in named]
+    # The recipe names a list of images by its place; which images those are, its content says.
+    found += [
+        _fingerprint_of_list(file)
+        for key in ('train', 'val', 'test')
+        for file in _lists(loaders.get(f'{key}_dataloader'))
+    ]
     # The fingerprint of the earlier run's data, which the recipe records; '' if that run needs no files.
     weights = loaders.get('weights')
     if isinstance(weights, Mapping) and weights.get('run') and weights.get('data') != '':
@@ -100,6 +106,23 @@ def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
 def _folders(loader: Any) -> Iterator[Path]:
     for dataset in datasets_in(loader):
         yield Path(dataset['root']) / _official_folder(str(dataset['type']))
+
+
+def _lists(node: Any) -> Iterator[Path]:
+    """The text files that list the images of a `subset`, however deep."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get('subset'), str):
+            yield Path(node['subset'])
+        for value in node.values():
+            yield from _lists(value)
+
+
+def _fingerprint_of_list(file: Path) -> str | None:
+    """12 hex digits over the content of a file; None where it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else None
+    except OSError:
+        return None
 
 
 def _official_folder(kind: str) -> str:

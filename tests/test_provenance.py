@@ -157,3 +157,15 @@ def test_two_links_to_one_folder_are_two_places(root):
     lines += ['/list.txt 1', '/train/a/1.jpg', '/train/b/1.jpg', '/extra/\udcff.jpg']
     one = hashlib.sha256('\n'.join(sorted(lines)).encode(errors='surrogateescape')).hexdigest()[:12]
     assert data_fingerprint(recipe(root)) == hashlib.sha256(one.encode()).hexdigest()[:12]
+
+
+def test_the_fingerprint_is_of_a_list_of_images_too(root):
+    cfg, file = recipe(root), root.parent / 'labelled.txt'
+    plain = data_fingerprint(cfg)
+    cfg.train_dataloader.dataset = {'type': 'Pools', 'labelled': {**cfg.train_dataloader.dataset, 'subset': str(file)}}
+    assert data_fingerprint(cfg) is None  # not there
+    found = []
+    for text in ('1\n2\n', '1\n3\n'):
+        file.write_text(text)
+        found.append(data_fingerprint(cfg))
+    assert len({plain, *found}) == 3
