@@ -70,6 +70,11 @@ class Case:
         whole = _HEAD + imports + self.recipe + _TAIL
         return whole.replace('{configs}', str(configs_dir())).replace('{images}', str(images))
 
+    def table(self, recipe: Path) -> str:
+        """A table's file with one cell, of that recipe."""
+        head = f'title: A toy\nsource: none\nmetric: {self.metric}\nreadout: last\ntrials: 1\n'
+        return head + f'base: {recipe}\ncolumns: {{Plain: {{}}}}\nrows: {{Toy: {{}}}}\n'
+
 
 ALGORITHMS = {
     'MixClassifier': Case(

@@ -28,13 +28,26 @@ from openmix.engine.runner import Runner
 from openmix.engine.seeding import step_seed
 from openmix.errors import InputError
 from openmix.memory import images_in, memories_in
-from openmix.registry import DATASETS, MODELS
+from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS
 
 sys.path.append(str(Path(__file__).parent / 'engine'))
 from kill_and_resume import write_images
 
 every_algorithm = pytest.mark.parametrize('name', ALGORITHMS)
 without_classifier = pytest.mark.parametrize('name', [name for name, case in ALGORITHMS.items() if not case.classifies])
+
+
+@pytest.fixture(scope='module', autouse=True)
+def toys_taken_back():
+    """What the toys register goes when these tests are done: others list the registries."""
+    registries = [DATASETS, FUNCTIONS, METRICS, MODELS]
+    before = [registered(registry) for registry in registries]
+    yield
+    for registry, modules in zip(registries, before):
+        registry.module_dict.clear()
+        registry.module_dict.update(modules)
+    for case in ALGORITHMS.values():
+        sys.modules.pop(case.module, None)
 
 
 @pytest.fixture(scope='module')
@@ -83,19 +96,30 @@ def loss_of(model, batch):
     return model.parse_losses(model.loss(model.data_preprocessor(batch, training=True)))[0]
 
 
-def test_every_algorithm_has_a_row():
-    """Parts of other tests register algorithms of their own; what openmix ships, and the toys, are here."""
-    for case in ALGORITHMS.values():
-        if case.module:
-            importlib.import_module(case.module)
-    toys = {case.module for case in ALGORITHMS.values()}
-    found = {
+def with_no_row():
+    """The algorithms of openmix, and of the toys' files, that are registered and have no row."""
+    toys = {case.module for case in ALGORITHMS.values() if case.module}
+    for module in toys:
+        importlib.import_module(module)
+    known = {
         name
         for name, cls in registered(MODELS).items()
         if isinstance(cls, type) and issubclass(cls, Algorithm)
+        # Other tests register algorithms of their own.
         if cls.__module__.startswith('openmix.') or cls.__module__ in toys
     }
-    assert found == set(ALGORITHMS)
+    assert set(ALGORITHMS) <= known
+    return known - set(ALGORITHMS)
+
+
+def test_every_algorithm_has_a_row():
+    assert with_no_row() == set()
+
+
+def test_one_that_has_none_is_found(monkeypatch):
+    new = type('New', (Algorithm,), {'__module__': 'openmix.models.semisup.new'})
+    monkeypatch.setitem(MODELS.module_dict, 'New', new)
+    assert with_no_row() == {'New'}
 
 
 @every_algorithm
@@ -181,24 +205,12 @@ def test_it_names_its_classifiers(recipes, name):
     assert set(model.networks()) == ({''} if ALGORITHMS[name].classifies else set())
 
 
-TABLE = """
-title: A toy
-source: none
-metric: {metric}
-readout: last
-trials: 1
-base: {recipe}
-columns: {{Plain: {{}}}}
-rows: {{Toy: {{}}}}
-"""
-
-
 @every_algorithm
 def test_it_is_smoked_as_a_cell_of_a_table(call, tmp_path, name):
     """Without its data, in the size that its class names."""
     case, recipe, table = ALGORITHMS[name], tmp_path / 'recipe.py', tmp_path / 'table.yaml'
     recipe.write_text(case.text(tmp_path / 'no such folder'))
-    table.write_text(TABLE.format(recipe=recipe, metric=case.metric))
+    table.write_text(case.table(recipe))
     code, said, error = call('benchmark.py', 'run', table, '--smoke')
     assert code == 0, said + error
     assert 'Toy / Plain: ok' in said
