@@ -1,4 +1,4 @@
-"""The interface of every data set: whole batches of uint8 images, labels and sample ids."""
+"""The interface of every data set: it returns whole batches of uint8 images, labels and sample ids."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from openmix.data.splits import Drawn, Subset, choose_rows, drawn_from
 from openmix.errors import InputError
 from openmix.registry import DATA_SAMPLERS, find
 
-# Of a sample: (3, H, W), (V, 3, H, W) of V views, or a list of V shapes where views differ in size.
+# The shape of a sample: (3, H, W), (V, 3, H, W) with V views, or a list of V shapes if views differ in size.
 Shape = tuple[int, ...] | list[tuple[int, ...]]
 
 
 class ImageDataset(Dataset):
-    """Labelled images that answer a batch at once, so that a loader costs one call a batch.
+    """The base class of data sets; a whole batch is read in one call.
 
-    All of its layout is told in its own file: what it is (`facts`), the batch it answers (`example`), how to get it
-    (`prepare`) and how to do without it (`imitate`).
+    A sub-class defines everything about its data set in one file: its properties (`facts`), an example batch
+    (`example`), its download (`prepare`) and a small stand-in for its files (`imitate`).
 
     Args:
-        facts: what the data set is.
-        labels: (N,) int64 of the images of this split, or, with `rows`, (M,) of all that it is cut from; -1 for images
-            without labels, whose batches have none.
-        rows: (N,) int64 of the images of this split among those M; None: it is all of them.
-        is_subset: only a part of the split was asked for, so that a run writes down which images those are.
+        facts: name, classes, mean, std and image size of the data set.
+        labels: (N,) int64 labels of the images of this split, or, with `rows`, (M,) labels of the official half that
+            the split is taken from; -1 for images without labels, whose batches have no `labels`.
+        rows: (N,) int64 rows of this split's images in the official half; None: all of them.
+        is_subset: the recipe asks for a subset of the split, so a run writes a list of its images.
 
     Attributes:
-        folder: what the official archive unpacks to, below `root`.
-        OFFICIAL: split -> how many images it has as published; empty where nobody published it.
-        skipped: what was passed over where files were listed.
-        labelled: False where no image has a label.
+        folder: folder below `root` that the official archive unpacks to.
+        OFFICIAL: split -> its published number of images; empty for unpublished data.
+        skipped: the files that were skipped when the images were listed.
+        labelled: False if the images have no labels.
         rows: see above.
         is_subset: see above.
     """
@@ -56,32 +56,33 @@ class ImageDataset(Dataset):
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
-        """The `Facts` of a data set built with the same arguments; no image is read.
+        """Return the `Facts` of a data set with these arguments; no image is read.
 
         Raises:
-            InputError: a sub-class has no such method of its own.
+            InputError: the sub-class does not define this method.
         """
         raise InputError(f'{cls.__name__} needs a class method facts(**kwargs) that returns Facts, see docs/data.md')
 
     @classmethod
     def served(cls, **kwargs: Any) -> Shape | None:
-        """The shape of a sample of a data set built with the same arguments; None: only its files would tell.
+        """Return the shape of a sample of a data set with these arguments; None if the files must be read.
 
-        (3, H, W), or (V, 3, H, W) where a pipeline makes V views; a list of V shapes where these differ in size.
+        Returns:
+            (3, H, W), or (V, 3, H, W) if the pipeline makes V views, or a list of V shapes if these differ in size.
         """
         size = cls.facts(**kwargs).size
         return None if size is None else (3, *size)
 
     @classmethod
     def example(cls, n: int, **kwargs: Any) -> Batch | None:
-        """The batch that a data set built with the same arguments answers, on the meta device; no file is read.
+        """Make a batch on the meta device with the shapes of a data set with these arguments; no file is read.
 
         Args:
-            n: how many samples.
+            n: number of samples.
 
         Returns:
-            `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W), or a list, of V views, `labels` (n,) int64 and
-            `ids` (n,) int64; None where only the files would tell, see `served`.
+            a dict of `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W) or a list with V views, `labels` (n,) int64
+            and `ids` (n,) int64; None if the files must be read, see `served`.
         """
         shape = cls.served(**kwargs)
         if shape is None:
@@ -96,25 +97,25 @@ class ImageDataset(Dataset):
 
     @classmethod
     def drawn(cls, **kwargs: Any) -> Drawn | None:
-        """The split of a data set built with the same arguments; None: only building it would tell."""
+        """Return the split of a data set with these arguments; None if it is unknown before the data set is built."""
         return None
 
     @classmethod
     def pools(cls, **kwargs: Any) -> dict[str, dict[str, Any]]:
-        """The registry dicts of the data sets that one built with the same arguments is made of, by pool; or none."""
+        """Return the registry dicts of the pools of a data set with these arguments, by name; empty without pools."""
         return {}
 
     @classmethod
     def group(cls, **kwargs: Any) -> int:
-        """How many samples are drawn together: a `batch_size` is a multiple of it."""
+        """Return the number of samples that are drawn together; the `batch_size` must be a multiple of it."""
         return 1
 
     @classmethod
     def check_loader(cls, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None:
-        """Hold a recipe's loader, as a dict, against what a data set built with the same arguments needs.
+        """Check that the sampler and batch size of a loader, as a dict, suit a data set with these arguments.
 
         Raises:
-            InputError: the sampler or the batch size does not do; the line names `place`, the loader's.
+            InputError: they do not; the line names `place`, the loader's dotted key.
         """
         sampler = loader.get('sampler') or {}
         drawn_by = find(DATA_SAMPLERS, sampler['type']) if 'type' in sampler else None
@@ -123,80 +124,90 @@ class ImageDataset(Dataset):
 
     @classmethod
     def prepare(cls, root: Path) -> None:
-        """Download, check and unpack what is missing below `root`.
+        """Download, check and unpack the missing files below `root`.
 
         Raises:
-            InputError: it cannot be had; the line says what to get and where to put it. Or nobody publishes it.
+            InputError: a file cannot be downloaded, and the line names it and the folder to put it in; or the data
+                set has no download.
         """
         raise InputError(f'{cls.__name__} is not to be had from a publisher; put its files below {root} yourself')
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Write a stand-in below `root`, of a few images of every class, as a data set with these arguments reads it.
+        """Write a stand-in below `root`: a few images of every class in the layout that these arguments read.
 
-        It may be called again for the same `root` with other arguments. Helpers: `openmix.data.imitation`.
+        It may be called again for the same `root` with other arguments. `openmix.data.imitation` has helpers.
 
         Raises:
-            InputError: a sub-class has no such method of its own.
+            InputError: the sub-class does not define this method.
         """
         raise InputError(no_stand_in(cls.__name__))
 
     @classmethod
     def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
-        """The registry dict of a data set that numbers its classes as another, whose names these are, does.
+        """Return the registry dict `cfg` with labels that follow another data set's list of class names.
 
-        None where it cannot: its own names are fixed, stated, or none of these.
+        None if that is impossible: its classes are fixed, set in `cfg`, or not in the list.
         """
         return None
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """The facts as mmengine's evaluators and visualisers expect them."""
+        """The facts in the form that mmengine's evaluators and visualisers expect."""
         return asdict(self.known)
 
     def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
-        """Images of these samples, uint8 (n, 3, H, W), and which of them could be read, (n,) int64 in 0..n-1.
+        """Read the images of samples.
 
         Args:
-            indices: (n,) int64; i + k * len(self) is sample i with the k-th set of its random draws.
+            indices: (n,) int64; i + k * len(self) is sample i with its k-th set of random draws.
+
+        Returns:
+            the images, uint8 (m, 3, H, W), or their views, and the positions (m,) int64 in `indices` of the images
+            that could be read.
         """
         raise NotImplementedError
 
     @property
     def bytes_held(self) -> int | None:
-        """Bytes of the images that are held in memory; None: they are read from files."""
+        """The size of the images in memory, in bytes; None if they are read from files."""
         return None
 
     def move(self, device: torch.device | str) -> None:
-        """Hold the images, and answer batches, on another device.
+        """Move the images to a device; batches are then returned on that device.
 
         Raises:
-            InputError: they are read from files.
+            InputError: the images are read from files.
         """
         raise InputError(f'{type(self).__name__} reads its images from files, and no device can hold them')
 
     def keep(self, places: Tensor) -> None:
-        """Leave out all samples but these, (n,) ascending int64 places."""
+        """Keep only the samples with these indices, (n,) ascending int64."""
         self.rows, self.labels = self.rows[places], self.labels[places]
 
     def chosen(self) -> dict[str, Tensor]:
-        """Rows of the official half, ascending int64, by the name that a run writes them down under; or none.
+        """Return the rows of a subset in the official half, ascending int64, by the name of the file to write.
 
-        Only where a part of a split was asked for.
+        Empty if the whole split is used.
         """
         return {'subset': self.rows} if self.is_subset else {}
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
-        """Renew the per-image draws, a function of (seed, epoch, sample); without any there is nothing to do."""
+        """Set the epoch and the seed of random draws per image; does nothing for data sets without such draws."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        """A batch: `inputs` uint8 (n, 3, H, W), `labels` (n,) int64, `ids` (n,) int64, the places of the samples.
+        """Read a batch.
 
-        Indices: see `images`. Where a pipeline makes V views, `inputs` are (n, V, 3, H, W), or a list of V tensors
-        (n, 3, H_v, W_v). Without labels there is no such key.
+        Args:
+            indices: see `images`.
+
+        Returns:
+            a dict of `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W) or a list of V tensors (n, 3, H_v, W_v) if the
+            pipeline makes V views, `labels` (n,) int64 unless the images have none, and `ids` (n,) int64, the indices
+            of the samples.
         """
         draws = torch.as_tensor(indices, dtype=torch.int64).to(self.labels.device, non_blocking=True)
         inputs, readable = self.images(draws)
@@ -204,7 +215,7 @@ class ImageDataset(Dataset):
         return {'inputs': inputs, **({'labels': self.labels[ids]} if self.labelled else {}), 'ids': ids}
 
     def __getitem__(self, index: int) -> Batch:
-        """One sample: `inputs` uint8 (3, H, W), or its views, `labels` and `ids` int64 scalars."""
+        """Read a sample: `inputs` uint8 (3, H, W), or its views, and `labels` and `ids` as int64 scalars."""
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
         found = self.__getitems__([index % len(self)])
@@ -212,10 +223,10 @@ class ImageDataset(Dataset):
 
 
 class OfficialHalves:
-    """Tells which images a data set takes whose splits are cut from an official training half and a test half.
+    """A mixin for data sets whose splits are taken from two official halves, the training and the test images.
 
     Attributes:
-        more_splits: what else was published, each whole.
+        more_splits: names of further published splits.
     """
 
     more_splits: ClassVar[tuple[str, ...]] = ()
@@ -231,10 +242,10 @@ class ArrayDataset(ImageDataset):
     """Images held in memory as one array.
 
     Args:
-        facts: what the data set is.
-        images: uint8 (M, 3, H, W), all images of an official half; may be mapped from a file.
-        labels: (M,) int64; -1 for images without labels, which count as of one class.
-        split, val_fraction, split_seed, subset: which of them to take, see `choose_rows`.
+        facts: see `ImageDataset`.
+        images: uint8 (M, 3, H, W), all images of an official half; may be memory-mapped.
+        labels: (M,) int64; -1 for images without labels, which `choose_rows` treats as one class.
+        split, val_fraction, split_seed, subset: choose images of the half, see `choose_rows`.
     """
 
     def __init__(
@@ -249,7 +260,7 @@ class ArrayDataset(ImageDataset):
     ) -> None:
         rows = choose_rows(labels.clamp(min=0), split, val_fraction, split_seed, subset)
         super().__init__(facts, labels, rows, subset is not None)
-        # Places instead of a copy: a mapped file stays one file, shared by every process.
+        # Indices instead of a copy, so that processes share a memory-mapped file.
         self.array, self.places = images, rows
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -257,7 +268,7 @@ class ArrayDataset(ImageDataset):
         return self.array.index_select(0, self.places[indices % len(self)]), readable
 
     def share(self, other: ArrayDataset) -> None:
-        """Hold the images of another data set of the same official half, which were read twice, once."""
+        """Use the array of another data set that read the same official half, to save memory."""
         if self.array.shape == other.array.shape:
             self.array = other.array
 

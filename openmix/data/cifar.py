@@ -35,16 +35,16 @@ CIFAR100_CLASSES = tuple(_CIFAR100.split())
 
 
 def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tensor, Tensor]:
-    """One official half as images uint8 (N, 3, 32, 32) and labels (N,) int64; files are checked by their sums.
+    """Read an official half as images uint8 (N, 3, 32, 32) and labels (N,) int64, and verify the checksums.
 
     Args:
         name: torchvision's class, 'CIFAR10' or 'CIFAR100'.
-        root: the folder that holds `cifar-10-batches-py` or `cifar-100-python`.
-        train: the training half, else the test half.
-        download: fetch the files where they are missing.
+        root: folder that contains `cifar-10-batches-py` or `cifar-100-python`.
+        train: read the training half; False: the test half.
+        download: download missing files.
 
     Raises:
-        InputError: files are missing and not asked for, cannot be downloaded, or are damaged.
+        InputError: files are missing without `download`, cannot be downloaded, or are damaged.
     """
     reader = _reader(name)
     files = [file for file, *_ in (*reader.train_list, *reader.test_list)] + [reader.meta['filename']]
@@ -60,7 +60,7 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
                     f'{name}: cannot download {reader.url} ({reason}); put {reader.filename} under {root} '
                     f'(md5 {reader.tgz_md5}) and repeat the command'
                 ) from error
-        barrier()  # of every process, whatever it sees: one that comes late finds the files there
+        barrier()  # every process must call it, also one that finds all files
     for path in paths:
         if not path.exists():
             raise InputError(
@@ -78,13 +78,13 @@ def read_cifar(name: str, root: Path, train: bool, download: bool) -> tuple[Tens
 
 
 def _reader(name: str) -> Any:
-    from torchvision import datasets  # slow to import; the facts above need none of it
+    from torchvision import datasets  # slow to import, and not needed for the facts
 
     return getattr(datasets, name)
 
 
 def _read_batch(name: str, path: Path, remedy: str) -> tuple[np.ndarray, list[int]]:
-    """Pixels (n, 3072) and labels of one of the official files."""
+    """Read the pixels (n, 3072) and labels of one official file."""
     entry = read_arrays(name, path, remedy)
     data, labels = entry.get('data'), entry.get('labels', entry.get('fine_labels'))
     classes = 10 if 'labels' in entry else 100
@@ -103,12 +103,12 @@ class _Cifar(OfficialHalves, ArrayDataset):
     """The base class of CIFAR-10 and CIFAR-100.
 
     Args:
-        root: the folder that holds the unpacked official Python version.
+        root: folder that contains the unpacked official Python version.
         split: 'train', 'val' (needs `val_fraction`) or 'test'.
-        download: fetch the files where they are missing.
-        val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset; None: by the seed of the run.
-        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
+        download: download missing files.
+        val_fraction: fraction of each class held out of the training images.
+        split_seed: seed that draws the held-out images and the subset; None: the run's seed.
+        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
 
     Raises:
         InputError: the files are missing or damaged, or the split does not exist.
@@ -142,7 +142,7 @@ class _Cifar(OfficialHalves, ArrayDataset):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Each of the pickles has images of every class."""
+        """Write all pickle files, each with images of every class."""
         reader, classes = _reader(cls.FACTS.name), len(cls.FACTS.classes)
         folder, names = root / reader.base_folder, reader.meta['key']
         key = 'labels' if names == 'label_names' else 'fine_labels'

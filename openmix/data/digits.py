@@ -1,4 +1,4 @@
-"""Digits: 1,797 small real images that come with scikit-learn; nothing to download."""
+"""Digits: 1,797 small real images that are part of scikit-learn, so there is nothing to download."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FACTS = Facts('Digits', tuple('0123456789'), (0.3051,) * 3, (0.3188,) * 3, (16, 
 
 
 def read_digits() -> tuple[Tensor, Tensor]:
-    """All images, uint8 (1797, 3, 16, 16) upsampled from 8 x 8, and their labels (1797,) int64."""
-    from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
+    """Return all images, uint8 (1797, 3, 16, 16) upsampled from 8 x 8, and their labels (1797,) int64."""
+    from sklearn.datasets import load_digits  # slow to import, and used only here
 
     raw = load_digits()
     grey = torch.from_numpy(raw.images).float()[:, None] * (255 / 16)
@@ -35,12 +35,12 @@ class Digits(OfficialHalves, ArrayDataset):
 
     Args:
         split: 'train', 'val' (needs `val_fraction`) or 'test'.
-        val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset; None: by the seed of the run.
-        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
+        val_fraction: fraction of each class held out of the training images.
+        split_seed: seed that draws the held-out images and the subset; None: the run's seed.
+        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
 
     Raises:
-        InputError: the split or the fraction does not exist.
+        InputError: there is no such split, or a number is out of range.
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
@@ -63,4 +63,4 @@ class Digits(OfficialHalves, ArrayDataset):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Nothing to stand in for: the images come with scikit-learn."""
+        """Write nothing: the images are part of scikit-learn."""

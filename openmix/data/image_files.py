@@ -1,4 +1,4 @@
-"""Labelled image files, each read when it is asked for."""
+"""Data sets of image files that are read when a batch needs them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ from openmix.small import IMAGES
 
 
 def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
-    """Raise an `InputError` unless a data set's folder is below `root`; the line says what is there instead.
+    """Check that a data set's folder is in `root`.
 
     Args:
-        name: of the data set.
-        root: what a recipe names.
-        folder: what the official archive unpacks to.
-        remedy: what to do, the end of the line.
+        name: name of the data set.
+        root: the root in the recipe.
+        folder: folder that the official archive unpacks to.
+        remedy: end of the error line, which says what to do.
+
+    Raises:
+        InputError: it is not; the line lists the content of `root`.
     """
     if (root / folder).is_dir():
         return
@@ -49,12 +52,15 @@ def check_folder(name: str, root: Path, folder: str, remedy: str) -> None:
 
 
 def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
-    """Raise an `InputError` unless all files that a data set lists are there.
+    """Check that all files that a data set lists exist.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         paths: the files.
-        remedy: what to do, the end of the line.
+        remedy: end of the error line, which says what to do.
+
+    Raises:
+        InputError: a file is missing.
     """
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
@@ -63,25 +69,25 @@ def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
 
 
 class ImageFiles(ImageDataset):
-    """Images that are read in the loader's workers and go through a pipeline there.
+    """Image files that the loader's workers read and transform by a pipeline.
 
-    The pipeline's random draws are a function of (seed, epoch, sample), so the number of workers
-    does not matter.
+    The pipeline's random draws are a function of (seed, epoch, sample), so they do not depend on the number of
+    workers.
 
     Args:
-        facts: what the data set is.
-        paths: the files of an official half.
+        facts: see `ImageDataset`.
+        paths: the M files of an official half.
         labels: (M,) int64.
-        split: 'train' or 'val' to divide the half by `val_fraction`, see `choose_rows`; else all of it.
-        pipeline: transforms of one image that leave it uint8, see `build_pipeline`; None: the shorter
-            side is resized to the data set's size and the centre cut out.
-        val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset; None: by the seed of the run.
-        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
-        skip_corrupt: leave unreadable images out of their batch instead of stopping.
+        split: 'train' or 'val': divide the half by `val_fraction`, see `choose_rows`; any other name: all of it.
+        pipeline: transforms of one image with uint8 output, see `build_pipeline`; None: resize the shorter side to
+            the data set's size and crop the centre.
+        val_fraction: fraction of each class held out of the training images.
+        split_seed: seed that draws the held-out images and the subset; None: the run's seed.
+        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        skip_corrupt: leave unreadable images out of their batch; False: raise an error.
 
     Raises:
-        InputError: a number is out of range, or the pipeline is wrong.
+        InputError: a number is out of range, or the pipeline is invalid.
     """
 
     def __init__(
@@ -98,17 +104,17 @@ class ImageFiles(ImageDataset):
     ) -> None:
         rows = choose_rows(labels, split, val_fraction, split_seed, subset, paths)
         super().__init__(facts, labels, rows, subset is not None)
-        # One array: a million Python objects would be copied into every worker, page by page.
+        # An array, because a million Python objects would be copied into every worker by reference counting.
         self.files = np.array([os.fsencode(paths[i]) for i in self.rows.tolist()])
         self.pipeline = build_pipeline(pipeline) if pipeline else []
         self.on_pixels = steps_on_pixels(self.pipeline)
         self.skip_corrupt = skip_corrupt
-        # Seed and epoch, shared: workers that outlive an epoch must see the next one.
+        # Seed and epoch in shared memory, because persistent workers must see the next epoch.
         self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     @classmethod
     def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> Shape | None:
-        """Shape that the pipeline gives blank images of two sizes; None where it gives them different ones."""
+        """Return the shape of the pipeline's output for blank images of two sizes; None if the outputs differ."""
         if not pipeline:
             return super().served(**kwargs)
         steps, found = build_pipeline(pipeline), []
@@ -124,7 +130,7 @@ class ImageFiles(ImageDataset):
         return [self.path(index) for index in range(len(self))]
 
     def path(self, index: int) -> Path:
-        """The file of one sample."""
+        """Return the file of a sample."""
         return Path(os.fsdecode(self.files[index]))
 
     def keep(self, places: Tensor) -> None:
@@ -132,7 +138,7 @@ class ImageFiles(ImageDataset):
         self.files = self.files[places.numpy()]
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
-        """Renew the pipeline's draws; reaches workers that already run."""
+        """Set the epoch and the seed of the pipeline's random draws, also in running workers."""
         self.drawn_by.copy_(torch.tensor([seed, epoch]))
 
     def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
@@ -160,19 +166,19 @@ class ImageFiles(ImageDataset):
                 f'{name}: the pipeline leaves images of {shapes[0]} and {shapes[-1]} in one batch; '
                 "end it with a resize or crop to one size, e.g. dict(type='torchvision/CenterCrop', size=224)"
             )
-        # In a worker it stacks right into memory that the loader's process shares.
+        # In a worker, `default_collate` stacks directly into shared memory.
         return default_collate(images), torch.tensor(readable)
 
     def unreadable(self) -> list[Path]:
-        """The files of this split that are not readable images."""
+        """Return the files of this split that are not readable images."""
         return unreadable(self.paths)
 
     def _read(self, path: Path) -> Image.Image | Tensor:
-        """An image as the pipeline's first transform takes it."""
+        """Read an image in the form that the pipeline's first transform takes."""
         return torch.from_numpy(read_pixels(path)).permute(2, 0, 1) if self.on_pixels else read_image(path)
 
     def _augment(self, image: Image.Image | Tensor, draw: int) -> Tensor | list[Tensor]:
-        """uint8 (3, H, W) of a sample, or its views, with the random draws of that number."""
+        """Transform the image of index `draw`, see `images`, to uint8 (3, H, W), or to its views."""
         if isinstance(image, Image.Image) and not self.pipeline:
             return torch.from_numpy(as_array(fit(image, self.known.size, str(self.path(draw % len(self))))))
         seed, epoch = self.drawn_by.tolist()
@@ -195,13 +201,13 @@ class PublishedImages(OfficialHalves, ImageFiles):
     """A published data set of image files: an official training half and a test half.
 
     Args:
-        root: the folder that holds the unpacked archives.
+        root: folder that contains the unpacked archives.
         split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
-        size: one side or (H, W) of the images where there is no pipeline.
+        size: one side or (H, W) of the images without a pipeline.
         pipeline, val_fraction, split_seed, subset, skip_corrupt: see `ImageFiles`.
 
     Raises:
-        InputError: something of the layout is missing, or the split does not exist.
+        InputError: a file or folder is missing, or there is no such split.
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
@@ -224,16 +230,16 @@ class PublishedImages(OfficialHalves, ImageFiles):
 
     @classmethod
     def listing(cls, root: Path, train: bool) -> tuple[Sequence[str | Path], Sequence[int]]:
-        """Image files of an official half, all of them there, and their labels.
+        """List the image files of an official half and their labels, and check that the files exist.
 
         Raises:
-            InputError: something of the layout is missing or damaged.
+            InputError: a file or folder is missing or damaged.
         """
         raise NotImplementedError
 
     @classmethod
     def class_names(cls, root: Path) -> Sequence[str]:
-        """The names of all classes in the order of the labels; their numbers where the files are missing."""
+        """Return the names of all classes in the order of the labels; numbers if the files are missing."""
         raise NotImplementedError
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Any folder of images: `root/<split>/<class>/*.jpg`."""
+"""A data set from any folder of images: `root/<split>/<class>/*.jpg`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff'
 
 
 def list_classes(folder: Path) -> tuple[str, ...]:
-    """Names of the class folders, sorted as text: '10' comes before '2'.
+    """List the names of the class folders, sorted as text: '10' comes before '2'.
 
     Raises:
-        InputError: the folder is missing or has no sub-folder, or a class folder is none, see `class_folders`.
+        InputError: the folder is missing or has no sub-folder, or a class folder is invalid, see `class_folders`.
     """
     return tuple(_classes_in(folder, Skipped()))
 
@@ -45,16 +45,16 @@ def _classes_in(folder: Path, skipped: Skipped) -> dict[str, Path]:
 def list_images(
     folder: Path, classes: Sequence[str], skipped: Skipped, complete: bool = True
 ) -> tuple[list[Path], list[int]]:
-    """Image files below each class folder, sorted, and their labels.
+    """List the image files below each class folder, sorted, and their labels.
 
     Args:
-        folder: holds one folder a class.
-        classes: their names in the order of the labels.
-        skipped: notes what is passed over.
-        complete: a class folder without images is a fault, as in training.
+        folder: folder that contains one folder per class.
+        classes: names of the classes, in the order of the labels.
+        skipped: records the skipped files.
+        complete: require images in every class folder, as for training.
 
     Raises:
-        InputError: a class folder is not among `classes`, a folder that should have images has none, or there is none.
+        InputError: a class folder is not among `classes`, has no images with `complete`, or there are no images.
     """
     label_of = {name: label for label, name in enumerate(classes)}
     paths: list[Path] = []
@@ -91,30 +91,29 @@ def _expected(folder: Path) -> str:
 
 @DATASETS.register_module()
 class ImageFolder(ImageFiles):
-    """Images in one folder a class, from memory or from their files.
+    """Images in one folder per class, held in memory or read from their files.
 
-    With `in_memory=True` all images are decoded once to `size` and kept (see `decode_once`): for
-    small images that are augmented a batch at a time on the device. Otherwise every image is read
-    when asked for and goes through `pipeline` in the loader's workers, see `ImageFiles`.
+    With `in_memory=True`, all images are decoded once to `size` and kept (see `decode_once`); this suits small images
+    that are augmented in batches on the device. Otherwise the loader's workers read every image and transform it by
+    `pipeline`, see `ImageFiles`.
 
     Args:
-        root: the folder that holds one folder a split.
-        split: name of the split's folder; with `val_fraction`, 'train' and 'val' both come from 'train'.
-        size: one side or (H, W) of the images; where there is no pipeline they are resized by the
-            shorter side and cut at the centre.
+        root: folder that contains one folder per split.
+        split: name of the split's folder; with `val_fraction`, 'train' and 'val' are both taken from 'train'.
+        size: one side or (H, W) of the images; without a pipeline, the shorter side is resized and the centre cropped.
         in_memory: decode all images at the start.
-        pipeline: transforms of one image that leave it uint8, see `build_pipeline`.
-        classes: names of the class folders in the order of the labels; None: those of 'train' (of
-            the split's own folder where there is no 'train'), sorted.
-        mean, std: of pixels in [0, 1]; default ImageNet's.
-        val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset; None: by the seed of the run.
-        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
-        cache: where decoded images are kept: True in the root, a folder, or False nowhere.
-        skip_corrupt: leave unreadable images out (from files: out of their batch) instead of stopping.
+        pipeline: transforms of one image with uint8 output, see `build_pipeline`.
+        classes: names of the class folders in the order of the labels; None: the sorted folders of 'train', or of
+            the split's own folder if there is no 'train'.
+        mean, std: mean and standard deviation of pixels in [0, 1]; default ImageNet's.
+        val_fraction: fraction of each class held out of the training images.
+        split_seed: seed that draws the held-out images and the subset; None: the run's seed.
+        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        cache: folder for decoded images; True: in the root; False: no cache.
+        skip_corrupt: leave unreadable images out (if read from files: out of their batch); False: raise an error.
 
     Raises:
-        InputError: a folder is missing or empty, an image is unreadable, or the pipeline is wrong.
+        InputError: a folder is missing or empty, an image is unreadable, or the pipeline is invalid.
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
@@ -175,7 +174,7 @@ class ImageFolder(ImageFiles):
         std: Sequence[float] = IMAGENET_STD,
         **kwargs: Any,
     ) -> Facts:
-        """Lists the class folders unless `classes` names them."""
+        """Return the facts; the class folders are listed unless `classes` names them."""
         if classes is not None and (
             isinstance(classes, str)
             or len(set(classes)) != len(classes)
@@ -203,7 +202,7 @@ class ImageFolder(ImageFiles):
 
     @classmethod
     def imitate(cls, root: Path, split: str = 'train', classes: Sequence[str] | None = None, **kwargs: Any) -> None:
-        """Images of the classes that are asked for, or of four, in 'train', 'val', 'test' and the split's folder."""
+        """Write images of the given classes, or of four, to 'train', 'val', 'test' and the split's folder."""
         classes = classes or [f'class{label}' for label in range(4)]
         for half in {'train', 'val', 'test', split}:
             for label, name in enumerate(classes):
@@ -226,7 +225,7 @@ def _folder_of(root: str, split: str, val_fraction: float) -> Path:
 
 
 def _tell(folder: Path, classes: Sequence[str], labels: Tensor, skipped: Skipped) -> None:
-    """Say which classes have no images here, and which files are not read; hidden ones go without saying."""
+    """Warn of classes without images and of skipped files, except hidden files."""
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     empty = [printable(name) for name, count in zip(classes, counts) if not count]
     if empty:

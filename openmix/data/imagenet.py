@@ -1,4 +1,4 @@
-"""ImageNet-1k (ILSVRC 2012) with one folder a class."""
+"""ImageNet-1k (ILSVRC 2012) with one folder per class."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _REMEDY = 'run python tools/prepare_dataset.py ImageNet --root {root}'
 
 @functools.cache
 def official_classes() -> dict[str, str]:
-    """The 1,000 WordNet ids, sorted, with a readable name each."""
+    """Return the 1,000 WordNet ids, sorted, each with a readable name."""
     info = ImageNetInfo('imagenet-1k')
     return {wnid: info.label_name_to_description(wnid).partition(',')[0] for wnid in sorted(info.label_names())}
 
 
 def check_classes(wnids: Sequence[str] | None) -> tuple[str, ...]:
-    """The WordNet ids of a data set's classes; None: all 1,000.
+    """Check and return the WordNet ids of a data set's classes; None stands for all 1,000.
 
     Raises:
-        InputError: not a list of different ids of ImageNet-1k.
+        InputError: they are not a list of different ids of ImageNet-1k.
     """
     known = official_classes()
     if wnids is None:
@@ -55,10 +55,10 @@ def check_classes(wnids: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def list_images(root: Path, folder: str, wnids: Sequence[str], skipped: Skipped) -> tuple[list[str], list[int]]:
-    """Image files of these classes in `root/folder`, and their labels; `skipped` notes what is passed over.
+    """List the image files of these classes in `root/folder` and their labels; `skipped` records skipped files.
 
     Raises:
-        InputError: a class folder is missing, empty or foreign, or the images are not in class folders.
+        InputError: a class folder is missing, empty or not of ImageNet-1k, or the images are not in class folders.
     """
     check_folder('ImageNet', root, folder, _REMEDY.format(root=root))
     half = root / folder
@@ -91,7 +91,7 @@ def list_images(root: Path, folder: str, wnids: Sequence[str], skipped: Skipped)
 
 
 def validation_classes(root: Path) -> list[str]:
-    """WordNet ids of the 50,000 validation images in the order of their names, from the development kit.
+    """Read the WordNet ids of the 50,000 validation images from the development kit, in the order of their names.
 
     Raises:
         InputError: the kit is missing or damaged.
@@ -120,10 +120,10 @@ def sort_validation(root: Path) -> None:
     """Move the images of a flat `root/val` into class folders.
 
     Raises:
-        InputError: there are more or fewer images than the development kit knows.
+        InputError: there are more images than in the development kit.
     """
     wnids, images = validation_classes(root), sorted((root / 'val').glob('ILSVRC2012_val_*.JPEG'))
-    # Numbered from 1, so that a sorting that was cut off can go on.
+    # The class follows from the number in the name, counted from 1, so that an interrupted sorting can continue.
     numbers = [int(image.stem.rpartition('_')[2]) for image in images]
     if numbers and numbers[-1] > len(wnids):
         raise InputError(f'ImageNet: {images[-1]} is not among the {len(wnids)} images of the development kit')
@@ -135,17 +135,17 @@ def sort_validation(root: Path) -> None:
 
 @DATASETS.register_module()
 class ImageNet(OfficialHalves, ImageFiles):
-    """ImageNet-1k: 1,281,167 training images; the 50,000 official validation images are the test.
+    """ImageNet-1k: 1,281,167 training images; the 50,000 official validation images are the 'test' split.
 
     Args:
-        root: the folder that holds `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`.
+        root: folder that contains `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`.
         split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
-        classes: WordNet ids to take, in the order of the labels; None: all, sorted.
-        size: one side or (H, W) of the images where there is no pipeline.
+        classes: WordNet ids to use, in the order of the labels; None: all, sorted.
+        size: one side or (H, W) of the images without a pipeline.
         pipeline, val_fraction, split_seed, subset, skip_corrupt: see `ImageFiles`.
 
     Raises:
-        InputError: something of the layout is missing or too many, or the split does not exist.
+        InputError: a folder is missing or not of ImageNet-1k, or there is no such split.
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
@@ -178,7 +178,7 @@ class ImageNet(OfficialHalves, ImageFiles):
 
     @classmethod
     def prepare(cls, root: Path) -> None:
-        """Unpack the official archives in `root`, which need an account to download, into class folders."""
+        """Unpack the official archives in `root` into class folders; downloading them needs an account."""
         for folder in ('train', 'val'):
             if (root / folder).is_dir():
                 continue
@@ -192,7 +192,7 @@ class ImageNet(OfficialHalves, ImageFiles):
                 validation_classes(root)
             with fetching('ImageNet', root, PAGE, md5, file):
                 unpack_checked(root / file, root / folder, md5)
-        # One archive a class; those that an unpacking that was cut off left over too.
+        # One archive per class, including those that an interrupted unpacking left.
         for archive in sorted((root / 'train').glob('*.tar')):
             unpack(archive, archive.with_suffix(''))
             archive.unlink()
@@ -201,7 +201,7 @@ class ImageNet(OfficialHalves, ImageFiles):
 
     @classmethod
     def imitate(cls, root: Path, classes: Sequence[str] | None = None, **kwargs: Any) -> None:
-        """Images of the classes that are asked for."""
+        """Write images of the given classes."""
         wnids = check_classes(classes)
         count = images_a_class(len(wnids))
         for label, wnid in enumerate(wnids):

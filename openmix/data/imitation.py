@@ -1,4 +1,4 @@
-"""Small images in the layout of a data set, to try a recipe without its data: each class writes its own."""
+"""Stand-ins: a few small images in the layout of a data set, to try a recipe without its data."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from openmix.errors import InputError
 from openmix.registry import DATASETS, find
 
 _SIDE = 64
-_DIFFERENT = 8  # encoding takes longer than writing
-_AT_LEAST = 40  # images of a half, so that a few labelled ones leave others
+_DIFFERENT = 8  # number of different images, few because encoding takes longer than writing
+_AT_LEAST = 40  # images per half, enough for a few labelled and other unlabelled ones
 
-# Where files count as the published ones, whatever their sums; and which were asked for there.
+# Folder and arguments of the stand-ins in use; their files pass every checksum.
 _IN_USE: list[tuple[Path, str]] = []
 
 
 @runtime_checkable
 class Imitated(Protocol):
-    """A class of data sets that writes a stand-in for its files."""
+    """A data set class that can write a stand-in for its files."""
 
     def imitate(self, root: Path, **kwargs: Any) -> None: ...
 
 
 @contextmanager
 def imitation(dataset: dict[str, Any], root: Path) -> Iterator[Path]:
-    """Write a stand-in for a data set, with all its classes, whose files count as the published ones meanwhile.
+    """Write a stand-in with all classes of a data set; until the context ends, its files pass every checksum.
 
     Args:
         dataset: registry dict.
-        root: its folder; a stand-in that is in use there is not written again.
+        root: folder for the stand-in; if it is in use with the same arguments, it is not written again.
 
     Yields:
-        what to give as the data set's `root`.
+        the `root` for the data set.
 
     Raises:
-        InputError: its class has no `imitate`.
+        InputError: the data set's class has no `imitate`.
     """
     arguments = {key: value for key, value in dataset.items() if key not in ('type', 'root')}
     cls = find(DATASETS, dataset['type'])
@@ -61,7 +61,7 @@ def imitation(dataset: dict[str, Any], root: Path) -> Iterator[Path]:
 
 
 def no_stand_in(name: str) -> str:
-    """The line on a data set that cannot be tried without its files."""
+    """Write the error line for a data set without a stand-in."""
     return (
         f"no stand-in for the data set '{name}': give it a class method imitate(root, **kwargs) that writes a few "
         'images of every class below root as it reads them, see docs/data.md'
@@ -69,17 +69,17 @@ def no_stand_in(name: str) -> str:
 
 
 def intact(path: Path, md5: str) -> bool:
-    """True where a file has the published sum, or is part of a stand-in in use."""
+    """Return true if a file has the published MD5 sum, or is part of a stand-in in use."""
     place = path.resolve()
     if any(place.is_relative_to(root) for root, _ in _IN_USE):
         return path.is_file()
-    from torchvision.datasets.utils import check_integrity  # slow to import, and most data sets have no sums
+    from torchvision.datasets.utils import check_integrity  # slow to import, and few data sets have checksums
 
     return check_integrity(str(path), md5)
 
 
 def images_a_class(classes: int) -> int:
-    """How many images of each class a half of a stand-in has: at least 2, and 40 in all."""
+    """Return the number of images per class in each half of a stand-in: at least 2, and at least 40 in all."""
     return max(2, -(-_AT_LEAST // classes))
 
 
@@ -91,16 +91,16 @@ def _encoded(number: int, kind: str) -> bytes:
 
 
 def jpeg(number: int) -> bytes:
-    """A JPEG of 64 x 64; there are 8 different ones."""
+    """Return a JPEG file of 64 x 64; there are 8 different ones."""
     return _encoded(number % _DIFFERENT, 'JPEG')
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
-    """uint8 of that shape, random, always the same for a seed."""
+    """Draw a uint8 array of this shape; equal seeds give equal arrays."""
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 def write(path: Path, content: bytes | Sequence[str]) -> None:
-    """Write a file, given as bytes or by its lines, and the folders above it."""
+    """Write a file from bytes or lines, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else ''.join(f'{line}\n' for line in content).encode())

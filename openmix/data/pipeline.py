@@ -1,4 +1,4 @@
-"""Transforms of single images, named in a recipe: torchvision's v2 as `torchvision/Name`, mmcv's by their own name."""
+"""Pipelines of transforms of single images: torchvision's v2 as `torchvision/Name`, mmcv's by their own names."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from openmix.data.read import check_grown
 from openmix.errors import InputError, check_number, from_library, nearest
 from openmix.registry import TRANSFORMS, find
 
-# Arguments in pixels: what is far too large would take the machine's memory.
+# Arguments in pixels, whose values are limited, because a huge image would exhaust the memory.
 _LENGTHS = ('size', 'crop_size', 'scale', 'padding')
 _LOADERS = ('LoadImageFromFile', 'LoadAnnotations')
 
 for _name, _cls in inspect.getmembers(v2, inspect.isclass):
-    # Ours is in `resized_crop`.
+    # OpenMix's own RandomResizedCrop is in `resized_crop`.
     if issubclass(_cls, v2.Transform) and _cls is not v2.RandomResizedCrop:
         TRANSFORMS.register_module(name=f'torchvision/{_name}', module=_cls)
 
 
 def build_pipeline(steps: Sequence[dict]) -> list[Callable]:
-    """The transforms of a recipe's list, nested lists included (`torchvision/RandomApply`).
+    """Build the transforms of a recipe's list, including nested lists, as in `torchvision/RandomApply`.
 
     `interpolation` may be given by name, as in 'bicubic'.
 
@@ -68,10 +68,10 @@ def _build(step: dict) -> Callable:
 
 
 def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: int = -1, path: str = '') -> Tensor:
-    """One image through transforms that leave one size, see `run_views`; uint8 (3, H, W) or (V, 3, H, W).
+    """Transform an image, see `run_views`; return uint8 (3, H, W) or (V, 3, H, W).
 
     Raises:
-        InputError: they leave views of several sizes.
+        InputError: the result has views of several sizes.
     """
     found = run_views(steps, image, label, path)
     if isinstance(found, list):
@@ -82,17 +82,17 @@ def run_pipeline(steps: Sequence[Callable], image: Image.Image | Tensor, label: 
 def run_views(
     steps: Sequence[Callable], image: Image.Image | Tensor, label: int = -1, path: str = ''
 ) -> Tensor | list[Tensor]:
-    """One image through all transforms.
+    """Apply all transforms to an image.
 
-    mmcv's transforms get a dict with the image under 'img' as RGB (H, W, 3); all others get the
-    image itself, as Pillow's or as a tensor, uint8 (3, H, W).
+    mmcv's transforms get a dict with the image under 'img' as RGB (H, W, 3); all others get the image itself, as a
+    Pillow image or a tensor, uint8 (3, H, W).
 
     Returns:
-        uint8 (3, H, W), or (V, 3, H, W) where the last transform makes V views, or a list of them where their sizes
+        uint8 (3, H, W), or (V, 3, H, W) if the last transform makes V views, or a list of V views if their sizes
         differ.
 
     Raises:
-        UnreadableImage: a resize would make a strip fill the memory.
+        UnreadableImage: the image is so narrow that a resize of its shorter side would exhaust the memory.
         InputError: a transform fails on the image, or the result is not a uint8 RGB image.
     """
     from mmcv.transforms import BaseTransform
@@ -122,7 +122,11 @@ def run_views(
 
 
 def _check_resize(step: v2.Resize, image: Any, path: str) -> None:
-    """Refuse an image whose shorter side cannot be resized without the longer one filling the memory."""
+    """Check that resizing the shorter side of an image does not make the longer one exhaust the memory.
+
+    Raises:
+        UnreadableImage: it does.
+    """
     if not isinstance(step.size, (list, tuple)) or len(step.size) != 1 or step.max_size is not None:
         return
     height, width = v2.functional.get_size(image if not isinstance(image, np.ndarray) else _to_tensor(image))
@@ -132,7 +136,7 @@ def _check_resize(step: v2.Resize, image: Any, path: str) -> None:
 
 
 def _to_tensor(image: Any) -> Tensor:
-    """uint8 (3, H, W), of views (V, 3, H, W), of an image in any form that a transform may return."""
+    """Convert an image in any form that a transform may return to uint8 (3, H, W), or (V, 3, H, W) for views."""
     if isinstance(image, Image.Image):
         return torch.from_numpy(as_array(image if image.mode == 'RGB' else image.convert('RGB')))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
@@ -147,7 +151,7 @@ def _to_tensor(image: Any) -> Tensor:
 
 @contextmanager
 def kept_generators() -> Iterator[None]:
-    """Put the CPU generators of torch, NumPy and Python back as they were."""
+    """Restore the CPU random states of torch, NumPy and Python at the end."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
@@ -158,7 +162,7 @@ def kept_generators() -> Iterator[None]:
 
 
 def seed_generators(seed: int, epoch: int, sample: int) -> None:
-    """Make the next CPU draws a function of (seed, epoch, sample), whichever library draws them."""
+    """Seed the CPU generators of torch, NumPy and Python by (seed, epoch, sample)."""
     words = np.random.SeedSequence((seed, epoch, sample)).generate_state(4)
     torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
     np.random.seed(words[2])

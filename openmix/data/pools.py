@@ -1,4 +1,4 @@
-"""Pools of labelled and unlabelled images, read side by side."""
+"""A data set of two pools, labelled and unlabelled images, for semi-supervised learning."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from openmix.errors import InputError, check_number
 from openmix.registry import DATA_SAMPLERS, DATASETS, DatasetConfig, find
 
 LABELLED, UNLABELLED = 'labelled', 'unlabelled'
-# A run's seed is below it: no two pools draw alike.
+# Larger than every seed of a run, so that the pools have different random draws.
 _SEEDS = 2**32
 
 
 @DATASETS.register_module()
 class Pools(ImageDataset):
-    """Labelled and unlabelled images for semi-supervised learning, `ratio` unlabelled ones for each labelled one.
+    """Labelled and unlabelled images for semi-supervised learning, with `ratio` unlabelled images per labelled one.
 
-    A batch is {'labelled': {...}, 'unlabelled': {...}}, a plain one a pool, whose `ids` are places in that pool. The
-    labels of unlabelled images, where they are known, are called `true_labels`: they measure, and no loss reads them.
+    A batch is {'labelled': {...}, 'unlabelled': {...}}, one plain batch per pool, whose `ids` are indices in that
+    pool. Known labels of unlabelled images are called `true_labels`; metrics may use them, losses must not.
 
-    It goes with `sampler=dict(type='PoolSampler')` and a `batch_size` of B (1 + ratio), for B labelled images. Sample
-    i of the labelled pool has index i, sample j of the unlabelled one len(labelled) + j; with k len(self) added it has
-    its k-th set of random draws.
+    The loader needs `sampler=dict(type='PoolSampler')` and a `batch_size` of B (1 + ratio) for B labelled images.
+    Sample i of the labelled pool has index i, sample j of the unlabelled pool len(labelled) + j; an index plus
+    k len(self) is the same sample with its k-th set of random draws.
 
     Args:
-        labelled: registry dict of the labelled images; its `subset` says how many there are.
-        unlabelled: registry dict of the others; None: those of `labelled`, without its `subset`.
-        ratio: unlabelled images of a batch for each labelled one.
-        keep_labelled: labelled images are in the unlabelled pool too, as far as it holds them.
+        labelled: registry dict of the labelled images; its `subset` sets their number.
+        unlabelled: registry dict of the unlabelled images; None: `labelled` without its `subset`.
+        ratio: number of unlabelled images per labelled image in a batch.
+        keep_labelled: keep images in the unlabelled pool that are also in the labelled one.
 
     Raises:
-        InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, or `keep_labelled=False` cannot
-            tell which images to leave out.
+        InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, or it is unknown which images
+            `keep_labelled=False` must remove.
     """
 
     small: ClassVar[dict[str, Any]] = {'ratio': 1}
@@ -77,7 +77,7 @@ class Pools(ImageDataset):
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How many images the labelled and the unlabelled pool have."""
+        """The numbers of labelled and unlabelled images."""
         return len(self.parts[LABELLED]), len(self.parts[UNLABELLED])
 
     @classmethod
@@ -101,19 +101,19 @@ class Pools(ImageDataset):
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
-        """Those of the labelled pool."""
+        """Return the facts of the labelled pool."""
         cfg = cls.pools(**kwargs)[LABELLED]
         return _class_of(cfg).facts(**_arguments(cfg))
 
     @classmethod
     def served(cls, **kwargs: Any) -> Shape | None:
-        """The shape of a labelled sample."""
+        """Return the shape of a labelled sample."""
         cfg = cls.pools(**kwargs)[LABELLED]
         return _class_of(cfg).served(**_arguments(cfg))
 
     @classmethod
     def example(cls, n: int, **kwargs: Any) -> Batch | None:
-        """A batch of n samples, at least one labelled image and `ratio` unlabelled ones."""
+        """Make a batch of n samples, but at least of one labelled image and `ratio` unlabelled ones."""
         groups = max(1, n // cls.group(**kwargs))
         found = {}
         for name, cfg in cls.pools(**kwargs).items():
@@ -154,13 +154,13 @@ class Pools(ImageDataset):
             part.set_epoch(epoch, seed + number * _SEEDS)
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        """A batch of both pools.
+        """Read a batch of both pools.
 
         Args:
-            indices: of whole groups, as `PoolSampler` draws them.
+            indices: whole groups of one labelled and `ratio` unlabelled samples, as `PoolSampler` draws them.
 
         Raises:
-            InputError: they are not.
+            InputError: they are no whole groups.
         """
         draws = torch.as_tensor(indices, dtype=torch.int64)
         first, total = self.sizes[0], len(self)
@@ -182,7 +182,7 @@ class Pools(ImageDataset):
         return found
 
     def __getitem__(self, index: int) -> Batch:
-        """One sample of the pool that it belongs to."""
+        """Read a sample as its pool returns it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
         place, first = index % len(self), self.sizes[0]
@@ -204,7 +204,7 @@ def _without_labels(batch: Batch) -> Batch:
 
 
 def _also_in(one: ImageDataset, other: ImageDataset, same_source: bool, unknown: bool) -> Tensor:
-    """(N,) bool, which samples of a data set another one has too."""
+    """Return (N,) bool, true for the samples of `one` that are also in `other`."""
     if isinstance(one, ImageFiles) and isinstance(other, ImageFiles):
         return torch.from_numpy(np.isin(one.files, other.files))
     if same_source and type(one) is type(other):

@@ -136,9 +136,9 @@ def source_split(name: str, split: str, val_fraction: float, more: Sequence[str]
 
 
 def share_of_classes(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Ascending int64 rows, drawn by `seed`: of n images of a class ceil(fraction * n).
+    """Draw ceil(fraction * n) of the n images of every class by `seed`; return the rows, ascending int64.
 
-    A smaller share of the same seed lies inside a larger one.
+    With the same seed, a smaller subset is part of a larger one.
 
     Raises:
         InputError: the fraction is not in (0, 1].
@@ -159,16 +159,16 @@ def choose_rows(
     subset: Subset,
     paths: Sequence[str | Path] | None = None,
 ) -> Tensor:
-    """(n,) ascending int64 rows of the official half `labels` that make up a split.
+    """Choose the images of a split from an official half; return their rows (n,), ascending int64.
 
     Args:
-        labels: (N,) int64 of all images of the official half.
-        split: 'val' takes the held-out images, 'train' the others; any other name all of them.
-        val_fraction: share of each class held out of the training half.
-        split_seed: draws the held-out images and the subset; None: a run fills in its own seed.
-        subset: an integer takes that many images, balanced over the classes; a float that share of each class,
-            rounded up; a text those that this file lists, see `rows_in_list`; None: all.
-        paths: of the N image files, where there are any.
+        labels: (N,) int64 labels of all images of the official half.
+        split: 'val' takes the held-out images, 'train' the others; any other name takes all.
+        val_fraction: fraction of each class held out of the training half.
+        split_seed: seed that draws the held-out images and the subset; None: a run fills in its own seed.
+        subset: int: number of images, balanced over the classes; float: fraction of each class, rounded up; str: file
+            that lists the images, see `rows_in_list`; None: all images.
+        paths: the N image files; None: the images are not files.
 
     Raises:
         InputError: a number is out of range, the split holds no image, or there is no seed.

@@ -30,10 +30,10 @@ UNLABELLED, _UNLABELLED_FILE = 'unlabelled', 'unlabeled_X.bin'
 
 
 def read_stl10(root: Path, half: str) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 3, 96, 96) and labels (N,) int64, -1 without labels; files are checked by their sums.
+    """Read images uint8 (N, 3, 96, 96) and labels (N,) int64, -1 if unlabelled, and verify the checksums.
 
     Args:
-        root: the folder that holds `stl10_binary`.
+        root: folder that contains `stl10_binary`.
         half: 'train', 'test' or 'unlabelled'.
 
     Raises:
@@ -42,7 +42,7 @@ def read_stl10(root: Path, half: str) -> tuple[Tensor, Tensor]:
     check_folder('STL10', root, Reader.base_folder, _REMEDY.format(root=root))
     folder = root / Reader.base_folder
     damaged = f'STL10: a file under {folder} is damaged; delete that folder and {_REMEDY.format(root=root)}'
-    # Training without labels is the only one to want the 2.6 GB.
+    # Only the unlabelled images need the file of 2.6 GB.
     files = [file for file in SUMS if (file == _UNLABELLED_FILE) == (half == UNLABELLED)]
     for file in files:
         if not (folder / file).is_file():
@@ -59,28 +59,30 @@ def read_stl10(root: Path, half: str) -> tuple[Tensor, Tensor]:
                 raise InputError(damaged)
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(damaged) from error
-    # The files hold columns first; a copy in the order of rows is what every batch reads.
+    # The files store columns first; a copy with rows first makes batches faster to read.
     return images.transpose(2, 3).contiguous(), labels
 
 
 def _mapped(path: Path) -> Tensor:
-    """The bytes of a file, uint8, read as they are used; what is written to them stays in this process."""
+    """Memory-map a file as uint8; writes stay in this process."""
     return torch.from_numpy(np.memmap(path, np.uint8, mode='c'))
 
 
 @DATASETS.register_module()
 class STL10(OfficialHalves, ArrayDataset):
-    """STL-10: 5,000 training and 8,000 test images of 96 x 96, 10 classes, and 100,000 without labels; no folds.
+    """STL-10: 5,000 training and 8,000 test images of 96 x 96, 10 classes, and 100,000 unlabelled images.
+
+    The official ten folds are not used.
 
     Args:
-        root: the folder that holds `stl10_binary`.
+        root: folder that contains `stl10_binary`.
         split: 'train', 'val' (held out of the training images, needs `val_fraction`), 'test' or 'unlabelled'.
-        val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset; None: by the seed of the run.
-        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
+        val_fraction: fraction of each class held out of the training images.
+        split_seed: seed that draws the held-out images and the subset; None: the run's seed.
+        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
 
     Raises:
-        InputError: the files are missing or damaged, or the split does not exist.
+        InputError: the files are missing or damaged, or there is no such split.
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
@@ -116,7 +118,7 @@ class STL10(OfficialHalves, ArrayDataset):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Images of every class in both halves, and some without labels."""
+        """Write images of every class in both halves, and some unlabelled images."""
         folder, labels = root / Reader.base_folder, [*range(1, len(CLASSES) + 1)] * images_a_class(len(CLASSES))
         for seed, half in enumerate(('train', 'test')):
             write(folder / f'{half}_X.bin', pixels(seed, len(labels), 3, 96, 96).tobytes())

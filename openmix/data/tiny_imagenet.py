@@ -47,7 +47,7 @@ OFFICIAL_WNIDS = tuple(_WNIDS.split())
 
 
 def read_classes(root: Path) -> tuple[list[str], tuple[str, ...]]:
-    """WordNet ids of the classes, sorted (label c is the c-th), and their readable names.
+    """Read the WordNet ids of the classes, sorted (label c is the c-th), and their readable names.
 
     Raises:
         InputError: `wnids.txt` is missing or empty.
@@ -63,7 +63,7 @@ def read_classes(root: Path) -> tuple[list[str], tuple[str, ...]]:
 
 
 def list_train(root: Path, wnids: list[str], skipped: Skipped) -> tuple[list[Path], list[int]]:
-    """Training images of these classes and their labels; `skipped` notes what is passed over.
+    """List the training images of these classes and their labels; `skipped` records skipped files.
 
     Raises:
         InputError: a class has no images.
@@ -83,7 +83,7 @@ def list_train(root: Path, wnids: list[str], skipped: Skipped) -> tuple[list[Pat
 
 
 def list_val(root: Path, wnids: list[str]) -> tuple[list[Path], list[int]]:
-    """The official validation images of these classes and their labels, in the order of the annotations.
+    """List the official validation images of these classes and their labels, in the order of the annotations.
 
     Raises:
         InputError: the annotations or an image are missing, or a line is malformed.
@@ -114,22 +114,22 @@ def _read(path: Path) -> list[str]:
 
 @DATASETS.register_module()
 class TinyImageNet(OfficialHalves, ArrayDataset):
-    """Tiny-ImageNet: 500 training images of 64 x 64 a class; the labelled official validation images are the test.
+    """Tiny-ImageNet: 500 training images of 64 x 64 per class; the official validation images are the 'test' split.
 
-    Classes are those of `wnids.txt`, sorted: 200 officially, fewer in a part of it. Images are
-    decoded once and kept, see `decode_once`.
+    The classes are the sorted lines of `wnids.txt`: the official 200, or fewer. Images are decoded once and kept, see
+    `decode_once`.
 
     Args:
-        root: the folder that holds `wnids.txt`, `train` and `val`.
+        root: folder that contains `wnids.txt`, `train` and `val`.
         split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
-        val_fraction: share of each class held out of the training images.
-        split_seed: draws the held-out images and the subset; None: by the seed of the run.
-        subset: take only a part: so many images, a share of each class, or a list, see `choose_rows`.
-        cache: where decoded images are kept: True in the root, a folder, or False nowhere.
-        skip_corrupt: leave unreadable images out instead of stopping.
+        val_fraction: fraction of each class held out of the training images.
+        split_seed: seed that draws the held-out images and the subset; None: the run's seed.
+        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        cache: folder for decoded images; True: in the root; False: no cache.
+        skip_corrupt: leave unreadable images out; False: raise an error.
 
     Raises:
-        InputError: something of the layout is missing, an image is unreadable, or the split does not exist.
+        InputError: a file or folder is missing, an image is unreadable, or there is no such split.
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
@@ -156,7 +156,7 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
 
     @classmethod
     def facts(cls, root: str = '', **kwargs: Any) -> Facts:
-        """The classes of `wnids.txt` where the root exists, else the official 200."""
+        """Return the facts with the classes of `wnids.txt` if the root exists, else with the official 200."""
         classes = read_classes(Path(root))[1] if root and Path(root).exists() else OFFICIAL_WNIDS
         return Facts('TinyImageNet', classes, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821), SIZE)
 
@@ -166,7 +166,7 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
 
     @classmethod
     def prepare(cls, root: Path) -> None:
-        """Download and unpack the official archive, whose one folder becomes `root`."""
+        """Download and unpack the official archive; its only folder becomes `root`."""
         if (root / 'wnids.txt').is_file():
             return
         fetch('TinyImageNet', root.parent, URL, MD5)
@@ -176,7 +176,7 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Images of all 200 classes."""
+        """Write images of all 200 classes."""
         count, annotations = images_a_class(len(OFFICIAL_WNIDS)), []
         for label, wnid in enumerate(OFFICIAL_WNIDS):
             for number in range(count):

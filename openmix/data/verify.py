@@ -50,7 +50,7 @@ def build(cfg: dict[str, Any]) -> Any:
 
 
 def pools_in(name: str, dataset: Any, cfg: dict[str, Any]) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """The data sets that are read under a name, each with its registry dict: those of `Pools`, or the one."""
+    """Return the pools of a data set, or the data set itself, by name, each with its registry dict."""
     if not isinstance(dataset, Pools):
         return {name: (dataset, cfg)}
     given = Pools.pools(**{key: value for key, value in cfg.items() if key != 'type'})

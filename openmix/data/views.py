@@ -15,17 +15,17 @@ from openmix.registry import TRANSFORMS, Built
 
 @TRANSFORMS.register_module()
 class StackViews:
-    """The image as it is, and some views of it with draws of their own: the last transform of a pipeline.
+    """Stack the image itself and views with different random draws; must be the last transform of a pipeline.
 
-    Pillow's image, or uint8 (3, H, W), to uint8 (1 + count, 3, H, W), the image first. AugMix's
-    three views are those of `torchvision/AugMix` with `all_ops=False`.
+    Turns a Pillow image, or uint8 (3, H, W), into uint8 (1 + count, 3, H, W), the image first. With
+    `torchvision/AugMix` (`all_ops=False`) and two views it makes the three views of AugMix.
 
     Args:
-        transforms: what makes a view, as in a pipeline.
-        count: views beside the image.
+        transforms: transforms that make a view, as in a pipeline.
+        count: number of views beside the image.
 
     Raises:
-        InputError: no transform or no view; when called, views of different sizes.
+        InputError: there is no transform or no view; when called: views have different sizes.
     """
 
     def __init__(self, transforms: Sequence[Annotated[Callable, Built(TRANSFORMS)]], count: int = 2) -> None:
@@ -47,13 +47,14 @@ class StackViews:
 
 @TRANSFORMS.register_module()
 class MultiView:
-    """Several views of an image, each by a pipeline of its own: the last transform of a pipeline.
+    """Make several views of an image, each by its own pipeline; must be the last transform of a pipeline.
 
-    Pillow's image, or uint8 (3, H, W), to uint8 (V, 3, H, W), or to a list of V images (3, H_v, W_v) where their sizes
-    differ. The draws of a view are a function of (seed, epoch, sample, view), whatever the other views draw.
+    Turns a Pillow image, or uint8 (3, H, W), into uint8 (V, 3, H, W), or into a list of V images (3, H_v, W_v) if
+    their sizes differ. The random draws of a view are a function of (seed, epoch, sample, view), independent of the
+    other views.
 
     Args:
-        views: a pipeline for each view, such as [weak, strong]; an empty one leaves the image as it is.
+        views: one pipeline per view, such as [weak, strong]; an empty one does not change the image.
 
     Raises:
         InputError: there is no view.
