@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -43,7 +44,7 @@ class ImageDataset(Dataset):
         skipped: the files that were skipped when the images were listed.
         labelled: False if the images have no labels.
         rows: see above.
-        is_subset: see above.
+        is_subset: see above; true also after `keep` has removed images.
     """
 
     folder: ClassVar[str] = ''
@@ -183,6 +184,7 @@ class ImageDataset(Dataset):
 
     def keep(self, places: Tensor) -> None:
         """Keep only the samples with these indices, (n,) ascending int64."""
+        self.is_subset = self.is_subset or len(places) < len(self)
         self.rows, self.labels = self.rows[places], self.labels[places]
 
     def chosen(self) -> dict[str, Tensor]:
@@ -226,16 +228,19 @@ class OfficialHalves:
     """A mixin for data sets whose splits are taken from two official halves, the training and the test images.
 
     Attributes:
+        folder: see `ImageDataset`.
         more_splits: names of further published splits.
     """
 
+    folder: ClassVar[str]
     more_splits: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def drawn(
         cls, root: str = '', split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, **kwargs: Any
     ) -> Drawn | None:
-        return drawn_from(cls.__name__, root, split, val_fraction, split_seed, cls.more_splits)
+        place = os.path.join(root, cls.folder)
+        return drawn_from(cls.__name__, place, split, val_fraction, split_seed, cls.more_splits)
 
 
 class ArrayDataset(ImageDataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Sequence
@@ -66,6 +67,14 @@ def check_present(name: str, paths: Sequence[str | Path], remedy: str) -> None:
     if missing:
         more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
         raise InputError(f'{name}: {missing[0]}{more} of {len(paths)} images missing; {remedy}')
+
+
+def real_files(files: np.ndarray) -> np.ndarray:
+    """Return the real paths of files, (N,) encoded, which two names of one file have in common."""
+    folder_of = functools.lru_cache(maxsize=None)(os.path.realpath)
+    # The folder of a million files is followed once, not a million times.
+    found = [os.path.join(folder_of(os.path.dirname(file)), os.path.basename(file)) for file in files.tolist()]
+    return np.array([os.path.realpath(file) if os.path.islink(file) else file for file in found])
 
 
 class ImageFiles(ImageDataset):

@@ -12,14 +12,14 @@ from torch import Tensor
 from openmix.batch import Batch
 from openmix.data.base import ArrayDataset, ImageDataset, Shape
 from openmix.data.facts import Facts
-from openmix.data.image_files import ImageFiles
+from openmix.data.image_files import ImageFiles, real_files
 from openmix.data.sampler import PoolSampler
 from openmix.errors import InputError, check_number
 from openmix.registry import DATA_SAMPLERS, DATASETS, DatasetConfig, find
 
 LABELLED, UNLABELLED = 'labelled', 'unlabelled'
-# Larger than every seed of a run, so that the pools have different random draws.
-_SEEDS = 2**32
+# Seeds are below 2**32. The seeds of two pools differ by a large number, so that no other run of a table has them.
+_SEEDS, _APART = 2**32, 0x9E3779B9
 
 
 @DATASETS.register_module()
@@ -61,12 +61,12 @@ class Pools(ImageDataset):
             raise InputError('Pools: the images of the labelled pool have no labels')
         if own.known.classes != others.known.classes:
             raise InputError(f'Pools: {own.known.name} and {others.known.name} have different classes')
-        sources = [_class_of(cfg).drawn(**_arguments(cfg)) for cfg in given.values()]
-        same_source = sources[0] is not None and sources[1] is not None and sources[0].source == sources[1].source
-        if isinstance(own, ArrayDataset) and isinstance(others, ArrayDataset) and same_source:
+        drawn = [_class_of(cfg).drawn(**_arguments(cfg)) for cfg in given.values()]
+        sources = [None if one is None else one.source for one in drawn]
+        if isinstance(own, ArrayDataset) and isinstance(others, ArrayDataset) and _same(sources):
             others.share(own)
         if not keep_labelled:
-            others.keep(torch.nonzero(~_also_in(others, own, same_source, None in sources))[:, 0])
+            others.keep(torch.nonzero(~_also_in(others, own, sources))[:, 0])
             if not len(others):
                 raise InputError(
                     'Pools: keep_labelled=False leaves no unlabelled image: every one is labelled; give labelled a '
@@ -150,8 +150,9 @@ class Pools(ImageDataset):
         return {name: part.rows for name, part in self.parts.items() if part.is_subset}
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
+        """Renew the random draws of both pools; each pool gets its own seed in [0, 2**32)."""
         for number, part in enumerate(self.parts.values()):
-            part.set_epoch(epoch, seed + number * _SEEDS)
+            part.set_epoch(epoch, (seed + number * _APART) % _SEEDS)
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
         """Read a batch of both pools.
@@ -203,15 +204,25 @@ def _without_labels(batch: Batch) -> Batch:
     return {('true_labels' if key == 'labels' else key): value for key, value in batch.items()}
 
 
-def _also_in(one: ImageDataset, other: ImageDataset, same_source: bool, unknown: bool) -> Tensor:
-    """Return (N,) bool, true for the samples of `one` that are also in `other`."""
+def _same(sources: Sequence[str | None]) -> bool:
+    return None not in sources and len(set(sources)) == 1
+
+
+def _also_in(one: ImageDataset, other: ImageDataset, sources: Sequence[str | None]) -> Tensor:
+    """Return (N,) bool, true for the samples of `one` that are also in `other`.
+
+    Args:
+        sources: `Drawn.source` of both; None: unknown.
+    """
     if isinstance(one, ImageFiles) and isinstance(other, ImageFiles):
-        return torch.from_numpy(np.isin(one.files, other.files))
-    if same_source and type(one) is type(other):
-        return torch.isin(one.rows, other.rows)
-    if unknown or same_source:
+        return torch.from_numpy(np.isin(real_files(one.files), real_files(other.files)))
+    # Two classes may read the same files and number the images differently. So may two data sets of one class if one of
+    # them skips unreadable images.
+    sizes = {len(data.array) for data in (one, other) if isinstance(data, ArrayDataset)}
+    numbered_alike = type(one) is type(other) and (len(sizes) < 2 or not _same(sources))
+    if None in sources or not numbered_alike:
         raise InputError(
             f'Pools: keep_labelled=False cannot tell which images of {type(one).__name__} are labelled; '
             'leave it out, or take both pools from one data set'
         )
-    return torch.zeros(len(one), dtype=torch.bool)
+    return torch.isin(one.rows, other.rows) if _same(sources) else torch.zeros(len(one), dtype=torch.bool)

@@ -12,7 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop as MMEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from openmix.errors import InputError, brief
 from openmix.registry import LOOPS
@@ -68,14 +68,30 @@ def read_pass(loader: DataLoader, number: int, done: int, seed: int) -> Iterator
 def renew_draws(loader: DataLoader, number: int, seed: int) -> None:
     """Call `set_epoch` of the data set for a pass, with effect in all worker processes.
 
-    Persistent workers hold a copy of the data set. If its `set_epoch` sets an attribute, instead of writing into
-    shared memory, the workers are started again.
+    Persistent workers hold a copy of the data set. If `set_epoch` sets an attribute, of the data set or of one inside
+    it, instead of writing into shared memory, the workers are started again.
     """
     dataset: Any = loader.dataset
-    before = dict(vars(dataset))
+    before = [(part, dict(vars(part))) for part in _data_sets_in(dataset)]
     dataset.set_epoch(number, seed)
-    if loader.persistent_workers and any(before.get(name) is not value for name, value in vars(dataset).items()):
+    if loader.persistent_workers and any(
+        attributes.get(name) is not value for part, attributes in before for name, value in vars(part).items()
+    ):
         loader._iterator = None
+
+
+def _data_sets_in(dataset: Any) -> Iterator[Any]:
+    """Yield a data set and all that it holds as attributes, or in lists or dicts of them, at any depth; each once."""
+    waiting, seen = [dataset], set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        for value in vars(one).values():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+            waiting += [part for part in held if isinstance(part, Dataset)]
 
 
 def interval_changes(dynamic_intervals: Sequence[Sequence[int]] | None) -> list[tuple[int, int]] | None:

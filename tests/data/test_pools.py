@@ -3,14 +3,20 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
+from openmix.batch import pools_of
 from openmix.data.base import ImageDataset
+from openmix.data.cifar import CIFAR10
+from openmix.data.collate import identity_collate
 from openmix.data.digits import Digits
 from openmix.data.facts import Facts
 from openmix.data.pools import Pools
 from openmix.data.sampler import DefaultSampler, PoolSampler
+from openmix.engine.loops import read_pass
 from openmix.errors import InputError
 
 DIGITS = dict(type='Digits', subset=20)
@@ -158,6 +164,109 @@ def test_images_of_files_are_left_out_by_their_file(folder_tree):
     assert not set(pools.parts['labelled'].paths) & set(pools.parts['unlabelled'].paths)
     kept = Pools(dict(given, subset=3), given)
     assert kept.sizes == (3, 18)
+
+
+@pytest.mark.parametrize('in_memory', [False, True])
+def test_an_image_is_left_out_whatever_its_root_is_called(folder_tree, tmp_path, monkeypatch, in_memory):
+    monkeypatch.chdir(folder_tree.parent)
+    (tmp_path / 'link').symlink_to(folder_tree)
+    linked = tmp_path / 'of links' / 'train'
+    for file in sorted((folder_tree / 'train').rglob('*.*')):
+        place = linked / file.relative_to(folder_tree / 'train')
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(file)
+    own = dict(type='ImageFolder', root=folder_tree.name, size=16, in_memory=in_memory, cache=False)
+    for other in (
+        folder_tree.name,
+        folder_tree,
+        f'{folder_tree}/../{folder_tree.name}',
+        tmp_path / 'link',
+        linked / '..',
+    ):
+        pools = Pools(dict(own, subset=3), dict(own, root=str(other)), keep_labelled=False)
+        assert pools.sizes == (3, 15), other
+
+
+def test_images_of_another_way_to_read_them_are_not_told_apart(folder_tree):
+    class Own(Digits):
+        pass
+
+    with pytest.raises(InputError, match='cannot tell which images of Own are labelled'):
+        Pools(DIGITS, dict(type=Own), keep_labelled=False)
+
+
+def test_a_split_is_known_by_the_real_folder(tmp_path):
+    (tmp_path / 'a' / CIFAR10.folder).mkdir(parents=True)
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b' / CIFAR10.folder).symlink_to(tmp_path / 'a' / CIFAR10.folder)
+    assert CIFAR10.drawn(root=str(tmp_path / 'a')) == CIFAR10.drawn(root=str(tmp_path / 'b'))
+
+
+def test_no_two_pools_draw_alike():
+    seeds = []
+
+    class Seen(Digits):
+        def set_epoch(self, epoch, seed=0):
+            seeds.append(seed)
+
+    pools = Pools(dict(type=Seen, subset=20), dict(type=Seen))
+    for seed in (0, 1, 2**32 - 1):
+        pools.set_epoch(3, seed)
+    draws = [(seed, epoch, image) for seed in seeds for epoch in range(6) for image in range(6)]
+    assert len({(*np.random.SeedSequence(draw).generate_state(4),) for draw in draws}) == len(draws) == 6 * 36
+    # Those of the labelled pool are those of a data set alone; whatever takes a seed takes all of them.
+    assert seeds[::2] == [0, 1, 2**32 - 1]
+    for seed in seeds:
+        np.random.RandomState(seed)
+
+
+class Numbered(ImageDataset):
+    """Images of the number of the pass, which `set_epoch` keeps as an attribute."""
+
+    def __init__(self):
+        super().__init__(self.facts(), torch.zeros(4, dtype=torch.int64))
+        self.epoch = -1
+
+    @classmethod
+    def facts(cls, **kwargs):
+        return Digits.facts()
+
+    def set_epoch(self, epoch, seed=0):
+        self.epoch = epoch
+
+    def images(self, indices):
+        return torch.full((len(indices), 3, 2, 2), self.epoch, dtype=torch.uint8), torch.arange(len(indices))
+
+
+class Joined(Dataset):
+    """A data set of data sets, in a list."""
+
+    def __init__(self, *parts):
+        self.parts = list(parts)
+
+    def __len__(self):
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index):
+        return self.parts[index // 4][index % 4]
+
+    def set_epoch(self, epoch, seed=0):
+        for part in self.parts:
+            part.set_epoch(epoch, seed)
+
+
+@pytest.mark.parametrize('build', [Numbered, lambda: Pools(dict(type=Numbered)), lambda: Joined(Joined(Numbered()))])
+def test_workers_that_outlive_a_pass_see_the_next_one(build):
+    dataset = build()
+    sampler = PoolSampler(dataset, seed=0) if isinstance(dataset, Pools) else DefaultSampler(dataset, seed=0)
+    loader = DataLoader(
+        dataset, batch_size=2, sampler=sampler, num_workers=1, persistent_workers=True, collate_fn=identity_collate
+    )
+    passes = []
+    for number in range(3):
+        batches = [pool for batch in read_pass(loader, number, 0, seed=0) for pool in pools_of(batch).values()]
+        passes.append({int(value) for batch in batches for value in batch['inputs'].unique()})
+    assert passes == [{0}, {1}, {2}]
 
 
 def test_pools_tell_of_themselves():
