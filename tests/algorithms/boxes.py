@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 
 from openmix.algorithm import Algorithm
 from openmix.batch import Batch
-from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS, ModelConfig
+from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS, PreprocessorConfig
 
 CELL = 8  # pixels a side that one prediction stands for
 SIDES = (24, 32, 40)
@@ -85,7 +85,7 @@ class ToyDetector(Algorithm):
 
     answers = frozenset({'boxes'})
 
-    def __init__(self, width: int = 8, keep: int = 3, data_preprocessor: ModelConfig | None = None) -> None:
+    def __init__(self, width: int = 8, keep: int = 3, data_preprocessor: PreprocessorConfig | None = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = nn.Sequential(
             nn.Conv2d(3, width, CELL, stride=CELL),

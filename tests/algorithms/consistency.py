@@ -15,7 +15,7 @@ from openmix.errors import InputError
 from openmix.facts import Facts
 from openmix.memory import SampleMemory
 from openmix.models.classifier import width_of
-from openmix.registry import MODELS, ModelConfig
+from openmix.registry import MODELS, HeadConfig, ModelConfig, PreprocessorConfig
 
 
 @MODELS.register_module()
@@ -27,10 +27,10 @@ class ToyConsistency(Algorithm):
     def __init__(
         self,
         backbone: ModelConfig,
-        head: ModelConfig,
+        head: HeadConfig,
         threshold: float = 0.1,
         momentum: float = 0.5,
-        data_preprocessor: ModelConfig | None = None,
+        data_preprocessor: PreprocessorConfig | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)

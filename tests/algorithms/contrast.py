@@ -15,7 +15,7 @@ from openmix.batch import Batch
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.models.classifier import width_of
 from openmix.ops.gather import gather_rows
-from openmix.registry import METRICS, MODELS, ModelConfig
+from openmix.registry import METRICS, MODELS, ModelConfig, PreprocessorConfig
 
 
 @MODELS.register_module()
@@ -32,7 +32,7 @@ class ToyContrast(Algorithm):
         queue: int = 48,
         temperature: float = 0.2,
         momentum: float = 0.9,
-        data_preprocessor: ModelConfig | None = None,
+        data_preprocessor: PreprocessorConfig | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
