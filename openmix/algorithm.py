@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from openmix.batch import Batch
 from openmix.errors import InputError
 from openmix.facts import Facts
-from openmix.registry import MODELS, PreprocessorConfig
+from openmix.registry import MODELS, PreprocessorConfig, find
 
 
 @runtime_checkable
@@ -72,7 +73,7 @@ class Algorithm(BaseModel):
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
         """Fill in, in place, the arguments of a recipe's `model` that depend on the training data and are not given.
 
-        The base class fills in the preprocessor's mean and std.
+        The base class fills in the preprocessor's mean and std, where it takes them.
 
         Args:
             model: registry dict of this algorithm.
@@ -82,9 +83,12 @@ class Algorithm(BaseModel):
             InputError: model and data do not fit each other.
         """
         preprocessor = model.get('data_preprocessor')
-        if isinstance(preprocessor, dict):
-            preprocessor.setdefault('mean', facts.mean)
-            preprocessor.setdefault('std', facts.std)
+        if not isinstance(preprocessor, dict):
+            return
+        taken = inspect.signature(find(MODELS, preprocessor.get('type'))).parameters
+        for key, value in (('mean', facts.mean), ('std', facts.std)):
+            if key in taken:
+                preprocessor.setdefault(key, value)
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:

@@ -78,3 +78,14 @@ def test_the_data_complete_the_preprocessor_and_what_is_stated_stays():
     model = {'type': 'Regressor', 'data_preprocessor': {'type': 'ImagePreprocessor', 'std': (2.0, 2.0, 2.0)}}
     Regressor.complete(model, facts)
     assert model['data_preprocessor'] == {'type': 'ImagePreprocessor', 'mean': (0.1, 0.2, 0.3), 'std': (2.0, 2.0, 2.0)}
+
+
+def test_a_preprocessor_of_ones_own_gets_what_it_takes():
+    class Bare(nn.Module):
+        def __init__(self, mean=None):
+            super().__init__()
+
+    facts = Facts('toy', ('a', 'b'), (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), (8, 8))
+    model = {'type': 'Regressor', 'data_preprocessor': {'type': Bare}}
+    Regressor.complete(model, facts)
+    assert model['data_preprocessor'] == {'type': Bare, 'mean': (0.1, 0.2, 0.3)}

@@ -14,6 +14,7 @@ from openmix.algorithm import Network
 from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.mix import Mix
 from openmix.mixups.context import MixContext
+from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.ops.batches import check_floating, check_places, what
 from openmix.ops.beta import draw_lam
 
@@ -104,8 +105,14 @@ class MixPolicy(nn.Module):
         """
         raise NotImplementedError
 
-    def attach(self, online: Network) -> None:
-        """Build modules that depend on the trained network, for learned policies. Called when it is constructed."""
+    def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
+        """Build modules that depend on the trained network, for learned policies. Called when it is constructed.
+
+        Args:
+            online: the trained network.
+            encoder: the algorithm's own momentum encoder, which the policy uses and neither updates nor saves; None:
+                a policy that needs one builds its own.
+        """
 
     def start(self, online: Network) -> None:
         """Copy the weights of the trained network, for learned policies. Called before the first step."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,12 @@ from openmix.mixups.base import PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss
+from openmix.mixups.mixer_losses import build_losses, loss_and_slope
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.ops.ema import frozen_copy
 from openmix.ops.precision import no_grad
 from openmix.ops.schedules import compounded_cosine, cosine
-from openmix.registry import LOSSES, MODELS, find
-
-_SCALE = 2.0**10
+from openmix.registry import MODELS, find
 
 
 class LearnedMix(PairPolicy):
@@ -104,9 +103,8 @@ class LearnedMix(PairPolicy):
         for key, value in shares.items():
             check_number(f'{name}: {key}', value, 0.0, 1.0)
         check_number(f'{name}: lam_margin', lam_margin, 0.0, 0.5)
-        for key, value in dict(
-            mask_weight=mask_weight, mean_weight=mean_weight, variance_weight=variance_weight
-        ).items():
+        weights = dict(mask_weight=mask_weight, mean_weight=mean_weight, variance_weight=variance_weight)
+        for key, value in weights.items():
             check_number(f'{name}: {key}', value, 0.0)
         check_choice(f'{name}: mask_schedule', mask_schedule, ['constant', 'cosine', 'compounded'])
         check_choice(f'{name}: heads', heads, ['shared', 'split'])
@@ -124,9 +122,11 @@ class LearnedMix(PairPolicy):
         self.mean_weight, self.variance_weight = mean_weight, variance_weight
         self.adjust_prob, self.lam_margin = adjust_prob, lam_margin
         self.train_prob, self.heads = train_prob, heads
-        self.judged_by = _built_losses(name, [{'type': 'mix_ce'}] if mixer_losses is None else mixer_losses)
+        given = [{'type': 'mix_ce'}] if mixer_losses is None else mixer_losses
+        self.losses_of_mixer = build_losses(f'{name}: mixer_losses', given)
         self.step, self.steps = 0, 1
         self.feature_site: FeatureSite | None = None
+        self.borrows = False
 
     @property
     def leaves_parameters_unused(self) -> bool:
@@ -147,30 +147,42 @@ class LearnedMix(PairPolicy):
         finally:
             self.train_prob = drawn
 
-    def attach(self, online: Network) -> None:
-        """Build the block and the momentum encoder for the trained network.
+    def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
+        """Build the block for the trained network, and the momentum encoder unless the algorithm lends its own.
 
         Raises:
-            InputError: the backbone has no such site, or the mixer is not a `Mixer`.
+            InputError: the backbone has no such site, the mixer is not a `Mixer`, or a momentum encoder that is lent
+                lacks a head that the options ask for.
         """
         self.feature_site = FeatureSite(online.backbone, self.site_name)
         mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
+        name = type(self).__name__
         if not isinstance(mixer, Mixer):
-            raise InputError(f'{type(self).__name__}: {type(mixer).__name__} is no mixer; derive it from Mixer')
+            raise InputError(f'{name}: {type(mixer).__name__} is no mixer; derive it from Mixer')
         self.mixer = mixer
-        own = {}
+        self.borrows = encoder is not None
+        if encoder is not None:
+            if self.heads == 'split' or 'head' not in encoder.heads:
+                has = ', '.join(encoder.heads)
+                raise InputError(f"{name}: the algorithm's momentum encoder has the heads {has}; use heads='shared'")
+            # No child of this module: its weights would stand in checkpoints twice.
+            self.__dict__['encoder'] = encoder
+            return
         if self.heads == 'split':
             self.own_clean_head = frozen_copy(online.head).requires_grad_(True)
-            own['clean'] = self.own_clean_head
-        self.encoder = MomentumEncoder(online.backbone, head=online.head, **own)
+        self.encoder = MomentumEncoder(online.backbone, **self._followed(online))
+
+    def _followed(self, online: Network) -> dict[str, nn.Module]:
+        """Return the heads that the momentum encoder copies, by its names for them."""
+        clean = {'clean': self.own_clean_head} if self.heads == 'split' else {}
+        return {'head': online.head, **clean}
 
     def start(self, online: Network) -> None:
-        """Copy the weights of the trained network into the momentum encoder."""
-        own = {}
+        """Copy the weights of the trained network into the momentum encoder, unless the algorithm does."""
         if self.heads == 'split':
             self.own_clean_head.load_state_dict(online.head.state_dict())
-            own['clean'] = self.own_clean_head
-        self.encoder.start(online.backbone, head=online.head, **own)
+        if not self.borrows:
+            self.encoder.start(online.backbone, **self._followed(online))
 
     def before_step(self, step: int, steps: int) -> None:
         self.step, self.steps = step, steps
@@ -240,24 +252,10 @@ class LearnedMix(PairPolicy):
         lam = self.draw_lam(len(partner), x.device)
         mask = self.draw_mask(self.features(x, context), partner, lam, self.grid(x))
         of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
-        loss, slope = self.judge(x, y, Mix.pairs(partner, lam, mask.detach()))
+        loss, slope = loss_and_slope(self.losses_of_mixer, self.encoder, x, y, Mix.pairs(partner, lam, mask.detach()))
         # A term with the value of the loss and the gradient that was computed through the momentum encoder.
         linear = (mask * slope).sum()
         return {'mixer_loss': loss + linear - linear.detach(), 'mask_loss': self.mask_weight_now() * of_mask}
-
-    @torch.enable_grad()
-    def judge(self, x: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
-        """Compute the loss on the momentum encoder's logits for a mixed batch, detached, and its gradient at the mask.
-
-        The backward pass runs at once, so that the encoder's activations are freed before the classifier's are made.
-        """
-        mask = cast(Tensor, mix.mask).requires_grad_()
-        logits = self.encoder(mix.blend(x))
-        first, *others = (weight * loss(logits, y, mix) for loss, weight in self.judged_by)
-        loss = sum(others, first)
-        # In float16 small gradients would underflow before the gradient scaler applies.
-        (slope,) = torch.autograd.grad(loss * _SCALE, mask)
-        return loss.detach(), slope / _SCALE
 
     def momentum_now(self) -> float:
         """Return the momentum (weight of the old value) at this iteration."""
@@ -273,16 +271,19 @@ class LearnedMix(PairPolicy):
         return self.mask_weight * compounded_cosine(self.step, self.steps)
 
     def after_step(self, online: Network) -> None:
-        """Update the momentum encoder, and clamp the block's bounded parameters to their range."""
-        own = {'clean': self.own_clean_head} if self.heads == 'split' else {}
-        self.encoder.follow(self.momentum_now(), online.backbone, head=online.head, **own)
+        """Update the momentum encoder, unless the algorithm does, and clamp the block's bounded parameters."""
+        if not self.borrows:
+            self.encoder.follow(self.momentum_now(), online.backbone, **self._followed(online))
         self.mixer.project()
 
     def networks(self, online: Network) -> dict[str, Network]:
         """Return the momentum encoder as '' and the trained network as 'online'.
 
-        With split heads, 'online_clean' and 'momentum_clean' are the same backbones with the heads for clean images.
+        With a borrowed momentum encoder, which the algorithm reports, the trained network alone is returned. With
+        split heads, 'online_clean' and 'momentum_clean' are the same backbones with the heads for clean images.
         """
+        if self.borrows:
+            return {'': online}
         backbone, heads = self.encoder.backbone, self.encoder.heads
         found = {'': Network(backbone, heads['head']), 'online': online}
         if self.heads == 'split':
@@ -303,20 +304,3 @@ class LearnedMix(PairPolicy):
         attention = weights.mean(1).view_as(content) * weights.shape[2]
         mask = self.draw_mask(features, partner, lam, self.grid(context.x))
         return {'content': content, 'attention': attention, 'mask': mask}
-
-
-def _built_losses(name: str, losses: Sequence[dict]) -> list[tuple[Callable[[Tensor, Tensor, Mix], Tensor], float]]:
-    """Build the losses of a list of registry dicts; return each with its weight."""
-    if isinstance(losses, str) or not isinstance(losses, Sequence) or not losses:
-        raise InputError(f"{name}: mixer_losses must be a list such as [dict(type='mix_ce')], got {brief(losses)}")
-    found = []
-    for loss in losses:
-        if not isinstance(loss, Mapping):
-            raise InputError(
-                f"{name}: mixer_losses must be a list such as [dict(type='mix_ce')], got {brief(loss)} in it"
-            )
-        given = dict(loss)
-        weight = given.pop('weight', 1.0)
-        check_number(f'{name}: mixer_losses: weight', weight, 0.0)
-        found.append((LOSSES.build(given), weight))
-    return found

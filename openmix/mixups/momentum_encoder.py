@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
+from openmix.errors import InputError
 from openmix.ops.ema import ema_update, frozen_copy
 
 
@@ -29,12 +32,19 @@ class MomentumEncoder(nn.Module):
 
     def start(self, backbone: nn.Module, **heads: nn.Module) -> None:
         """Copy parameters and batch-norm statistics of the original networks, in place."""
+        self._check(heads)
         self.backbone.load_state_dict(backbone.state_dict())
         for name, head in heads.items():
             self.heads[name].load_state_dict(head.state_dict())
 
     def follow(self, momentum: float, backbone: nn.Module, **heads: nn.Module) -> None:
         """Update every parameter to momentum * old + (1 - momentum) * new; see `ema_update`."""
+        self._check(heads)
         ema_update(self.backbone, backbone, momentum)
         for name, head in heads.items():
             ema_update(self.heads[name], head, momentum)
+
+    def _check(self, heads: Mapping[str, nn.Module]) -> None:
+        """Raise an `InputError` where not all heads are given: one that is left out would stand still."""
+        if heads.keys() != set(self.heads):
+            raise InputError(f'MomentumEncoder has the heads {", ".join(self.heads)}, got {", ".join(heads) or "none"}')

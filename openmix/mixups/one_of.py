@@ -14,6 +14,7 @@ from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
+from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.registry import MIXUPS, PolicyConfig, find
 
 
@@ -90,9 +91,9 @@ class OneOf(MixPolicy):
         policy, _ = self.pick()
         return policy(z, context, pairs)
 
-    def attach(self, online: Network) -> None:
+    def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         for policy in self.choices():
-            policy.attach(online)
+            policy.attach(online, encoder)
 
     def start(self, online: Network) -> None:
         for policy in self.choices():
@@ -107,10 +108,16 @@ class OneOf(MixPolicy):
             policy.after_step(online)
 
     def networks(self, online: Network) -> dict[str, Network]:
-        """Return the trained network as '', and the networks of every child; a momentum encoder is 'momentum'."""
-        found = {'': online}
+        """Return the trained network as '', and the networks of every child; a momentum encoder is 'momentum'.
+
+        With several learned children the names of the second one's networks end in '_2', and so on.
+        """
+        found, learned = {'': online}, 0
         for policy in self.choices():
             others = policy.networks(online)
             if len(others) > 1:
-                found |= {'momentum': others.pop('')} | others
-        return {name: network for name, network in found.items() if name != 'online'}
+                learned += 1
+                others['momentum'] = others.pop('')
+                others.pop('online', None)
+                found |= {name if learned == 1 else f'{name}_{learned}': one for name, one in others.items()}
+        return found

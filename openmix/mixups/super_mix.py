@@ -15,6 +15,7 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.frozen import Frozen
+from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS, MODELS
 
@@ -182,7 +183,7 @@ class SuperMix(MixPolicy):
         self.alpha, self.sources, self.mask_size, self.sigma = alpha, sources, mask_size, sigma
         self.sparsity, self.iterations = sparsity, iterations
 
-    def attach(self, online: Network) -> None:
+    def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         """Compare the teacher's number of classes with that of the trained network.
 
         Raises:

@@ -362,6 +362,17 @@ def test_the_momentum_encoder_is_judged_and_the_others_are_reported_beside():
         assert f'accuracy/{name}top2' in scores
 
 
+def test_of_several_learned_children_every_network_is_reported():
+    children = [dict(type='AutoMix'), dict(type='Mixup'), dict(type='SAMix', heads='split')]
+    model = classifier(dict(type='OneOf', policies=children)).eval()
+    networks = model.networks()
+    assert list(networks) == ['', 'momentum', 'online_clean_2', 'momentum_clean_2', 'momentum_2']
+    first, _, second = model.policy.choices()
+    assert networks['momentum'].backbone is first.encoder.backbone
+    assert networks['momentum_2'].backbone is second.encoder.backbone
+    assert networks[''].backbone is model.backbone
+
+
 def test_a_plain_policy_reports_the_model_alone():
     model = classifier('Mixup').eval()
     (out,) = model(*batch(), torch.arange(6), mode='predict')

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from openmix.algorithm import Network
+from openmix.algorithm import Algorithm, Network
 from openmix.errors import InputError
 from openmix.mixups.frozen import Frozen
 from openmix.mixups.momentum_encoder import MomentumEncoder
@@ -136,3 +136,51 @@ def test_a_block_that_is_no_mixer_is_one_line():
     backbone = MODELS.build(dict(type='ThinResNet', depth=8, width=8))
     with pytest.raises(InputError, match='Plain is no mixer; derive it from Mixer'):
         policy.attach(Network(backbone, nn.Linear(32, 5)))
+
+
+def test_heads_that_are_left_out_are_an_error():
+    backbone, head, projector = parts(0)
+    encoder = MomentumEncoder(backbone, head=head, projector=projector)
+    for call in (lambda: encoder.follow(0.9, backbone, head=head), lambda: encoder.start(backbone)):
+        with pytest.raises(InputError, match='has the heads head, projector'):
+            call()
+
+
+class Lending(Algorithm):
+    """An algorithm with a momentum encoder of its own, which its learned policy uses."""
+
+    def __init__(self, **policy):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = MODELS.build(dict(type='ThinResNet', depth=8, width=8))
+        self.head = MODELS.build(dict(type='LinearHead', in_features=32, num_classes=5))
+        self.encoder = MomentumEncoder(self.backbone, head=self.head)
+        self.policy = MIXUPS.build(dict(type='AutoMix', **policy))
+        self.policy.attach(Network(self.backbone, self.head), self.encoder)
+
+
+def test_a_policy_may_borrow_the_momentum_encoder_of_its_algorithm():
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 3, 16, 16, generator=g), torch.randint(5, (6,), generator=g)
+    model, own = Lending(), learner(None)
+    own.policy.mixer.load_state_dict(model.policy.mixer.state_dict())
+    own.policy.encoder.load_state_dict(model.encoder.state_dict())
+    assert model.policy.encoder is model.encoder
+    assert not any(key.startswith('policy.encoder') for key in model.state_dict())
+    losses = []
+    for policy in (model.policy, own.policy):
+        torch.manual_seed(1)
+        losses.append(policy.generation_losses(x, y))
+    assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
+    before = copy.deepcopy(model.encoder.state_dict())
+    torch.nn.init.ones_(model.head.fc.weight)
+    online = Network(model.backbone, model.head)
+    model.policy.before_step(1, 4)
+    model.policy.start(online)
+    model.policy.after_step(online)
+    assert all(torch.equal(value, before[key]) for key, value in model.encoder.state_dict().items())
+    assert model.policy.networks(online).keys() == {''}
+    again = copy.deepcopy(model)
+    assert again.policy.encoder is again.encoder
+    with pytest.raises(InputError, match="has the heads head; use heads='shared'"):
+        Lending(heads='split')

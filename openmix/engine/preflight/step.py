@@ -19,7 +19,7 @@ from openmix.errors import InputError, from_library, message_of
 from openmix.ops.batches import what
 
 # Matches torch's errors about operations that need the values of a meta tensor.
-_NO_VALUES = re.compile('meta', re.IGNORECASE)
+_NO_VALUES = re.compile(r'meta (tensor|device|kernel)|device meta|register_meta', re.IGNORECASE)
 
 
 def try_step(cfg: Config, model: Algorithm, samples: int) -> list[str]:
