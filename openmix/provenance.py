@@ -71,7 +71,7 @@ def data_fingerprint(cfg: Config) -> str | None:
     loaders = cfg._cfg_dict.to_dict()
     named = {folder: None for key in ('train', 'val', 'test') for folder in _folders(loaders.get(f'{key}_dataloader'))}
     found = [_fingerprint(folder) for folder in named]
-    # The recipe names a list of images by its place; which images those are, its content says.
+    # The recipe has only the path of a list of images, so the hash covers the content of the file.
     found += [
         _fingerprint_of_list(file)
         for key in ('train', 'val', 'test')
@@ -109,7 +109,7 @@ def _folders(loader: Any) -> Iterator[Path]:
 
 
 def _lists(node: Any) -> Iterator[Path]:
-    """The text files that list the images of a `subset`, however deep."""
+    """Yield the files that list the images of a `subset`, at any depth."""
     if isinstance(node, Mapping):
         if isinstance(node.get('subset'), str):
             yield Path(node['subset'])
@@ -118,7 +118,7 @@ def _lists(node: Any) -> Iterator[Path]:
 
 
 def _fingerprint_of_list(file: Path) -> str | None:
-    """12 hex digits over the content of a file; None where it cannot be read."""
+    """Hash the content of a file to 12 hex digits; None if it cannot be read."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else None
     except OSError:

@@ -23,12 +23,12 @@ class Selection:
     columns: tuple[str, ...] = ('*',)
 
     def takes(self, cell: Cell) -> bool:
-        """True if the selection includes the cell."""
+        """Return true if the selection includes the cell."""
         return matches(cell.row, self.rows) and matches(cell.column, self.columns)
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
-    """True if a name equals one of the globs, or matches one, ignoring case."""
+    """Return true if a name equals one of the globs, or matches one, ignoring case."""
     return any(name == glob or fnmatchcase(name.lower(), glob.lower()) for glob in globs)
 
 

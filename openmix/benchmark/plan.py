@@ -123,7 +123,7 @@ def recipe_of(cell: Cell, cfg: Config) -> Recipe:
 
 
 def training_of(cell: Cell, cfg: Config) -> Training:
-    """(recipe, policy type, length) of a cell: runs that share all three are taken to last equally long."""
+    """Return (recipe, policy type, length) of a cell; runs with the same three are assumed to take the same time."""
     length = length_of(cfg)
     return *recipe_of(cell, cfg), '' if length is None else str(length)
 

@@ -174,11 +174,11 @@ class Trial:
 
 
 def read_out(result: Result, metric: str, readout: str) -> float:
-    """The number of a run: one readout of one metric over its validations.
+    """Return a readout of a metric of a run, such as the median of its last validations.
 
     Raises:
-        InputError: the run did not record the metric or the readout, has fewer validations than a median is of, or
-            what it recorded is not finite.
+        InputError: the run did not record the metric or the readout, has fewer validations than the median needs, or
+            the number is not finite.
     """
     recorded = result.readouts
     if metric not in recorded:

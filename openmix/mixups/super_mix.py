@@ -149,7 +149,7 @@ class SuperMix(MixPolicy):
 
     @staticmethod
     def small(given: Mapping[str, Any]) -> dict[str, Any]:
-        """Few iterations, and initial weights of a teacher that would be downloaded."""
+        """Return the arguments for a smoke run: few iterations, and initial weights if the teacher has a download."""
         teacher = given.get('teacher')
         downloaded = isinstance(teacher, Mapping) and 'name' in teacher
         return {'iterations': 2, **({'teacher.pretrained': False} if downloaded else {})}

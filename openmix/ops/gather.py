@@ -1,4 +1,4 @@
-"""Rows of all processes, in one tensor."""
+"""Gather the rows of all processes in one tensor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """(world size * N, ...) the rows (N, ...) of every process, in the order of ranks, without gradient.
+    """Gather rows (N, ...) of every process as (world size * N, ...), in the order of ranks, without gradient.
 
-    Every process calls it, with as many rows. On the meta device, where a recipe is tried by each process alone, they
-    are its own.
+    Every process must call it with the same N. On the meta device, where each process runs the preflight alone, it
+    returns `x`.
     """
     return x if x.is_meta else torch.cat(all_gather(x.detach()))

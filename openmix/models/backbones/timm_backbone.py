@@ -17,7 +17,7 @@ from openmix.small import SIDE, small
 
 
 def _small(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Initial weights, and for a network of a fixed image size that of a smoke run."""
+    """Return the arguments for a smoke run: initial weights, and a small `img_size` for networks of a fixed size."""
     known = timm.get_pretrained_cfg(given['name'], allow_unregistered=True)
     size = {'img_size': min(given.get('img_size', SIDE), SIDE)} if known and known.fixed_input_size else {}
     return {'pretrained': False, 'checkpoint': None, **size}
