@@ -15,7 +15,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
-from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import Registry
 from mmengine.runner import Runner, TestLoop, ValLoop
 
@@ -27,10 +26,8 @@ from openmix.recipe_schema import (
     ALSO_READ,
     CALLED,
     DEFAULT_TYPES,
-    ELSEWHERE,
     GIVEN,
     HANDED,
-    LEVELS,
     LIBRARY_PARTS,
     LOADER_PARTS,
     LOADERS,
@@ -38,12 +35,10 @@ from openmix.recipe_schema import (
     RUNNER,
     SLOTS,
     TAKEN_OUT,
-    TOGETHER,
     UNTYPED,
 )
+from openmix.recipe_whole import whole
 from openmix.signatures import arguments, described, fits, hints_of, named
-
-_STOCK = DefaultOptimWrapperConstructor.__name__
 
 
 def check_recipe(cfg: Config) -> None:
@@ -86,72 +81,8 @@ def _faults(recipe: Mapping[str, Any]) -> Iterator[Fault]:
             known = {*hints, *UNTYPED} if isinstance(value, Mapping) else set(hints)
             if meant := close_to(key, known, 0.8):
                 yield key, f"the recipe has a key '{key}', which nothing reads; did you mean '{meant}'?"
-    yield from _whole(recipe)
+    yield from whole(recipe)
     yield from _root(recipe, {})
-
-
-def _whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield faults of the recipe as a whole: model, scope, log level, and keys that must be given together."""
-    if not isinstance(recipe.get('model'), Mapping):
-        yield 'model', 'the recipe: model is missing; give it a type, such as dict(type=...)'
-    if (scope := recipe.get('default_scope', 'openmix')) != 'openmix':
-        yield 'default_scope', f"the recipe: default_scope must be 'openmix', got {brief(scope)}"
-    if (level := recipe.get('log_level', 'INFO')) not in LEVELS:
-        yield 'log_level', f'the recipe: log_level must be one of {", ".join(LEVELS)}, got {brief(level)}'
-    for key, instead in ELSEWHERE.items():
-        value = recipe.get(key)
-        # A value that also occurs elsewhere in the recipe is a variable that the recipe uses there.
-        if value is not None and not any(_holds(other, value) for name, other in recipe.items() if name != key):
-            yield key, f'the recipe: {key} is not read here; {instead}'
-    for keys in TOGETHER:
-        absent = [key for key in keys if recipe.get(key) is None]
-        if 0 < len(absent) < len(keys):
-            present = [key for key in keys if key not in absent]
-            yield (
-                present[0],
-                f'the recipe has {" and ".join(present)} but no {" and no ".join(absent)}; give all or none',
-            )
-    for part in LOADERS:
-        for key in ('dataset', 'sampler', 'collate_fn'):
-            loader = recipe.get(part)
-            if isinstance(loader, Mapping) and not isinstance(loader.get(key), Mapping):
-                yield f'{part}.{key}', f'{part}: {key} must be a dict with a type, got {brief(loader.get(key))}'
-        if isinstance(loader, Mapping) and loader.get('shuffle') is not None:
-            yield f'{part}.shuffle', f'{part}: shuffle is not read, the sampler decides: set {part}.sampler.shuffle'
-        if isinstance(recipe.get(part), Mapping) and 'batch_size' not in recipe[part]:
-            yield part, f'{part}: batch_size is missing'
-    optim = recipe.get('optim_wrapper')
-    if isinstance(optim, Mapping) and 'constructor' not in optim and not isinstance(optim.get('optimizer'), Mapping):
-        given = brief(optim.get('optimizer'))
-        yield 'optim_wrapper.optimizer', f'optim_wrapper: optimizer must be a dict with a type, got {given}'
-    options = optim.get('paramwise_cfg') if isinstance(optim, Mapping) else None
-    for key, value in (('', options), ('.parts', options.get('parts') if isinstance(options, Mapping) else None)):
-        if not isinstance(value, Mapping | None):
-            place = f'optim_wrapper.paramwise_cfg{key}'
-            yield place, f'{place}: must be a dict, got {brief(value)}'
-    for key in ('parts', 'decay_vectors'):
-        if isinstance(options, Mapping) and key in options and _passes_parts_over(optim):
-            place = f'optim_wrapper.paramwise_cfg.{key}'
-            yield place, f"{place}: only the PartConstructor reads it; set optim_wrapper.constructor='PartConstructor'"
-
-
-def _holds(node: Any, value: Any) -> bool:
-    """Return true if a part of a recipe equals or contains a value; a mapping may be contained with further items."""
-    if isinstance(node, Mapping):
-        if isinstance(value, Mapping) and all(key in node and node[key] == item for key, item in value.items()):
-            return True
-        return any(_holds(inner, value) for inner in node.values())
-    if isinstance(node, (list, tuple)):
-        return node == value or any(_holds(inner, value) for inner in node)
-    return type(node) is type(value) and node == value
-
-
-def _passes_parts_over(optim: Any) -> bool:
-    """Return true if mmengine's default constructor builds the optimiser, because none or that one is named."""
-    try:
-        return registry.find(registry.CONSTRUCTORS, optim.get('constructor', _STOCK)) is DefaultOptimWrapperConstructor
-    except InputError:
-        return False  # the check of optimiser parts reports the unknown name
 
 
 def _root(recipe: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:

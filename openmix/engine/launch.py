@@ -27,6 +27,7 @@ from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
 from openmix.engine.foretold import facts_of
+from openmix.engine.group import join_group
 from openmix.engine.initial_weights import InitialWeights, check_given, check_same
 from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.preflight import try_parts
@@ -34,7 +35,7 @@ from openmix.engine.restart import checkpoint_of_launch, chosen_together, refuse
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import check_resumable
 from openmix.engine.run_seed import cut_by_seed
-from openmix.engine.runner import Runner, join_group
+from openmix.engine.runner import Runner
 from openmix.engine.stopping import signals_given_back
 from openmix.engine.training_state import check_parts
 from openmix.errors import InputError, Stopped, brief

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner as MMRunner
 from mmengine.runner.base_loop import BaseLoop
-from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,6 +28,7 @@ from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
 from openmix.engine.environment import environment
 from openmix.engine.global_batch import match_learning_rate
+from openmix.engine.group import join_group
 from openmix.engine.initial_weights import InitialWeights
 from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id
@@ -292,15 +292,3 @@ class Runner(MMRunner):
         """Return the chosen checkpoint if it has this name, and forget it; else load the file."""
         chosen, self.chosen = self.chosen, None
         return chosen if chosen is not None and str(chosen.path) == str(filename) else load_checkpoint(filename)
-
-
-def join_group(launcher: str, env_cfg: dict) -> None:
-    """Join the process group of a launch; do nothing for a single process, or if the group exists."""
-    if launcher == 'none' or is_distributed():
-        return
-    set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
-    # mmengine's function selects a CUDA device even for gloo.
-    if not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
-    else:
-        init_dist(launcher, **env_cfg.get('dist_cfg', {}))

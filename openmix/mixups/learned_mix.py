@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
@@ -12,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from openmix.algorithm import Network
-from openmix.errors import InputError, brief, check_choice, check_number, nearest
+from openmix.errors import InputError, brief, check_choice, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.feature_site import FeatureSite
-from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss
+from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss, mixer_options
 from openmix.mixups.mixer_losses import build_losses, loss_and_slope
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.ops.ema import frozen_copy
 from openmix.ops.precision import no_grad
 from openmix.ops.schedules import compounded_cosine, cosine
-from openmix.registry import MODELS, find
+from openmix.registry import MODELS
 
 
 class LearnedMix(PairPolicy):
@@ -108,14 +107,9 @@ class LearnedMix(PairPolicy):
             check_number(f'{name}: {key}', value, 0.0)
         check_choice(f'{name}: mask_schedule', mask_schedule, ['constant', 'cosine', 'compounded'])
         check_choice(f'{name}: heads', heads, ['shared', 'split'])
-        if not isinstance(mixer, Mapping | None):
-            raise InputError(f"{name}: mixer must be a dict of the block's options, got {brief(mixer)}")
         if not isinstance(site, str):
             raise InputError(f'{name}: site must be the name of a module of the backbone, got {brief(site)}')
-        self.mixer_cfg = {'type': 'MixBlock', **self.block, **(mixer or {})}
-        known = set(inspect.signature(find(MODELS, self.mixer_cfg['type'])).parameters) - {'in_channels'}
-        for key in self.mixer_cfg.keys() - known - {'type'}:
-            raise InputError(f"{name}: the mixer has no option '{key}'; {nearest(str(key), known)}")
+        self.mixer_cfg = mixer_options(name, self.block, mixer)
         self.site_name = site
         self.momentum, self.momentum_end, self.momentum_hold = momentum, momentum_end, momentum_hold
         self.mask_weight, self.mask_schedule, self.mask_margin = mask_weight, mask_schedule, mask_margin

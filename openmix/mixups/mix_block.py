@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openmix.errors import check_choice, check_number
+from openmix.errors import InputError, brief, check_choice, check_number, nearest
 from openmix.ops.precision import full_precision
-from openmix.registry import MODELS
+from openmix.registry import MODELS, find
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'elu': nn.ELU}
 
@@ -172,6 +176,26 @@ class MixBlock(Mixer):
         """Clamp gamma to [0, 1] after a step; a clamp in the forward pass would have zero gradient beyond the bound."""
         if isinstance(self.gamma, Tensor):
             self.gamma.clamp_(0, 1)
+
+
+def mixer_options(policy: str, block: Mapping[str, Any], mixer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Merge a recipe's options of a mixer into a policy's, and check them against the mixer's signature.
+
+    Args:
+        policy: name of the policy, for the message.
+        block: options that the policy sets.
+        mixer: options of the recipe, which replace them; 'type' is `MixBlock` by default.
+
+    Raises:
+        InputError: `mixer` is not a dict, or the mixer has no such option.
+    """
+    if not isinstance(mixer, Mapping | None):
+        raise InputError(f"{policy}: mixer must be a dict of the block's options, got {brief(mixer)}")
+    options = {'type': 'MixBlock', **block, **(mixer or {})}
+    known = set(inspect.signature(find(MODELS, options['type'])).parameters) - {'in_channels'}
+    for key in options.keys() - known - {'type'}:
+        raise InputError(f"{policy}: the mixer has no option '{key}'; {nearest(str(key), known)}")
+    return options
 
 
 def mask_loss(mask: Tensor, lam: Tensor, margin: float = 0.1, mean: float = 1.0, variance: float = 0.0) -> Tensor:
