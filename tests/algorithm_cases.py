@@ -1,4 +1,4 @@
-"""A small recipe of every algorithm. One that is registered and has none here fails its test."""
+"""One small recipe per algorithm; a test fails for a registered algorithm without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from openmix.config import configs_dir
 
-# The files of the toys are imported as those of a user, whose folder is in PYTHONPATH.
+# The toys are imported like a user's files, from a folder in PYTHONPATH.
 sys.path.insert(0, str(Path(__file__).parent / 'algorithms'))
 
 _HEAD = """
@@ -44,16 +44,16 @@ backbone = dict(type='ThinResNet', depth=8, width=4)
 
 @dataclass(frozen=True)
 class Case:
-    """One algorithm.
+    """The settings of one algorithm for its tests.
 
     Attributes:
-        recipe: of a training of two epochs, with `{configs}` and `{images}`, a folder of images, to be filled in.
-        metric: that a table reads.
-        module: of the toy's file; '' for those of openmix.
-        classifies: whether it trains a classifier.
-        mixes: whether it trains on mixed images.
-        more_images: options by which it trains on more of them.
-        full: options that make it as large as it is used.
+        recipe: recipe of a training of two epochs, with the fields `{configs}` and `{images}` (a folder of images).
+        metric: the metric for a table.
+        module: module of the toy; '' for an algorithm of openmix.
+        classifies: true if it trains a classifier.
+        mixes: true if it trains on mixed images.
+        more_images: options for training on more images.
+        full: options for its usual size.
     """
 
     recipe: str
@@ -65,13 +65,13 @@ class Case:
     full: dict[str, Any] = field(default_factory=dict)
 
     def text(self, images: Path) -> str:
-        """The recipe's file."""
+        """Return the text of the recipe's file."""
         imports = f"custom_imports = dict(imports=['{self.module}'])\n" if self.module else ''
         whole = _HEAD + imports + self.recipe + _TAIL
         return whole.replace('{configs}', str(configs_dir())).replace('{images}', str(images))
 
     def table(self, recipe: Path) -> str:
-        """A table's file with one cell, of that recipe."""
+        """Return the text of a table's file with this recipe as its only cell."""
         head = f'title: A toy\nsource: none\nmetric: {self.metric}\nreadout: last\ntrials: 1\n'
         return head + f'base: {recipe}\ncolumns: {{Plain: {{}}}}\nrows: {{Toy: {{}}}}\n'
 

@@ -1,9 +1,9 @@
-"""Record the config hash of every recipe and of every table cell that has code.
+"""Record the config hash of every recipe and of every implemented cell.
 
     python tests/config_hashes.py           (writes tests/config_hashes.txt anew; git diff tells what changed)
     python tests/config_hashes.py FILE      (writes another file)
 
-A run is found again by its hash, so one that changes unasked takes the results of its cells away.
+Results are found by this hash, so an unintended change of a hash loses the results of its cells.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AGAIN = 'if that is meant: python tests/config_hashes.py records them anew'
 
 
 def resolved() -> Iterator[tuple[str, Config]]:
-    """Every recipe by its name, and every different run of every table as 'TABLE: FOLDER'."""
+    """Yield every recipe by its name, and every different run of every table as 'TABLE: FOLDER'."""
     init_default_scope('openmix')
     for recipe in RECIPES:
         yield recipe, load_config(recipe)
@@ -35,23 +35,23 @@ def resolved() -> Iterator[tuple[str, Config]]:
 
 
 def hashes() -> Iterator[tuple[str, str]]:
-    """Every name of `resolved` with its config hash."""
+    """Return the config hash of every name of `resolved`."""
     for name, cfg in resolved():
         yield name, config_hash(cfg)
 
 
 def recorded(text: str) -> dict[str, str]:
-    """The name and hash of every line of a record."""
+    """Read the names and hashes of a record."""
     return {name: digest for digest, _, name in (line.partition('  ') for line in text.splitlines())}
 
 
 def as_text(found: dict[str, str]) -> str:
-    """A record: a line a name, in order."""
+    """Write a record as text: one line per name, sorted."""
     return ''.join(f'{found[name]}  {name}\n' for name in sorted(found))
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """One line a name whose hash is another one, that is gone, or that is not recorded."""
+    """Return one line for each name whose hash changed, that is missing, or that is new."""
     told = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after:

@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures for the tests of several folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOOLS = Path(__file__).parent.parent / 'tools'
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """No test draws on from where the one before it stopped: which one that is differs from machine to machine."""
+    """Seed the generators before every test, because the order of tests differs between machines."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -26,7 +26,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Runs a command of tools/, or one of a whole path, in this process; returns its exit code and what it said."""
+    """Return a function that runs a command of tools/ in this process and returns its exit code and output."""
 
     def run(name, *args):
         monkeypatch.setattr(sys, 'argv', [str(name), *map(str, args)])

@@ -1,9 +1,9 @@
-"""Fails where code makes the host wait for its device. Needs no device: tensors of `meta` stand for those on one.
+"""Detect GPU syncs in code without a GPU: tensors on the meta device stand for tensors on the GPU.
 
-They have shapes and no values, so what reads a value cannot pass. What may be read, and what is copied, follows CUDA:
-values that reach the host, sizes that depend on values, and copies between pageable memory and the device wait; writing
-a Python number into a place of the device does where that place is a single number or is chosen by an index tensor,
-which torch then copies over, and does not elsewhere, where it fills.
+Meta tensors have shapes but no values, so code that reads a value fails. As on CUDA, these are syncs: values that
+reach the CPU, sizes that depend on values, and copies between pageable memory and the device. Assigning a Python
+number to elements of a device tensor is a sync for a single element, and for elements chosen by an index tensor,
+because torch copies the number; otherwise it is a fill, which is no sync.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DRAWS = ('_sample_dirichlet', '_standard_gamma')
 
 
 class Waits(AssertionError):
-    """The host waits for the device."""
+    """The code has a GPU sync."""
 
 
 def _on_device(values: Any) -> list[Tensor]:
@@ -60,7 +60,7 @@ def _check_index(target: Tensor, index: Any, *value: Any) -> None:
 
 
 class _Calls(TorchFunctionMode):
-    """Sees what Python calls."""
+    """Intercept the torch functions that Python calls."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, '__name__', str(func))
@@ -80,7 +80,7 @@ class _Calls(TorchFunctionMode):
 
 
 class _Operators(TorchDispatchMode):
-    """Sees what torch runs, whoever asked for it: composite functions, gradients."""
+    """Intercept the operators that torch runs, also within composite functions and the backward pass."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -106,6 +106,6 @@ class _Operators(TorchDispatchMode):
 
 @contextmanager
 def no_waits() -> Iterator[None]:
-    """Raises `Waits` where the code inside would make the host wait for `DEVICE`."""
+    """Raise `Waits` at a GPU sync in the code inside."""
     with _Operators(), _Calls():
         yield

@@ -1,4 +1,4 @@
-"""A small table over a small recipe, and a training script that writes what `tools/train.py` would."""
+"""A small table with a small recipe, and a script that writes the files of `tools/train.py` without training."""
 
 import json
 import subprocess
@@ -132,7 +132,7 @@ class Bench:
         return read_records(self.table.select(rows, columns), self.trials(rows, columns, trials), others)
 
     def run(self, jobs=2, rows=None, columns=None, trials=None, **options):
-        """Run every stage; returns what failed and what was said."""
+        """Run every stage; return the failed trials and the output."""
         failed = []
         with self.said.open('w') as file:
             for stage in stages(self.table, self.table.select(rows, columns), self.work_dir, trials):
@@ -148,7 +148,7 @@ class Bench:
 
 @pytest.fixture(scope='session')
 def benchmark_py():
-    """Runs tools/benchmark.py as a process of its own; returns its exit code and what it said."""
+    """Return a function that runs tools/benchmark.py in a new process and returns its exit code and output."""
 
     def run(*args, **options):
         words = [sys.executable, str(tools_path('benchmark.py')), *map(str, args)]
@@ -159,7 +159,7 @@ def benchmark_py():
 
 @pytest.fixture(scope='session')
 def bench_type():
-    """For tables that several tests of a file share."""
+    """Return the class `Bench`, for tables that several tests of a file share."""
     return Bench
 
 
@@ -171,7 +171,7 @@ def bench(tmp_path, monkeypatch):
 
 @pytest.fixture
 def iterations(tmp_path):
-    """A folder with a table of two cells that train by iteration on real digits, `mine.yaml`."""
+    """Make a folder with the table `mine.yaml`, whose two cells train by iteration on real digits."""
     (tmp_path / 'recipe.py').write_text(ITERATIONS)
     (tmp_path / 'mine.yaml').write_text(ITERATIONS_TABLE.format(base=tmp_path / 'recipe.py'))
     return tmp_path

@@ -1,4 +1,4 @@
-"""Files of a run that hold something else: named, and nothing else is taken down."""
+"""Damaged files of a run are reported by name, and everything else still works."""
 
 import json
 import math
@@ -31,7 +31,7 @@ BAD = [
 
 
 def texts(bench, records):
-    """Every form of the report, and the status."""
+    """Return every format of the report, and the status."""
     found = [as_text(bench.table, records, form, bench.work_dir, full=True) for form in FORMATS]
     trials = bench.trials(trials=1)
     return {**dict(zip(FORMATS, found, strict=True)), 'status': as_plain(progress.status(bench.table, trials))}
@@ -144,7 +144,7 @@ DOORS = [
 
 
 def mutated(text: bytes, draw: random.Random) -> bytes:
-    """A text with bytes or pieces changed, lost or doubled."""
+    """Change, remove or double some bytes or pieces of a text."""
     found = bytearray(text)
     pieces = [b'"', b'{', b'[', b'null', b'1e999', b'-', b'\0', b'\xff', b'9' * 30, b': ', b'\n', b'\\ud800', b'NaN']
     for _ in range(draw.randint(1, 4)):
@@ -167,7 +167,7 @@ def test_mutated_files_are_read_or_refused(parse, text):
 
 
 def refusal(parse, text: bytes) -> str:
-    """The error line of a text; '' where it is read."""
+    """Return the error line for a text; '' if it can be read."""
     try:
         parse(text)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The HTML report in a browser: it sorts, it filters, it fits a phone. Skipped where there is no Chromium."""
+"""Test the HTML report in a browser: sorting, filters, width of a phone. Skipped without Chromium."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = [
 
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars')
 WATCH = '<script>window.faults = []; addEventListener("error", event => faults.push(event.message));</script>'
-# What the tests say in short: rows in the order shown, columns, a click on a column's head, words in the text box.
+# JavaScript helpers of the tests: the shown rows in order, columns, a click on a column's head, text for the filter.
 HANDS = """
 const visible = element => element.getClientRects().length > 0;
 const names = () => [...board.tBodies[0].rows].filter(visible).map(row => row.cells[0].textContent);
@@ -37,9 +37,9 @@ const said = () => document.querySelector('.tools output').textContent;
 
 
 def browse(folder, html: str, script: str, width: int = 1280):
-    """What `script`, the body of a function, returns inside the page in a window of that width.
+    """Run `script`, the body of a function, inside the page in a window of a given width; return its result.
 
-    The page lies in a frame: a browser's own window may refuse to be as narrow as a phone.
+    The page is in a frame, because a browser's own window may have a minimum width larger than a phone's.
     """
     framed = html.replace('<head>', f'<head>{WATCH}', 1).replace(
         '</body>',

@@ -1,4 +1,4 @@
-"""Claims: who is compared with whom, and what numbers say of them."""
+"""Test claims: which cells are compared, and whether the numbers support the claim."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""tools/benchmark.py as people call it."""
+"""Test tools/benchmark.py as a command."""
 
 import json
 

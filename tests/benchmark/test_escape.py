@@ -1,4 +1,4 @@
-"""Every format shows what a name says, and does nothing that it says."""
+"""Every format of the report shows hostile names as text, and never interprets them."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ NAMES = [
 
 @pytest.fixture(scope='module')
 def hostile(tmp_path_factory, bench_type):
-    """A table whose rows, title, source and notes are hostile, with one finished run of each row."""
+    """Make a table with hostile rows, title, source and notes, and one finished run of each row."""
     bench = bench_type(tmp_path_factory.mktemp('hostile'))
     bench.edit('title: A <small> table', f'title: {json.dumps(" ".join(NAMES))}')
     bench.edit('source: nowhere, Table 0', f'source: {json.dumps(NAMES[1] + NAMES[0])}')
@@ -64,7 +64,7 @@ def text(bench, form):
 
 
 class Page(HTMLParser):
-    """The tags of a page with their attributes, and the words outside of scripts and styles."""
+    """A parser that collects the tags of a page with their attributes, and the text outside scripts and styles."""
 
     def __init__(self, html):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The folder of a cell: its own name's alone; what was trained under another name is found or named."""
+"""Every cell has a folder of its own; runs that were trained under an old name are found or reported."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Choosing by validation: a run a point on held-out images, then the best one on all of them."""
+"""Test grids: one run per point on held-out images, then the best point on all training images."""
 
 import json
 
@@ -17,7 +17,7 @@ SCORE = "lambda text: {'0.2': 70.0, '0.5': 80.0, '1.0': 75.0}[text.split('alpha=
 
 @pytest.fixture
 def searched(bench):
-    """A table of one column that searches alpha, and a script whose result depends on it."""
+    """Make a table of one column with a grid of alpha, and a script whose result depends on alpha."""
     bench.edit('gains: {DM(CE): MCE}', 'grid: {model.policy.alpha: [0.2, 0.5, 1.0]}')
     bench.edit('Vanilla: {model.policy', 'Vanilla: {grid: {}, model.policy')
     recipe = bench.root / 'recipe.py'

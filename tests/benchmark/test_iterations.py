@@ -1,4 +1,4 @@
-"""A table of trainings by iteration on real digits, through its commands: planned, run, killed, resumed, reported."""
+"""Plan, run, kill, resume and report a table that trains by iteration on real digits, through its commands."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Trainings by epoch and by iteration: how long they are, how often they measure, how far they have come."""
+"""Test the length, the validations and the progress of trainings by epoch and by iteration."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def test_length(loop, length):
 
 
 def counted(count, begin, interval, changes):
-    """As the loops go: the interval that holds at each step, and the last one is judged."""
+    """Return the validations by a loop over all steps; the last step is always validated."""
     starts, intervals = [1, *(at for at, _ in changes)], [interval, *(every for _, every in changes)]
     due = [at for at in range(1, count + 1) if at % intervals[bisect(starts, at) - 1] == 0 or at == count]
     return sum(at >= begin for at in due)
@@ -145,7 +145,7 @@ def test_epochs_and_iterations_side_by_side(bench):
 
 
 def finish(trial, history):
-    """A result of this trial as its training would have left it."""
+    """Write the result of a trial as its training would."""
     trial.folder.mkdir(parents=True, exist_ok=True)
     values = [row['accuracy/top1'] for row in history]
     readouts = {'accuracy/top1': {'last': values[-1], 'median_last3': sorted(values[-3:])[1]}}

@@ -1,4 +1,4 @@
-"""The HTML report as a file: what it links to, what it draws, how large it gets."""
+"""Test the file of the HTML report: its links, its charts and its size."""
 
 import json
 import re
@@ -27,7 +27,7 @@ VOID = {'meta', 'input', 'img', 'br'}
 
 
 class Outline(HTMLParser):
-    """Every tag's attributes, and whether tags close what they open."""
+    """A parser that collects the attributes of every tag and checks that tags are closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def leaderboard(html: str) -> str:
 
 
 def cell(html: str, row: str, column: str) -> str:
-    """The leaderboard's cell as markup."""
+    """Return a cell of the leaderboard as HTML."""
     line = next(line for line in leaderboard(html).splitlines() if line.startswith(f'<tr data-row="{row}">'))
     return next(part for part in re.findall(r'<td.*?</td>', line) if f'data-column="{column}"' in part)
 
@@ -217,7 +217,7 @@ def test_facets_are_named_by_what_the_recipes_say():
 
 
 def full_records(table, work_dir, epochs: int) -> list[Record]:
-    """Every implemented cell with three finished runs."""
+    """Return records of every implemented cell, each with three finished runs."""
     trials = trials_of(table, table.cells, work_dir)
     found = []
     for n, record in enumerate(read_records(table.cells, trials)):

@@ -1,4 +1,4 @@
-"""What running a table would take."""
+"""Test the plan of a table: its trials and their estimated cost."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The numbers: readouts, means, gains, and every form they are printed in."""
+"""Test the numbers of a report: readouts, means, gains, and every format."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The files of a table's folder, damaged in every way: none takes the report, the plan or the status down."""
+"""The report, the plan and the status work with any damaged file in a table's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = ('result.json', 'metrics.jsonl', 'cell.json', 'exit_code', '../trial0.le
 
 
 def mutant(text: bytes, rng: random.Random) -> bytes:
-    """The file's bytes damaged, or its document altered where it is one."""
+    """Damage the bytes of a file, or change the document that it contains."""
     try:
         document = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The queue: what runs, what is skipped, resumed, set aside or left alone."""
+"""Test the queue: which trials it runs, skips, resumes, sets aside or leaves alone."""
 
 import errno
 import json
@@ -211,7 +211,7 @@ time.sleep(600)
 
 @pytest.fixture
 def signal_when(bench):
-    """Send this process a signal for every condition, one after the other, each once its condition holds."""
+    """Send this process several signals, each as soon as its condition holds."""
     over, senders = threading.Event(), []
 
     def send(number, *conditions):

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, whoever dies, and two runners on one disk."""
+"""Test leases: there is one holder at a time, also if processes die, and with two runners on one disk."""
 
 import json
 import os

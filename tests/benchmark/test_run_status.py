@@ -1,4 +1,4 @@
-"""How far, how fast, how long: `status`, once and live."""
+"""Test `status`: progress, speed and time left, printed once or live."""
 
 import io
 import json

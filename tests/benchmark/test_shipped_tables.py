@@ -1,4 +1,4 @@
-"""The tables that ship, against counts and sums read off the papers, not off the files."""
+"""Compare the shipped tables with counts and sums that were taken from the papers."""
 
 import pytest
 

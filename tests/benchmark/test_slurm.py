@@ -1,4 +1,4 @@
-"""The Slurm engine through submitit's other executors, and the script that it would submit."""
+"""Test the Slurm engine with submitit's local executors, and the script that it would submit."""
 
 import os
 import re

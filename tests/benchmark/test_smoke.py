@@ -1,4 +1,4 @@
-"""`run --smoke`: cells on generated data, shrunk by overrides alone."""
+"""Test `run --smoke`: cells on generated data, made small by overrides only."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A data set, a backbone and a policy that a test writes in one file: registered, imitated and smoked."""
+"""Smoke-test a data set, a backbone and a policy that are written in one file of the user."""
 
 import inspect
 import sys
@@ -107,7 +107,7 @@ NESTED = "dict(type='OwnPair', first=one, second=dict(type='OwnRaw', root='elsew
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """Write the parts and a table of one cell; returns the outcome of its smoke pass and the recipe it ran."""
+    """Write the parts and a table of one cell; return the outcome of its smoke run and the recipe that it ran."""
     monkeypatch.syspath_prepend(tmp_path)
     ran = []
 

@@ -1,4 +1,4 @@
-"""Cells of several stages: what a table may say, which runs they are, and by what they are known."""
+"""Test cells of several stages: their settings in a table, their runs, and the folders of these."""
 
 import json
 from dataclasses import replace
@@ -64,7 +64,7 @@ result = {'readouts': {'accuracy/top1': {'last': 50.0 + args.seed}}, 'seed': arg
 
 
 class Staged:
-    """A table of two stages in a temporary folder, and a script that trains nothing."""
+    """A table of two stages in a temporary folder, and a script that pretends to train."""
 
     def __init__(self, root):
         self.root, self.work_dir, self.weights = root, root / 'work', root / 'weights'

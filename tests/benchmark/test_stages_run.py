@@ -1,4 +1,4 @@
-"""Cells of two stages trained by the commands, as processes: killed in each stage, shared by tables, tried small."""
+"""Train cells of two stages by commands in processes: killed in each stage, shared between tables, smoke-tested."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def write(folder, epochs=1, name='two', table=TABLE):
 
 
 def results(folder):
-    """The results below a folder by the stage that they are of; one each."""
+    """Return the results below a folder by stage; there must be one per stage."""
     found = {}
     for stage, pattern in (('first', 'work_dirs/weights/first/*/result.json'), ('last', '*/tables/two/**/result.json')):
         (path,) = folder.glob(pattern)
@@ -58,14 +58,14 @@ def results(folder):
 
 
 def numbers(result):
-    """What a run has computed, the clock left out."""
+    """Return the numbers of a run without its clock readings."""
     history = [{key: value for key, value in row.items() if key != 'time_s'} for row in result['history']]
     return history, result['config_hash'], result['seed']
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory, benchmark_py):
-    """A table of two rows that was planned, run and reported without a break."""
+    """Plan, run and report a table of two rows without interruption."""
     folder = write(tmp_path_factory.mktemp('whole'))
     said = {'plan before': benchmark_py('plan', 'two.yaml', cwd=folder)}
     for verb in ('run', 'plan', 'status', 'report'):

@@ -1,4 +1,4 @@
-"""Differences, tolerances, and intervals of gains, against sums written out and a table of Student's t."""
+"""Compare differences, tolerances and intervals of gains with hand calculations and a table of Student's t."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`--steps` shortens the trainings by iteration of a table, all alike, and says so."""
+"""`--steps` shortens all trainings of a table by iteration to the same length, and the report says so."""
 
 import json
 

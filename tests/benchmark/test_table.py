@@ -1,4 +1,4 @@
-"""Tables as data: what a file expands to, and how a wrong one is refused."""
+"""Test the files of tables: the cells that they expand to, and the error lines of invalid ones."""
 
 import re
 from pathlib import Path
@@ -236,7 +236,7 @@ def test_policies_of_the_recipe_and_children_count_too(bench):
 
 
 def published_lines():
-    """Policy -> the options that its section of the documentation lists as published."""
+    """Return the options that the documentation lists as published, by policy."""
     text = (Path(__file__).parents[2] / 'docs' / 'policies.md').read_text()
     sections = re.findall(r'^## (\w+)\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
     found = {name: re.search(r'\*Published:\* `(\w+=[^`]*)`', section) for name, section in sections}

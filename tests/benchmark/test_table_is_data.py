@@ -1,4 +1,4 @@
-"""A table is data: whatever its file holds, it loads, or one line refuses it; nothing in it runs."""
+"""Any file of a table loads or gives one error line, and no code in it runs."""
 
 import json
 import random
@@ -205,7 +205,7 @@ TOKENS += ['- x', '1e999', '!!python/none', '*x', '"\\e[31m"', '9' * 50]
 
 
 def mutated(text: str, draw: random.Random) -> bytes:
-    """A table's file with words replaced, lines lost, doubled or moved, or bytes changed."""
+    """Replace words, remove, double or move lines, or change bytes of a table's file."""
     lines = text.splitlines()
     for _ in range(draw.randint(1, 3)):
         at, kind = draw.randrange(len(lines)), draw.randrange(6)
@@ -230,7 +230,7 @@ def mutated(text: str, draw: random.Random) -> bytes:
 
 
 def outcome(bench, text: bytes) -> str:
-    """'' where a mutated table loads and resolves, else its error line; anything else is raised."""
+    """Return '' if a mutated table loads and resolves, else its error line; other errors are raised."""
     bench.path.write_bytes(text)
     try:
         table = load_table(bench.path)

@@ -1,4 +1,4 @@
-"""`--cfg-options` of a table, and what its variant means."""
+"""Test `--cfg-options` of a table, and its variants."""
 
 import json
 

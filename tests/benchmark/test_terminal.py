@@ -1,4 +1,4 @@
-"""What the command prints, as wide as the terminal or through a pipe, and what it needs for that."""
+"""Test the output of the command on terminals of several widths and through a pipe."""
 
 import os
 import pty
@@ -23,7 +23,7 @@ print('LOADED', *(name for name in ('torch', 'timm', 'scipy', 'matplotlib') if n
 
 
 def on_a_terminal(*args, columns=80):
-    """What a terminal of that width shows, without its colours; a process of its own on a pseudo-terminal."""
+    """Run the command on a pseudo-terminal of a given width; return its output without colours."""
     ours, theirs = pty.openpty()
     command = [sys.executable, str(tools_path('benchmark.py')), *map(str, args)]
     environment = {**os.environ, 'COLUMNS': str(columns), 'TERM': 'xterm'}

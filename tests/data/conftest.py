@@ -1,4 +1,4 @@
-"""Small trees of images in the official layouts."""
+"""Fixtures with small folders of images in the official layouts."""
 
 import pytest
 from image_trees import save_image
@@ -6,7 +6,7 @@ from image_trees import save_image
 
 @pytest.fixture
 def folder_tree(tmp_path):
-    """root/{train,test}/{cat,dog,emu}: 6 and 2 PNG images of 24 x 32 a class."""
+    """Make root/{train,test}/{cat,dog,emu} with 6 and 2 PNG images of 24 x 32 per class."""
     root = tmp_path / 'pets'
     for split, count in (('train', 6), ('test', 2)):
         for c, name in enumerate(('cat', 'dog', 'emu')):
@@ -17,7 +17,7 @@ def folder_tree(tmp_path):
 
 @pytest.fixture
 def tiny_tree(tmp_path):
-    """Tiny-ImageNet's layout with 3 classes, 4 training and 2 validation images each; some are grey."""
+    """Make Tiny-ImageNet's layout with 3 classes, 4 training and 2 validation images each; some are grey."""
     root = tmp_path / 'tiny'
     wnids = ['n03', 'n01', 'n02']
     lines = []

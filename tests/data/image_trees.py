@@ -1,4 +1,4 @@
-"""Writers of small images and of files in the official layouts."""
+"""Write small images and files in the official layouts."""
 
 import pickle
 from pathlib import Path
@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 
 def save_image(path: Path, height: int = 64, width: int = 64, seed: int = 0, mode: str = 'RGB') -> np.ndarray:
-    """A smooth random image under `path`; returns its pixels (H, W, 3)."""
+    """Save a smooth random image at `path`; return its pixels (H, W, 3)."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
     image = Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR).convert(mode)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -18,7 +18,7 @@ def save_image(path: Path, height: int = 64, width: int = 64, seed: int = 0, mod
 
 
 def write_cifar(root: Path, reader, per_file: int = 20) -> np.ndarray:
-    """The official pickles of a torchvision reader under `root`; returns all training images (N, 3, 32, 32)."""
+    """Write the official pickle files of a torchvision reader to `root`; return the training images (N, 3, 32, 32)."""
     folder = root / reader.base_folder
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def write_cifar(root: Path, reader, per_file: int = 20) -> np.ndarray:
 
 
 def write_imagenet(root: Path, wnids: list[str], train: int = 4, val: int = 2) -> None:
-    """ImageNet's class folders, images of 48 x 64; the first one of all is grey, the second CMYK."""
+    """Write ImageNet's class folders with images of 48 x 64; the first image is grey, the second CMYK."""
     for c, wnid in enumerate(wnids):
         for i in range(train):
             mode = ('L', 'CMYK')[i] if c == 0 and i < 2 else 'RGB'
@@ -47,7 +47,7 @@ def write_imagenet(root: Path, wnids: list[str], train: int = 4, val: int = 2) -
 
 
 def write_cub200(root: Path, classes: int = 3, train: int = 4, test: int = 2) -> None:
-    """The folder CUB_200_2011: images of 40 x 56, training and test images of a class in turns."""
+    """Write the folder CUB_200_2011: images of 40 x 56, alternately training and test images of a class."""
     folder = root / 'CUB_200_2011'
     names = [f'{c + 1:03d}.Kind_{c + 1}' for c in range(classes)]
     images, labels, halves = [], [], []
@@ -65,7 +65,7 @@ def write_cub200(root: Path, classes: int = 3, train: int = 4, test: int = 2) ->
 
 
 def write_aircraft(root: Path, train: int = 2, val: int = 2, test: int = 2) -> None:
-    """The folder fgvc-aircraft-2013b with three variants, not in the order of their names."""
+    """Write the folder fgvc-aircraft-2013b with three variants, which are not sorted by name."""
     folder = root / 'fgvc-aircraft-2013b' / 'data'
     variants = ['707-320', 'A300B4', '727-200 X']
     lines: dict[str, list[str]] = {'train': [], 'val': [], 'test': []}
@@ -83,7 +83,7 @@ def write_aircraft(root: Path, train: int = 2, val: int = 2, test: int = 2) -> N
 
 
 def write_cars(root: Path, train: int = 4, test: int = 2) -> None:
-    """The folder stanford_cars with three classes."""
+    """Write the folder stanford_cars with three classes."""
     folder = root / 'stanford_cars'
     names = ['AM General Hummer SUV 2000', 'Acura RL Sedan 2012', 'Acura TL Sedan 2012']
     kind = [('bbox_x1', 'i4'), ('class', 'i4'), ('fname', object)]
@@ -100,7 +100,7 @@ def write_cars(root: Path, train: int = 4, test: int = 2) -> None:
 
 
 def write_stl10(root: Path, train: int = 20, test: int = 30) -> np.ndarray:
-    """The folder stl10_binary without the unlabelled images; returns all training images (N, 3, 96, 96)."""
+    """Write the folder stl10_binary without unlabelled images; return the training images (N, 3, 96, 96)."""
     folder = root / 'stl10_binary'
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""AugMix: torchvision's operations, three views of an image, and the loss that compares them."""
+"""Test AugMix: torchvision's operations, the three views of an image, and the consistency loss."""
 
 import itertools
 import math
@@ -101,7 +101,7 @@ def test_a_folder_answers_views_that_repeat(folder_tree):
 
 
 def slow_divergence(logits):
-    """Kullback-Leibler divergences from the mean, averaged, of one sample's (V, C) logits."""
+    """Average the Kullback-Leibler divergences of one sample's (V, C) logits from their mean prediction."""
     p = [[math.exp(v) for v in row] for row in logits.tolist()]
     p = [[v / sum(row) for v in row] for row in p]
     mean = [sum(column) / len(p) for column in zip(*p)]

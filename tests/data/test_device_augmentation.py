@@ -1,4 +1,4 @@
-"""What is augmented a batch at a time on the device, against the same image by image."""
+"""Compare augmentation of batches on the device with the same augmentation of single images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`ImageDataset.example`: the batch of a data set before it is built, and without its files."""
+"""Test `ImageDataset.example`, the batch of a data set without its files."""
 
 import builtins
 import inspect
@@ -31,7 +31,7 @@ def told(batch):
 
 
 def variants(name):
-    """Arguments of a data set, besides its root."""
+    """Yield variants of the arguments of a data set, without its root."""
     yield {}
     more = OWN[name].more_splits if issubclass(OWN[name], OfficialHalves) else ()
     yield from ({'split': split} for split in ('test', *more))

@@ -1,4 +1,4 @@
-"""Stand-ins: each data set writes its own, in its official layout, and reads it as if it were the published one."""
+"""Every data set writes a stand-in in its official layout and reads it like the published files."""
 
 import ast
 import inspect

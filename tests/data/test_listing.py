@@ -1,4 +1,4 @@
-"""Which files of a folder are images, by one rule at every level, and what is said of the others."""
+"""Test the listing of images in folders: one rule for all levels, and messages about skipped files."""
 
 import os
 import unicodedata

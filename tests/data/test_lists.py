@@ -1,4 +1,4 @@
-"""The official lists: whatever is in them, a data set is built or one line names the file."""
+"""With any content of the official lists, a data set is built or one error line names the file."""
 
 import os
 import pickle

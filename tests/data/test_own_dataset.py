@@ -1,4 +1,4 @@
-"""A data set of one's own: the one in the documentation trains, and what answers otherwise is told in a line."""
+"""A user's data set, as in the documentation, trains; one that returns something else gives one error line."""
 
 import os
 import subprocess

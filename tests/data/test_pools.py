@@ -1,4 +1,4 @@
-"""Pools of labelled and unlabelled images, and the order in which they are read."""
+"""Test pools of labelled and unlabelled images, and their sampler."""
 
 import math
 import random

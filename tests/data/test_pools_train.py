@@ -1,4 +1,4 @@
-"""A training on two pools as a user runs it: as a process, with workers, cut off, and as several processes."""
+"""Train on two pools as a user does: in a process, with workers, interrupted, and in several processes."""
 
 import json
 import os

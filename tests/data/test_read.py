@@ -1,4 +1,4 @@
-"""What the door of image files makes of every kind of file: 8-bit RGB as viewers show it, or one line."""
+"""Every kind of image file is read as 8-bit RGB as viewers show it, or gives one error line."""
 
 import io
 import os
@@ -26,7 +26,7 @@ RAMP = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
 
 
 def both(path):
-    """The pixels of a file by both readers, which must agree."""
+    """Read the pixels of a file by both readers, which must agree."""
     image, pixels = np.asarray(read_image(path)), read_pixels(path)
     assert np.array_equal(image, pixels)
     assert image.dtype == np.uint8
@@ -241,7 +241,7 @@ def test_arrays_of_older_rules_or_damaged_ones_are_not_served(tmp_path, monkeypa
 
 
 def kinds():
-    """One file of every kind that Pillow writes, ours or not."""
+    """Return image files in all formats and modes that Pillow writes, supported or not."""
     wide, floats = Image.fromarray(RAMP), Image.fromarray((RAMP / 65535).astype(np.float32))
     exif = Image.Exif()
     exif[0x0112] = 6

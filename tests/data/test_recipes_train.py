@@ -1,4 +1,4 @@
-"""One real step of every recipe for the large and the fine-grained sets, on small trees in the official layouts."""
+"""Train one step of every recipe for the large and the fine-grained data sets, on small official layouts."""
 
 import math
 

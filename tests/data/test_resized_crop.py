@@ -1,4 +1,4 @@
-"""The crop that is resized in torch, against torchvision's and against Pillow's arithmetic."""
+"""Compare the random crop that is resized in torch with torchvision's and with Pillow's."""
 
 import numpy as np
 import pytest

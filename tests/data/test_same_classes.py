@@ -1,4 +1,4 @@
-"""Data sets of one recipe number their classes alike, and none is judged by what it trains on."""
+"""Data sets of a recipe must have the same labels, and evaluated images must not be trained on."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def tree(root, split, names, shift=0):
 
 @pytest.fixture
 def roots(tmp_path):
-    """A root with training images of three classes, and another one with validation images."""
+    """Make a root with training images of three classes, and another one with validation images."""
     return tree(tmp_path / 'a', 'train', ['cat', 'dog', 'emu']), tmp_path / 'b'
 
 
@@ -203,7 +203,7 @@ train_cfg = dict(max_epochs=1)
 
 
 def run(tool, *args):
-    """A command as a process of its own: exit code, output, and what it said on stderr."""
+    """Run a command in a new process; return its exit code, stdout and stderr."""
     done = subprocess.run(
         [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Both small transformers learn, with everything that DeiT's training has: what is on paper is also what runs."""
+"""Both small transformers learn with the whole training recipe of DeiT."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Archives stay in their folder, and end in one line where they would not."""
+"""Archives are unpacked into their folder; one that would write elsewhere gives one error line."""
 
 import io
 import shutil
@@ -13,7 +13,7 @@ from openmix.errors import InputError
 
 
 def tar_of(path, *members):
-    """A tar archive of (name, what) pairs; `what` is the content or sets the kind of the member."""
+    """Make a tar archive of (name, what) pairs; `what` is the content, or the kind of the member."""
     with tarfile.open(path, 'w:gz' if path.suffix == '.gz' else 'w') as packed:
         for name, what in members:
             info = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""Several views of an image, made where its file is read."""
+"""Test the transforms that make several views of an image in the loader's workers."""
 
 import pytest
 import torch

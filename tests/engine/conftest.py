@@ -1,4 +1,4 @@
-"""A small run for the tests of what may be done with a run's folder."""
+"""Fixtures with a small run, for tests that change a run's folder."""
 
 import kill_and_resume as harness
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope='module')
 def recipe(tmp_path_factory):
-    """Two epochs of three batches from image files, read in the training's own process."""
+    """Write a recipe of two epochs of three batches from image files, without loader workers."""
     folder = tmp_path_factory.mktemp('recipe')
     harness.write_images(folder / 'images', per_class=6)
     recipe = harness.write_recipe(folder, folder / 'images', 'dict(max_epochs=2)')
@@ -17,6 +17,6 @@ def recipe(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def alone(recipe):
-    """The folder of that run, finished."""
+    """Return the folder of this run after it has finished."""
     harness.finish(recipe, recipe.parent / 'alone')
     return recipe.parent / 'alone'

@@ -1,12 +1,12 @@
-"""Kill a training run at random moments, resume it each time, and compare it with one left alone.
+"""Kill a training run at random times, resume it each time, and compare it with an uninterrupted run.
 
     python tests/engine/kill_and_resume.py --kills 100
     python tests/engine/kill_and_resume.py --kills 20 --processes 2
     python tests/engine/kill_and_resume.py --kills 20 --images data/cifar10_images
 
-The run has what can go wrong: per-image augmentation in two loader workers, drawn policies at hidden
-layers, a moving average of the weights, accumulated and clipped gradients, bfloat16, batch norm, and
-checkpoints by epoch and by time. Every attempt is a process of its own, killed by SIGKILL.
+The run has everything that could break on resuming: per-image augmentation in two loader workers, randomly chosen
+policies at hidden layers, a moving average of the weights, accumulated and clipped gradients, bfloat16, batch norm,
+and checkpoints by epoch and by time. Every attempt is a new process, which is killed by SIGKILL.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.checkpoint_folder import checkpoints_in, position_of
 from openmix.engine.runner import Runner
 
-# For what takes some on an idle machine: who waits fails only where nothing comes any more.
+# Generous timeouts, so that a test on a loaded machine fails only if something hangs.
 SECONDS = 300
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = """
@@ -77,12 +77,12 @@ custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.01)]
 vis_backends = []
 visualizer = dict(vis_backends=vis_backends)
 """
-# Readings of a clock: what no two runs share.
+# Clock readings, which differ between equal runs.
 _CLOCK = ('duration_s', 'finished', 'time_s')
 
 
 def write_images(root: Path, classes: int = 3, per_class: int = 25) -> None:
-    """Random images in the layout of a folder a class; the count leaves a part batch at an epoch's end."""
+    """Write random images in one folder per class; the last batch of an epoch is incomplete."""
     rng = np.random.default_rng(0)
     for split, count in (('train', per_class), ('val', 6)):
         for label in range(classes):
@@ -97,7 +97,7 @@ def write_recipe(folder: Path, images: Path, schedule: str, subset: int | None =
 
     Args:
         schedule: the recipe's `train_cfg`, as text.
-        subset: as many of the training images.
+        subset: number of training images.
     """
     held_out = 'val' if (images / 'val').is_dir() else 'test'
     known = dict(images=images.resolve(), subset=subset, schedule=schedule, held_out=held_out)
@@ -118,7 +118,7 @@ def slow_writes(seconds: float) -> None:
 
 
 def stop_before(iteration: int) -> None:
-    """Let this process suspend itself (SIGSTOP) once it has trained so many iterations; it writes nothing there."""
+    """Let this process suspend itself (SIGSTOP) before an iteration, at a moment when it writes no file."""
     usual = Runner.call_hook
 
     def call_hook(runner: Runner, name: str, **given: Any) -> None:
@@ -132,7 +132,7 @@ def stop_before(iteration: int) -> None:
 def start(
     recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[str] = (), stops_before: int | None = None
 ) -> list[int]:
-    """Fork the processes of one attempt at `tools/train.py`; returns their ids, rank 0 first.
+    """Fork the processes of one attempt of `tools/train.py`; return their ids, rank 0 first.
 
     Args:
         stops_before: the iteration, counted from 0, before which each process suspends itself.
@@ -197,7 +197,7 @@ def _attempt(
 
 
 def wait_until_stopped(children: list[int]) -> None:
-    """Until each has suspended itself, see `start`."""
+    """Wait until each process has suspended itself, see `start`."""
     end = time.monotonic() + SECONDS
     for child in children:
         done, status = 0, 0
@@ -209,7 +209,7 @@ def wait_until_stopped(children: list[int]) -> None:
 
 
 def wait(children: list[int], seconds: float) -> list[int | None]:
-    """Exit codes of the children, None for those that still run when the time is over."""
+    """Wait for the children; return their exit codes, None for those that still run after the timeout."""
     codes: dict[int, int | None] = dict.fromkeys(children)
     end = time.monotonic() + seconds
     while None in codes.values():
@@ -224,14 +224,14 @@ def wait(children: list[int], seconds: float) -> list[int | None]:
 
 
 def finish(recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[str] = ()) -> float:
-    """Run to the end; returns the seconds of training."""
+    """Run to the end; return the seconds of training."""
     codes = wait(start(recipe, work_dir, processes, options), seconds=2 * SECONDS)
     assert codes == [0] * processes, log_of(work_dir)
     return json.loads((work_dir / 'result.json').read_text())['duration_s']
 
 
 def said(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
-    """Train in one process, which must end with that exit code and without a traceback; returns what it printed."""
+    """Train in one process; check its exit code and that it prints no traceback; return its output."""
     codes = wait(start(recipe, work_dir, options=options), SECONDS)
     printed = work_dir.with_suffix('.rank0.log').read_text()
     assert codes == [code], printed[-3000:]
@@ -240,33 +240,33 @@ def said(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
 
 
 def log_of(work_dir: Path) -> str:
-    """The end of what the last attempt's rank 0 printed."""
+    """Return the end of the output of rank 0 in the last attempt."""
     log = work_dir.with_suffix('.rank0.log')
     return log.read_text()[-3000:] if log.is_file() else 'nothing'
 
 
 def resume_options(work_dir: Path) -> list[str]:
-    """`--resume`, unless there is nothing to go on from."""
+    """Return `--resume` if there is a checkpoint; else no option."""
     return ['--resume'] if checkpoints_in(work_dir) else []
 
 
 def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, processes: int = 1) -> dict[str, int]:
-    """Start a run, kill it `kills` times, resume it each time; returns where the kills fell.
+    """Start a run, kill it `kills` times and resume it each time; return the number of kills in each situation.
 
-    When is drawn in iterations, so that a machine whose pace changes kills as often.
+    The times are drawn in iterations, so that they do not depend on the speed of the machine.
 
     Args:
-        iterations: of the whole run. On average the kills use up half of it.
+        iterations: length of the whole run; between two kills it trains half of iterations / kills on average.
     """
     rng = random.Random(seed)
     fell = {'before the first checkpoint': 0, 'inside a write': 0, 'elsewhere': 0}
     while sum(fell.values()) < kills:
-        # Not so near the end that the run is over before the kill.
+        # Not near the end, where the run could finish before the kill.
         goal = min(_saved(work_dir) + rng.randint(0, iterations // kills), 2 * iterations // 3)
         children = start(recipe, work_dir, processes, resume_options(work_dir))
         wait_for_log('Checkpoints go to', work_dir, children)
         _wait_for(lambda goal=goal: _saved(work_dir) >= goal, work_dir, children)
-        # A run that ends first shows a fault of this script.
+        # If the run ends first, this script is wrong.
         codes = wait(children, rng.uniform(0, 0.1))
         assert codes == [None] * processes, f'left with {codes}: {log_of(work_dir)}'
         if rng.random() < 0.3:
@@ -283,12 +283,12 @@ def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, p
 
 
 def _saved(work_dir: Path) -> int:
-    """Iterations trained by the newest checkpoint; 0 without one."""
+    """Return the number of iterations in the newest checkpoint; 0 without one."""
     return max((position_of(path).iteration or 0 for path in work_dir.glob('*.pth')), default=0)
 
 
 def _wait_for(condition: Callable[[], bool], work_dir: Path, children: list[int]) -> None:
-    """Until it is true, while all children run."""
+    """Wait until a condition is true, while all children run."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end, f'nothing came: {log_of(work_dir)}'
@@ -297,13 +297,13 @@ def _wait_for(condition: Callable[[], bool], work_dir: Path, children: list[int]
 
 
 def wait_for_log(text: str, work_dir: Path, children: list[int]) -> None:
-    """Until rank 0 has printed `text`; the loop's first word is 'Checkpoints go to'."""
+    """Wait until rank 0 has printed `text`; the training loop starts with 'Checkpoints go to'."""
     log = work_dir.with_suffix('.rank0.log')
     _wait_for(lambda: log.is_file() and text in log.read_text(), work_dir, children)
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two finished runs do not share, clock readings apart; empty when they are equal bit for bit."""
+    """List the differences of two finished runs except clock readings; empty if they are equal bit for bit."""
     (a,), (b,) = one.glob('epoch_*.pth'), other.glob('epoch_*.pth')
     found = [] if a.name == b.name else [f'{a.name} and {b.name}']
     left, right = read_checkpoint(a), read_checkpoint(b)

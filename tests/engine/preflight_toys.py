@@ -1,4 +1,4 @@
-"""Algorithms and data sets that the preflight accepts or refuses."""
+"""Algorithms and data sets that the preflight accepts or rejects."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from openmix.registry import MIXUPS, MODELS
 
 
 class Toy(Algorithm):
-    """Classifies digits; `fails` says where it does not work."""
+    """A classifier of digits that fails at the place `fails`."""
 
     answers = frozenset({'logits'})
 
@@ -49,7 +49,7 @@ class Toy(Algorithm):
 
 
 class Returning(Toy):
-    """Its loss returns something else."""
+    """An algorithm whose loss returns a given value."""
 
     returned = None
 
@@ -109,7 +109,7 @@ class Lists(Algorithm):
 
 
 class Told(Dataset):
-    """Tells its batch beforehand, as `kind` says."""
+    """A data set whose `example` depends on `kind`."""
 
     def __init__(self, kind=''):
         self.kind = kind

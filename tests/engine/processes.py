@@ -1,7 +1,7 @@
-"""Commands as real processes: start them, signal them, see how they end and what they leave behind.
+"""Run commands as real processes: start them, signal them, check how they end and which processes they leave.
 
-Python, torch and openmix take seconds to start. A `Nursery` is a process that has imported them; it forks one
-process a command, which runs the command and then ends as a Python process of its own ends.
+Importing torch and openmix takes seconds. A `Nursery` is a process that has imported them; it forks one process per
+command, which runs the command and then exits like a regular Python process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENVIRONMENT |= {'PYTHON': sys.executable, 'GLOO_SOCKET_IFNAME': 'lo'}
 
 
 def members(session: int) -> list[int]:
-    """The processes of a session, without those that are dead and only not reaped yet."""
+    """List the processes of a session, without zombies."""
     found = []
     for stat in Path('/proc').glob('[0-9]*/stat'):
         try:
@@ -39,7 +39,7 @@ def members(session: int) -> list[int]:
 
 
 def naming(text: object) -> list[int]:
-    """The processes whose command line holds a text, such as a folder."""
+    """List the processes whose command line contains a text, such as a folder."""
     found = []
     for words in Path('/proc').glob('[0-9]*/cmdline'):
         try:
@@ -51,7 +51,7 @@ def naming(text: object) -> list[int]:
 
 
 def until(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether the condition came true in so many seconds."""
+    """Wait until a condition is true; return false after a timeout in seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -77,7 +77,7 @@ class Command:
         return self.log.read_text(errors='replace')
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
-        """Until it has said something."""
+        """Wait until the output contains a text."""
         assert until(lambda: text in self.said or self.poll() is not None, seconds), self.said[-3000:]
         assert text in self.said, self.said[-3000:]
 
@@ -86,24 +86,24 @@ class Command:
         os.killpg(self.pid, number)
 
     def ends(self, seconds: float) -> int | None:
-        """The exit code, or None if it still runs after so many seconds."""
+        """Wait for the end; return the exit code, or None if the command still runs after the timeout."""
         until(lambda: self.poll() is not None, seconds)
         return self.poll()
 
     def left(self, seconds: float = 15) -> list[int]:
-        """What still runs of its session so many seconds after it, the command itself apart."""
+        """List the other processes of the session that still run some seconds after the command."""
         until(lambda: not set(members(self.pid)) - {self.pid}, seconds)
         return sorted(set(members(self.pid)) - {self.pid})
 
     def clear(self) -> None:
-        """Kill all of the session that is left."""
+        """Kill all remaining processes of the session."""
         for pid in members(self.pid):
             os.kill(pid, signal.SIGKILL)
         until(lambda: self.poll() is not None, 10)
 
 
 def start(words: Sequence[object], log: Path, program: str = sys.executable) -> Command:
-    """A command in a fresh process."""
+    """Start a command in a new process."""
     with open(log, 'wb') as out:
         process = subprocess.Popen(
             [program, *map(str, words)],
@@ -117,7 +117,7 @@ def start(words: Sequence[object], log: Path, program: str = sys.executable) -> 
 
 
 class Nursery:
-    """Forks commands from a process that has imported what they need."""
+    """A process with the slow imports done, which forks commands."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -127,12 +127,12 @@ class Nursery:
     def start(
         self, words: Sequence[object], log: Path, imitate: dict | None = None, root: Path | None = None
     ) -> Command:
-        """A command of tools/.
+        """Start a command of tools/.
 
         Args:
-            words: its file name and arguments.
-            log: where its output goes.
-            imitate: the data set, as in a recipe, whose stand-in is written below `root` first.
+            words: file name and arguments of the command.
+            log: file for its output.
+            imitate: registry dict of a data set; a stand-in for it is written to `root` first.
             root: an empty folder.
         """
         log.touch()
@@ -155,7 +155,7 @@ class Nursery:
 
 
 def _next_command() -> dict | None:
-    """Serve requests; in the forked process, the command to run. None when there are no more."""
+    """Serve requests; return the command to run in the forked process, and None in the nursery at the end."""
     codes: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,4 +1,4 @@
-"""A validation that takes minutes, for tests of what ends it."""
+"""A metric that makes a validation take minutes, for tests that end it."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from openmix.registry import METRICS
 
 @METRICS.register_module()
 class SlowAccuracy(Accuracy):
-    """Accuracy that waits at every batch while a file is there."""
+    """Accuracy that waits at every batch while a file exists."""
 
     def __init__(self, while_there, **kwargs):
         super().__init__(**kwargs)

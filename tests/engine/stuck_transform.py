@@ -1,4 +1,4 @@
-"""A transform that keeps a loader's worker for ever, as a lost network folder would."""
+"""A transform that never returns, like a read from a lost network folder."""
 
 import time
 

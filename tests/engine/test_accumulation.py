@@ -1,4 +1,4 @@
-"""Accumulated gradients against those of the larger batch, batch norm frozen."""
+"""Compare accumulated gradients with those of the larger batch, with frozen batch norm."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='float16 is
 
 
 class InSlices(MixPolicy):
-    """Mixes every slice of 4 in itself, so that one batch of 8 is mixed as two of 4."""
+    """Mix every slice of 4 separately, so that one batch of 8 is mixed like two batches of 4."""
 
     def forward(self, z, context=None, pairs=None):
         n = torch.arange(len(z), device=z.device)
@@ -36,7 +36,7 @@ class FrozenNorm(ThinResNet):
 
 
 def trained(accumulated, wrapper_type=OptimWrapper, dtype=torch.float64, device='cpu', **kwargs):
-    """Parameters before and after 5 slices, number of steps, and gradient norms before clipping."""
+    """Train on 5 slices; return parameters before and after, number of steps, and gradient norms before clipping."""
     init_default_scope('openmix')
     torch.manual_seed(0)
     model = MODELS.build(
@@ -87,7 +87,7 @@ def test_two_slices_make_the_step_of_both(max_norm):
 
 
 def distance(dtype, device):
-    """How far accumulation under autocast ends from the larger batch, as a share of the way."""
+    """Return the distance between accumulation under autocast and the larger batch, relative to the whole update."""
 
     def build(**kwargs):
         wrapper = AutocastOptimWrapper(dtype, **kwargs)

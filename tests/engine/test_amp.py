@@ -1,4 +1,4 @@
-"""Mixed precision: what stays float32, what every policy and loss does under it, and the scaler."""
+"""Test mixed precision: tensors that stay float32, every policy and loss under autocast, and the gradient scaler."""
 
 import copy
 import importlib.util
@@ -23,7 +23,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='float16 is
 
 
 def rows_of_every_policy():
-    """The settings that `tests/test_every_policy.py` runs, one policy after the other."""
+    """Return the settings of all policies from `tests/test_every_policy.py`."""
     spec = importlib.util.spec_from_file_location('every_policy_rows', ROOT / 'tests/test_every_policy.py')
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -1,4 +1,4 @@
-"""What a library refuses in the midst of a run is one line with the place; an error of one's own code is not."""
+"""An error that a library raises in a step becomes one line with the place; an error of the user's code does not."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def recipe(tmp_path, images, **options):
 
 
 class Refusing(nn.Module):
-    """A backbone that works in the trial and not on the CPU; `own`: by an error of its own."""
+    """A backbone that works in the preflight but fails on the CPU; `own`: by an error of the user's code."""
 
     def __init__(self, error: str, only: str = 'both') -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Raising(nn.Module):
 
 
 class Images(torch.utils.data.Dataset):
-    """Every one raises an error: of a library, or of this file."""
+    """A data set whose samples raise an error, of a library or of this file."""
 
     def __init__(self, error):
         self.error = error

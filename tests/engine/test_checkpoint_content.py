@@ -1,4 +1,4 @@
-"""A checkpoint of any content goes on, or is refused in one line before anything of it is loaded."""
+"""A checkpoint with any content resumes, or gives one error line before any part of it is loaded."""
 
 import copy
 import random
@@ -21,7 +21,7 @@ from openmix.errors import InputError
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A runner with all its parts built, and the content of a checkpoint that a run of its recipe wrote."""
+    """Build a runner with all its parts, and the content of a checkpoint that a run of its recipe wrote."""
     folder = tmp_path_factory.mktemp('run')
     harness.write_images(folder / 'images', per_class=6)
     recipe = harness.write_recipe(folder, folder / 'images', 'dict(max_epochs=1)')
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
 
 
 def places(node, at=()):
-    """Every place of a nested content, as the keys that lead to it."""
+    """List every place in a nested content, as the keys that lead to it."""
     yield at
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
@@ -56,7 +56,7 @@ POISON = [
 
 
 def mutate(content, rng):
-    """Change one place: another value, or none; places near the top, where few are, as often as deep ones."""
+    """Change or remove one value; few places are near the top, so those are chosen as often as deep ones."""
     everywhere = [at for at in places(content) if at]
     depth = rng.choice([1, 2, 3, 4, 5])
     at = rng.choice([at for at in everywhere if len(at) == min(depth, max(map(len, everywhere)))])
@@ -77,7 +77,7 @@ def weights_now(runner):
 
 
 def one_step(runner):
-    """What a training does first: a forward and a backward pass, a step of optimiser and schedules, and its logs."""
+    """Train one step: forward and backward pass, optimiser, schedules and logs."""
     trim_history(runner.message_hub.log_scalars, 2)
     batch = next(iter(runner.train_dataloader))
     runner.model.train()

@@ -1,4 +1,4 @@
-"""What a folder's checkpoints say decides which is newest and which go, not the times of the files."""
+"""The content of checkpoints, not the times of the files, decides which is newest and which are deleted."""
 
 import os
 import random
@@ -19,7 +19,7 @@ def write(folder, name, iteration, batches=10):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three epochs and a stop inside the fourth, dated in every order but that."""
+    """Make checkpoints of three epochs and of a stop inside the fourth, with file times in another order."""
     written = [write(tmp_path, f'epoch_{n}.pth', 10 * n) for n in (1, 2, 3)] + [write(tmp_path, LATEST, 34)]
     hours = [3, -1, 2, -5]
     for path, hour in zip(written, hours, strict=True):

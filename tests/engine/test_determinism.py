@@ -1,4 +1,4 @@
-"""What docs/determinism.md promises within a tolerance, and that it names tests that exist."""
+"""Test the tolerances that docs/determinism.md promises, and that the tests that it names exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Images on the device that trains: the same batches, and one line where they cannot be held there."""
+"""Images on the GPU give the same batches; images that cannot be held there give one error line."""
 
 import pytest
 import torch

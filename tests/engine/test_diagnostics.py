@@ -1,4 +1,4 @@
-"""Every scalar that an algorithm's loss gives is recorded: losses are trained on, diagnostics are told beside them."""
+"""Every scalar that an algorithm's `loss` returns is recorded; only losses are trained on, diagnostics are not."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ EPOCHS = 'train_cfg = dict(max_epochs=4)\n'
 
 
 class Telling(MixClassifier):
-    """Tells the number of its step; of every second one only, of none, and as what is no number."""
+    """An algorithm with diagnostics: in every step, in every second step as a number, and in step 4 only."""
 
     named = 'mask_rate'
 

@@ -1,4 +1,4 @@
-"""Two CPU processes against one: the same steps and metrics, bit for bit where nothing is summed in another order."""
+"""Compare two CPU processes with one: same steps and metrics, bit for bit unless the order of sums differs."""
 
 import json
 import os
@@ -35,7 +35,7 @@ BATCH, STEPS = 8, 3
 
 
 class Learned(MixPolicy):
-    """Asks the model once without and once with gradient; its own parameter is trained by the latter."""
+    """A policy that calls the model without and with gradient; the latter trains the policy's own parameter."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ class Learned(MixPolicy):
 
 
 class Idle(MixPolicy):
-    """Holds a parameter that no step uses."""
+    """A policy with a parameter that no step uses."""
 
     leaves_parameters_unused = True
 
@@ -110,7 +110,7 @@ def classifier(policy, backbone):
 
 
 def slices(place, count=1):
-    """Slices of the training data; the draws of a step depend on the first one's place."""
+    """Cut the training data into slices; the random draws of a step depend on the index of its first slice."""
     torch.manual_seed(place)
     rows = [torch.Generator().manual_seed(place + i) for i in range(count)]
     images = torch.cat([torch.rand(BATCH, 3, 16, 16, generator=row) for row in rows])
@@ -118,7 +118,7 @@ def slices(place, count=1):
 
 
 def trained(run, rank, world):
-    """Parameters after some steps: a slice for every process, or the same slices accumulated by one."""
+    """Return parameters after some steps: one slice per process, or the same slices accumulated by one process."""
     policy, backbone, recipe, wrapper_type = RUNS[run]
     model = classifier(policy, backbone)
     stepping = data_parallel(model, Config(recipe)) if world == 2 else model
@@ -131,7 +131,7 @@ def trained(run, rank, world):
 
 
 def trained_on_whole_batches(rank, world, accumulated):
-    """State after steps of 2 x `accumulated` slices, with batch norm over all processes."""
+    """Return the state after steps of 2 x `accumulated` slices, with synchronised batch norm."""
     model = classifier(dict(type='NoMix'), ThinResNet)
     stepping = data_parallel(model, Config(dict(sync_bn='naive'))) if world == 2 else model
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05), accumulative_counts=accumulated)
@@ -143,7 +143,7 @@ def trained_on_whole_batches(rank, world, accumulated):
 
 
 def refused():
-    """What DDP says to a parameter that is left unused without its knowledge."""
+    """Return DDP's error message for an unused parameter that it does not expect."""
     stepping = data_parallel(classifier(dict(type=Idle), ThinResNet), Config(dict(find_unused_parameters=False)))
     wrapper = OptimWrapper(torch.optim.SGD(stepping.parameters(), lr=0.05))
     try:
@@ -209,7 +209,7 @@ def one_rank(rank, world, folder):
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
-    """What one process found, and what each of two did."""
+    """Return the result of one process, and of each of two processes."""
     folder = tmp_path_factory.mktemp('ranks')
     for world in (1, 2):
         mp.spawn(one_rank, (world, str(folder)), nprocs=world, daemon=True)

@@ -1,4 +1,4 @@
-"""Whatever ends a run early leaves its last checkpoint, a validation, and a result that says so."""
+"""A run that ends early has a last checkpoint, a last validation, and a result that says so."""
 
 import json
 import types
@@ -46,7 +46,7 @@ def runner(name, iteration=0):
 
 
 def validations_until_the_end(values, monitor='accuracy/top1', **options):
-    """How many validations a run makes; None where it goes on behind the last."""
+    """Return the number of validations of a run; None if it continues after the last value."""
     hook, at = EarlyStoppingHook(monitor, **options), runner(f'{values}{options}{monitor}')
     hook.before_train(at)
     for at.iter, value in enumerate(values, 1):
@@ -121,7 +121,7 @@ def result_is_last(monkeypatch):
 
 
 def outcome(folder):
-    """The result of a run without its clock readings, and the iteration of its checkpoint."""
+    """Return the result of a run without its clock readings, and the iteration of its checkpoint."""
     result = json.loads((folder / 'result.json').read_text())
     (checkpoint,) = folder.glob('*.pth')
     assert (folder / 'last_checkpoint').read_text() == str(checkpoint)

@@ -1,4 +1,4 @@
-"""A run that loses a process is started again by its launcher and ends as if it had not."""
+"""A run that loses a process is restarted by its launcher and ends with the same result."""
 
 import os
 import subprocess
@@ -66,7 +66,7 @@ def set_launcher(monkeypatch, **names):
 
 
 def write_checkpoint(folder: Path, name: str = 'epoch_1.pth') -> Path:
-    """One that a run of the current launch would write."""
+    """Write a checkpoint as a run of the current launch would."""
     with appearing(folder / name) as partial:
         torch.save(dict(meta=dict(launch=launch_id()), state_dict={}), partial)
     return folder / name

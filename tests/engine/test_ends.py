@@ -1,4 +1,4 @@
-"""The end of a process is part of the command: whatever ends it, it ends in seconds and leaves nobody behind."""
+"""A command that is stopped or fails ends within seconds and leaves no process behind."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def nursery():
 
 @pytest.fixture
 def running():
-    """Commands that the test started; whatever is left of them is killed."""
+    """Yield a list for the commands that a test starts; kill those that still run at the end."""
     commands = []
     yield commands
     for command in commands:

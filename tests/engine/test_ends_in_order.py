@@ -1,4 +1,4 @@
-"""Signals and lost folders end a training in order: at once, in one line, and nothing of it stays behind."""
+"""Signals and lost folders end a training at once, with one line, and leave no process behind."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def nursery(temporary):
 
 @pytest.fixture
 def run(nursery, tmp_path):
-    """Start a command on a recipe; whatever is left of it at the end is killed."""
+    """Start a command with a recipe; kill its remaining processes at the end."""
     commands = []
 
     def start(recipe, *words):

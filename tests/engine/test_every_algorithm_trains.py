@@ -1,4 +1,4 @@
-"""Every algorithm trains through `tools/train.py`: killed, resumed, in two processes, compiled."""
+"""Train every algorithm with `tools/train.py`: killed and resumed, in two processes, and compiled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ every_algorithm = pytest.mark.parametrize('name', ALGORITHMS)
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
-    """A folder of images whose training epoch ends with a part of a batch."""
+    """Write a folder of images such that the last batch of a training epoch is incomplete."""
     folder = tmp_path_factory.mktemp('data') / 'images'
     harness.write_images(folder, per_class=7)
     return folder
@@ -29,7 +29,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def recipes(images):
-    """The recipe of every algorithm, and the folder of its run by one process, finished."""
+    """Return the recipe of every algorithm, and the folder of its finished run in one process."""
     found = {}
 
     def recipe_of(name):

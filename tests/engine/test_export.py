@@ -1,4 +1,4 @@
-"""Exported files against the network they come from, run by other programs on the same images."""
+"""Compare exported files, run by other programs, with the network they come from."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def onnxruntime():
 
 
 def trained(folder, policy='plain'):
-    """A recipe, a checkpoint as an EMAHook leaves it, and the models of its raw and of its averaged weights."""
+    """Return a recipe, a checkpoint of a run with an EMAHook, and models with its raw and its averaged weights."""
     cfg = prepare(load_config(RECIPE, {**SMALL, **POLICIES[policy]}))
     models = []
     for seed in range(2):
@@ -69,7 +69,7 @@ def draw(n, shape=(16, 16)):
 
 
 def check_agrees(model, run, path, batches, shape=(16, 16)):
-    """On images as a loader gives them, through the preprocessor that evaluation uses."""
+    """Compare both on images from a loader, after the preprocessor of evaluation."""
     for n in batches:
         data = dict(inputs=draw(n, shape), labels=torch.arange(n), ids=torch.arange(n))
         with torch.no_grad():
@@ -159,7 +159,7 @@ def test_a_file_that_disagrees_is_not_left(tmp_path, wrong):
 
 
 class Branching(ThinResNet):
-    """Decides by what it sees; on the meta device there is nothing to see."""
+    """A backbone whose control flow depends on the values of the images, which the meta device lacks."""
 
     def forward(self, x):
         features = super().forward(x)

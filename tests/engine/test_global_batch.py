@@ -1,4 +1,4 @@
-"""The learning rate at another global batch: the whole curve is scaled, or one line says that it is not."""
+"""With another global batch size, the whole learning rate schedule is scaled, or a line says that it is not."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ SCHEDULES = {
 
 
 class FakeRunner:
-    """What `match_learning_rate` reads of a runner; keeps what is logged."""
+    """The attributes of a runner that `match_learning_rate` reads; records the log."""
 
     def __init__(self, world_size, batch_size, schedule=None):
         self.world_size, self.param_schedulers = world_size, schedule
@@ -55,7 +55,7 @@ def optimiser(accumulated=1):
 
 
 def curve(schedule, world_size=1, batch=100, accumulated=1, **auto_scale_lr):
-    """(12, groups) learning rates of a run."""
+    """Return the learning rates (12, groups) of a run."""
     init_default_scope('openmix')
     wrapper, runner = optimiser(accumulated), FakeRunner(world_size, batch, schedule)
     match_learning_rate(runner, wrapper, auto_scale_lr or None)

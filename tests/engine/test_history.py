@@ -1,4 +1,4 @@
-"""`metrics.jsonl` is read whatever became of it, and what was in it is kept."""
+"""A damaged `metrics.jsonl` can be read, and its content is kept."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""A run that starts from the weights of a file says which, takes the backbone's alone, and goes on with the same."""
+"""A warm start from a file loads only the backbone's weights, records the file, and is resumed with the same file."""
 
 import json
 import os
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def weights(alone):
-    """The last checkpoint of a finished run, which kept a moving average."""
+    """Return the last checkpoint of a finished run with a moving average."""
     return alone / 'epoch_2.pth'
 
 
 @pytest.fixture(scope='module')
 def started(recipe, weights):
-    """The folder of a finished run that started from those, and what it printed."""
+    """Return the folder and the output of a finished run that started from these weights."""
     folder = recipe.parent / 'started'
     return folder, harness.said(recipe, folder, '--weights', str(weights))
 

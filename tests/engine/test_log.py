@@ -1,4 +1,4 @@
-"""A run says ten things, each number once and everywhere the same."""
+"""A run logs ten kinds of lines; every number appears once, with the same value in all records."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def run(folder, *words):
 
 
 def points(folder):
-    """Tag -> iteration -> value of the TensorBoard events."""
+    """Read the values of the TensorBoard events, by tag and iteration."""
     (events,) = folder.glob('*/vis_data/events.*')
     read = EventAccumulator(str(events), size_guidance={'scalars': 0})
     read.Reload()

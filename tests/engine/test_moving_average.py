@@ -1,4 +1,4 @@
-"""The moving average of all weights at once is mmengine's of one after the other."""
+"""The moving average of all weights in one operation equals mmengine's, which loops over the weights."""
 
 import copy
 
@@ -23,7 +23,7 @@ def network():
 
 
 def moved(net):
-    """The network somewhere else, its statistics and their count too."""
+    """Change all weights, statistics and batch counts of the network."""
     net = copy.deepcopy(net)
     net(torch.randn(5, 2, 3, 3))
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_recipes_take_it():
 
 
 class Run:
-    """A run of the hook on one weight, without data: every iteration pulls the weight down by 1."""
+    """A run of the hook with one weight and no data: every iteration lowers the weight by 1."""
 
     max_epochs = 4
     epoch = property(lambda self: self.iter // 3)
@@ -89,7 +89,7 @@ class Run:
 
 
 def averages(weights, momentum, first=0):
-    """The average behind every step: the weight itself up to the step `first`, then mmengine's formula."""
+    """Return the average after every step: the weight itself up to step `first`, then mmengine's formula."""
     found = []
     for step, weight in enumerate(weights):
         found.append(weight if step <= first else found[-1] + momentum * (weight - found[-1]))

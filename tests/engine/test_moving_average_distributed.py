@@ -1,4 +1,4 @@
-"""Two processes with a moving average: what is recorded of either network is what the saved weights score."""
+"""With two processes and a moving average, the recorded metrics of both networks are those of the saved weights."""
 
 import json
 import os

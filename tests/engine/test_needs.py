@@ -1,4 +1,4 @@
-"""What a training needs is there whatever list of hooks a recipe gives, and in order."""
+"""The hooks that a training needs are added to any list of hooks in a recipe, in the right order."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""Parts of a model with rates, decay, clipping and schedules of their own in one optimiser."""
+"""Test one optimiser with learning rates, weight decay, clipping and schedules per part of the model."""
 
 import copy
 import math

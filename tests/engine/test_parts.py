@@ -1,4 +1,4 @@
-"""Seeds, readouts, checkpoints and AMP, each by value."""
+"""Check values of seeds, readouts, checkpoints and AMP."""
 
 import json
 import math

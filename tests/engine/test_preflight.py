@@ -1,4 +1,4 @@
-"""A recipe is tried before it runs: a step of its algorithm without data, in every way that draws may send it."""
+"""Test the preflight: one step on the meta device for every branch that random draws may choose."""
 
 import pytest
 import torch
@@ -112,7 +112,7 @@ def test_every_policy_is_tried_at_every_site(policy):
 
 
 class Strange(nn.Module):
-    """A backbone with a module that is left out, and one that puts out a tuple."""
+    """A backbone with a module that is not used, and one that returns a tuple."""
 
     num_features = 3
 

@@ -1,4 +1,4 @@
-"""Losses that stay on the device until somebody looks: the same log, the same iteration blamed."""
+"""Losses stay on the GPU until they are needed; logs are the same, and errors name the same iteration."""
 
 import math
 import types
@@ -16,7 +16,7 @@ INTERVAL, EPOCH = 4, 10
 
 
 def patched(monkeypatch):
-    """Make `is_looked_at` take tensors for a GPU's."""
+    """Make `is_looked_at` treat CPU tensors as GPU tensors."""
     usual = ReadBackHook.is_looked_at
 
     def looked_at(self, runner, batch_idx, outputs):
@@ -50,7 +50,7 @@ def outputs(iteration):
 
 
 def train(hook, at, iterations, of=outputs):
-    """The lengths of the log after every iteration."""
+    """Train; return the length of the log after every iteration."""
     lengths = []
     for at.iter in range(iterations):
         hook.after_train_iter(at, at.iter % EPOCH, None, of(at.iter))

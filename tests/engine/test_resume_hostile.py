@@ -1,4 +1,4 @@
-"""A run goes on from its folder whatever happened to the files in it; as real processes."""
+"""A run resumes although files in its folder were changed; tested with real processes."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_a_fresh_start_passes_by_what_is_no_checkpoint(recipe, alone, tmp_path):
 
 @contextmanager
 def suspended(recipe, work_dir):
-    """A training that was stopped (SIGSTOP) after two epochs of 200, outside of any write; killed at the end."""
+    """Suspend a training (SIGSTOP) after two of 200 epochs while it writes no file; kill it at the end."""
     options = ['--cfg-options', 'train_cfg.max_epochs=200']
     (child,) = harness.start(recipe, work_dir, options=options, stops_before=6)
     try:

@@ -1,4 +1,4 @@
-"""What of a recipe may change on `--resume` is applied; what may not is refused, with the run left as it was."""
+"""On `--resume`, allowed changes of the recipe are applied; others give an error line and leave the run unchanged."""
 
 import itertools
 import json
@@ -214,7 +214,7 @@ SCHEDULES = {
 
 
 def planned(schedules, epochs, batches=5):
-    """An optimiser and its schedules, built as a runner does for a number of epochs."""
+    """Build an optimiser and its schedules like a runner, for a number of epochs."""
     torch.manual_seed(0)
     optim = OptimWrapper(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9))
     built = []
@@ -226,7 +226,7 @@ def planned(schedules, epochs, batches=5):
 
 
 def trained(optim, built, iterations, batches=5):
-    """As mmengine's hook steps them; yields what an iteration is trained with."""
+    """Step the schedules like mmengine's hook; yield the values with which each iteration is trained."""
     for done in itertools.count(1):
         yield [(group['lr'], group['momentum']) for group in optim.param_groups]
         for own in built:

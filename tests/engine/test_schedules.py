@@ -1,4 +1,4 @@
-"""Schedules last as long as the run, whichever loop trains it."""
+"""Schedules are as long as the run, in both loops."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ from openmix.registry import PARAM_SCHEDULERS, known_to
 PER_EPOCH = 7
 METRIC = 'accuracy/nll'
 WARM_UP = dict(type='LinearLR', start_factor=0.1, begin=0, end=1)
-# What each kind of schedule needs to be told.
+# The required arguments of each kind of schedule.
 KINDS = {
     'Constant': dict(factor=0.5, end=2),
     'CosineAnnealing': dict(eta_min=0.01),
@@ -47,7 +47,7 @@ def schedule(name, **options):
 
 
 class Recorder(Hook):
-    """Notes the parameters that each step is made with; every validation is as good as the last."""
+    """Record the parameters of each step; every validation returns the same metric."""
 
     priority = 'VERY_HIGH'
 
@@ -60,7 +60,7 @@ class Recorder(Hook):
 
 
 class Validation(BaseLoop):
-    """Stands for a validation that measures the same every time."""
+    """A placeholder for a validation that always returns the same metric."""
 
     def run(self):
         self.runner.call_hook('after_val_epoch', metrics={METRIC: 1.0})
@@ -81,7 +81,7 @@ class Stepping(Algorithm):
 
 @pytest.fixture(scope='module')
 def runners(tmp_path_factory):
-    """A runner for epochs and one for iterations, on 7 batches an epoch."""
+    """Return a runner by epoch and one by iteration, with 7 batches per epoch."""
     found = {}
     for name, loop in (
         ('epochs', dict(type='EpochBasedTrainLoop', max_epochs=3)),
@@ -98,7 +98,7 @@ def runners(tmp_path_factory):
 
 
 def trained(runner, schedules, length=None, accumulated=1):
-    """The learning rate and momentum of every step of the runner's loop, then those behind the last."""
+    """Return the learning rate and momentum of every step of the runner's loop, and those after the last step."""
     runner.model = Stepping(2, 1)
     optimizer = torch.optim.SGD(runner.model.parameters(), lr=0.5, momentum=0.9)
     runner.optim_wrapper = OptimWrapper(optimizer, accumulative_counts=accumulated)
@@ -154,7 +154,7 @@ def test_a_schedule_ends_with_the_run_exactly(runners, kind, length):
 
 
 def closed_form(name, step, steps):
-    """The learning rate before an iteration, by the definition of each schedule; 0.5 is the optimiser's."""
+    """Compute the learning rate of an iteration by the formula of each schedule; the optimiser's is 0.5."""
     epoch = step // PER_EPOCH
     return {
         'CosineAnnealing': 0.01 + 0.49 * (1 + math.cos(math.pi * step / steps)) / 2,

@@ -1,4 +1,4 @@
-"""Every part of mmengine that takes part in training is decided: ours, tried here, or refused with a reason."""
+"""Every class of mmengine for training is replaced by ours, tested here, or rejected with a reason."""
 
 import types
 
@@ -22,7 +22,7 @@ REGISTRIES = {one.name: one for one in (HOOKS, LOOPS, CONSTRUCTORS, OPTIM_WRAPPE
 
 
 def stock(registry):
-    """The classes that mmengine itself registers."""
+    """Return the classes that mmengine itself registers."""
     registry.parent.import_from_location()
     found = registry.parent.module_dict
     return {name: cls for name, cls in found.items() if cls.__module__.startswith('mmengine.')}

@@ -1,4 +1,4 @@
-"""Batch norm over two processes against plain batch norm of the concatenated batch."""
+"""Compare synchronised batch norm in two processes with plain batch norm of the concatenated batch."""
 
 import copy
 
@@ -42,7 +42,7 @@ def build(case):
 
 
 def run(norm, data, weight, rows):
-    """Some steps on a part of every batch: outputs and gradients of the last, and all buffers."""
+    """Train some steps on a part of every batch; return outputs and gradients of the last step, and all buffers."""
     out = x = torch.empty(0)
     for batch in data:
         norm.zero_grad()

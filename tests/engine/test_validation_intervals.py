@@ -1,4 +1,4 @@
-"""A recipe says how often a run is validated, and may change that on the way."""
+"""Test validation intervals, also those that change during a run."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""More workers than cores: one line a command, with the number of cores and what to lower."""
+"""With more workers than cores, a command prints one warning with the number of cores and the remedy."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 
 def said(*words):
-    """What a command says that has one core."""
+    """Return the output of a command on one core."""
     words = [sys.executable, '-c', ON_ONE_CORE, TOOLS / words[0], *words[1:]]
     done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds: published figures at full size, and counts by hand."""
+"""Compare parameters and multiply-adds with published numbers and with hand calculations."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ PUBLISHED = {
 
 
 def parts_of(name, device='meta'):
-    """Backbone and head of a recipe or of a name of torchvision's, with 1,000 classes."""
+    """Build the backbone and head of a recipe or a torchvision model, with 1,000 classes."""
     init_default_scope('openmix')
     with torch.device(device):
         if name.startswith(IMAGENET):

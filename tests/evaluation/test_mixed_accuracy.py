@@ -1,4 +1,4 @@
-"""Accuracy on mixed samples: by hand, and beside a training that it leaves alone."""
+"""Test the accuracy on mixed samples by hand calculations, and that measuring it does not change the training."""
 
 import copy
 import types
@@ -52,7 +52,7 @@ def classifier(policy):
 
 
 def validate(hook, model, ids=range(8)):
-    """One validation, in batches of 4."""
+    """Run one validation in batches of 4."""
     g = torch.Generator().manual_seed(0)
     x, y = torch.rand(8, 3, 16, 16, generator=g), torch.randint(5, (8,), generator=g)
     runner, metrics = types.SimpleNamespace(model=model), {}
@@ -89,7 +89,7 @@ def test_a_validation_repeats_and_leaves_no_trace(policy):
 
 
 def answer(model, logits_of):
-    """Let a classifier answer the labels of a mixed batch as told: (N, C) logits, and how it was mixed."""
+    """Make a classifier return given logits (N, C) for a batch with a given `Mix`."""
 
     def mixed(context):
         logits, mix = logits_of(context.y)

@@ -1,4 +1,4 @@
-"""Ten crops against slow loops, and the data they need."""
+"""Compare ten-crop evaluation with slow loops, and test its requirements on the data."""
 
 import math
 
@@ -15,7 +15,7 @@ RESIZE = dict(type='torchvision/Resize', size=32)
 
 
 class TwoNetworks(nn.Module):
-    """A classifier that tells places and mirror images apart, with a second network."""
+    """A classifier that distinguishes positions and mirror images, with a second network."""
 
     def __init__(self, size, scale=0.1):
         super().__init__()
@@ -29,7 +29,7 @@ class TwoNetworks(nn.Module):
 
 
 def slow_crops(image, height, width):
-    """Corners and centre of one (3, H, W) image, then all of them mirrored column by column."""
+    """Crop the corners and the centre of an image (3, H, W), then mirror these crops column by column."""
     full_h, full_w = image.shape[1:]
     below, beside = full_h - height, full_w - width
     starts = [(0, 0), (0, beside), (below, 0), (below, beside), (round(below / 2), round(beside / 2))]
