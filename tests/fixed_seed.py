@@ -1,11 +1,12 @@
-"""Record what fixed seeds give, before and after a change that may not change it.
+"""Record the results of fixed seeds, to check that a change of the code does not change them.
 
     python tests/fixed_seed.py before.json               (at the commit before)
-    python tests/fixed_seed.py after.json before.json    (exit code 1 and one line a difference)
+    python tests/fixed_seed.py after.json before.json    (exit code 1 and one line per difference)
 
-Recorded are the config hash of every recipe and of every cell that has code; the losses, metrics and weights of a short
-run with every setting of every policy, every loss and every option of training; and the same of one cell for every
-combination of parts in the tables, on generated data. Equal means equal to the bit: on one machine, with one torch.
+The record contains the config hash of every recipe and of every implemented cell; losses, metrics and weights of a
+short run with every setting of every policy, every loss and every training option; and the same for one cell of every
+combination of parts in the tables, on generated data. Results are compared bit for bit, so both records must be made on
+the same machine with the same torch.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ TRAINING: dict[str, dict[str, Any]] = {
 
 
 def settings() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names of the short runs on digits, each with its overrides."""
+    """Return the overrides of the short runs on digits, by name."""
     for name, cases in POLICIES.items():
         for i, case in enumerate(cases):
             if 'teacher' not in case.options:  # what the tables ask of one runs below
@@ -81,13 +82,13 @@ def settings() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def measured(path: Path) -> bytes:
-    """The rows of a run's `result.json`, as text, without their clock readings."""
+    """Return the rows of a run's `result.json` as text, without clock readings."""
     rows = [{key: value for key, value in row.items() if key != 'time_s'} for row in read_object(path)['history']]
     return json.dumps(rows, sort_keys=True).encode()
 
 
 def trained(cfg: Any, folder: Path) -> str:
-    """Train a recipe for some steps: a digest of what it measured and of every tensor of its checkpoint."""
+    """Train a recipe for some steps; return a hash of its metrics and of every tensor in its checkpoint."""
     cfg.work_dir = str(folder)
     cfg.experiment_name = folder.name
     path = launch.train(launch.prepare(cfg))
@@ -102,13 +103,13 @@ def trained(cfg: Any, folder: Path) -> str:
 
 
 def runs(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names of the short runs, each with a digest."""
+    """Yield the name and the hash of every short run."""
     for i, (name, options) in enumerate(settings()):
         yield name, trained(load_config(DIGITS, SHORT | options), folder / f'run{i}')
 
 
 def cells() -> Iterator[tuple[str, str]]:
-    """Names of cells, one for every combination of parts, each with a digest of what its smoke run measured."""
+    """Yield the name of one cell per combination of parts, with a hash of the metrics of its smoke run."""
     found: dict[str, str] = {}
 
     def train(cfg: Any, weights: Path | None) -> Path:

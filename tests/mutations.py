@@ -1,4 +1,4 @@
-"""Damage to files: what disks, copies, editors and other programs do to them, and what an attacker would."""
+"""Damage files as disks, copies, editors, other programs or attackers do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from openmix.errors import InputError
 
-# How many mutants a door gets; a nightly job asks for more.
+# The number of damaged files per reader; a nightly job sets more.
 MUTANTS = int(os.environ.get('OPENMIX_FUZZ', 200))
 
 _SPLICES = (
@@ -38,7 +38,7 @@ _ODD_TENSORS = (
 
 
 def deep(levels: int = 100) -> list:
-    """A list inside a list inside a list."""
+    """Return a deeply nested list."""
     nested: list = []
     for _ in range(levels):
         nested = [nested]
@@ -46,7 +46,7 @@ def deep(levels: int = 100) -> list:
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """The bytes of a file with one to three things wrong."""
+    """Damage the bytes of a file in one to three ways."""
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(data) + 1)
         to = min(len(data), at + rng.choice((1, 2, 8, 64, 1000)))
@@ -69,13 +69,13 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 
 class Door:
-    """Counts what a reader makes of its mutants; anything but an answer or one line fails by the mutant's number."""
+    """Count the results of a reader for damaged files; anything but a value or one error line fails the test."""
 
     def __init__(self, name: str) -> None:
         self.name, self.answered, self.refused = name, 0, 0
 
     def tried(self, number: int, read: Callable[[], Any]) -> None:
-        """Read one mutant."""
+        """Read one damaged file."""
         line = ''
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -90,7 +90,7 @@ class Door:
         self.answered += line == ''
 
     def looked(self) -> None:
-        """Some mutants must have been refused for what is wrong with them, or the reader has looked at nothing."""
+        """Check that more than a tenth of the damaged files were rejected; otherwise the reader checks too little."""
         assert self.answered + self.refused == MUTANTS
         assert self.refused > MUTANTS // 10, f'{self.name} refused {self.refused} of {MUTANTS}'
 
@@ -103,7 +103,7 @@ def _places(node: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def altered(value: Any, rng: random.Random, tensors: bool = False) -> Any:
-    """A document (dicts, lists, plain values; tensors where the file holds them) with one to three places changed."""
+    """Change one to three values of a document of dicts, lists, plain values and tensors."""
     value = copy.deepcopy(value)
     odd: list[Callable[[], Any]] = [lambda x=x: copy.deepcopy(x) for x in _ODD]
     odd += _ODD_TENSORS if tensors else [deep]

@@ -1,4 +1,4 @@
-"""What a registry holds, whatever ran before."""
+"""List the content of registries, independently of earlier tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmengine.registry import Registry
 
 
 def registered(registry: Registry) -> dict[str, Any]:
-    """Name -> class or function. A registry is empty until its first look-up imports what it serves."""
+    """Return the classes and functions of a registry by name; a look-up first imports its modules."""
     registry.import_from_location()
     assert registry.module_dict, f'the registry of {registry.name}s is empty'
     return dict(registry.module_dict)

@@ -1,4 +1,4 @@
-"""The commands for what is trained: counted, exported, evaluated on ten crops; run as a user runs them."""
+"""Run the commands for trained models as a user does: count FLOPs, export, evaluate on ten crops."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def save(folder, recipe, options=None):
-    """A checkpoint of a recipe's model as drawn; returns the model and the file."""
+    """Save a checkpoint of a recipe's model with initial weights; return the model and the file."""
     torch.manual_seed(0)
     model = MODELS.build(prepare(load_config(recipe, options)).model).eval()
     torch.nn.init.normal_(model.head.fc.weight)
@@ -64,7 +64,7 @@ def test_exports(call, tmp_path, name, suffix, options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """An image folder of lying and standing images, its recipe, and what its model and files are."""
+    """Make an image folder of landscape and portrait images, its recipe, its model and its files."""
     rng = np.random.default_rng(0)
     for i in range(15):
         height, width = [(30, 44), (41, 26), (33, 33)][i % 3]
@@ -87,7 +87,7 @@ def folder(tmp_path):
 
 
 def slow_ten_crops(model, root):
-    """Top-1 in percent and mean cross-entropy, image by image and crop by crop."""
+    """Compute top-1 in percent and the mean cross-entropy in loops over images and crops."""
     right, nll, paths = 0, 0.0, sorted(root.glob('*/*.png'))
     for path in paths:
         image, label = Image.open(path), 'abc'.index(path.parent.name)

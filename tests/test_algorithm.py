@@ -1,4 +1,4 @@
-"""The contract of an algorithm: what its base does, and what it refuses."""
+"""Test the base class of algorithms: its defaults and its error lines."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from openmix.facts import Facts
 
 
 class Regressor(Algorithm):
-    """The smallest algorithm: no classifier, no labels."""
+    """A minimal algorithm without a classifier and labels."""
 
     def __init__(self):
         super().__init__()

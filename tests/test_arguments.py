@@ -1,4 +1,4 @@
-"""The commands' arguments as processes: who keeps which word, what is refused in one line, and without torch."""
+"""Test the arguments of commands in processes: their parsing and their error lines, which need no torch."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
 """Bad input of every kind, through the commands: one line on stderr, exit code 2, no traceback.
 
-A row plants one fault and says what the line must contain; add rows freely.
+Each row has one fault and a text that the line must contain; add rows freely.
 """
 
 import runpy
@@ -25,7 +25,7 @@ SMALL = 'model.backbone.depth=8 model.backbone.width=4'
 
 
 def run(capsys, tool, *args):
-    """Run a command in this process; returns its exit code, and stdout and stderr."""
+    """Run a command in this process; return its exit code, stdout and stderr."""
     argv, sys.argv = sys.argv, [tool, *map(str, args)]
     try:
         with warnings.catch_warnings():
@@ -372,7 +372,7 @@ def unknown_class(root):
 
 
 def nothing(root):
-    """No data at all."""
+    """Write no data."""
 
 
 def truncated_cifar(root):

@@ -1,4 +1,4 @@
-"""Policies and losses serve anyone's loop: importing them brings in no Runner."""
+"""Policies and losses work in any training loop: importing them does not import the Runner."""
 
 import subprocess
 import sys

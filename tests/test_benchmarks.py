@@ -1,4 +1,4 @@
-"""The speed suites: ratios are computed as they should be, and every suite runs. No time is ever asserted."""
+"""Test the speed suites: ratios are computed correctly, and every suite runs. No test depends on a time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 class FakeTime:
-    """A clock that only candidates move."""
+    """A clock that only calls of candidates advance."""
 
     def __init__(self, *rates: tuple[str, float]) -> None:
         self.now, self.calls = 0.0, ''
@@ -118,7 +118,7 @@ def test_arithmetic_is_told_beside_what_does_it(monkeypatch):
 
 
 def profiled(*events):
-    """What a profiler has seen: (name, device, start, end) in microseconds."""
+    """Make a profile of events (name, device, start, end) in microseconds."""
     return SimpleNamespace(
         events=lambda: [
             SimpleNamespace(name=name, device_type=device, time_range=Interval(*span), self_cpu_time_total=3.0)
@@ -183,7 +183,7 @@ def test_every_round_has_a_process_of_its_own():
 
 @pytest.fixture(scope='module')
 def rows(tmp_path_factory):
-    """Every suite in its smallest form, a stand-in for the peer included."""
+    """Run every suite in its smallest form, with a stand-in for the other library."""
     folder = tmp_path_factory.mktemp('benchmarks')
     out = folder / 'rows.jsonl'
     quick = ['--quick', '--rounds', '1', '--seconds', '0.001', '--json', str(out)]

@@ -1,4 +1,4 @@
-"""Policies, losses and models called with the wrong things: one line that shows the right call."""
+"""Policies, losses and models called with wrong arguments give one line that shows the right call."""
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ DIGITS = 'classification/digits/resnet20.py'
 
 @pytest.fixture
 def register():
-    """Modules that a user may have written; taken back afterwards."""
+    """Register modules like a user, and remove them afterwards."""
     before = dict(MODELS.module_dict)
     yield MODELS.register_module(force=True)
     MODELS.module_dict.clear()

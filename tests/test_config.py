@@ -1,4 +1,4 @@
-"""Recipes: found, merged, overridden, hashed and compared."""
+"""Test how recipes are found, merged, overridden, hashed and compared."""
 
 import pytest
 from mmengine.config import Config

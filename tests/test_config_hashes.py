@@ -1,4 +1,4 @@
-"""Config hashes of recipes and table cells stay those of the record: finished runs are found by them."""
+"""The config hashes of recipes and cells equal the recorded ones, because finished runs are found by them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a table costs: arithmetic counted by hand, runs placed on GPUs."""
+"""Test the cost of a table: FLOPs against hand counts, and the assignment of runs to GPUs."""
 
 from pathlib import Path
 

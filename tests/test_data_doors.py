@@ -1,6 +1,6 @@
-"""Files that are data, damaged in every way: each reader answers, or says in one line what is wrong.
+"""Readers of damaged data files return a value or raise one error line.
 
-Python recipes are programs and are not among them. `OPENMIX_FUZZ=2000` tries ten times as many.
+Python recipes are programs, so they are not tested here. `OPENMIX_FUZZ=2000` tests ten times as many files.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def saved(content) -> bytes:
 
 
 def mutants_of_weights(content):
-    """(number, bytes) of files of tensors, damaged as files and as what they hold."""
+    """Yield (number, bytes) of files of tensors, with damaged bytes or damaged content."""
     whole = saved(content)
     for number in range(MUTANTS):
         rng = random.Random(number)

@@ -1,4 +1,4 @@
-"""Every door by which a YAML recipe, a table's override or an option could run code: a marker file would appear."""
+"""YAML recipes, overrides of tables and options never run code, which would create a marker file."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ EVIL = (
 
 @pytest.fixture
 def trap(tmp_path, monkeypatch):
-    """A folder with importable code that leaves a marker; nothing of it may run."""
+    """Make a folder with importable code that writes a marker file; the code must not run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / 'evil.py').write_text(EVIL)
@@ -98,7 +98,7 @@ RECIPES = [
 
 
 def pickled(path: Path) -> None:
-    """A pickle that runs a command when it is loaded by anything but a careful reader."""
+    """Return a pickle that runs a command when an unsafe reader loads it."""
     path.write_bytes(b"cos\nsystem\n(S'touch marker'\ntR.")
 
 

@@ -1,4 +1,4 @@
-"""What waits for a device is found, by value and by copy, and what does not wait is let through."""
+"""Test the detector of GPU syncs: it finds syncs by values and by copies, and accepts everything else."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`pip install openmix` fetches another project: nothing of ours says it, and a copy of it is found and named."""
+"""`pip install openmix` installs another project: our texts never say it, and its presence is reported."""
 
 import re
 import subprocess

@@ -1,6 +1,6 @@
-"""Every cell that has code: merged, built at full size, and every combination of parts through one tiny run.
+"""Every implemented cell is merged and built at full size; every combination of parts trains in one tiny run.
 
-Cells are told apart while the tests run, not while they are collected: resolving all takes seconds.
+Cells are resolved when the tests run, not when they are collected, because that takes seconds.
 """
 
 import functools
@@ -29,14 +29,14 @@ PARAMETERS = importlib.import_module('test_every_recipe').PARAMETERS
 
 @functools.cache
 def resolved(name):
-    """(cell, prepared recipe) of every different run of a table."""
+    """List (cell, prepared recipe) of every different run of a table."""
     init_default_scope('openmix')
     cells = {cell.folder: cell for cell in load_table(name).cells if cell.implemented}
     return [(cell, launch.fill_from_data(with_classes(cell.resolve()))) for cell in cells.values()]
 
 
 def with_classes(cfg):
-    """A folder of images counts its own classes, and here is none."""
+    """Set the classes of an image folder, which would be listed from a folder that does not exist here."""
     if cfg.train_dataloader.dataset.type == 'ImageFolder':
         cfg.train_dataloader.dataset.setdefault('classes', [str(label) for label in range(10)])
     return cfg
@@ -48,7 +48,7 @@ def as_text(part):
 
 @functools.cache
 def build(model):
-    """A model on the meta device, from its recipe as text; returns how many parameters its network has."""
+    """Build a model on the meta device from its recipe as text; return the number of parameters of its network."""
     with torch.device('meta'):
         built = MODELS.build(json.loads(model))
     policy = {id(parameter) for parameter in built.policy.parameters()}
@@ -56,7 +56,7 @@ def build(model):
 
 
 def combination(cfg):
-    """What decides which code runs: task, policies, loss, family of backbones, data set."""
+    """Return the settings that decide which code runs: task, policies, loss, family of backbones, data set."""
     backbone, policy = cfg.model.backbone, cfg.model.policy
     family = re.match('[a-z]*', backbone.get('name', '')).group()
     policies = [policy.type, *(part.type for part in policy.get('policies', []))]
@@ -66,7 +66,7 @@ def combination(cfg):
 
 @functools.cache
 def chosen():
-    """Table -> the cells that stand for a combination, each the one with the fewest parameters of all tables."""
+    """Choose the cell with the fewest parameters of all tables for every combination; return the cells by table."""
     smallest = {}
     for name in table_names():
         for cell, cfg in resolved(name):
@@ -94,7 +94,7 @@ def test_every_combination_of_parts_runs(name, capsys):
 
 
 def step_on_meta(cfg):
-    """The losses of a training step of a recipe's whole batch."""
+    """Compute the losses of a training step with a recipe's whole batch."""
     complete_meta()
     n, shape = cfg.train_dataloader.batch_size, served(cfg)
     with torch.device('meta'):

@@ -1,4 +1,4 @@
-"""What holds for every registered policy. A new policy adds one row to POLICIES and nothing else."""
+"""Test every registered policy. A new policy needs only one row in POLICIES."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def build(name: str, case: Case) -> MixPolicy:
 
 
 def small_network() -> Network:
-    """What a learned policy copies."""
+    """Make the small network that a learned policy copies."""
     torch.manual_seed(0)
     backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4)))
     return Network(backbone, torch.nn.Linear(6, 5))
@@ -122,7 +122,7 @@ def run(
 
 
 def classifier(z: torch.Tensor) -> torch.nn.Module:
-    """What a policy that asks for the model gets, in the dtype and on the device of the images."""
+    """Make the model for policies that need one, in the dtype and on the device of the images."""
     torch.manual_seed(0)
     pool = torch.nn.AdaptiveAvgPool2d(4)
     return torch.nn.Sequential(
@@ -131,7 +131,7 @@ def classifier(z: torch.Tensor) -> torch.nn.Module:
 
 
 def pixel_shares(mix: Mix, z: torch.Tensor) -> torch.Tensor:
-    """(N, K, 1 or H, 1 or W) float64 share of every source in every pixel."""
+    """Compute the float64 share (N, K, 1 or H, 1 or W) of every source in every pixel."""
     if mix.mask is None:
         return mix.weight.double()[:, :, None, None]
     mask = mix.mask.double()
@@ -139,7 +139,7 @@ def pixel_shares(mix: Mix, z: torch.Tensor) -> torch.Tensor:
 
 
 def check_mix(mix: Mix, z: torch.Tensor, case: Case, pairs: torch.Tensor | None = None) -> None:
-    """The `Mix` is well-formed and fits the batch."""
+    """Check that the `Mix` is well-formed and fits the batch."""
     n = len(z) if pairs is None else len(pairs)
     k = mix.source.shape[1]
     assert mix.source.shape == mix.weight.shape == (n, k)
@@ -166,7 +166,7 @@ def check_mix(mix: Mix, z: torch.Tensor, case: Case, pairs: torch.Tensor | None 
 
 
 def check_pixels(mixed: torch.Tensor, mix: Mix, z: torch.Tensor, case: Case) -> None:
-    """Every pixel is the shares' blend of its sources, recomputed in float64."""
+    """Check that every pixel is the weighted sum of its sources, recomputed in float64."""
     shares = pixel_shares(mix, z).expand(-1, -1, *z.shape[2:])
     wanted = (shares[:, :, None] * z.double()[mix.source]).sum(1)
     tolerance = 1e-5 if z.dtype in (torch.float32, torch.float64) else 0.02
@@ -182,7 +182,7 @@ def check_pixels(mixed: torch.Tensor, mix: Mix, z: torch.Tensor, case: Case) -> 
 
 
 def check_contract(policy: MixPolicy, z: torch.Tensor, case: Case, pairs: torch.Tensor | None = None) -> None:
-    """One batch through one policy."""
+    """Check one policy with one batch."""
     before = z.clone()
     mixed, mix = run(policy, z, pairs=pairs)
     assert torch.equal(z, before), 'the input was written to'
@@ -194,7 +194,7 @@ def check_contract(policy: MixPolicy, z: torch.Tensor, case: Case, pairs: torch.
 
 
 def check_constant_images(policy: MixPolicy, case: Case) -> None:
-    """Images of one colour each blend, on average over the pixels, to the label shares."""
+    """Check that images of one colour are mixed, on average over the pixels, by the label shares."""
     colours = torch.linspace(0, 1, 9)
     mixed, mix = run(policy, colours.view(9, 1, 1, 1).expand(9, 3, 16, 24).contiguous())
     inside = (pixel_shares(mix, mixed) * colours.double()[mix.source][:, :, None, None]).sum(1, keepdim=True)
@@ -205,7 +205,7 @@ def check_constant_images(policy: MixPolicy, case: Case) -> None:
 
 
 def check_seeds(policy: MixPolicy, case: Case) -> None:
-    """A seed repeats the result; another one changes it."""
+    """Check that the same seed gives the same result, and another seed another one."""
     z = draw_batch(8)
     (first, mix), (again, mix_again), (other, _) = run(policy, z, 0), run(policy, z, 0), run(policy, z, 1)
     assert torch.equal(first, again)
@@ -355,7 +355,7 @@ class ToyStripes(PairPolicy):
 
 @pytest.fixture
 def toy(tmp_path):
-    """A policy that somebody dropped in: one file, nothing else touched."""
+    """Write a user's policy as one file, with no other change."""
     (tmp_path / 'toy_stripes.py').write_text(TOY)
     spec = importlib.util.spec_from_file_location('toy_stripes', tmp_path / 'toy_stripes.py')
     MIXUPS.get('Mixup')  # what is there is imported before

@@ -1,4 +1,4 @@
-"""Every recipe merges, says what it is, and builds at full size."""
+"""Every recipe can be merged, has a description, and builds at full size."""
 
 import ast
 from typing import NamedTuple
@@ -18,7 +18,7 @@ RECIPES = sorted(
 
 
 class Printed(NamedTuple):
-    """Parameters of a network with a head of `classes`, which reads `features`."""
+    """The number of parameters of a published network, whose head maps `features` to `classes`."""
 
     parameters: int
     classes: int

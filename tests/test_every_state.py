@@ -1,7 +1,7 @@
-"""Everything that holds state keeps it where a checkpoint finds it.
+"""All state of registered classes is in their `state_dict`, and so in checkpoints.
 
-Whatever is registered is trained for some steps, its `state_dict` is loaded into a fresh copy, and both
-train on: they stay equal bit for bit. State kept anywhere else would tell them apart.
+Every class is trained for some steps, its `state_dict` is loaded into a new copy, and both continue: they must stay
+equal bit for bit, which fails if state is kept elsewhere.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The record of what fixed seeds give: alike for a run repeated, another one for another run."""
+"""The record of `fixed_seed.py` is equal for repeated runs and differs for different runs."""
 
 import pytest
 from fixed_seed import DIGITS, MIXUP, SHORT, differences, trained

@@ -1,4 +1,4 @@
-"""Recipes with one thing wrong: each either trains a step or ends in one line, never in a traceback."""
+"""A recipe with one random fault either trains a step or gives one error line, never a traceback."""
 
 import copy
 import math
@@ -29,7 +29,7 @@ DIGITS = {
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 FOLDERS = {f'{loader}.dataset.root': 'images' for loader in LOADERS}
 FEW = {f'{loader}.dataset.subset': 8 for loader in LOADERS}
-# What stands in for the full-size parts of a recipe; every other part is its own.
+# Small replacements for the full-size parts of a recipe; other parts are kept.
 SHRUNK = {
     'cifar10/resnet20_small.py': {'model.backbone.depth': 8, 'model.backbone.width': 4, **FOLDERS, **FEW},
     'cifar100/wrn28_8.py': {'model.backbone.depth': 10, 'model.backbone.widen_factor': 1, **DIGITS},
@@ -66,18 +66,18 @@ NUMBERS = [0, -1, 10**9, 10**18, 0.5, 1e30, -0.1, math.nan, math.inf, -math.inf]
 
 
 def shrinking(name):
-    """What makes a recipe a matter of a second."""
+    """Return overrides that shorten a recipe to about a second."""
     # Some of these warm up for twenty epochs; no more than one is trained.
     epochs = 30 if 'imagenet/' in name else 1
     return {**SMALL, 'train_cfg.max_epochs': epochs, **SHRUNK.get(name, OTHERS)}
 
 
 class Enough(BaseException):
-    """A mutant has trained its steps."""
+    """A mutated recipe has trained its steps."""
 
 
 def nodes(node, path=()):
-    """(path, value) of everything inside a recipe."""
+    """List (path, value) of everything inside a recipe."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for key, value in items:
         yield (*path, key), value
@@ -85,7 +85,7 @@ def nodes(node, path=()):
 
 
 def holder(recipe, path):
-    """What holds the last step of a path, with every tuple above it made a list."""
+    """Return the container of a path's last key, after all tuples above it were turned into lists."""
     for key in path[:-1]:
         if isinstance(recipe[key], tuple):
             recipe[key] = list(recipe[key])
@@ -99,7 +99,7 @@ def misspelt(word, rng):
 
 
 def mutate(recipe, rng):
-    """Change one thing; returns what was done."""
+    """Make one change; return its description."""
     everything = list(nodes(recipe))
     path, value = rng.choice(everything)
     inside = holder(recipe, path)
@@ -134,7 +134,7 @@ def mutate(recipe, rng):
 
 
 def mutant(seed):
-    """A shrunk recipe with one random change, and what was changed."""
+    """Return a shortened recipe with one random change, and the description of the change."""
     rng = random.Random(seed)
     name = rng.choice(RECIPES)
     options = shrinking(name)
@@ -147,7 +147,7 @@ def mutant(seed):
 
 
 def outcome(cfg, folder):
-    """'trained', or the line of the error that ended it; anything else comes through."""
+    """Return 'trained', or the error line; other errors are raised."""
     steps = []
     step = BaseModel.train_step
 
@@ -175,7 +175,7 @@ def outcome(cfg, folder):
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
-    """A folder of two images a class."""
+    """Make a folder of two images per class."""
     root = tmp_path_factory.mktemp('fuzz')
     for split in ('train', 'val', 'test'):
         for c, name in enumerate(('cat', 'dog', 'emu', 'fox')):

@@ -1,4 +1,4 @@
-"""Registration by folder: a file that lies in one is registered, and one that is broken is named."""
+"""Test registration by folder: every file in it is registered, and a broken file is named."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ from openmix.models.heads import DroppedInHead
 
 
 def run(words, package):
-    """A command that uses another copy of the package."""
+    """Run a command with another copy of the package."""
     env = {**os.environ, 'PYTHONPATH': str(package.parent), 'OMP_NUM_THREADS': '1'}
     return subprocess.run(
         [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300, env=env, cwd=package.parent
@@ -95,7 +95,7 @@ def test_a_broken_file_is_named_by_the_command(package):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty package `dropped`."""
+    """Make an empty package `dropped`."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / 'dropped').mkdir()
     (tmp_path / 'dropped' / '__init__.py').touch()

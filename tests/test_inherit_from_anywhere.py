@@ -1,4 +1,4 @@
-"""Recipes inherit from those of openmix wherever they lie, by three spellings; what cannot be meant is one line."""
+"""Recipes in any folder inherit from openmix's recipes by three spellings; other spellings give one error line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who may import whom inside openmix; a policy's name stays in its own file."""
+"""Test the allowed imports inside openmix, and that a policy is named only in its own file."""
 
 import ast
 import re

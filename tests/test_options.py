@@ -1,4 +1,4 @@
-"""--cfg-options: YAML's rules for values, and the type that the parameter declares decides."""
+"""Test --cfg-options: values follow YAML's rules and the declared type of the parameter."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a command writes takes the place of a file or of nothing: not of what it reads, of a pipe, or of half a file."""
+"""A command writes whole files and replaces only files, never its own input or a pipe."""
 
 import os
 import resource
@@ -25,7 +25,7 @@ model = dict(backbone=dict(depth=8, width=4), policy=dict(type='Mixup'))
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    """A recipe and its checkpoint."""
+    """Make a recipe and its checkpoint."""
     folder = tmp_path_factory.mktemp('made')
     (folder / 'recipe.py').write_text(RECIPE)
     model = MODELS.build(prepare(load_config(folder / 'recipe.py')).model)
@@ -78,7 +78,7 @@ def test_a_table_by_its_name_and_a_base_of_a_recipe_are_not_replaced(call, made)
 
 
 def said_by_a_user(run):
-    """What a call is refused with, by a user whom the rights of files bind: root gives its own up in a child."""
+    """Return the error line of a call by an unprivileged user; if root, drop the rights in a child process."""
 
     def said():
         with pytest.raises(InputError) as error:

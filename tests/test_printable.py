@@ -1,4 +1,4 @@
-"""What ends in an error line can come from anywhere: nothing of it acts on the terminal that shows it."""
+"""Texts from any source in an error line cannot control the terminal."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""The hash of a result: recipe, version and data, each of which changes it."""
+"""Test provenance: the recipe, the version and the data each change the hash."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ def root(tmp_path):
 
 
 def touched(root):
-    """The folder says that it was changed, so that it is listed again; a disk's clock may tick too seldom for that."""
+    """Change the modification time of a folder, because a disk's clock may be too coarse to show a change."""
     was = root.stat()
     os.utime(root, ns=(was.st_atime_ns, was.st_mtime_ns + 10**9))
 

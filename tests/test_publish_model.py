@@ -1,4 +1,4 @@
-"""tools/publish_model.py: a checkpoint stripped to its weights, under our names or those of the backbone's library."""
+"""Test tools/publish_model.py: weights of a checkpoint with OpenMix's names or those of the backbone's library."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ COMMAND = 'publish_model.py'
 
 
 def checkpoint(folder, ema=False):
-    """A run's file as training leaves it; with an average mmengine keeps the raw weights beside it."""
+    """Make a checkpoint like a training; with a moving average, it also contains the raw weights."""
     torch.manual_seed(0)
     raw, average = nn.Linear(4, 3).state_dict(), nn.Linear(4, 3).state_dict()
     meta = {
@@ -101,7 +101,7 @@ CASES = [
 
 
 def recipe_of(folder, backbone, policy='type="NoMix"'):
-    """A recipe of one's own on digits."""
+    """Write a user's recipe on digits."""
     path = folder / 'mine.py'
     path.write_text(
         "_base_ = 'configs/classification/digits/resnet20.py'\n"
@@ -111,7 +111,7 @@ def recipe_of(folder, backbone, policy='type="NoMix"'):
 
 
 def trained(folder, recipe):
-    """A model of a recipe with weights and statistics of its own, and its checkpoint with a moving average."""
+    """Make a recipe's model with random weights and statistics, and its checkpoint with a moving average."""
     torch.manual_seed(0)
     model = MODELS.build(prepare(load_config(recipe)).model)
     for value in model.state_dict().values():
@@ -126,7 +126,7 @@ def trained(folder, recipe):
 
 
 def read(library, file):
-    """A model of the library alone with the weights of the file, and what the file says of itself."""
+    """Load the file into a model of the library; return the model and the file's description."""
     if library == 'timm':
         with safe_open(file, 'pt') as opened:
             about = json.loads(opened.metadata()['openmix'])

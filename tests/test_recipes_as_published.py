@@ -1,7 +1,7 @@
-"""The recipes of the two papers, setting by setting, against what the papers print.
+"""Compare the recipes of the two papers, setting by setting, with the papers.
 
 Sources: Decoupled Mixup (arXiv 2203.10761), Table 10 and section 4.1; the ICLR 2022 submission on automatic
-mixup, section 4.1. What stands below is typed from their pages, not from the recipes.
+mixup, section 4.1. The values below were copied from the papers, not from the recipes.
 """
 
 from itertools import pairwise
@@ -91,7 +91,7 @@ SECTIONS = {
 
 
 def transforms(cfg):
-    """Transforms of training by name, of images and of batches."""
+    """Return the training transforms of images and of batches by name."""
     steps = [*cfg.train_dataloader.dataset.get('pipeline', []), *cfg.model.data_preprocessor.get('augment', [])]
     return {step.type: {key: value for key, value in step.items() if key != 'type'} for step in steps}
 
@@ -107,7 +107,7 @@ def alpha_of(policy, name):
 
 
 def ingredients(cfg):
-    """The rows of Table 10 as a resolved recipe has them."""
+    """Return the rows of Table 10 with the values of a resolved recipe."""
     named, model = transforms(cfg), built(cfg)
     dataset = dict(cfg.train_dataloader.dataset)
     resize, crop = cfg.test_dataloader.dataset.pipeline
@@ -209,7 +209,7 @@ def test_norms_biases_and_positions_do_not_decay(recipe):
 
 
 def rates(cfg, per_epoch=20):
-    """The learning rate of every iteration."""
+    """Return the learning rate of every iteration."""
     model = nn.Linear(1, 1)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -1,4 +1,4 @@
-"""Every door for a file: a pipe, a device, a folder or an endless file is one line at once, by the same words."""
+"""Every reader of files gives the same error line at once for a pipe, a device, a folder or an endless file."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ def linked(path, make):
 
 @pytest.fixture(autouse=True)
 def deadline():
-    """A reader that waits fails the test."""
+    """Fail the test if a reader waits."""
 
     def late(number, frame):
         raise AssertionError('it waits for a pipe or reads without end')
@@ -82,7 +82,7 @@ def deadline():
 
 @pytest.fixture
 def unprivileged():
-    """A folder that anyone may enter, entered by a user whom the rights of files bind."""
+    """Make a public folder, and enter it as an unprivileged user."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         is_root = os.geteuid() == 0

@@ -1,4 +1,4 @@
-"""What is declared is what is tried: floors, and the jobs that install them."""
+"""The declared minimum versions are those that the CI jobs install and test."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""`result.json` is checked at one door: whatever a file holds, it is a result or one line that names it."""
+"""Any file `result.json` is a valid result or gives one error line that names it."""
 
 import json
 import math
@@ -123,7 +123,7 @@ def test_what_is_no_file_is_one_line(tmp_path):
 
 
 def mutated(text: bytes, draw: random.Random) -> bytes:
-    """A text with a few bytes, tokens or pieces changed, doubled, moved or lost."""
+    """Change, double, move or remove a few bytes, tokens or pieces of a text."""
     found = bytearray(text)
     tokens = [
         b'null',
@@ -168,7 +168,7 @@ def test_mutated_results_are_read_or_refused(seed):
 
 
 def refusal(text: bytes) -> str:
-    """The error line of a text; '' where it is a result."""
+    """Return the error line for a text; '' if it is a result."""
     try:
         parsed(text)
     except InputError as error:

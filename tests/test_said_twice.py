@@ -1,4 +1,4 @@
-"""What a command says of a run itself is not taken from a recipe or an option and then dropped."""
+"""A setting that a command replaces gives an error line if the recipe or an option sets it too."""
 
 import subprocess
 import sys

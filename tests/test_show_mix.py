@@ -1,4 +1,4 @@
-"""tools/show_mix.py as people call it: whose names stand in the picture, and whose weights it takes."""
+"""Test tools/show_mix.py as a command: the class names in the picture and the weights that it loads."""
 
 from pathlib import Path
 

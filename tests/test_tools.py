@@ -1,4 +1,4 @@
-"""The commands in `tools/`, run as a user runs them, on real digits."""
+"""Run the commands in `tools/` as a user does, on real digits."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def tool(name, *args, cwd, code=0):
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """A finished run of three epochs, with a moving average of the weights."""
+    """Train a run of three epochs with a moving average of the weights."""
     cwd = tmp_path_factory.mktemp('run')
     recipe = cwd / 'mine.yaml'
     hooks = ['StepSeedHook', 'AlgorithmHook', 'RankZeroBuffersHook', 'ResultHook']

@@ -1,4 +1,4 @@
-"""Files of weights are loaded as they were written, or refused in one line."""
+"""Files of weights are loaded exactly as they were written, or give one error line."""
 
 import io
 import os
@@ -34,7 +34,7 @@ def refused(path):
 
 
 def flipped(data, rng):
-    """The bytes with one bit turned."""
+    """Flip one bit."""
     damaged = bytearray(data)
     damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(damaged)
@@ -97,7 +97,7 @@ def test_forms_without_checksums_are_refused_where_they_are_cut_short(tmp_path, 
 
 
 def rewritten(path, compression=zipfile.ZIP_STORED, **parts):
-    """The archive with some parts replaced."""
+    """Replace some parts of the archive."""
     out = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, 'w', compression) as new:
         for name in old.namelist():

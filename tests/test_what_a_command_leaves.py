@@ -1,4 +1,4 @@
-"""What commands write beside what they were asked for, and what they say of a recipe that is near to the one named."""
+"""Commands do not change the files of a finished run, and report misspelt recipes and wrong options correctly."""
 
 import pytest
 

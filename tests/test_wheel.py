@@ -1,4 +1,4 @@
-"""A wheel carries recipes and commands, and trains without the checkout."""
+"""A wheel contains recipes and commands, and trains without the repository."""
 
 import os
 import subprocess

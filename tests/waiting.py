@@ -1,13 +1,13 @@
-"""Waiting for what another process or thread brings about."""
+"""Wait for the effect of another process or thread."""
 
 import time
 from collections.abc import Callable
 
-SECONDS = 240  # on a loaded machine; what never comes fails all the same
+SECONDS = 240  # long enough for a loaded machine; it matters only if a test fails
 
 
 def until(condition: Callable[[], object], seconds: float = SECONDS) -> bool:
-    """Whether the condition came true in so many seconds."""
+    """Wait until a condition is true; return false after a timeout in seconds."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Every loss against a slow float64 reference written from the paper's formulas."""
+"""Compare every loss with a slow float64 reference that follows the paper's formulas."""
 
 from math import exp, log
 
@@ -28,7 +28,7 @@ def softmax(z: list[float]) -> list[float]:
 
 
 def slow(logits: Tensor, y: Tensor, mix: Mix, per_sample) -> float:
-    """Mean over samples of `per_sample(logits, i, j, lam)`."""
+    """Compute the mean of `per_sample(logits, i, j, lam)` over samples."""
     values = []
     for n in range(len(logits)):
         i, j = int(y[mix.source[n, 0]]), int(y[mix.source[n, 1]])

@@ -1,4 +1,4 @@
-"""Attention maps, held against the softmax that each library's own module computes without its fused kernel."""
+"""Compare attention maps with the softmax that each library's module computes without its fused kernel."""
 
 import pytest
 import timm

@@ -23,7 +23,7 @@ def context_of(z, model=None):
 
 
 class Given(MixContext):
-    """A context whose saliency is given."""
+    """A context with a given saliency map."""
 
     def __init__(self, x, saliency):
         super().__init__(x)
@@ -34,7 +34,7 @@ class Given(MixContext):
 
 
 def slow_compatibility(saliency, omega):
-    """One part, place by place."""
+    """Compute the compatibility of one part in a loop over blocks."""
     n, height, width = saliency.shape
     places = []
     for image in saliency:

@@ -9,7 +9,7 @@ from openmix.ops.beta import draw_lam
 
 
 def paste(own, other, lam, row, column):
-    """CutMix's algorithm for one pair, with NumPy-like slices."""
+    """Apply CutMix to one pair, with NumPy-like slices."""
     height, width = own.shape[1:]
     ratio = math.sqrt(1 - lam)
     half_height, half_width = int(height * ratio) // 2, int(width * ratio) // 2

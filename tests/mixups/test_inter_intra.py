@@ -7,7 +7,7 @@ from openmix.ops.beta import draw_lam
 
 
 def draws(kind, alpha, n, height, width):
-    """What one kind of mixing draws for every pair: lam, and the box's centre where it cuts."""
+    """Draw the random numbers of one kind of mixing for every pair: lam, and the centre of the box if it cuts."""
     lam = draw_lam(n, alpha)
     if kind == 'interpolate':
         return [(kind, lam[i].item(), 0, 0) for i in range(n)]
@@ -16,7 +16,7 @@ def draws(kind, alpha, n, height, width):
 
 
 def mix_pair(own, other, kind, lam, row, column):
-    """One pair, and the share of the sample, counted."""
+    """Mix one pair; return it and the share of the sample, counted in pixels."""
     if kind == 'interpolate':
         return lam * own + (1 - lam) * other, lam
     height, width = own.shape[1:]

@@ -1,4 +1,4 @@
-"""Two CPU processes against one, with a learned policy whose pairs and shares are injected."""
+"""Compare two CPU processes with one, for a learned policy with given pairs and shares."""
 
 import json
 import math
@@ -66,7 +66,7 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4), logger=dict(in
 
 
 def train(folder: Path, processes: int, batch: int) -> tuple[dict, dict]:
-    """The run's metrics and its checkpoint."""
+    """Train; return the run's metrics and its checkpoint."""
     folder.mkdir()
     (folder / 'two_process_parts.py').write_text(MODULE)
     recipe = folder / 'recipe.py'

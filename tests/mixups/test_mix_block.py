@@ -1,4 +1,4 @@
-"""The Mix Block against loops written from Automatic Mixup, 3.2 and Eq. 5; its mask loss; lam adjusting."""
+"""Compare the Mix Block with loops that follow Automatic Mixup, 3.2 and Eq. 5; test its mask loss and lam adjusting."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ def features(seed=0):
 
 
 def block(**options):
-    """A block whose weights are large enough to matter; in float64."""
+    """Make a block in float64 whose weights are large enough to matter."""
     torch.manual_seed(1)
     built = MixBlock(C, **{'dropout': 0.0, **options})
     for parameter in built.parameters():
@@ -33,7 +33,7 @@ def block(**options):
 
 
 def conv(layer, z):
-    """A 1x1 convolution as loops: z is a list of vectors, one a place."""
+    """Compute a 1x1 convolution in loops; z is a list of one vector per position."""
     weight = layer.weight.detach().double()[:, :, 0, 0]
     bias = [0.0] * len(weight) if layer.bias is None else layer.bias.tolist()
     return [[sum(w * v for w, v in zip(row.tolist(), vector)) + b for row, b in zip(weight, bias)] for vector in z]
@@ -46,7 +46,7 @@ def encode(z, share, gamma, encoding):
 
 
 def contents(built, own):
-    """C(z_i) of every sample and place; batch norm takes its statistics over all of them."""
+    """Compute C(z_i) of every sample and position; the statistics of batch norm are over all of them."""
     if isinstance(built.content, torch.nn.Conv2d):
         return [[vector[0] for vector in conv(built.content, z)] for z in own]
     first, norm, activation, last, _ = built.content
@@ -65,7 +65,7 @@ def contents(built, own):
 
 
 def slow_masks(built, z_own, z_other, lam, encoding='concat', attention='cross', squash_first=True):
-    """(N, 1, H, W) before upsampling, place by place."""
+    """Compute the masks (N, 1, H, W) before upsampling, in a loop over positions."""
 
     def places(z):
         return [[[z[n, c, i, j].item() for c in range(C)] for i in range(H) for j in range(W)] for n in range(N)]

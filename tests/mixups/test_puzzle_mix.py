@@ -1,4 +1,4 @@
-"""PuzzleMix: saliency that leaves the model alone, costs and mixing against loops from the paper."""
+"""Test PuzzleMix: saliency does not change the model; costs and mixing equal loops that follow the paper."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ def batch(n=6, height=16, width=16):
 
 
 def state_of(model):
-    """All that a saliency pass must not change."""
+    """Return all state that a saliency pass must not change."""
     parameters = [
         (p.detach().clone(), None if p.grad is None else p.grad.clone(), p.requires_grad) for p in model.parameters()
     ]
@@ -53,7 +53,7 @@ def assert_same(before, after):
 
 
 class Given(MixContext):
-    """A context whose saliency is known."""
+    """A context with a given saliency map."""
 
     def __init__(self, x, saliency, **kwargs):
         super().__init__(x, **kwargs)
@@ -173,7 +173,7 @@ def test_the_clean_pass_is_trained_on():
 
 
 def recorded_costs(monkeypatch, policy, *args):
-    """What the policy hands to the cut."""
+    """Record the costs that the policy passes to the graph cut."""
     seen = []
     monkeypatch.setattr(module, 'cut_grid', lambda *costs: seen.extend(costs) or cut_grid(*costs))
     policy.cut(*args)
@@ -181,11 +181,11 @@ def recorded_costs(monkeypatch, policy, *args):
 
 
 def paper_energy(levels, own, other, lam, images, beta, gamma, eta, square):
-    """Equation 5 for levels 0 and 1, a block and a pair of neighbours at a time; times b^2.
+    """Compute Equation 5 for levels 0 and 1 in loops over blocks and pairs of neighbours; times b^2.
 
-    Saliency that is not shown is lost; `own` and `other` are shares of the blocks. Neighbours cost beta
-    where their levels differ, and gamma beta times the mean difference of what their border shows, in
-    means over squares. The prior is the level's probability among those of a binomial draw of two.
+    The unary cost is the saliency that is hidden; `own` and `other` are the saliency shares of the blocks. An edge
+    costs beta if the levels differ, plus gamma beta times the mean difference of the images at the border, with images
+    averaged over squares. The prior of a level is its probability in a binomial draw of two.
     """
     b = len(levels)
     k = images[0].shape[1] // b // square

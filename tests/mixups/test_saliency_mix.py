@@ -12,7 +12,7 @@ MEAN, STD = torch.tensor([0.5, 0.45, 0.4]), torch.tensor([0.25, 0.2, 0.3])
 
 
 def images(n, height, width):
-    """Bytes, as pixels in [0, 1], and normalised."""
+    """Return images as bytes, as pixels in [0, 1], and normalised."""
     as_bytes = torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8)
     pixels = as_bytes / 255
     return as_bytes, pixels, (pixels - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)

@@ -1,4 +1,4 @@
-"""Backbones: shapes, sites, parameter counts by hand, blocks against slow references, weights from files."""
+"""Test backbones: shapes, sites, parameter counts by hand, blocks against slow references, weights from files."""
 
 import copy
 import math
@@ -212,7 +212,7 @@ def test_parameter_count(cfg, derived, classes, published):
 
 
 def slow_conv(x, weight, stride):
-    """Sum over every tap, with a border of zeros that keeps the size at stride 1."""
+    """Compute a convolution as a sum over taps, with zero padding that keeps the size at stride 1."""
     n, _, h, w = x.shape
     out_channels, _, k, _ = weight.shape
     pad = k // 2
@@ -427,7 +427,7 @@ def test_no_weights_are_read_on_the_meta_device():
 
 
 def assert_same_features(backbone, whole):
-    """`backbone` followed by the classifier of `whole` is `whole`."""
+    """Check that `backbone` followed by the classifier of `whole` equals `whole`."""
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(whole.fc(backbone.eval()(x)), whole.eval()(x))
@@ -481,7 +481,7 @@ def test_other_key_differences_are_named(build, make, change, says, tmp_path):
 
 
 class Surprise:
-    """Something that only arbitrary unpickling could restore."""
+    """An object that only an unsafe unpickler can restore."""
 
 
 @pytest.mark.parametrize('content', ['text', 'object', 'tensor', 'empty', 'safetensors'])

@@ -1,4 +1,4 @@
-"""Policy, backbone, head and loss meeting in `MixClassifier`; sites."""
+"""Test `MixClassifier`: policy, backbone, head and loss together, and sites."""
 
 import copy
 
@@ -168,7 +168,7 @@ def test_dm_head_is_the_linear_head_with_the_decoupled_loss():
 
 
 class Learned(MixPolicy):
-    """Trains one number towards 2 and keeps a momentum copy of the head."""
+    """A policy that trains one number towards 2 and keeps a momentum copy of the head."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A compiled backbone: the losses, gradients and keys of the plain one, mixed where the policy says."""
+"""A compiled backbone has the same losses, gradients and keys as the plain one, also with mixing at hidden layers."""
 
 import json
 
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class Small(nn.Module):
-    """What a backbone has, and little to trace."""
+    """A small backbone that is fast to trace."""
 
     num_features = 8
 
@@ -68,7 +68,7 @@ def compiled(policy, backend, **options):
 
 
 def trained(model, steps=3):
-    """Losses, gradients and state after some steps."""
+    """Train some steps; return losses, gradients and state."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found = {}
     for step in range(steps):
@@ -116,7 +116,7 @@ def test_keys_and_copies_are_those_of_the_plain_model():
 
 
 def run(work_dir, compile, resume=None):
-    """Train digits with a moving average of the weights; returns the last checkpoint."""
+    """Train on digits with a moving average of the weights; return the last checkpoint."""
     hooks = load_config('classification/digits/resnet20.py').custom_hooks
     changed = {
         'model.backbone': dict(_delete_=True, type='Small'),

@@ -1,4 +1,4 @@
-"""Blocks that run twice: the same losses, gradients and statistics, and less kept in between."""
+"""Gradient checkpointing gives the same losses, gradients and statistics, and keeps fewer activations."""
 
 import copy
 
@@ -53,7 +53,7 @@ def batch(seed=0):
 
 
 def trained(model, steps=2, autocast=False):
-    """Losses, gradients and state after some steps."""
+    """Train some steps; return losses, gradients and state."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found = {}
     for step in range(steps):
@@ -128,7 +128,7 @@ def test_a_block_that_holds_a_site_is_left_as_it_is():
 
 
 def kept_bytes(model):
-    """What a forward pass leaves behind for the backward pass."""
+    """Count the bytes that a forward pass keeps for the backward pass."""
     kept = {}
 
     def pack(tensor):

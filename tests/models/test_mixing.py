@@ -1,4 +1,4 @@
-"""`mixed_features`, the one place where a batch is mixed on its way through a backbone."""
+"""Test `mixed_features`, which mixes a batch at a site of the backbone."""
 
 import pytest
 import torch

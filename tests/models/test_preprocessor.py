@@ -113,7 +113,7 @@ def pooled(**unlabelled):
 
 
 def alone(steps, x):
-    """Slow reference: one pipeline on one batch, normalised by hand."""
+    """Compute a slow reference: one pipeline on one batch, normalised by hand."""
     for step in steps:
         x = TRANSFORMS.build(step)(x)
     return (x.float() / 255 - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)

@@ -18,7 +18,7 @@ SIZES = [(16, 16), (12, 20), (20, 12), (1, 9), (9, 1), (1, 1)]
 
 
 def slow_mask(lam: float, row: int, column: int, height: int, width: int) -> list[list[bool]]:
-    """One CutMix box by the paper's algorithm, pixel by pixel."""
+    """Compute the mask of one CutMix box by the paper's algorithm, pixel by pixel."""
     ratio = math.sqrt(1 - lam)
     half_height, half_width = int(height * ratio) // 2, int(width * ratio) // 2
     return [

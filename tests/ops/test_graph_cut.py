@@ -1,8 +1,8 @@
-"""Batched cuts against exact optima and against what the official PuzzleMix code takes instead, alpha-beta swaps.
+"""Compare batched graph cuts with exact optima, and with the alpha-beta swaps of the official PuzzleMix code.
 
-`graph_cut_gco.npz` holds, for the 200 problems that `draw_problems` draws, the labels that gco-wrapper
-3.0.9 found by swaps on the official code's whole-number costs, `labels`, and their energies, `energies`.
-Those costs are >= 0, so energies are compared as they are: how much more than the swaps' ours is.
+`graph_cut_gco.npz` contains the `labels` and their `energies` that gco-wrapper 3.0.9 found by swaps on the official
+code's integer costs, for the 200 problems of `draw_problems`. The costs are >= 0, so the test compares the ratio of
+energies.
 """
 
 import itertools
@@ -23,7 +23,7 @@ KINDS = [(levels, block_num, count) for levels, count in ((3, 40), (2, 10)) for 
 
 
 def draw_field(rng, power, side=32):
-    """Gaussian noise with amplitudes falling as frequency^-power: the smoothness of images for 1 to 1.5."""
+    """Draw Gaussian noise with amplitudes frequency^-power; a power of 1 to 1.5 is as smooth as natural images."""
     y, x = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)
     frequency = np.maximum(np.hypot(y, x), 1 / side)
     noise = rng.standard_normal((side, side // 2 + 1, 2)) @ [1, 1j]
@@ -32,27 +32,27 @@ def draw_field(rng, power, side=32):
 
 
 def draw_image(rng):
-    """(3, 32, 32) in [0, 1], channels alike."""
+    """Draw an image (3, 32, 32) in [0, 1] with equal channels."""
     gray = draw_field(rng, 1.2)
     return np.clip(np.stack([0.5 + 0.25 * gray + 0.1 * draw_field(rng, 1.2) for _ in range(3)]), 0, 1)
 
 
 def draw_saliency(rng):
-    """(32, 32): the noisy magnitude of a gradient under an envelope of a few bright spots."""
+    """Draw a saliency map (32, 32) like the noisy magnitude of a gradient, with a few bright spots."""
     gradient = rng.standard_normal((3, 32, 32)) + 0.7 * np.stack([draw_field(rng, 0.7) for _ in range(3)])
     return np.sqrt((gradient**2).mean(0)) * np.exp(rng.uniform(0.5, 1.5) * draw_field(rng, 1.5))
 
 
 def means(x, size):
-    """Means over size x size squares of (..., H, W)."""
+    """Average (..., H, W) over squares of size x size."""
     *lead, height, width = x.shape
     return x.reshape(*lead, height // size, size, width // size, size).mean((-3, -1))
 
 
 def whole_costs(images, saliencies, block_num, lam, levels):
-    """The official code's int32 costs, from the paper: unary (L, b, b), down (b - 1, b), right (b, b - 1).
+    """Compute the int32 costs of the official code: unary (L, b, b), down (b - 1, b), right (b, b - 1).
 
-    Image 0 is the sample and level l shows it to l / (L - 1).
+    Image 0 is the sample; at level l its share is l / (L - 1).
     """
     block = 32 // block_num
     size = min(4, block)
@@ -87,7 +87,7 @@ def whole_costs(images, saliencies, block_num, lam, levels):
 
 @lru_cache
 def draw_problems(levels, block_num, count):
-    """Costs of `count` random pairs, each stacked over the pairs."""
+    """Draw the costs of `count` random pairs, each stacked over the pairs."""
     rng = np.random.default_rng(100 * levels + block_num)
     problems = [
         whole_costs(
@@ -115,9 +115,9 @@ def ours(costs, **kwargs):
 
 
 def optimum(unary, down, right):
-    """The least energy of one problem, as a minimum cut: one node for each step from a label to the next.
+    """Compute the minimal energy of one problem as a minimum cut, with one node per step between adjacent labels.
 
-    A bond with (l - l')^2 is a cut between the nodes of equal steps plus twice one between different ones.
+    An edge cost (l - l')^2 equals one cut edge between nodes of equal steps plus two between different steps.
     """
     levels, height, width = unary.shape
     top = levels - 1
@@ -141,7 +141,7 @@ def optimum(unary, down, right):
 
 
 def stored(kind):
-    """Labels and energies of the problems of a kind."""
+    """Load the labels and energies of the problems of a kind."""
     at = KINDS.index(kind)
     first = sum(count * block_num**2 for _, block_num, count in KINDS[:at])
     _, block_num, count = kind

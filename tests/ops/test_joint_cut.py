@@ -1,4 +1,4 @@
-"""Cuts among many sources, against brute force and against loops written from the method's description."""
+"""Compare graph cuts with many labels with brute force, and with loops that follow the method's description."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def checkerboard(height, width):
 
 
 def bonds(height, width):
-    """Pairs of sites that are side by side or above each other."""
+    """List the edges of the grid: pairs of horizontal or vertical neighbours."""
     for row, column in itertools.product(range(height), range(width)):
         if column + 1 < width:
             yield row * width + column, row * width + column + 1
@@ -37,7 +37,7 @@ def labels_of(n, pairs=()):
 
 
 def brute_force(unary, near, labels, beta, bonus):
-    """(B, S, n) the labelling of least energy, of all."""
+    """Find the labelling (B, S, n) with minimal energy by trying all."""
     choices = itertools.product(range(len(labels)), repeat=unary.shape[1])
     every = labels[torch.tensor(list(choices))]
     energy = share_energy(unary[:, None], every, near, beta, bonus)
@@ -77,7 +77,7 @@ def test_cut_is_within_a_percent_of_brute_force(beta, size, shared):
 
 
 def least_energy(unary, height, width, beta):
-    """(B,) of whole labels, exact: site by site, for every labelling of the last `width` sites."""
+    """Compute the exact minimal energy (B,) by dynamic programming over the labels of the last `width` nodes."""
     number, n = len(unary), unary.shape[2]
     differ = beta * (1 - torch.eye(n))
     least = torch.zeros(number, *[1] * width)
@@ -135,7 +135,7 @@ def test_a_cut_is_never_above_the_labelling_before():
 
 
 def slow_duplicates(present):
-    """For each output, what it is to lose, by comparing sets."""
+    """Find the duplicate sources that each output must lose, by comparing sets."""
     sets = [sorted(row.nonzero().flatten().tolist()) for row in present]
     lost = torch.zeros_like(present)
     for i, j in itertools.combinations(range(len(sets)), 2):
@@ -153,7 +153,7 @@ def test_duplicates_equal_a_loop():
 
 
 def slow_joint_cut(cost, size, compatibility, beta, gamma, threshold, bonus, sweeps, labels):
-    """One group: every output in turn, by exhaustive cuts."""
+    """Solve one group: every output in turn, by exhaustive cuts."""
     m = cost.shape[1]
     near = neighbours(*size)
     shares = torch.stack([torch.eye(m)[each] for each in labels])
@@ -179,7 +179,7 @@ def slow_joint_cut(cost, size, compatibility, beta, gamma, threshold, bonus, swe
 
 
 def exhaustive(unary, near, side, beta, pairs=None, allowed=None, bonus=0.0, before=None):
-    """`cut_shares` with every labelling looked at."""
+    """Compute `cut_shares` by trying every labelling."""
     found = []
     for b in range(len(unary)):
         of = [] if pairs is None else [pair for pair, may in zip(pairs[b].tolist(), allowed[b]) if may]

@@ -1,9 +1,9 @@
-"""Fine-grained saliency against OpenCV, a stored result of OpenCV's, and a loop over pixels.
+"""Compare fine-grained saliency with OpenCV, with stored results of OpenCV, and with a loop over pixels.
 
-`tests/data/saliency_opencv.npz` holds small images and what opencv-contrib-python-headless 5.0.0
-returned for them (times 255): `bytes_*` for the image in BGR, `floats_*` for its normalised float32
-version in RGB, as published SaliencyMix runs called it. `tests/data/saliency_opencv_large.npz` holds
-the maps of `large_image`, whose sums are beyond the whole numbers of float32.
+`tests/data/saliency_opencv.npz` contains small images and the results of opencv-contrib-python-headless 5.0.0 (times
+255): `bytes_*` for the image in BGR, `floats_*` for its normalised float32 version in RGB, as published SaliencyMix
+runs called it. `tests/data/saliency_opencv_large.npz` contains the maps of `large_image`, whose sums exceed the exact
+integers of float32.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def batch_first(image: np.ndarray) -> torch.Tensor:
 
 
 def draw_image(height: int, width: int, seed: int) -> np.ndarray:
-    """A smooth wave with one distinct patch and noise."""
+    """Draw a smooth wave with one distinct patch and noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     image = np.stack([127 + 90 * np.sin(x / (3 + c) + rng.uniform(0, 6)) * np.cos(y / (4 + c)) for c in range(3)], -1)
@@ -42,14 +42,14 @@ def draw_image(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def mirror(i: int, length: int) -> int:
-    """Index -1 is 1 and index `length` is length - 2; a single pixel mirrors to itself."""
+    """Mirror an index at the border: -1 becomes 1, `length` becomes length - 2; a single pixel stays."""
     if length == 1:
         return 0
     return -i if i < 0 else 2 * length - 2 - i if i >= length else i
 
 
 def smooth(gray: np.ndarray) -> np.ndarray:
-    """Sixteen times the binomial average, columns first."""
+    """Compute sixteen times the binomial average, columns first."""
     height, width = gray.shape
     out = gray
     at_x = [(out[:, mirror(x - 1, width)] + out[:, mirror(x + 1, width)]) + 2 * out[:, x] for x in range(width)]
@@ -59,7 +59,7 @@ def smooth(gray: np.ndarray) -> np.ndarray:
 
 
 def slow_contrast(gray: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The map of one image, a window and a pixel at a time, in float64 where OpenCV's rounding does not show."""
+    """Compute the map of one image in loops over windows and pixels, in float64, so OpenCV's rounding is left out."""
     height, width = gray.shape
     on, off = np.zeros((height, width), int), np.zeros((height, width), int)
     for reach in (12, 24, 48, 28, 56, 112):
@@ -88,7 +88,7 @@ def slow_bytes(image: np.ndarray) -> np.ndarray:
 
 
 def slow_floats(image: np.ndarray) -> np.ndarray:
-    """Channel 0 is taken for blue; every own value is a byte of the row's memory."""
+    """Compute the map of a float image as OpenCV does: channel 0 is blue, values are bytes of the row's memory."""
     blue, green, red = np.float32([0.114, 0.587, 0.299]).astype(np.float64)
     wide = image.astype(np.float64)
     gray = (wide[..., 1] * green).astype(np.float32)
@@ -115,7 +115,7 @@ def test_bytes_equal_the_loop_over_pixels(height, width):
 
 
 def large_image(height: int, width: int, down: int, across: int, length: int) -> np.ndarray:
-    """Bright waves in whole numbers."""
+    """Draw bright waves with integer values."""
     y, x = np.mgrid[:height, :width]
     channels = [255 - ((y * down + x * across) // length + shift) % 40 for shift in (0, 7, 14)]
     return np.stack(channels, -1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Moving blocks: the assignment against a loop over rounds and blocks, the move against slices."""
+"""Test transport: compare the assignment with a loop over rounds and blocks, and the move with slices."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from openmix.ops.transport import assign_blocks, move_blocks
 
 
 def slow_assignment(saliency, wanted, penalty, rounds):
-    """One grid: every round, every block asks, every place decides."""
+    """Solve one grid in loops: in every round, every block asks for a position, and every position decides."""
     height, width = saliency.shape
     places = [(i, j) for i in range(height) for j in range(width)]
     tall, wide = max(1, height - 1), max(1, width - 1)
@@ -63,7 +63,7 @@ def test_equals_the_loop_on_the_finest_published_grid():
 
 
 def matrix_plan(saliency, wanted, penalty):
-    """The published algorithm on dense cost matrices: a refused block finds that place dearer by one."""
+    """Run the published algorithm on dense cost matrices: a rejection raises the cost of the position by one."""
     n, side, _ = saliency.shape
     at = torch.arange(side * side)
     way = ((at[:, None] // side - at // side) ** 2 + (at[:, None] % side - at % side) ** 2).float() / (side - 1) ** 2
