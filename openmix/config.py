@@ -286,10 +286,21 @@ def config_hash(cfg: Config) -> str:
         kept['weights'] = start_of(kept['weights'])
     hooks = kept.pop('default_hooks', None) or {}
     kept['default_hooks'] = {k: v for k, v in hooks.items() if k not in _BOOKKEEPING}
+    for key in kept:
+        if key.endswith('_dataloader'):
+            kept[key] = _without_places_of_lists(kept[key])
     custom = kept.get('custom_hooks')
     if isinstance(custom, list):
         kept['custom_hooks'] = [_by_former_name(hook) for hook in custom]
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _without_places_of_lists(node: Any) -> Any:
+    """Return a loader without the path of a `subset`: which images it lists, the fingerprint of the data tells."""
+    if isinstance(node, Mapping):
+        listed = {'subset': 'a list'} if isinstance(node.get('subset'), str) else {}
+        return {key: _without_places_of_lists(value) for key, value in node.items()} | listed
+    return [_without_places_of_lists(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
 def _by_former_name(hook: Any) -> Any:

@@ -75,7 +75,7 @@ def data_fingerprint(cfg: Config) -> str | None:
     found += [
         _fingerprint_of_list(file)
         for key in ('train', 'val', 'test')
-        for file in _lists(loaders.get(f'{key}_dataloader'))
+        for file in lists_in(loaders.get(f'{key}_dataloader'))
     ]
     # The fingerprint of the earlier run's data, which the recipe records; '' if that run needs no files.
     weights = loaders.get('weights')
@@ -86,9 +86,9 @@ def data_fingerprint(cfg: Config) -> str | None:
 
 
 def needs_files(cfg: Config) -> bool:
-    """Return true if a recipe trains on, or evaluates, a data set that is read from files."""
-    loaders = cfg._cfg_dict.to_dict()
-    return any(True for key in ('train', 'val', 'test') for _ in datasets_in(loaders.get(f'{key}_dataloader')))
+    """Return true if a recipe trains on, or evaluates, a data set that is read from files, or cut by a list."""
+    loaders = [cfg._cfg_dict.to_dict().get(f'{key}_dataloader') for key in ('train', 'val', 'test')]
+    return any(True for loader in loaders for _ in (*datasets_in(loader), *lists_in(loader)))
 
 
 def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
@@ -103,18 +103,21 @@ def datasets_in(node: Any) -> Iterator[dict[str, Any]]:
             yield from datasets_in(value)
 
 
-def _folders(loader: Any) -> Iterator[Path]:
-    for dataset in datasets_in(loader):
-        yield Path(dataset['root']) / _official_folder(str(dataset['type']))
-
-
-def _lists(node: Any) -> Iterator[Path]:
-    """Yield the files that list the images of a `subset`, at any depth."""
+def lists_in(node: Any) -> Iterator[Path]:
+    """Yield every text file that a `subset` names, at any depth."""
     if isinstance(node, Mapping):
         if isinstance(node.get('subset'), str):
             yield Path(node['subset'])
         for value in node.values():
-            yield from _lists(value)
+            yield from lists_in(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from lists_in(value)
+
+
+def _folders(loader: Any) -> Iterator[Path]:
+    for dataset in datasets_in(loader):
+        yield Path(dataset['root']) / _official_folder(str(dataset['type']))
 
 
 def _fingerprint_of_list(file: Path) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from openmix.config import config_hash
-from openmix.provenance import Provenance, data_fingerprint, provenance
+from openmix.provenance import Provenance, data_fingerprint, needs_files, provenance
 
 
 def recipe(*roots, kind='ImageFolder'):
@@ -169,3 +169,23 @@ def test_the_fingerprint_is_of_a_list_of_images_too(root):
         file.write_text(text)
         found.append(data_fingerprint(cfg))
     assert len({plain, *found}) == 3
+
+
+@pytest.mark.parametrize('place', ['dataset', 'labelled', 'datasets'])
+def test_a_list_of_images_is_known_by_its_content_wherever_it_lies(tmp_path, place):
+    def cut(subset):
+        digits = {'type': 'Digits', 'subset': subset}
+        nested = {'dataset': digits, 'labelled': {'labelled': digits}, 'datasets': {'datasets': [digits]}}
+        return Config({'train_dataloader': {'dataset': nested[place]}})
+
+    for name, text in (('a', '0\n1\n'), ('b', '0\n1\n'), ('c', '2\n3\n')):
+        (tmp_path / name).write_text(text)
+    a, b, c = (provenance(cut(str(tmp_path / name))) for name in 'abc')
+    assert a == b
+    assert a.recipe == c.recipe
+    assert a.data != c.data
+    # A number is the recipe's alone, as before.
+    assert len({a.recipe, *(config_hash(cut(subset)) for subset in (None, 2, 3, 0.5))}) == 5
+    assert provenance(cut(2)).data is None
+    assert not needs_files(cut(2))
+    assert needs_files(cut(str(tmp_path / 'gone')))

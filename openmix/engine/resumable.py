@@ -30,7 +30,7 @@ class Decision(Enum):
     FREE = 'how the run is run'
     LENGTH = 'how long it trains'
     BATCH = 'kept is the product with the number of processes'
-    PLACE = 'kept are the files below it'
+    PLACE = 'kept are the files below it, or the content of the list'
     FIXED = 'what the run computes'
 
 
@@ -64,6 +64,7 @@ _TABLE: list[tuple[str, Decision]] = [
     ('param_scheduler.end param_scheduler.T_max param_scheduler.*.end param_scheduler.*.T_max', Decision.LENGTH),
     ('train_dataloader.batch_size', Decision.BATCH),
     ('train_dataloader.**.root val_dataloader.**.root', Decision.PLACE),
+    ('train_dataloader.**.subset val_dataloader.**.subset', Decision.PLACE),
 ]
 _MISSING = 'not set'
 
@@ -206,9 +207,9 @@ def _is_refused(change: Change, meta: Any, processes: int, data: str | None) -> 
     decision = decide(change.key)
     if decision is Decision.BATCH and type(change.old) is type(change.new) is int and meta.world_size:
         return change.old * meta.world_size != change.new * processes
-    if decision is Decision.PLACE:
+    if decision is Decision.PLACE and type(change.old) is type(change.new) is str:
         return meta.data is None or meta.data != data
-    return decision in (Decision.FIXED, Decision.BATCH)
+    return decision in (Decision.FIXED, Decision.BATCH, Decision.PLACE)
 
 
 def length_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

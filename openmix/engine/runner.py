@@ -31,7 +31,7 @@ from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.group import join_group
 from openmix.engine.initial_weights import InitialWeights
 from openmix.engine.log import LeftOut
-from openmix.engine.restart import launch_id
+from openmix.engine.restart import launch_id, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
 from openmix.engine.resume import restore
@@ -42,7 +42,7 @@ from openmix.engine.workers import end_with_command, more_than_cores
 from openmix.errors import InputError
 from openmix.files import appearing
 from openmix.memory import images_in, memories_in
-from openmix.provenance import data_fingerprint
+from openmix.provenance import data_fingerprint, lists_in
 
 _EARLIER = itertools.count()
 
@@ -148,10 +148,18 @@ class Runner(MMRunner):
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
         built: Any = super().build_train_loop(loop)
         try_smallest_batch(self.cfg, built.dataloader, self.world_size)
-        if is_main_process():
-            self.check_claim()
-            write_chosen(built.dataloader.dataset, Path(self.work_dir), self._resume)
+        refuse_together(self._refusal_of_images(built.dataloader.dataset) if is_main_process() else None)
         return self._with_data_on_device(built)
+
+    def _refusal_of_images(self, dataset: Any) -> str | None:
+        """Write the list of the training images; return the error line of what hinders it."""
+        try:
+            self.check_claim()
+            lists = list(lists_in(self.cfg.to_dict().get('train_dataloader')))
+            write_chosen(dataset, Path(self.work_dir), self._resume, lists)
+        except InputError as error:
+            return str(error)
+        return None
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         built: Any = super().build_val_loop(loop)

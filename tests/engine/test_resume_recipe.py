@@ -177,6 +177,22 @@ def test_the_data_are_the_files_not_their_place(cfg):
     check_resumable(checkpoint, cfg, 1, None)  # nothing to compare with
 
 
+def test_a_list_of_images_is_its_content_not_its_place(cfg):
+    listed, moved = (changed(cfg, train_dataloader__dataset__subset=name) for name in ('a.txt', 'b.txt'))
+    checkpoint = checkpoint_of(listed, data='abc')
+    check_resumable(checkpoint, moved, 1, 'abc')
+    assert 'train_dataloader.dataset.subset was' in refusal(checkpoint, moved, data='other')
+    for other in (4, 0.5, None):
+        cut = changed(cfg, train_dataloader__dataset__subset=other)
+        assert 'train_dataloader.dataset.subset was' in refusal(checkpoint, cut, data='abc')
+        assert 'train_dataloader.dataset.subset was' in refusal(checkpoint_of(cut, data='abc'), listed, data='abc')
+    assert 'subset was 4 and is 8' in refusal(
+        checkpoint_of(changed(cfg, train_dataloader__dataset__subset=4), data='abc'),
+        changed(cfg, train_dataloader__dataset__subset=8),
+        data='abc',
+    )
+
+
 def test_a_checkpoint_without_its_recipe(cfg):
     check_resumable(checkpoint_of(cfg, recipe=None), cfg, 1, None)
     longer = changed(cfg, train_cfg__max_epochs=9)
