@@ -110,9 +110,9 @@ class Algorithm(BaseModel):
         raise NotImplementedError
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
-        """Blocks in which `loss` goes one way each, where draws decide what runs: a recipe is tried with every one.
+        """Yield one context per branch that random draws may choose in `loss`; the preflight tries every branch.
 
-        By default one block, in which `loss` does as it always does.
+        By default, yields one context that changes nothing.
         """
         yield nullcontext()
 

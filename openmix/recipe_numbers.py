@@ -1,4 +1,4 @@
-"""Numbers and switches of a recipe that mmengine and torch do not check, held against their bounds."""
+"""Check the numbers and switches of a recipe that mmengine and torch do not check."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Fault = tuple[str, str]
 
 
 def rates(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield factors of a dict that are negative, and those that must be above zero and are not.
+    """Yield faults of the factors in a dict: out of bounds, or not above zero although they must be.
 
     Args:
-        path: dotted place of the dict in the recipe.
-        slot: the key that it stands under, by which its bounds are known.
+        path: dotted key of the dict in the recipe.
+        slot: last part of that key, which selects the bounds.
         node: the dict.
     """
     for key, (low, high) in RATES.get(slot, {}).items():
@@ -39,7 +39,7 @@ def rates(path: str, slot: str, node: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def numbers(path: str, slot: str, node: Mapping[str, Any], types: dict[str, Any]) -> Iterator[Fault]:
-    """Yield numbers and switches of a dict that are out of bounds, see `rates`; `types` gets their types by place."""
+    """Yield faults of the numbers and switches in a dict, see `rates`; add their types to `types` by dotted key."""
     for key, (low, high) in BOUNDS.get(slot, {}).items():
         types[f'{path}.{key}'] = int | None
         if key in node and not (node[key] is None and key in OPTIONAL):

@@ -1,4 +1,4 @@
-"""Checks of a recipe as a whole: keys that belong together, and keys that another project reads."""
+"""Check a recipe as a whole: keys that must be given together, and keys that only another project reads."""
 
 from __future__ import annotations
 

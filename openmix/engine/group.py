@@ -1,4 +1,4 @@
-"""The processes that train together."""
+"""Join the group of processes that train together."""
 
 from __future__ import annotations
 

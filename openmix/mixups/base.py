@@ -52,7 +52,7 @@ class MixPolicy(nn.Module):
         return self, self.sites[int(torch.randint(len(self.sites), ()))]
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
-        """Blocks in which a step goes one way each: there is one for all that `pick` may return."""
+        """Yield one context for every site that `pick` may return; inside it, `pick` returns this site."""
         for site in self.sites:
             yield self._at(site)
 

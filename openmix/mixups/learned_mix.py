@@ -128,7 +128,7 @@ class LearnedMix(PairPolicy):
         return self.train_prob < 1
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
-        """Every one trains the block, if any step does."""
+        """Yield the contexts of the base class, in which every step also trains the block unless `train_prob` is 0."""
         for way in super().ways():
             yield self._training(way)
 
