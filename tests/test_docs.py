@@ -1,4 +1,4 @@
-"""The README and the documentation tell the truth: code runs, recipes load, commands, paths and links exist."""
+"""Test the README and the documentation: code runs, recipes load, and commands, paths and links exist."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def prose(page: Path) -> str:
-    """The page without its fenced blocks."""
+    """Return a page without its fenced blocks."""
     return re.sub(r'^```.*?^```$', '', page.read_text(encoding='utf-8'), flags=re.MULTILINE | re.DOTALL)
 
 
 def recipes(page: Path) -> list[tuple[str, str]]:
-    """(suffix, text) of the blocks that inherit from a recipe."""
+    """List (suffix, text) of the blocks that inherit from a recipe."""
     found = [('py', text) for text in blocks(page, 'python')] + [('yaml', text) for text in blocks(page, 'yaml')]
     return [(suffix, text) for suffix, text in found if re.search(r'^_base_\b', text, re.MULTILINE)]
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every command line of the page's bash blocks."""
+    """List the words of every command line in the page's bash blocks."""
     lines = '\n'.join(blocks(page, 'bash')).replace('\\\n', ' ').splitlines()
     return [words for line in lines for words in [shlex.split(line, comments=True)] if words]
 
 
 def tool_calls(page: Path) -> list[tuple[Path, list[str]]]:
-    """(script, its arguments) of every command that runs one of ours."""
+    """List (script, arguments) of every command that runs one of OpenMix's scripts."""
     found = []
     for words in commands(page):
         for i, word in enumerate(words):
@@ -72,7 +72,7 @@ def tool_calls(page: Path) -> list[tuple[Path, list[str]]]:
 
 @cache
 def options_of(script: Path, *verb: str) -> set[str]:
-    """Every --option in the help of a script, or of one of its verbs."""
+    """Return every --option in the help of a script, or of one of its verbs."""
     out = io.StringIO()
     argv, path = sys.argv, list(sys.path)
     sys.argv = [str(script), *verb, '--help']
@@ -93,7 +93,7 @@ def cfg_options(words: list[str]) -> dict:
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    """What the blocks register is taken back: other tests list the registries."""
+    """Remove what the blocks have registered, because other tests list the registries."""
     registries = [MIXUPS, LOSSES, MODELS]
     for registry in registries:
         registry.import_from_location()
@@ -108,7 +108,7 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Path:
-    """An empty folder with the recipes beside it, as at the root of a checkout."""
+    """Make an empty folder with the recipes, like the root of a repository."""
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -317,7 +317,7 @@ def test_policies_and_losses_are_listed_everywhere():
 
 
 def rows_below(heading: str) -> list[list[str]]:
-    """The names in backticks of every row of one of the README's tables."""
+    """List the names in backticks of every row of one of the README's tables."""
     table = README.read_text(encoding='utf-8').split(f'\n| {heading} |')[1].split('\n\n')[0]
     return [re.findall(r'`([^`]+)`', line) for line in table.splitlines()[2:]]
 

@@ -1,6 +1,6 @@
-"""What holds for every registered algorithm, and for toys of one file each. A new one adds one row to ALGORITHMS.
+"""Test every registered algorithm, and toys of one file each. A new algorithm adds one row to ALGORITHMS.
 
-How each trains through `tools/train.py`: `tests/engine/test_every_algorithm_trains.py`.
+`tests/engine/test_every_algorithm_trains.py` trains each of them with `tools/train.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ without_classifier = pytest.mark.parametrize('name', [name for name, case in ALG
 
 @pytest.fixture(scope='module', autouse=True)
 def toys_taken_back():
-    """What the toys register goes when these tests are done: others list the registries."""
+    """Remove what the toys have registered after these tests, because other tests list the registries."""
     registries = [DATASETS, FUNCTIONS, METRICS, MODELS]
     before = [registered(registry) for registry in registries]
     yield
@@ -52,7 +52,7 @@ def toys_taken_back():
 
 @pytest.fixture(scope='module')
 def recipes(tmp_path_factory):
-    """The recipe of every algorithm by name, as a file."""
+    """Write the recipe of every algorithm to a file; return the files by name."""
     folder = tmp_path_factory.mktemp('recipes')
     write_images(folder / 'images', per_class=7)
     for name, case in ALGORITHMS.items():
@@ -64,14 +64,14 @@ ALONE = {'num_workers': 0, 'persistent_workers': False}
 
 
 def settings(recipe, **options):
-    """The prepared recipe, its loaders without workers."""
+    """Prepare a recipe, with loaders without workers."""
     parts = [f'{part}_dataloader' for part in ('train', 'val', 'test')]
     options |= {f'{part}.{key}': value for part in parts for key, value in ALONE.items()}
     return prepare(apply_overrides(load_config(recipe), options))
 
 
 def built(cfg, seed=0):
-    """Model and optimiser as a run has them before its first step, and the training batches of its first epoch."""
+    """Build the model and optimiser of a run before its first step; return them and the batches of the first epoch."""
     torch.manual_seed(seed)
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     loader.dataset.set_epoch(0, 0)
@@ -97,7 +97,7 @@ def loss_of(model, batch):
 
 
 def with_no_row():
-    """The algorithms of openmix, and of the toys' files, that are registered and have no row."""
+    """List the registered algorithms of openmix and of the toys that have no row."""
     toys = {case.module for case in ALGORITHMS.values() if case.module}
     for module in toys:
         importlib.import_module(module)

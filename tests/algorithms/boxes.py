@@ -1,4 +1,4 @@
-"""A detector-like method in one file: data of images of any size with boxes, collation, preprocessor and metric."""
+"""A toy detector in one file: a data set of images of any size with boxes, collation, preprocessor and metric."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from openmix.algorithm import Algorithm
 from openmix.batch import Batch
 from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS, PreprocessorConfig
 
-CELL = 8  # pixels a side that one prediction stands for
+CELL = 8  # side, in pixels, of the cell of one prediction
 SIDES = (24, 32, 40)
 
 
 @DATASETS.register_module()
 class ToyBoxes(Dataset):
-    """Drawn images (3, H, W) uint8 with 0 to 3 bright boxes; in training a brightness is drawn anew each epoch."""
+    """Synthetic images (3, H, W) uint8 with 0 to 3 bright boxes; training draws a new brightness in each epoch."""
 
     small = {'count': 4}
 
@@ -33,7 +33,7 @@ class ToyBoxes(Dataset):
 
     @classmethod
     def example(cls, n: int, **kwargs: Any) -> Batch:
-        """A batch of n samples on the meta device, of all sizes and numbers of boxes."""
+        """Make a batch of n samples on the meta device, with all sizes and numbers of boxes."""
         sides = [(SIDES[i % 3], SIDES[i // 3 % 3]) for i in range(n)]
         images = [torch.empty(3, *side, dtype=torch.uint8, device='meta') for side in sides]
         boxes = [torch.empty(i % 4, 4, device='meta') for i in range(n)]
@@ -41,7 +41,7 @@ class ToyBoxes(Dataset):
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Nothing to stand in for: the images are drawn."""
+        """Write nothing: the images are synthetic."""
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
         self.draws = (seed, epoch)
@@ -65,7 +65,7 @@ class ToyBoxes(Dataset):
 
 @FUNCTIONS.register_module()
 def toy_lists(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Lists of images and boxes, and the ids as one tensor."""
+    """Collate samples to lists of images and boxes, and a tensor of ids."""
     ids = torch.tensor([sample['ids'] for sample in samples])
     return {'inputs': [s['inputs'] for s in samples], 'boxes': [s['boxes'] for s in samples], 'ids': ids}
 
@@ -81,7 +81,7 @@ class ToyListPreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class ToyDetector(Algorithm):
-    """Each cell of an image says whether the middle of a box lies in it, and that box."""
+    """A detector: every cell of an image predicts whether it contains the centre of a box, and the box."""
 
     answers = frozenset({'boxes'})
 
@@ -97,7 +97,10 @@ class ToyDetector(Algorithm):
         self.keep = keep
 
     def cells(self, images: list[Tensor]) -> Tensor:
-        """(N, 5, h, w): the log-odds of a box, and left, top, right, bottom in pixels; padded to the largest image."""
+        """Predict (N, 5, h, w): log-odds of a box, and its left, top, right and bottom in pixels.
+
+        Images are padded to the largest one.
+        """
         height, width = (max(image.shape[side] for image in images) for side in (1, 2))
         padded = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
         found = self.head(self.backbone(torch.stack(padded))).float()
@@ -124,7 +127,7 @@ class ToyDetector(Algorithm):
 
 @METRICS.register_module()
 class ToyOverlap(BaseMetric):
-    """`overlap/mean`: of every true box the largest overlap with one that was found, in percent."""
+    """`overlap/mean`: mean over the true boxes of the largest overlap with a predicted box, in percent."""
 
     default_prefix = 'overlap'
     reads = frozenset({'boxes'})

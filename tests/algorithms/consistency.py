@@ -1,4 +1,4 @@
-"""A method of two pools in one file: it learns from unlabelled images what it has predicted of them over the run."""
+"""A toy semi-supervised method in one file: its targets for unlabelled images are running means of its predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from openmix.registry import MODELS, HeadConfig, ModelConfig, PreprocessorConfig
 
 @MODELS.register_module()
 class ToyConsistency(Algorithm):
-    """Labels, and on strong views of unlabelled images the running mean of what was predicted of their weak ones."""
+    """Train on labels, and train strong views of unlabelled images towards the mean prediction of their weak views."""
 
     answers = frozenset({'logits'})
 

@@ -1,4 +1,4 @@
-"""A contrastive method in one file: two views, a momentum encoder, a queue of negatives, neither labels nor classes."""
+"""A toy contrastive method in one file: two views, a momentum encoder, a queue of negatives, and no labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from openmix.registry import METRICS, MODELS, ModelConfig, PreprocessorConfig
 
 @MODELS.register_module()
 class ToyContrast(Algorithm):
-    """Tells the other view of an image from a queue of other images (He et al., CVPR 2020)."""
+    """Distinguish the second view of an image from a queue of other images (MoCo, He et al., CVPR 2020)."""
 
     answers = frozenset({'embedding'})
     small = {'queue': 8}
@@ -56,10 +56,10 @@ class ToyContrast(Algorithm):
 
     @torch.no_grad()
     def put(self, keys: Tensor) -> None:
-        """Let the keys (N, D) of all processes take the place of the oldest."""
+        """Replace the oldest keys in the queue by the keys (N, D) of all processes."""
         keys = gather_rows(keys)[: len(self.queue)]
         at = (self.place + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-        # Not in place: the loss above still needs the old ones for its backward pass.
+        # Not in place, because the backward pass of the loss needs the old keys.
         self.queue = self.queue.index_copy(0, at, keys)
         self.place = (self.place + len(keys)) % len(self.queue)
 
@@ -76,7 +76,7 @@ class ToyContrast(Algorithm):
 
 @METRICS.register_module()
 class ToyNeighbour(BaseMetric):
-    """`neighbour/top1`: percent of the images whose nearest other image is of their class."""
+    """`neighbour/top1`: percentage of images whose nearest neighbour has the same class."""
 
     default_prefix = 'neighbour'
     reads = frozenset({'embedding'})

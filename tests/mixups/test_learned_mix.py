@@ -1,4 +1,4 @@
-"""The momentum pipeline of the learned policies: who learns from what, who follows whom, what is reported."""
+"""Test the learned policies: which losses train which network, the momentum encoder, and the reported networks."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""`MomentumEncoder` and `Frozen`: which weights follow, which stay, and what of them is saved."""
+"""Test `MomentumEncoder` and `Frozen`: which weights are averaged, which are fixed, and which are saved."""
 
 import copy
 
