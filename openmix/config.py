@@ -291,7 +291,7 @@ def config_hash(cfg: Config) -> str:
             kept[key] = _without_places_of_lists(kept[key])
     custom = kept.get('custom_hooks')
     if isinstance(custom, list):
-        kept['custom_hooks'] = [_by_former_name(hook) for hook in custom]
+        kept['custom_hooks'] = [by_former_name(hook) for hook in custom]
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -303,8 +303,8 @@ def _without_places_of_lists(node: Any) -> Any:
     return [_without_places_of_lists(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
-def _by_former_name(hook: Any) -> Any:
-    """Return a hook's dict with the former name of a renamed hook, so that its hash does not change."""
+def by_former_name(hook: Any) -> Any:
+    """Return a hook's dict with the former name of a renamed hook, by which recipes are hashed and compared."""
     if not isinstance(hook, Mapping) or hook.get('type') not in _FORMER:
         return hook
     return {**hook, 'type': _FORMER[hook['type']]}

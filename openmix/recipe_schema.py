@@ -99,7 +99,7 @@ UNTYPED = {
     'mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'compile': {'backend', 'mode', 'dynamic'},
-    'weights': {'run', 'seed', 'data', 'file'},
+    'weights': {'run', 'seed', 'data', 'file', 'taken'},
     'paramwise_cfg': PARAMWISE,
     'clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
     **dict.fromkeys(LOADERS, LOADER_KEYS),

@@ -10,7 +10,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from openmix import registry
 from openmix.errors import InputError, brief
 from openmix.recipe_numbers import Fault
-from openmix.recipe_schema import ELSEWHERE, LEVELS, LOADERS, TOGETHER
+from openmix.recipe_schema import ELSEWHERE, LEVELS, LOADERS, TOGETHER, UNTYPED
 
 _STOCK = DefaultOptimWrapperConstructor.__name__
 
@@ -36,6 +36,7 @@ def whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
                 present[0],
                 f'the recipe has {" and ".join(present)} but no {" and no ".join(absent)}; give all or none',
             )
+    yield from _start(recipe.get('weights'))
     for part in LOADERS:
         for key in ('dataset', 'sampler', 'collate_fn'):
             loader = recipe.get(part)
@@ -58,6 +59,21 @@ def whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
         if isinstance(options, Mapping) and key in options and _passes_parts_over(optim):
             place = f'optim_wrapper.paramwise_cfg.{key}'
             yield place, f"{place}: only the PartConstructor reads it; set optim_wrapper.constructor='PartConstructor'"
+
+
+def _start(weights: Any) -> Iterator[Fault]:
+    """Yield faults of a recipe's `weights`, which must name what the run starts from."""
+    if not isinstance(weights, Mapping) or not weights or not UNTYPED['weights'].issuperset(weights):
+        return  # an unknown key is a fault of its own
+    for key in ('run', 'file'):
+        if not isinstance(weights.get(key), str | None):
+            yield f'weights.{key}', f'the recipe: weights.{key} must be text, got {brief(weights[key])}'
+    named = [key for key in ('run', 'file') if weights.get(key)]
+    if not named:
+        yield 'weights', 'the recipe: weights names nothing to start from; give it run or file, or leave it out'
+    of_none = [key for key in ('seed', 'data') if weights.get(key) is not None and 'run' not in named]
+    if named and of_none:
+        yield f'weights.{of_none[0]}', f'the recipe: weights.{of_none[0]} is that of weights.run, which is not given'
 
 
 def _holds(node: Any, value: Any) -> bool:

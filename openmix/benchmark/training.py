@@ -78,7 +78,7 @@ def command(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: 
     words = [str(script)] if script.suffix == '.sh' else [sys.executable, str(script)]
     words += [str(config), *([str(per_run)] if several else [])]
     words += ['--work-dir', str(trial.folder.resolve()), '--seed', str(trial.seed)]
-    if trial.earlier is not None:
+    if trial.earlier is not None and not resume:  # a resumed run has them already
         words += ['--weights', str(weights_of(trial.earlier))]
     return [*words, *(['--split-batch'] if several else []), *(['--resume'] if resume else [])]
 

@@ -48,6 +48,8 @@ class Meta:
         recipe: the resolved recipe as plain data, see `openmix.recipe_text.plain`.
         data: see `openmix.provenance.data_fingerprint`.
         run: the hash of the recipe as it was given, see `openmix.config.config_hash`.
+        judged: name of the module in the weights that is the backbone of the network that the run is judged by.
+        ends_at: number of iterations after which the run is finished; None also if it may stop early.
     """
 
     epoch: int | None = None
@@ -60,6 +62,8 @@ class Meta:
     recipe: dict[str, Any] | None = None
     data: str | None = None
     run: str | None = None
+    judged: str | None = None
+    ends_at: int | None = None
 
 
 # Each field's key in a file, its type and its lowest value.
@@ -74,6 +78,8 @@ _META: dict[str, tuple[str, type, int]] = {
     'recipe': ('resolved_recipe', dict, 0),
     'data': ('data', str, 0),
     'run': ('run', str, 0),
+    'judged': ('judged', str, 0),
+    'ends_at': ('ends_at', int, 1),
 }
 
 

@@ -130,7 +130,57 @@ def built_classes(dataset: Any) -> tuple[str, ...] | None:
     return tuple(classes) if isinstance(classes, (list, tuple)) else None
 
 
-def _dataset(cfg: Config, part: str) -> dict[str, Any] | None:
+def check_unseen(
+    cfg: Config, seed: int | None, earlier: Mapping[str, Any], earlier_seed: int | None, named: str
+) -> list[str]:
+    """Check that a recipe is not judged by images that an earlier stage of the run was trained on.
+
+    Args:
+        cfg: the recipe.
+        seed: seed of its run; None if it is drawn.
+        earlier: the resolved recipe of the earlier stage.
+        earlier_seed: seed of that stage's run; None if it is not known.
+        named: how messages call the earlier stage.
+
+    Returns:
+        notes: on splits that are read by the name by which they are trained on, and on parts that are not known here.
+
+    Raises:
+        InputError: validation or test data share images with the training data of the earlier stage.
+    """
+    try:
+        training = {place: _drawn(dataset, earlier_seed) for place, dataset in _read(earlier, 'train').items()}
+    except InputError as error:
+        return [f'whether {named} was trained on images that this one is judged by is not known: {error}']
+    notes: dict[str, None] = {}
+    for part in ('val', 'test'):
+        for place, dataset in _read(cfg, part).items():
+            asked = _drawn(dataset, seed)
+            for trained_at, trained in training.items():
+                if asked is None or trained is None or not asked.shares(trained):
+                    continue
+                if asked.split == trained.split:
+                    notes[f"{place} reads the split '{asked.split}', on which {named} was trained"] = None
+                    continue
+                raise InputError(
+                    f'{place}: {named} was trained on its images: {_told(asked)} here and {_told(trained)} in '
+                    f'{trained_at} there; hold them out there too: set val_fraction and split_seed alike in both'
+                )
+    return list(notes)
+
+
+def _drawn(dataset: Mapping[str, Any], seed: int | None) -> Any:
+    """The definition of a split, see `openmix.data.splits.Drawn`, with the seed of the run that reads it."""
+    drawn = find(DATASETS, dataset['type']).drawn(**_arguments(dataset))
+    return drawn if drawn is None or drawn.split_seed is not None else drawn._replace(split_seed=seed)
+
+
+def _told(drawn: Any) -> str:
+    """Describe a split in an error line."""
+    return f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed}"
+
+
+def _dataset(cfg: Mapping[str, Any], part: str) -> dict[str, Any] | None:
     """Return the registry dict of a loader's data set; None if there is none, or its class is no `_Known`."""
     dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset')
     return dict(dataset) if dataset and isinstance(find(DATASETS, dataset.get('type')), _Known) else None
@@ -153,7 +203,7 @@ def group_of(cfg: Config, part: str) -> int:
     return 1 if dataset is None else find(DATASETS, dataset['type']).group(**_arguments(dataset))
 
 
-def _read(cfg: Config, part: str) -> dict[str, dict[str, Any]]:
+def _read(cfg: Mapping[str, Any], part: str) -> dict[str, dict[str, Any]]:
     """Return the registry dicts of a loader's data set, or of each of its pools, by dotted key in the recipe."""
     dataset, place = _dataset(cfg, part), f'{part}_dataloader.dataset'
     if dataset is None:
@@ -202,8 +252,5 @@ def _check_apart(training: dict[str, Any], judged: dict[str, Any], trained_at: s
     if asked.split == trained.split:
         # The recipe asks for the accuracy on the training images.
         return f"{places[0]} reads the split '{asked.split}', which is trained on"
-    told = ' and '.join(
-        f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed} in {place}"
-        for drawn, place in zip((asked, trained), places)
-    )
+    told = ' and '.join(f'{_told(drawn)} in {place}' for drawn, place in zip((asked, trained), places))
     raise InputError(f'{judged_at}: its images are trained on: {told}; set val_fraction and split_seed alike in both')

@@ -28,7 +28,7 @@ from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
 from openmix.engine.foretold import facts_of
 from openmix.engine.group import join_group
-from openmix.engine.initial_weights import InitialWeights, check_given, check_same
+from openmix.engine.initial_weights import InitialWeights, check_same, check_start
 from openmix.engine.needs import choose_backends, complete_hooks
 from openmix.engine.preflight import try_parts
 from openmix.engine.restart import checkpoint_of_launch, chosen_together, refuse_together
@@ -109,13 +109,13 @@ def train(
         InputError: the recipe, the data or the machine does not allow it, or another training works in the folder.
         Stopped: SIGTERM or SIGINT arrived; the run is saved.
     """
-    check_given(cfg, weights)
     with building(cfg, ''):
         join_group(cfg.launcher, cfg.env_cfg)
     try:
         with claimed(Path(cfg.work_dir)) as claim, signals_given_back():
             # Inside the claim, because before it another training may still write checkpoints.
             checkpoint = chosen_together(lambda: _choose(cfg, resume, seed))
+            check_start(cfg, weights, checkpoint)
             refuse_together(_objection(cfg, checkpoint) if checkpoint is not None and is_main_process() else None)
             with building(cfg, ''):
                 runner = Runner.from_cfg(cfg)

@@ -21,7 +21,7 @@ from openmix.weights_file import is_finite, read_file
 
 # The entries of a run's meta that describe how the weights were trained; others describe the machine, or are long.
 # mmengine's version is left out, because it contains the commit of the folder in which the run was started.
-KEPT = ('epoch', 'iter', 'seed', 'recipe', 'best', 'dataset_meta', 'time')
+KEPT = ('epoch', 'iter', 'seed', 'recipe', 'judged', 'best', 'dataset_meta', 'time')
 # The only entry of a .safetensors file's metadata: the order of several entries varies, and so would the file's hash.
 METADATA = 'openmix'
 

@@ -165,4 +165,5 @@ class ResultHook(Hook):
 def _weights(runner: Any) -> dict[str, Any]:
     """Return the entry about the run's initial weights; for weights of another run also its recipe and seed."""
     start = {key: value for key, value in (runner.cfg.get('weights') or {}).items() if value is not None}
-    return {'weights': ({'seed': runner.seed} if start.get('run') else {}) | start} if start else {}
+    taken = start.pop('taken', {})
+    return {'weights': start | dict(taken)} if start else {}

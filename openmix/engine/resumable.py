@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
-from openmix.config import config_hash, flatten
+from openmix.config import by_former_name, config_hash, flatten
 from openmix.engine.checkpoint import Checkpoint
 from openmix.errors import InputError, brief
 from openmix.recipe_schema import ALSO_READ, RUNNER
@@ -107,10 +107,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _with_hooks_by_name(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe with custom hooks as a dict by type, so that inserting a hook does not change other keys."""
+    """Return the recipe with custom hooks as a dict by type, so that inserting a hook does not change other keys.
+
+    A renamed hook has its former name, as in `config_hash`.
+    """
     found: dict[str, Any] = {}
     hooks = recipe.get('custom_hooks')
-    for hook in hooks if isinstance(hooks, list) else ():
+    for hook in map(by_former_name, hooks if isinstance(hooks, list) else ()):
         name = str(hook.get('type') if isinstance(hook, Mapping) else hook).rpartition('.')[2]
         number = 2
         while name in found:

@@ -26,10 +26,11 @@ from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_check import built_classes, check_built, check_loader_of, differing, trained_classes
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
+from openmix.engine.early_stopping import EarlyStoppingHook
 from openmix.engine.environment import environment
 from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.group import join_group
-from openmix.engine.initial_weights import InitialWeights
+from openmix.engine.initial_weights import InitialWeights, judged_backbone
 from openmix.engine.log import LeftOut
 from openmix.engine.restart import launch_id, refuse_together
 from openmix.engine.results import ResultHook
@@ -232,8 +233,11 @@ class Runner(MMRunner):
     def _about(self) -> dict[str, Any]:
         """Collect the facts of the run that are saved in every checkpoint."""
         run = next((hook.recipe_of(self) for hook in self.hooks if isinstance(hook, ResultHook)), '')
+        may_stop = any(isinstance(hook, EarlyStoppingHook) for hook in self.hooks)
         return {
             **({'run': run} if run else {}),
+            'judged': judged_backbone(algorithm_of(self.model)),
+            'ends_at': None if may_stop else self.max_iters,
             'recipe': recipe_hash(self.cfg),
             'resolved_recipe': plain_recipe(self.cfg),
             'launch': launch_id(),

@@ -65,7 +65,7 @@ def test_a_run_says_what_it_started_from(started, alone, weights):
     digest = InitialWeights.read(weights).digest
     assert printed.count('tensors of the backbone from') == 1
     assert f'({digest}); left in it: head' in printed
-    assert result(folder)['weights'] == {'file': digest}
+    assert result(folder)['weights'] == {'file': digest, 'part': 'backbone', 'seed': 7}
     assert 'weights' not in result(alone)
     assert result(folder)['config_hash'] != result(alone)['config_hash']
     assert result(folder)['history'] != result(alone)['history']
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_without_loading_again(started, recipe, weights, tm
 def test_two_processes_start_from_the_same(recipe, weights, tmp_path):
     harness.finish(recipe, tmp_path / 'run', processes=2, options=['--weights', str(weights)])
     assert 'tensors of the backbone from' in (tmp_path / 'run.rank0.log').read_text()
-    assert result(tmp_path / 'run')['weights'] == {'file': InitialWeights.read(weights).digest}
+    assert result(tmp_path / 'run')['weights']['file'] == InitialWeights.read(weights).digest
 
 
 def test_other_weights_are_refused_where_a_run_goes_on(started, recipe, weights, tmp_path):
@@ -101,7 +101,7 @@ def test_other_weights_are_refused_where_a_run_goes_on(started, recipe, weights,
     other = str(shutil.copy(started[0] / 'epoch_2.pth', tmp_path / 'other.pth'))
     printed = harness.said(recipe, run, '--weights', other, '--resume', code=2)
     assert 'is of a run that began from the weights' in printed
-    assert 'give the same --weights with --resume' in printed
+    assert "give the same --weights, or set weights=dict(file='" in printed
     assert 'not none: give the same --weights' in harness.said(recipe, run, '--resume', code=2)
 
 
@@ -164,7 +164,7 @@ def test_a_recipe_may_name_the_run_that_it_starts_from(recipe, weights, tmp_path
     before = config_hash(cfg)
     given.put_into(cfg, seed)
     # Trained again elsewhere, the same run is in another file.
-    assert cfg.weights == {'run': run, 'file': given.digest}
+    assert cfg.weights == {'run': run, 'file': given.digest, 'taken': {'part': 'backbone', 'seed': 7}}
     assert config_hash(cfg) == before
     assert len({config_hash(starting(recipe, run=run, **more)) for more in ({}, {'seed': 1}, {'seed': 2})}) == 3
     for wrong, line in (

@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from openmix.config import load_config
+from openmix.config import config_hash, load_config
 from openmix.engine import launch
 from openmix.engine.checkpoint import Checkpoint, Meta, load_checkpoint, read_checkpoint
 from openmix.engine.resumable import Decision, changes, check_resumable, decide, plain_recipe, recipe_hash
@@ -273,3 +273,16 @@ def test_schedules_made_anew_are_those_of_the_new_length(name, reached):
             if not own.by_epoch or (done + 1) % 5 == 0:
                 own.step()
     assert found == truth
+
+
+def test_a_hook_under_its_former_name_is_no_change():
+    """One rule for the hash and for resuming: a recipe of before the hook was renamed goes on, to the same hash."""
+    old, new = (
+        {'custom_hooks': [{'type': 'StepSeedHook'}, {'type': name}, {'type': 'EMAHook', 'momentum': 0.1}]}
+        for name in ('MixPolicyHook', 'AlgorithmHook')
+    )
+    assert config_hash(Config(old)) == config_hash(Config(new))
+    assert not list(changes(old, new))
+    assert not list(changes(new, old))
+    (change,) = changes(old, {'custom_hooks': [*new['custom_hooks'][:2], {'type': 'EMAHook', 'momentum': 0.2}]})
+    assert change.key == 'custom_hooks.EMAHook.momentum'
