@@ -31,6 +31,7 @@ from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import check_readouts, stages, trials_of
+from openmix.benchmark.unseen import check_stages
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
@@ -162,6 +163,7 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     trials = trials_of(table, cells, work_dir, args.trials, weights)
     check_readouts(trials)
     check_own_folder(table, trials)
+    check_earlier_stages(trials)
     if on_slurm:
         return submit_table(table, cells, work_dir, args, console)
     failed: list[Trial] = []
@@ -205,6 +207,20 @@ def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
             )
 
 
+def check_earlier_stages(trials: Sequence[Trial]) -> None:
+    """Refuse cells that would be judged by images that an earlier stage is trained on.
+
+    Raises:
+        InputError: there is one.
+    """
+    if all(trial.earlier is None for trial in trials):
+        return
+    from openmix.engine.data_check import check_unseen  # imports torch, which takes seconds
+
+    for note in check_stages(trials, check_unseen):
+        print(f'note: {note}', file=sys.stderr)
+
+
 def smoke_table(cells: Sequence[Cell], console: Console) -> int:
     """Run a short test of each cell in this process, because starting Python takes longer than the test."""
     from openmix.data.imitation import imitation
@@ -239,8 +255,16 @@ def submit_table(
 ) -> int:
     every = with_earlier(trials_of(table, cells, work_dir, args.trials, args.weights_dir or WEIGHTS))
     trials = [trial for trial in every if trial.state() not in ('done', 'running')]
+    if behind := slurm.behind_running(trials):
+        later = (
+            f'{len(behind)} trials start from a stage that is running: the same command submits them once it is done'
+        )
+        print(later, file=sys.stderr if args.print_sbatch else sys.stdout)
+        held = {trial.folder for trial in behind}
+        trials = [trial for trial in trials if trial.folder not in held]
     if not trials:
-        console.print(f'{len(every)} trials are done or running, nothing to submit')
+        rest = len(every) - len(behind)
+        print(f'{rest} trials are done or running, nothing to submit', file=sys.stderr if args.print_sbatch else None)
         return 0
     resources = resources_of(args)
     folder, name = work_dir / 'slurm', '-'.join(map(slug, table.name.split('/')))
@@ -297,6 +321,7 @@ def plan_table(
             said = clock(3600 * found) if isinstance(found, float) else found
             console.print(terminal(f'{name}: {said}'), soft_wrap=True)
     check_readouts(trials)
+    check_earlier_stages(trials)
     chain = with_earlier(trials, shown=True)
     show(plan.trial_grid(table, chain), console)
     need = plan.needs(table, chain, records, parameters if args.disk else None, hours, args.trials)

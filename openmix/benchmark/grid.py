@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from openmix.benchmark.cell import Cell, layered
+from openmix.benchmark.earlier import PREFIX
 from openmix.benchmark.folders import plain_slug
 
 
@@ -24,16 +25,28 @@ def label(point: Mapping[str, Any]) -> str:
 
 
 def search_cells(cell: Cell, validation: Mapping[str, Any]) -> list[Cell]:
-    """Make one cell per point, trained without the held-out images and evaluated on them, below the cell's folder."""
+    """Make one cell per point, trained without the held-out images and evaluated on them, below the cell's folder.
+
+    Keys of `validation` below `from.` hold images out of earlier stages too; a cell without that stage ignores them.
+    """
+    held_out = {key: value for key, value in validation.items() if _has_stage(cell, key)}
     return [
         replace(
             cell,
-            overrides=layered(cell.overrides, {**validation, **point}),
+            overrides=layered(cell.overrides, {**held_out, **point}),
             folder=f'{cell.folder}/search/{point_folder(point)}',
             grid={},
         )
         for point in points(cell)
     ]
+
+
+def _has_stage(cell: Cell, key: str) -> bool:
+    """Return true if a cell has the stage to which a dotted key belongs."""
+    depth = 0
+    while key.startswith(PREFIX):
+        key, depth = key.removeprefix(PREFIX), depth + 1
+    return depth == 0 or f'{PREFIX * depth}config' in cell.overrides
 
 
 def point_folder(point: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def read_schema(name: str, raw: dict) -> Schema:
         gains=gains,
         claims=tuple(_claim(f'{where}, claims {i}', claim) for i, claim in enumerate(claims)),
         grid=_grid(f'{where}, grid', raw.get('grid')),
-        validation=_data(f'{where}, validation', raw.get('validation') or VALIDATION),
+        validation=_validation(f'{where}, validation', raw.get('validation') or VALIDATION),
         notes=_notes(f'{where}, notes', raw.get('notes')),
     )
 
@@ -157,6 +157,13 @@ def _data(where: str, value: Any) -> Overrides:
     """Check a mapping of dotted keys to plain data."""
     found = _mapping(where, value)
     check_settings(where, found)
+    return found
+
+
+def _validation(where: str, value: Any) -> Overrides:
+    """Check the overrides of a search, which may be of earlier stages too."""
+    found = _data(where, value)
+    check_dotted(where, found, ())
     return found
 
 

@@ -186,6 +186,19 @@ def by_stage(trials: Sequence[Trial]) -> list[list[Trial]]:
     return [found[stage] for stage in sorted(found)]
 
 
+def behind_running(trials: Sequence[Trial]) -> list[Trial]:
+    """List the trials with an earlier stage, at any depth, that another process trains.
+
+    No array can wait for that process, and a job would hold its GPUs while it waits.
+    """
+
+    def waits(trial: Trial) -> bool:
+        before = trial.earlier
+        return before is not None and (before.state() == 'running' or (before.state() != 'done' and waits(before)))
+
+    return [trial for trial in trials if waits(trial)]
+
+
 def sbatch_script(count: int, folder: Path, name: str, resources: Resources, after: str | None = None) -> str:
     """Write the script that `submit` would pass to sbatch for a number of trials; this needs no Slurm.
 

@@ -179,11 +179,25 @@ def _small_parts(found: Sequence[Part], root_of: Callable[[Mapping[str, Any]], P
         values = small_of(part.built, part.node)
         if part.registry in (DATASETS, TRANSFORMS) and 'size' in part.node:
             values |= {'size': _at_most(part.node['size'], SIDE)}
+        if part in datasets and _is_fraction(part.node.get('val_fraction')):
+            values |= {'val_fraction': _of_few(part.node['val_fraction'])}
         if part in datasets and not any(one.place.startswith(f'{part.place}.') for one in datasets):
             root = root_of(part.node)
             values |= {'root': str(root)} if 'root' in {**part.node, **(arguments(part.built) or {})} else {}
         changed |= {f'{part.place}.{key}': value for key, value in values.items()}
     return changed
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _of_few(fraction: float) -> float:
+    """Map a held-out fraction to one near a half, which holds out one of the two images of a class in a stand-in.
+
+    A larger fraction stays larger, so that a recipe whose splits share images does so in small too.
+    """
+    return 0.4 + fraction / 5
 
 
 def _at_most(size: Any, most: int) -> Any:

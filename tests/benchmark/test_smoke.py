@@ -80,6 +80,33 @@ def test_a_recipe_that_inherits_no_hooks_and_no_scope_runs_too(tmp_path):
     assert outcome.error == ''
 
 
+HELD_OUT = """
+title: held out
+metric: accuracy/top1
+readout: last
+base: classification/cub200/resnet18.py
+columns: {A: {}}
+rows:
+  Held out:
+    train_dataloader.dataset.val_fraction: 0.1
+    val_dataloader.dataset.val_fraction: 0.1
+    val_dataloader.dataset.split: val
+  Shared:
+    train_dataloader.dataset.val_fraction: 0.05
+    val_dataloader.dataset.val_fraction: 0.1
+    val_dataloader.dataset.split: val
+"""
+
+
+def test_a_cell_on_held_out_images_has_some_in_small_too(tmp_path):
+    """A stand-in has two images of a class, and a tenth of two is none; splits that share images still do."""
+    (tmp_path / 'mine.yaml').write_text(HELD_OUT)
+    with Smoke(train, imitation) as smoke:
+        held_out, shared = smoke.all(load_table(tmp_path / 'mine.yaml').cells)
+    assert held_out.error == ''
+    assert 'its images are trained on' in shared.error
+
+
 @pytest.mark.slow
 def test_the_command(tmp_path, benchmark_py):
     words = ['run', 'quickstart', '--rows', 'CutMix', '--columns', 'MCE', '--smoke', '--work-dir', tmp_path / 'work']

@@ -1,6 +1,7 @@
 """Test cells of several stages: their settings in a table, their runs, and the folders of these."""
 
 import json
+import runpy
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import stages, trials_of
-from openmix.config import config_hash
+from openmix.config import config_hash, tools_path
 from openmix.errors import InputError
 from openmix.files import write_text
 from openmix.lease import Lease, beside
@@ -427,6 +428,26 @@ def test_slurm_gets_an_array_a_stage(staged, tmp_path):
     for each, state in ((trial.earlier, 'failed'), (trial, 'blocked')):
         (job,) = slurm.submit([each], tmp_path / 'jobs', 'x', cpu, 1, 'debug', staged.root / 'fake.py')
         assert job.result() == state
+
+
+def test_slurm_gets_nothing_that_waits_for_a_stage_in_another_process(staged, monkeypatch, capsys):
+    pytest.importorskip('submitit', reason='needs submitit: the extra [slurm]')
+    mixup, cutmix = (staged.trials(rows=row, columns='Linear')[0] for row in ('Mixup', 'CutMix'))
+    lease = Lease.take(beside(mixup.earlier.folder))
+    assert slurm.behind_running([mixup, cutmix, cutmix.earlier]) == [mixup]
+    words = ['run', 'stages.yaml', '--rows', '*Mix*', '--columns', 'Linear', '--trials', '1', '--print-sbatch']
+    words += ['--work-dir', str(staged.work_dir), '--weights-dir', str(staged.weights)]
+    monkeypatch.setattr('sys.argv', ['benchmark.py', *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(tools_path('benchmark.py')), run_name='__main__')
+    said = capsys.readouterr()
+    assert ended.value.code == 0
+    assert '1 trials start from a stage that is running: the same command submits them once it is done' in said.err
+    # An array for the other row's stage, and one that waits for it.
+    assert said.out.count('#!/bin/bash') == 2
+    assert said.out.count('--dependency') == 1
+    lease.release()
+    assert not slurm.behind_running([mixup])
 
 
 def test_cell_json_of_a_stage_says_what_it_is(staged):
