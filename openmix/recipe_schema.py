@@ -34,7 +34,7 @@ SLOTS: dict[str, Registry] = {
     'log_processor': mm.LOG_PROCESSORS,
     'model_wrapper_cfg': mm.MODEL_WRAPPERS,
 }
-# Those of them that a mark says more of.
+# The arguments of them whose annotation has a `Built` mark with more information.
 MARKED = {'data_preprocessor': registry.PreprocessorConfig}
 LOADER_PARTS = {
     'dataset': registry.DATASETS,

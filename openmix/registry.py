@@ -119,7 +119,7 @@ class Built:
     """Mark an annotated parameter as a dict with a `type` that `registry` builds.
 
     Attributes:
-        registry: what builds it.
+        registry: the registry that builds it.
         given: arguments that the owner of the parameter, or the data set, fills in where the dict lacks them.
     """
 

@@ -15,7 +15,7 @@ from openmix.data.subset_list import rows_in_list
 from openmix.errors import InputError, check_number, nearest
 
 SPLITS = ('train', 'val', 'test')
-# How a recipe asks for a part of a split, see `choose_rows`.
+# The setting for a subset of a split, see `choose_rows`.
 Subset = int | float | str | None
 
 

@@ -17,7 +17,7 @@ from openmix.errors import InputError, brief
 from openmix.registry import DATASETS
 
 FOLDER = 'stanford_cars'
-# Where they were published, for their names: the server is gone. File, what it unpacks to, checksum.
+# The server no longer exists, so the page only names the files: (file, its unpacked folder or file, checksum).
 PAGE = 'https://ai.stanford.edu/~jkrause/cars/car_dataset.html'
 FILES = (
     ('car_devkit.tgz', 'devkit', 'c3b158d763b6e2245038c8ad08e45376'),

@@ -39,7 +39,7 @@ class Complexity:
 
     Attributes:
         shape: (C, H, W) of the image.
-        parameters, multiply_adds: of backbone and head together, counted as in `Stage`.
+        parameters, multiply_adds: totals of backbone and head, counted as in `Stage`.
         stages: the rows, whose counts add up to these totals.
     """
 
