@@ -296,7 +296,7 @@ def config_hash(cfg: Config) -> str:
 
 
 def _without_places_of_lists(node: Any) -> Any:
-    """Return a loader without the path of a `subset`: which images it lists, the fingerprint of the data tells."""
+    """Return a loader without the path of a `subset`; the data's fingerprint covers the content of this list."""
     if isinstance(node, Mapping):
         listed = {'subset': 'a list'} if isinstance(node.get('subset'), str) else {}
         return {key: _without_places_of_lists(value) for key, value in node.items()} | listed

@@ -208,7 +208,7 @@ def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
 
 
 def check_earlier_stages(trials: Sequence[Trial]) -> None:
-    """Refuse cells that would be judged by images that an earlier stage is trained on.
+    """Check that no cell is evaluated on images that an earlier stage is trained on.
 
     Raises:
         InputError: there is one.

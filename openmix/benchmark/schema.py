@@ -161,7 +161,7 @@ def _data(where: str, value: Any) -> Overrides:
 
 
 def _validation(where: str, value: Any) -> Overrides:
-    """Check the overrides of a search, which may be of earlier stages too."""
+    """Check the overrides of a search, which may also change earlier stages."""
     found = _data(where, value)
     check_dotted(where, found, ())
     return found

@@ -1,4 +1,4 @@
-"""Check that cells are not judged by images that one of their earlier stages is trained on."""
+"""Check that cells are not evaluated on images that one of their earlier stages is trained on."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Meta:
         recipe: the resolved recipe as plain data, see `openmix.recipe_text.plain`.
         data: see `openmix.provenance.data_fingerprint`.
         run: the hash of the recipe as it was given, see `openmix.config.config_hash`.
-        judged: name of the module in the weights that is the backbone of the network that the run is judged by.
+        judged: name of the module in the weights that is the backbone of the evaluated network.
         ends_at: number of iterations after which the run is finished; None also if it may stop early.
     """
 

@@ -133,7 +133,7 @@ def built_classes(dataset: Any) -> tuple[str, ...] | None:
 def check_unseen(
     cfg: Config, seed: int | None, earlier: Mapping[str, Any], earlier_seed: int | None, named: str
 ) -> list[str]:
-    """Check that a recipe is not judged by images that an earlier stage of the run was trained on.
+    """Check that a recipe is not evaluated on images that an earlier stage of the run was trained on.
 
     Args:
         cfg: the recipe.

@@ -158,10 +158,10 @@ class InitialWeights:
 
 
 def _part_of(state: Mapping[str, Any], checkpoint: Checkpoint) -> str:
-    """Return the name of the backbone among the modules of a state dict; '' if it is of a backbone alone.
+    """Return the name of the backbone among the modules of a state dict; '' if it contains only a backbone.
 
     Raises:
-        InputError: the checkpoint is of openmix, has several backbones, and does not tell by which its run was judged.
+        InputError: the checkpoint is of openmix, has several backbones, and does not record which one is evaluated.
     """
     judged = checkpoint.meta.judged
     if judged is not None:
@@ -180,7 +180,7 @@ def _part_of(state: Mapping[str, Any], checkpoint: Checkpoint) -> str:
 
 
 def judged_backbone(algorithm: Algorithm) -> str | None:
-    """Return the name of the module that is the backbone of the network that a run is judged by.
+    """Return the name of the module that is the backbone of the evaluated network.
 
     It is the trained backbone for an algorithm without a classifier; None if no module of the algorithm is it.
     """
@@ -201,7 +201,7 @@ def check_start(cfg: Config, given: InitialWeights | None, checkpoint: Checkpoin
 
     Raises:
         InputError: the recipe of a new run needs weights that are not given, or the run that wrote them was trained on
-            images that this one is judged by; the line names them.
+            images that this one is evaluated on; the line names them.
     """
     asked = cfg.get('weights') or {}
     if checkpoint is not None:

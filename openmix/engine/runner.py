@@ -153,7 +153,7 @@ class Runner(MMRunner):
         return self._with_data_on_device(built)
 
     def _refusal_of_images(self, dataset: Any) -> str | None:
-        """Write the list of the training images; return the error line of what hinders it."""
+        """Write the list of the training images; return the error line if that fails, else None."""
         try:
             self.check_claim()
             lists = list(lists_in(self.cfg.to_dict().get('train_dataloader')))
