@@ -143,7 +143,8 @@ def check_unseen(
         named: how messages call the earlier stage.
 
     Returns:
-        notes: on splits that are read by the name by which they are trained on, and on parts that are not known here.
+        notes: evaluated splits of the same name as a split of the earlier stage's training data, and earlier stages
+        whose training data cannot be compared.
 
     Raises:
         InputError: validation or test data share images with the training data of the earlier stage.
@@ -170,7 +171,7 @@ def check_unseen(
 
 
 def _drawn(dataset: Mapping[str, Any], seed: int | None) -> Any:
-    """The definition of a split, see `openmix.data.splits.Drawn`, with the seed of the run that reads it."""
+    """Return the definition of a split, see `openmix.data.splits.Drawn`, with the seed of the run that reads it."""
     drawn = find(DATASETS, dataset['type']).drawn(**_arguments(dataset))
     return drawn if drawn is None or drawn.split_seed is not None else drawn._replace(split_seed=seed)
 

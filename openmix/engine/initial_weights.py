@@ -32,7 +32,7 @@ class InitialWeights:
     Attributes:
         path: the file.
         digest: hash of its bytes, 12 hex digits.
-        part: name of the backbone among the modules of the file; '' if the file holds a backbone alone.
+        part: name of the backbone among the modules of the file; '' if the file contains only a backbone.
         weights: the weights, by name within the backbone.
         left: first parts of the names of other entries in the file, such as 'head'.
         meta: information about the run that wrote the file.
@@ -49,13 +49,13 @@ class InitialWeights:
     def read(cls, path: str | Path) -> InitialWeights:
         """Read the backbone's weights from a file.
 
-        From a checkpoint of openmix the backbone that its run was judged by is used, from the moving average if the
-        run kept one: with a learned policy that is the momentum encoder's. From another file the entries with the
-        prefix `backbone.` are used; a state dict without such entries is used as a whole.
+        From a checkpoint of openmix, the backbone of the evaluated network is used, from the moving average if the
+        run kept one; with a learned policy this is the momentum encoder's backbone. From another file, the entries with
+        the prefix `backbone.` are used; a state dict without such entries is used as a whole.
 
         Raises:
             InputError: the file is missing, damaged, or holds no weights, or it is a checkpoint with several backbones
-                that does not say by which its run was judged.
+                that does not record which one is evaluated.
         """
         if not os.path.lexists(path):
             raise InputError(f"no file of weights '{path}'; check the path")
