@@ -58,11 +58,14 @@ class Algorithm(BaseModel):
         answers: the predictions that `predict` returns, such as 'logits', 'embedding' or 'boxes'; a metric declares in
             `reads` which of them it needs.
         small: arguments that make the algorithm small for a smoke run, such as {'queue': 16}.
+        equal_buffers: names of own buffers that are equal in all processes because they are computed from
+            `gather_rows`, such as a queue and its position; DDP does not broadcast them.
     """
 
     backbone: nn.Module
     answers: ClassVar[frozenset[str]] = frozenset()
     small: ClassVar[dict[str, Any]] = {}
+    equal_buffers: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, data_preprocessor: PreprocessorConfig | nn.Module | None = None) -> None:
         # Built here, because mmengine looks the name up in its own registry unless a default scope is set.

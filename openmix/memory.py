@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from openmix.errors import InputError
-from openmix.ops.gather import gather_rows
+from openmix.ops.gather import gather_rows, row_counts
+
+
+@runtime_checkable
+class HasEqualBuffers(Protocol):
+    """A module with the attribute `equal_buffers`, see `equal_buffers`."""
+
+    equal_buffers: ClassVar[frozenset[str]]
+
+
+def equal_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Return, by their names in a model, the buffers that are equal in all processes by construction.
+
+    A module declares the names of such buffers of its own in `equal_buffers`, as a memory or a queue does that is
+    written from `gather_rows` alone. They are not broadcast at every step, and a moving average takes them as they are.
+
+    Raises:
+        InputError: a module declares a buffer that it does not have.
+    """
+    found = {}
+    for name, module in model.named_modules():
+        for buffer in sorted(module.equal_buffers) if isinstance(module, HasEqualBuffers) else ():
+            if buffer not in module._buffers:
+                raise InputError(f"{type(module).__name__}: equal_buffers names '{buffer}', which is no buffer of it")
+            if (value := module._buffers[buffer]) is not None:
+                found[f'{name}.{buffer}'.lstrip('.')] = value
+    return found
 
 
 class SampleMemory(nn.Module):
@@ -28,6 +54,7 @@ class SampleMemory(nn.Module):
         rows: (number of images, *shape); None until they are allocated.
     """
 
+    equal_buffers = frozenset({'rows'})
     rows: Tensor | None
 
     def __init__(
@@ -52,11 +79,12 @@ class SampleMemory(nn.Module):
         If an image occurs twice, the later value counts.
 
         Args:
-            ids: (N,) int64, the same N in every process.
+            ids: (N,) int64; N may differ between processes.
             values: (N, *shape).
         """
         rows = self._rows_for(ids)
-        ids, values = gather_rows(ids), gather_rows(values.to(rows.dtype))
+        counts = row_counts(ids)
+        ids, values = gather_rows(ids, counts), gather_rows(values.to(rows.dtype), counts)
         # A GPU writes to equal indices in any order, so every occurrence of an image gets its last value.
         ids, order = ids.sort(stable=True)
         last = torch.searchsorted(ids, ids, right=True) - 1

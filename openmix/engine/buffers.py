@@ -8,14 +8,17 @@ from mmengine.dist import broadcast, is_distributed
 from mmengine.hooks import Hook
 from torch import nn
 
+from openmix.memory import equal_buffers
 from openmix.registry import HOOKS
 
 
 def take_rank_zero_buffers(network: nn.Module) -> None:
     """Replace a network's buffers by those of rank 0, in place; every rank must call it."""
     if is_distributed():
-        for buffer in network.buffers():
-            broadcast(buffer)
+        equal = equal_buffers(network)
+        for name, buffer in network.named_buffers():
+            if name not in equal:
+                broadcast(buffer)
 
 
 @HOOKS.register_module()

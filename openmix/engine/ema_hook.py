@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from openmix.engine.buffers import take_rank_zero_buffers
 from openmix.errors import InputError, check_number
+from openmix.memory import equal_buffers
 from openmix.registry import HOOKS, MODELS
 
 
@@ -25,16 +27,36 @@ class ExponentialMovingAverage(MMExponentialMovingAverage):
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Update the average from a model, in place; the first call copies the model."""
-        if self.steps == 0 or self.steps % self.interval:
+        if self.steps == 0:
             super().update_parameters(model)
             return
-        new = model.state_dict() if self.update_buffers else dict(model.named_parameters())
-        names = [name for name, average in self.avg_parameters.items() if average.is_floating_point()]
-        old = [self.avg_parameters[name] for name in names]
-        torch._foreach_lerp_(old, [new[name].to(kept.device) for name, kept in zip(names, old)], self.momentum)
-        if not self.update_buffers and (kept := list(self.module.buffers())):
-            torch._foreach_copy_(kept, list(model.buffers()))
+        if self.steps % self.interval == 0:
+            new = model.state_dict() if self.update_buffers else dict(model.named_parameters())
+            averaged = {name: kept for name, kept in self.avg_parameters.items() if name not in self.equal}
+            names = [name for name, kept in averaged.items() if kept.is_floating_point()]
+            old = [averaged[name] for name in names]
+            torch._foreach_lerp_(old, [new[name].to(kept.device) for name, kept in zip(names, old)], self.momentum)
+        if not self.update_buffers:
+            copy_buffers(self.module, model, [name for name in self.buffer_names if name not in self.equal])
         self.steps += 1
+
+    @cached_property
+    def equal(self) -> frozenset[str]:
+        """Names of the model's `equal_buffers`, which may be large; they are copied when the average is used."""
+        return frozenset(equal_buffers(self.module))
+
+    @cached_property
+    def buffer_names(self) -> list[str]:
+        """Names of all buffers of the model."""
+        return [name for name, _ in self.module.named_buffers()]
+
+
+@torch.no_grad()
+def copy_buffers(network: nn.Module, of: nn.Module, names: Collection[str]) -> None:
+    """Copy buffers with these names from another network, in place."""
+    if names:
+        own, others = dict(network.named_buffers()), dict(of.named_buffers())
+        torch._foreach_copy_([own[name] for name in names], [others[name] for name in names])
 
 
 @HOOKS.register_module()
@@ -70,6 +92,7 @@ class EMAHook(MMEMAHook):
         super().before_run(runner)
         self._of_raw: Sequence[BaseMetric] = ()
         self._stepped = False
+        self._equal = equal_buffers(self.src_model).keys()
 
     def before_train(self, runner: Any) -> None:
         for name, begin, end in (
@@ -86,7 +109,11 @@ class EMAHook(MMEMAHook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        if self._stepped or not self._ema_started(runner):
+        if not self._ema_started(runner):
+            own, new = self.ema_model.module.state_dict(), self.src_model.state_dict()
+            names = [name for name in own if name not in self._equal]
+            torch._foreach_copy_([own[name] for name in names], [new[name] for name in names])
+        elif self._stepped:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
         self._stepped = False
 
@@ -95,16 +122,20 @@ class EMAHook(MMEMAHook):
         super().before_save_checkpoint(runner, checkpoint)
 
     def _take_statistics(self) -> None:
-        """Copy the model's buffers to the average, because they may have changed since its last update."""
-        if not self.ema_model.update_buffers:
-            for own, of_model in zip(self.ema_model.module.buffers(), self.src_model.buffers(), strict=True):
-                own.copy_(of_model)
+        """Copy the model's buffers to the average, because they may have changed since its last update.
+
+        Those that are equal in all processes are never averaged, and are copied here alone.
+        """
+        names = [name for name, _ in self.src_model.named_buffers()]
+        if self.ema_model.update_buffers:
+            names = [name for name in names if name in self._equal]
+        copy_buffers(self.ema_model.module, self.src_model, names)
 
     def before_val_epoch(self, runner: Any) -> None:
-        super().before_val_epoch(runner)
-        # The weights are swapped: until the end of the validation the copy holds the raw weights. The model keeps its
-        # batch-norm statistics, which are saved with the raw weights.
+        # From the swap to the end of the validation the copy holds the raw weights. The model keeps its batch-norm
+        # statistics, which are saved with the raw weights.
         self._take_statistics()
+        super().before_val_epoch(runner)
         raw = self.ema_model.module
         take_rank_zero_buffers(raw)
         raw.eval()

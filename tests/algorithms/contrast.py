@@ -24,6 +24,7 @@ class ToyContrast(Algorithm):
 
     answers = frozenset({'embedding'})
     small = {'queue': 8}
+    equal_buffers = frozenset({'queue', 'place'})
 
     def __init__(
         self,
