@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from openmix.benchmark.claims import PAIRS, Claim, Selection
 from openmix.benchmark.earlier import FROM, check_dotted, dotted
+from openmix.benchmark.fields import check_known, list_of, mapping_of, quoted
 from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TRIALS
 from openmix.benchmark.values import check_name, check_settings, check_text, check_type
 from openmix.benchmark.variant import VARIANTS
@@ -69,7 +70,7 @@ def read_schema(name: str, raw: dict) -> Schema:
     where = f"table '{name}'"
     for key in raw:
         if key not in FIELDS:
-            raise InputError(f'{where}: unknown field {_quoted(key)}; {nearest(str(key), FIELDS)}')
+            raise InputError(f'{where}: unknown field {quoted(key)}; {nearest(str(key), FIELDS)}')
     for key in ('title', 'metric', 'readout', 'columns', 'rows'):
         if raw.get(key) in (None, '', [], {}):
             raise InputError(f"{where}: field '{key}' is missing")
@@ -77,16 +78,16 @@ def read_schema(name: str, raw: dict) -> Schema:
     columns, rows = _overrides(where, 'column', raw['columns']), _overrides(where, 'row', raw['rows'])
     if len(columns) * len(rows) > MOST_CELLS:
         raise InputError(f'{where}: {len(rows)} rows x {len(columns)} columns are more than {MOST_CELLS} cells')
-    gains = _mapping(f'{where}, gains', raw.get('gains'))
+    gains = mapping_of(f'{where}, gains', raw.get('gains'))
     for column in (*gains, *gains.values()):
-        _known(f'{where}, gains', 'column', column, columns)
+        check_known(f'{where}, gains', 'column', column, columns)
     published = _numbers(where, 'published', raw.get('published'), rows, columns)
     other_source = _other_source(where, raw.get('other_source'), rows, columns)
     variant = raw.get('variant')
     if variant is None:
         variant = default_variant(texts['source'], published, other_source)
-    _known(f'{where}, variant', 'variant', variant, VARIANTS)
-    claims = _list(f'{where}, claims', raw.get('claims'))
+    check_known(f'{where}, variant', 'variant', variant, VARIANTS)
+    claims = list_of(f'{where}, claims', raw.get('claims'))
     return Schema(
         title=texts['title'],
         source=texts['source'],
@@ -131,31 +132,16 @@ def _text(where: str, key: str, value: Any) -> str:
 
 
 def _notes(where: str, value: Any) -> tuple[str, ...]:
-    notes = [value] if isinstance(value, str) else _list(where, value)
+    notes = [value] if isinstance(value, str) else list_of(where, value)
     for note in notes:
         if not isinstance(note, str):
             raise InputError(f'{where}: expected text, got {brief(note)}; put a note with a colon in quotes')
     return tuple(check_text(where, note) for note in notes)
 
 
-def _list(where: str, value: Any) -> list:
-    if value is not None and not isinstance(value, list):
-        raise InputError(f'{where}: expected a list, got {brief(value)}')
-    return value or []
-
-
-def _mapping(where: str, value: Any) -> dict[str, Any]:
-    if value is not None and not isinstance(value, Mapping):
-        raise InputError(f'{where}: expected a mapping, got {brief(value)}')
-    for key in value or {}:
-        if not isinstance(key, str):
-            raise InputError(f'{where}: the key {brief(key)} is not text; quote it')
-    return dict(value or {})
-
-
 def _data(where: str, value: Any) -> Overrides:
     """Check a mapping of dotted keys to plain data."""
-    found = _mapping(where, value)
+    found = mapping_of(where, value)
     check_settings(where, found)
     return found
 
@@ -167,25 +153,15 @@ def _validation(where: str, value: Any) -> Overrides:
     return found
 
 
-def _known(where: str, kind: str, given: Any, names: Collection[str]) -> None:
-    if not isinstance(given, str) or given not in names:
-        raise InputError(f'{where}: unknown {kind} {_quoted(given)}; {nearest(str(given), names)}')
-
-
-def _quoted(value: Any) -> str:
-    """Quote a name for messages."""
-    return f"'{value}'" if isinstance(value, str) and value.isprintable() and len(value) < 80 else brief(value)
-
-
 def _overrides(where: str, kind: str, raw: Any) -> dict[str, Overrides]:
-    found = _mapping(f'{where}, {kind}s', raw)
+    found = mapping_of(f'{where}, {kind}s', raw)
     names = [check_name(f'{where}, {kind} {brief(name)}: its name', name) for name in found]
-    return {name: check_overrides(f'{where}, {kind} {_quoted(name)}', found[name]) for name in names}
+    return {name: check_overrides(f'{where}, {kind} {quoted(name)}', found[name]) for name in names}
 
 
 def check_overrides(where: str, raw: Any) -> Overrides:
     """Check the overrides of a row, column or cell, including values and spelling of reserved words."""
-    overrides = _mapping(where, raw)
+    overrides = mapping_of(where, raw)
     _data(where, {key: value for key, value in overrides.items() if key != 'grid'})
     overrides = dotted(where, overrides)
     check_dotted(where, overrides)
@@ -231,8 +207,8 @@ def _number(where: str, field: str, value: Any) -> float | None:
 def _numbers(where: str, field: str, raw: Any, rows: Collection[str], columns: Collection[str]) -> Numbers:
     """Check a field with one list per row, and one number or null per column."""
     numbers: Numbers = {}
-    for row, values in _mapping(f'{where}, {field}', raw).items():
-        _known(f'{where}, {field}', 'row', row, rows)
+    for row, values in mapping_of(f'{where}, {field}', raw).items():
+        check_known(f'{where}, {field}', 'row', row, rows)
         if not isinstance(values, list) or len(values) != len(columns):
             count = len(values) if isinstance(values, list) else brief(values)
             raise InputError(f"{where}: row '{row}' needs {len(columns)} {field} values, got {count}")
@@ -243,11 +219,11 @@ def _numbers(where: str, field: str, raw: Any, rows: Collection[str], columns: C
 
 def _other_source(where: str, raw: Any, rows: Collection[str], columns: Collection[str]) -> Numbers:
     numbers: Numbers = {}
-    for row, of_row in _mapping(f'{where}, other_source', raw).items():
-        _known(f'{where}, other_source', 'row', row, rows)
+    for row, of_row in mapping_of(f'{where}, other_source', raw).items():
+        check_known(f'{where}, other_source', 'row', row, rows)
         place = f"{where}, other_source of row '{row}'"
-        for column, value in _mapping(place, of_row).items():
-            _known(place, 'column', column, columns)
+        for column, value in mapping_of(place, of_row).items():
+            check_known(place, 'column', column, columns)
             numbers.setdefault(row, {})[column] = _number(f"{where}: '{row} / {column}'", 'other_source', value)
     return numbers
 
@@ -256,11 +232,11 @@ def _exceptions(
     where: str, raw: Any, rows: Collection[str], columns: Collection[str]
 ) -> dict[str, dict[str, Overrides | None]]:
     exceptions: dict[str, dict[str, Overrides | None]] = {}
-    for row, of_row in _mapping(f'{where}, exceptions', raw).items():
-        _known(f'{where}, exceptions', 'row', row, rows)
+    for row, of_row in mapping_of(f'{where}, exceptions', raw).items():
+        check_known(f'{where}, exceptions', 'row', row, rows)
         place = f"{where}, exceptions of row '{row}'"
-        for column, overrides in _mapping(place, of_row).items():
-            _known(place, 'column', column, columns)
+        for column, overrides in mapping_of(place, of_row).items():
+            check_known(place, 'column', column, columns)
             cell = f"{where}, exception '{row} / {column}'"
             exceptions.setdefault(row, {})[column] = None if overrides is None else check_overrides(cell, overrides)
     return exceptions
@@ -282,13 +258,13 @@ def _grid(where: str, raw: Any) -> dict[str, list]:
 
 
 def _claim(where: str, raw: Any) -> Claim:
-    claim = _mapping(where, raw)
+    claim = mapping_of(where, raw)
     for key in claim:
-        _known(where, 'field', key, _CLAIM)
+        check_known(where, 'field', key, _CLAIM)
     for key in ('text', 'higher', 'lower', 'pair'):
         if claim.get(key) in (None, '', [], {}):
             raise InputError(f"{where}: field '{key}' is missing")
-    _known(where, 'pair', claim['pair'], PAIRS)
+    check_known(where, 'pair', claim['pair'], PAIRS)
     margin, printed = claim.get('margin'), claim.get('printed', True)
     if margin is not None and not _is_number(margin):
         raise InputError(f'{where}: margin must be a number, got {brief(margin)}')
@@ -306,10 +282,10 @@ def _claim(where: str, raw: Any) -> Claim:
 
 
 def _selection(where: str, raw: Any) -> Selection:
-    given = _mapping(where, raw)
+    given = mapping_of(where, raw)
     globs: dict[str, tuple[str, ...]] = {}
     for key, value in given.items():
-        _known(where, 'field', key, ('rows', 'columns'))
+        check_known(where, 'field', key, ('rows', 'columns'))
         names = value if isinstance(value, list) else [value]
         if not names or not all(isinstance(name, str) for name in names):
             raise InputError(f'{where}: {key} must be a glob or a list of globs, got {brief(value)}')
