@@ -11,7 +11,7 @@ import torch
 from waiting import SECONDS
 
 from openmix.benchmark.made_for import read_made_for
-from openmix.benchmark.run import log_tail
+from openmix.benchmark.run_folder import log_tail
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trial_files import read_exit_codes, read_last_row
 from openmix.config import load_config

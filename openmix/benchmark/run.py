@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from rich.console import Console
@@ -23,19 +19,18 @@ from rich.progress import TaskID
 from openmix.benchmark.bar import Bar
 from openmix.benchmark.escape import terminal
 from openmix.benchmark.limits import MOST_TRIALS
+from openmix.benchmark.listening import listening
+from openmix.benchmark.run_folder import log_tail, ready, writing
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
 from openmix.benchmark.trial import Trial
-from openmix.benchmark.trial_files import tail
 from openmix.benchmark.waiting import Waiting
-from openmix.errors import NO_ROOM, InputError, Stopped, check_number
-from openmix.files import set_aside, write_text
+from openmix.errors import InputError, Stopped, check_number
+from openmix.files import write_text
 from openmix.lease import Lease, beside, holder_at, holder_of, inside
 
 _POLL_S = 0.1
 _GRACE_S = 90  # time for saving a large model on a slow disk
-_LOG_LINES = 12
-_WRITTEN = ('log.txt', 'metrics.jsonl', 'exit_code')  # files of a run; cell.json and result.json are checked elsewhere
 _INPUT = 2  # the exit code of wrong input, with which another try is useless
 
 
@@ -50,29 +45,6 @@ class Job:
     task: TaskID
     asked: bool = False
     started: float = field(default_factory=time.monotonic)
-
-
-def log_tail(folder: Path, lines: int = _LOG_LINES) -> list[str]:
-    """Read the last lines of a trial's `log.txt`; the error line if it cannot be read."""
-    try:
-        return tail(folder / 'log.txt').decode('utf-8', 'replace').splitlines()[-lines:]
-    except InputError as error:
-        return [str(error)]
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn errors of writing a trial's folder, or a file in or beside it, into one line, except for a full disk."""
-    try:
-        yield
-    except OSError as error:
-        path = error.filename2 or error.filename
-        ours = isinstance(path, str | Path) and (
-            Path(path) in folder.parents or Path(path).is_relative_to(folder.parent)
-        )
-        if error.errno in NO_ROOM or not ours:
-            raise
-        raise InputError(f"cannot write '{path}': {error.strerror}; see to it, or give another --work-dir") from error
 
 
 class Queue:
@@ -124,7 +96,7 @@ class Queue:
         self.total, self.ended = len(self.waiting), 0
         self._say(f'{len(trials) - self.total} trials done before, {self.total} to run, {len(self.slots)} at a time')
         self.bar = Bar(self.console, wanted)
-        with self._drawn(), self._listening():
+        with self._drawn(), listening(self.signals):
             try:
                 while (self.waiting or self.running) and not self.signals:
                     self._turn()
@@ -136,26 +108,6 @@ class Queue:
             raise Stopped(f'stopped; what is trained so far is kept, go on with: {again}', self.signals[0])
         return [*self.failed, *self.stopped, *self.waiting.blocked]
 
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Record SIGTERM, SIGINT and SIGHUP instead of ending the process."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.signals.append(number)
-
-        if threading.current_thread() is not threading.main_thread():  # handlers can only be set in the main thread
-            yield
-            return
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        # A SIGHUP that is ignored, as under `nohup`, stays ignored.
-        numbers += [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-        usual = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in usual.items():
-                signal.signal(number, handler)
-
     def _turn(self) -> None:
         """Start trials in free slots, renew the leases, and process ended trainings."""
         taken = False
@@ -165,7 +117,7 @@ class Queue:
             if trial is None:
                 break
             taken = True
-            with _writing(trial.folder):
+            with writing(trial.folder):
                 job = self._start(trial, slot)
             if job is not None:
                 self.running[slot] = job
@@ -226,30 +178,13 @@ class Queue:
             self._count(trial)
             self._say(f'{self._nth()} {trial.name}: {self._why_not(trial)}')
             return None
-        if trial.is_stale():
-            old = set_aside(trial.folder, 'old', first='1')
-            self._say(f'{trial.name}: its config, its seed or the version has changed; the old run is kept in {old}')
-        trial.folder.mkdir(parents=True, exist_ok=True)
-        self._clear_places(trial)
-        resume = trial.resumable()
-        config = trial.config_path
-        write_text(config, trial.cell.config_text())
-        write_text(trial.folder / 'cell.json', json.dumps(trial.identity, indent=1) + '\n')
-        if not resume:
-            (trial.folder / 'metrics.jsonl').unlink(missing_ok=True)
-        log = open(trial.folder / 'log.txt', 'ab' if resume or trial.failures() else 'wb')  # noqa: SIM115  the job closes it
+        resume, config, log = ready(trial, self._say)
         process = start(command(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
         task = self.bar.add(trial)
         device = self.slots[slot].get('CUDA_VISIBLE_DEVICES')
         where = f' on GPU {device}' if device else ''
         self._say(f'{trial.name}: {"resumed" if resume else "started"}{where}')
         return Job(trial, process, lease, log, task)
-
-    def _clear_places(self, trial: Trial) -> None:
-        """Rename pipes, folders and broken links at the paths of a run's files: opening one may block forever."""
-        for path in (trial.folder / name for name in _WRITTEN):
-            if os.path.lexists(path) and not path.is_file():
-                self._say(f'{trial.name}: {path} is no regular file and is now {set_aside(path, "old")}')
 
     def _is_spent(self, trial: Trial) -> bool:
         """Return true if a trial failed more often than `retries`; wrong input does not count, as users can fix it."""

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from openmix.benchmark import progress
 from openmix.benchmark.report import FORMATS, as_text
-from openmix.benchmark.run import log_tail
+from openmix.benchmark.run_folder import log_tail
 
 CELL = 'mixup/mce/trial0'
 FILES = ('result.json', 'metrics.jsonl', 'cell.json', 'exit_code', '../trial0.lease', 'log.txt')
