@@ -5,28 +5,27 @@ import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from openmix.arguments import check_out
-from openmix.benchmark import plan, progress, render, slurm
+from openmix.benchmark import plan, progress, render
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
-from openmix.benchmark.export import as_csv, as_dicts, as_json
-from openmix.benchmark.folders import layout, slug
-from openmix.benchmark.grids import as_plain, grid
+from openmix.benchmark.folders import layout
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.made_for import STEPS, told
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
+from openmix.benchmark.show import list_tables, records_of, show, show_all, write
 from openmix.benchmark.smoke import Smoke
-from openmix.benchmark.table import Table, default_work_dir, load_table, table_names, table_path
+from openmix.benchmark.submit import OF_SLURM, resources_of, submit_table
+from openmix.benchmark.table import Table, default_work_dir, load_table, table_path
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
 from openmix.benchmark.trial import Trial
@@ -35,98 +34,9 @@ from openmix.benchmark.unseen import check_stages
 from openmix.benchmark.variant import VARIANTS
 from openmix.config import tools_path
 from openmix.errors import InputError, check_number, command
-from openmix.files import write_text
 
 # Options of `run` that only one engine has.
 _OF_HERE: tuple[str, ...] = ('jobs',)
-_OF_SLURM: tuple[str, ...] = ('partition', 'time_min', 'cpus_per_task', 'array_parallelism')
-_OF_ALL = ('terminal', 'md', 'json', 'csv', 'latex')
-
-
-def write(text: str, out: Path | None) -> None:
-    if out is None:
-        sys.stdout.write(text)
-        return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, text)
-    except OSError as error:
-        raise InputError(f'--out: cannot write to {error.filename or out}: {error.strerror}') from error
-    print(out)
-
-
-def show(found: RenderableType, console: Console) -> None:
-    """Print in the width of a terminal; to a file or pipe, print without colours, trailing blanks and line breaks."""
-    if console.is_terminal:
-        console.print(found)
-    else:
-        sys.stdout.write(as_plain(found))
-
-
-def records_of(
-    table: Table,
-    cells: Sequence[Cell] | None = None,
-    work_dir: Path | None = None,
-    trials: int | None = None,
-    imports: Sequence[Path] = (),
-    weights: Path | None = None,
-) -> list[Record]:
-    """Read the records of cells; the recipe of a cell that never ran is not resolved, which saves time.
-
-    Args:
-        cells: the cells; None: all of the table.
-        work_dir: the work folder; None: the table's default.
-        trials: number of trials per cell; None: by the table.
-        imports: work folders of other people.
-        weights: folder of earlier stages; None: the one that all tables share.
-    """
-    cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
-    ours, *others = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
-    weights = weights or WEIGHTS
-    staged = weights.is_dir()  # a cell whose earlier stage failed has no folder of its own
-    ran = [
-        cell
-        for cell in cells
-        if (staged and cell.implemented and cell.earlier is not None)
-        or any((folder / place.of(cell)).is_dir() for folder, place in (ours, *others))
-    ]
-    return read_records(cells, trials_of(table, ran, work_dir, trials, weights), others)
-
-
-def list_tables(console: Console) -> None:
-    heads, lines = ['table', 'cells', 'implemented', 'published', 'done', 'trials'], []
-    # A narrow terminal has no room for titles beside the names, which must not be cut.
-    wide = not console.is_terminal or console.width >= 160
-    for name in table_names():
-        table = load_table(name)
-        counts = (
-            len(table.cells),
-            sum(cell.implemented for cell in table.cells),
-            sum(cell.published is not None for cell in table.cells),
-            sum(record.state == 'done' for record in records_of(table)),
-            table.trials,
-        )
-        lines.append([name, *map(str, counts), *([table.title, table.source] if wide else [])])
-    show(grid([*heads, *(['title', 'source'] if wide else [])], lines), console)
-
-
-def show_all(args: argparse.Namespace, console: Console) -> None:
-    for option in ('rows', 'columns', 'trials', 'work_dir', 'weights_dir', 'cfg_options', 'steps'):
-        if getattr(args, option) is not None:
-            raise InputError(f'--{option.replace("_", "-")} needs a table; valid: {", ".join(table_names())}')
-    if args.format not in _OF_ALL:
-        raise InputError(f'--format {args.format} needs a table; of all tables: {", ".join(_OF_ALL)}')
-    tables = [load_table(name).as_variant(args.variant) for name in table_names()]
-    found = [(table, records_of(table)) for table in tables]
-    if args.format == 'terminal' and args.out is None:
-        for table, records in found:
-            show(render.terminal(table, records, False, console.width), console)
-    elif args.format in ('json', 'csv'):
-        rows = [{'table': table.name, **row} for table, records in found for row in as_dicts(records)]
-        write(as_json(rows) if args.format == 'json' else as_csv(rows), args.out)
-    else:
-        root = args.out.parent if args.out else Path()
-        write('\n'.join(as_text(table, records, args.format, root) for table, records in found), args.out)
 
 
 def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
@@ -180,9 +90,9 @@ def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
     """
     if args.smoke and on_slurm:
         raise InputError('--smoke runs on this machine; leave out --engine slurm and --print-sbatch')
-    wrong, why = _OF_SLURM, 'is of Slurm; add --engine slurm'
+    wrong, why = OF_SLURM, 'is of Slurm; add --engine slurm'
     if args.smoke:
-        wrong, why = (*_OF_HERE, *_OF_SLURM, 'trials', 'steps'), 'is not for --smoke, which tries each cell once, here'
+        wrong, why = (*_OF_HERE, *OF_SLURM, 'trials', 'steps'), 'is not for --smoke, which tries each cell once, here'
     elif on_slurm:
         wrong, why = _OF_HERE, 'is not of Slurm; --array-parallelism says how many jobs run at a time'
     for option in wrong:
@@ -241,50 +151,6 @@ def smoke_table(cells: Sequence[Cell], console: Console) -> int:
             console.print(terminal(line), soft_wrap=True)
     console.print(f'{total - failed} of {total} cells run')
     return 1 if failed else 0
-
-
-def resources_of(args: argparse.Namespace) -> slurm.Resources:
-    asked = dict(zip(('partition', 'time_min', 'cpus', 'parallel'), (vars(args)[option] for option in _OF_SLURM)))
-    return slurm.Resources(
-        gpus=args.gpus_per_run, **{name: value for name, value in asked.items() if value is not None}
-    )
-
-
-def submit_table(
-    table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console
-) -> int:
-    every = with_earlier(trials_of(table, cells, work_dir, args.trials, args.weights_dir or WEIGHTS))
-    trials = [trial for trial in every if trial.state() not in ('done', 'running')]
-    if behind := slurm.behind_running(trials):
-        later = (
-            f'{len(behind)} trials start from a stage that is running: the same command submits them once it is done'
-        )
-        print(later, file=sys.stderr if args.print_sbatch else sys.stdout)
-        held = {trial.folder for trial in behind}
-        trials = [trial for trial in trials if trial.folder not in held]
-    if not trials:
-        rest = len(every) - len(behind)
-        print(f'{rest} trials are done or running, nothing to submit', file=sys.stderr if args.print_sbatch else None)
-        return 0
-    resources = resources_of(args)
-    folder, name = work_dir / 'slurm', '-'.join(map(slug, table.name.split('/')))
-    arrays = slurm.by_stage(trials)
-    if args.print_sbatch:
-        for place, array in enumerate(arrays):
-            # The number of a job is unknown before it is submitted.
-            after = '<JOB ID OF THE SCRIPT ABOVE>' if place else None
-            print(slurm.sbatch_script(len(array), folder, name, resources, after), end='')
-        return 0
-    before: list[Any] = []
-    for array in arrays:
-        jobs = slurm.submit(array, folder, name, resources, args.retries, after=before)
-        number = jobs[0].job_id.partition('_')[0]
-        waits = f', which waits for job {before[0].job_id.partition("_")[0]}' if before else ''
-        console.print(f'{len(jobs)} trials submitted as job {number}{waits}; logs: {folder}', soft_wrap=True)
-        before = jobs
-    if any(cell.implemented and cell.grid for cell in cells):
-        console.print('cells with a grid: the same command submits their final trials once their search is finished')
-    return 0
 
 
 def parameters(cfg: Config) -> int | None:
