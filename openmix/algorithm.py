@@ -18,7 +18,7 @@ from openmix.registry import MODELS, PreprocessorConfig, find
 
 @runtime_checkable
 class HasClasses(Protocol):
-    """A head, or a whole classifier, with the attribute `num_classes`, the number of classes of its logits."""
+    """A head, a whole classifier or a preprocessor with the attribute `num_classes`, the number of classes C."""
 
     num_classes: int
 
@@ -195,6 +195,16 @@ def algorithm_of(model: nn.Module) -> Algorithm:
             'or derive it from openmix.algorithm.Algorithm'
         )
     return inner
+
+
+def limit_labels(algorithm: Algorithm) -> None:
+    """Let a preprocessor that compares labels with `num_classes` do so with the head of the evaluated network.
+
+    Nothing is done if the head does not say how many classes it has.
+    """
+    preprocessor, network = algorithm.data_preprocessor, algorithm.networks().get('')
+    if isinstance(preprocessor, HasClasses) and network is not None and isinstance(network.head, HasClasses):
+        preprocessor.num_classes = network.head.num_classes
 
 
 def logits_of(networks: Mapping[str, Network], x: Tensor) -> dict[str, Tensor]:

@@ -1,13 +1,16 @@
 """Test tools/show_mix.py as a command: the class names in the picture and the weights that it loads."""
 
+import runpy
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.registry import init_default_scope
 from PIL import Image
 
 from openmix.config import load_config
 from openmix.engine.launch import fill_from_data
+from openmix.errors import InputError
 from openmix.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -74,3 +77,50 @@ def test_options_that_would_not_count_are_refused(call):
         code, _, said = call('show_mix.py', DIGITS, *options)
         assert code == 2
         assert told in said
+
+
+POOLED = """
+from openmix.models.classifier import MixClassifier
+from openmix.registry import MODELS
+
+
+@MODELS.register_module()
+class Labelled(MixClassifier):
+    def loss(self, batch):
+        return super().loss(batch['labelled'])
+"""
+POOLS = """
+_base_ = {base!r}
+custom_imports = dict(imports=['own_labelled'])
+model = dict(type='Labelled', policy=dict(_delete_=True, type='CutMix'))
+train_dataloader = dict(
+    batch_size=8,
+    sampler=dict(_delete_=True, type='PoolSampler'),
+    dataset=dict(_delete_=True, type='Pools', ratio=3, labelled=dict(type='Digits', subset=20)),
+)
+"""
+
+
+def test_of_pools_the_labelled_images_are_drawn(call, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'own_labelled.py').write_text(POOLED)
+    (tmp_path / 'pools.py').write_text(POOLS.format(base=str(ROOT / 'configs' / DIGITS)))
+    widths = []
+    for count in (1, 5):
+        for options in ((), ('--strip',)):
+            code, _, said = call(
+                'show_mix.py', tmp_path / 'pools.py', '--count', count, '--out', tmp_path / 'mix.png', *options
+            )
+            assert code == 0, said
+            widths.append(Image.open(tmp_path / 'mix.png').size)
+    assert widths[0] != widths[2]  # so many samples as were asked for
+
+
+def test_pools_of_which_not_one_alone_has_labels_are_refused():
+    mixable = runpy.run_path(str(ROOT / 'tools' / 'show_mix.py'))['mixable']
+    plain = {'inputs': 1, 'labels': 2}
+    assert mixable(plain) is plain
+    assert mixable({'labelled': plain, 'unlabelled': {'inputs': 3}}) is plain
+    for others in ({'a': {'inputs': 3}}, {'a': plain, 'b': plain}):
+        with pytest.raises(InputError, match='the one pool that has labels, of a'):
+            mixable(others)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config
 
 from openmix.arguments import CommandParser, check_out, is_name
+from openmix.batch import Batch, pools_of
 from openmix.config import config_path, files_of, load_config, work_dir_of
 from openmix.errors import InputError, brief, check_number, command
 from openmix.files import appearing
@@ -65,6 +66,19 @@ def build(cfg: Config, policy: dict, checkpoint: dict | None, path: str, ema: bo
     return model
 
 
+def mixable(batch: Batch) -> Batch:
+    """The part of a batch whose labels are mixed: all of it, or its one pool that has labels.
+
+    Raises:
+        InputError: none of its pools has labels, or several have.
+    """
+    pools = pools_of(batch)
+    found = [one for one in pools.values() if 'labels' in one]
+    if '' not in pools and len(found) != 1:
+        raise InputError(f'show_mix draws the one pool that has labels, of {", ".join(pools)} it is {len(found)}')
+    return pools.get('', *found[:1])
+
+
 def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_maps: bool) -> MixedBatch:
     """Augment a loader's batch and mix it as a training step would."""
     import torch
@@ -72,7 +86,7 @@ def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_map
     from openmix.evaluation.draw import MixedBatch
 
     torch.manual_seed(seed)
-    data = model.data_preprocessor(batch, training=True)
+    data = mixable(model.data_preprocessor(batch, training=True))
     context = model.context(data['inputs'], data['labels'])
     with torch.no_grad():
         mixed = model.mixed(context)
@@ -103,7 +117,7 @@ def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> to
     if not isinstance(model.policy, PairPolicy):
         raise InputError(f'--strip needs a policy that draws lam for a pair; {title.splitlines()[0]} does not')
     torch.manual_seed(seed)
-    data = model.data_preprocessor(batch, training=True)
+    data = mixable(model.data_preprocessor(batch, training=True))
     others = torch.arange(len(data['inputs'])).roll(1)
     images = []
     for lam in LAMS:
@@ -148,7 +162,7 @@ def main() -> None:
 
     from openmix.engine import launch
     from openmix.engine.checkpoint import read_checkpoint
-    from openmix.engine.data_check import built_classes, check_built, trained_classes
+    from openmix.engine.data_check import built_classes, check_built, group_of, trained_classes
     from openmix.engine.runner import Runner
     from openmix.engine.seeding import step_seed
     from openmix.evaluation.draw import draw_mixes, draw_strip, to_array
@@ -160,14 +174,16 @@ def main() -> None:
     policies = [dict(type=name) for name in args.policy or []] or leaves(policy_of(cfg))
     for policy in policies:
         find(MIXUPS, policy['type'])
-    asked = dict(cfg.train_dataloader) | {'batch_size': max(args.count, 2), 'num_workers': 0}
+    # Of samples that are drawn together one is labelled.
+    size = max(args.count, 2) * group_of(cfg, 'train')
+    asked = dict(cfg.train_dataloader) | {'batch_size': size, 'num_workers': 0}
     asked.pop('persistent_workers', None)
     loader = Runner.build_dataloader(asked, seed=args.seed)
     path, checkpoint = args.checkpoint or '', read_checkpoint(args.checkpoint) if args.checkpoint else None
     if checkpoint is not None:
         check_built(loader.dataset, trained_classes(checkpoint, path), 'train_dataloader.dataset', f"'{path}'")
     batch = next(iter(loader))
-    classes = built_classes(loader.dataset) or tuple(map(str, range(int(batch['labels'].max()) + 1)))
+    classes = built_classes(loader.dataset) or tuple(map(str, range(int(mixable(batch)['labels'].max()) + 1)))
     seeds = [step_seed(args.seed, i, 0) for i in range(len(policies))]
     torch.manual_seed(args.seed)
     models = [build(cfg, dict(policy), checkpoint, path, args.ema) for policy in policies]

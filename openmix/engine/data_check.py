@@ -187,13 +187,13 @@ def _dataset(cfg: Mapping[str, Any], part: str) -> dict[str, Any] | None:
     return dict(dataset) if dataset and isinstance(find(DATASETS, dataset.get('type')), _Known) else None
 
 
-def check_loader_of(loader: Mapping[str, Any], place: str) -> None:
+def check_loader_of(loader: Any, place: str) -> None:
     """Check that the sampler and the batch size of a loader, as a dict, suit its data set.
 
     Raises:
         InputError: see `ImageDataset.check_loader`.
     """
-    dataset = loader['dataset']
+    dataset = loader['dataset'] if isinstance(loader, Mapping) else None
     if isinstance(dataset, Mapping) and isinstance(cls := find(DATASETS, dataset.get('type')), _Known):
         cls.check_loader(loader, place, **_arguments(dataset))
 

@@ -19,7 +19,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from openmix.algorithm import algorithm_of
+from openmix.algorithm import Algorithm, algorithm_of, limit_labels
 from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint, with_own_memories
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
@@ -61,6 +61,8 @@ class Runner(MMRunner):
 
     schedule_iters: int | None = None
     _train_dataloader: Any
+    _val_dataloader: Any
+    _test_dataloader: Any
 
     def __init__(self, *args: Any, cfg: Any = None, experiment_name: str | None = None, **kwargs: Any) -> None:
         if earlier := next(_EARLIER):
@@ -124,10 +126,8 @@ class Runner(MMRunner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        if isinstance(dataloader, dict) and isinstance(dataloader['dataset'], dict):
-            check_loader_of(dataloader, 'a loader')
-            if cut_by_seed(dataloader['dataset']):
-                dataloader = {**dataloader, 'dataset': with_run_seed(dataloader['dataset'], seed)}
+        if isinstance(dataloader, dict) and cut_by_seed(dataloader['dataset']):
+            dataloader = {**dataloader, 'dataset': with_run_seed(dataloader['dataset'], seed)}
         if isinstance(dataloader, dict) and not torch.accelerator.is_available():
             # Without an accelerator, pinning has no effect, and torch warns of it in every epoch.
             dataloader = {**dataloader, 'pin_memory': False}
@@ -147,6 +147,7 @@ class Runner(MMRunner):
         if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
             name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
+        check_loader_of(self._train_dataloader, 'train_dataloader')
         built: Any = super().build_train_loop(loop)
         try_smallest_batch(self.cfg, built.dataloader, self.world_size)
         refuse_together(self._refusal_of_images(built.dataloader.dataset) if is_main_process() else None)
@@ -163,11 +164,22 @@ class Runner(MMRunner):
         return None
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        check_loader_of(self._val_dataloader, 'val_dataloader')
         built: Any = super().build_val_loop(loop)
         if isinstance(self._train_loop, BaseLoop):
             trained = built_classes(self.train_dataloader.dataset)
             check_built(built.dataloader.dataset, trained, 'val_dataloader.dataset', 'the training data')
         return self._with_data_on_device(built)
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        check_loader_of(self._test_dataloader, 'test_dataloader')
+        return super().build_test_loop(loop)
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        built = super().build_model(model)
+        if isinstance(built, Algorithm):
+            limit_labels(built)
+        return built
 
     def _with_data_on_device(self, loop: Any) -> BaseLoop:
         if self.cfg.get('data_on_device'):
@@ -188,6 +200,7 @@ class Runner(MMRunner):
         if not memories or loader is None:
             return
         if isinstance(loader, dict):
+            check_loader_of(loader, 'train_dataloader')
             ranks_differ = self._randomness_cfg.get('diff_rank_seed', False)
             loader = self._train_dataloader = self.build_dataloader(loader, self.seed, ranks_differ)
         for memory in memories:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from openmix.algorithm import Algorithm, Network, logits_of
+from openmix.algorithm import Algorithm, HasClasses, Network, logits_of
 from openmix.batch import Batch
 from openmix.errors import InputError, check_number
 from openmix.facts import Facts
@@ -17,7 +17,6 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.models.grad_checkpointing import checkpoint_blocks
-from openmix.models.heads.linear_head import LinearHead
 from openmix.models.mixing import Mixed, mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.sites import Sites
@@ -92,7 +91,7 @@ class MixClassifier(Algorithm):
         self.policy = policy_module
         self.sites = Sites(self.backbone, sites)
         if isinstance(self.data_preprocessor, ImagePreprocessor):
-            if isinstance(self.head, LinearHead):
+            if isinstance(self.head, HasClasses):
                 self.data_preprocessor.num_classes = self.head.num_classes
             if self.data_preprocessor.channels_last:
                 self.to(memory_format=torch.channels_last)

@@ -35,7 +35,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         channels_last: return images in channels-last memory format.
 
     Attributes:
-        num_classes: C, set by the model; labels are compared with it while they are on the CPU.
+        num_classes: C, set by the model or by `limit_labels`; labels are compared with it while they are on the CPU.
 
     Raises:
         InputError: mean and std do not fit, or a transform's name or argument is unknown.
@@ -94,10 +94,13 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """
         for pool, batch in pools_of(data).items():
             _check_batch(batch, pool)
-            if isinstance(batch.get('labels'), Tensor):
-                # On a GPU, a label out of range makes every later operation fail.
-                where = f"the data, pool '{pool}'" if pool else 'the data'
-                check_labels(where, batch['labels'], self.num_classes)
+            for key in ('labels', 'true_labels'):
+                if isinstance(batch.get(key), Tensor):
+                    # On a GPU, a label out of range would make every later operation fail.
+                    where = ('the data' if key == 'labels' else f"'{key}' of the data") + (
+                        f", pool '{pool}'" if pool else ''
+                    )
+                    check_labels(where, batch[key], self.num_classes)
         pools = pools_of(self.cast_data(data))
         if training and isinstance(self.augment, nn.ModuleDict) and set(self.augment) != set(pools):
             has = f'has {", ".join(pools)}' if '' not in pools else 'has none'

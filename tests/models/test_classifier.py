@@ -34,6 +34,31 @@ def batch(n=6):
     return torch.randn(n, 3, 16, 16, generator=g), torch.randint(5, (n,), generator=g)
 
 
+class Head(nn.Module):
+    """A head that is derived from none of openmix's."""
+
+    def __init__(self, in_features, num_classes):
+        super().__init__()
+        self.num_classes, self.layer = num_classes, nn.Linear(in_features, num_classes)
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def loss(self, logits, y, mix):
+        return mix_ce(logits, y, mix)
+
+
+@pytest.mark.parametrize('head', ['LinearHead', Head])
+def test_labels_are_held_against_the_classes_of_any_head(head):
+    preprocessor = dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.5,) * 3)
+    parts = dict(backbone=BACKBONE, head=dict(type=head, num_classes=5), policy=dict(type='NoMix'))
+    model = MODELS.build(dict(type='MixClassifier', data_preprocessor=preprocessor, **parts))
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    model.data_preprocessor({'inputs': images, 'labels': torch.tensor([0, 4]), 'ids': torch.arange(2)})
+    with pytest.raises(InputError, match=r'labels must be in \[0, 4\], got 5'):
+        model.data_preprocessor({'inputs': images, 'labels': torch.tensor([0, 5]), 'ids': torch.arange(2)})
+
+
 def test_vanilla_is_plain_cross_entropy():
     model = classifier()
     x, y = batch()

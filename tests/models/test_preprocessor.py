@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from openmix.algorithm import Algorithm, Network, limit_labels
 from openmix.errors import InputError
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.registry import MODELS, TRANSFORMS
@@ -216,6 +217,41 @@ def test_labels_that_the_model_has_no_place_for_are_told_by_their_pool():
     pre.num_classes = 3
     with pytest.raises(InputError, match=r"pool 'labelled': labels must be in \[0, 2\], got 3"):
         pre(pooled())
+
+
+def test_true_labels_are_held_against_the_classes_too():
+    pre = ImagePreprocessor(MEAN, STD)
+    pre.num_classes = 4
+    pre(pooled(true_labels=torch.tensor([0, 1, 2, 3])))
+    for wrong in (4, -1):
+        with pytest.raises(InputError, match=rf"'true_labels' of the data, pool 'unlabelled': .* got {wrong}"):
+            pre(pooled(true_labels=torch.tensor([0, 1, 2, wrong])))
+
+
+class Head(nn.Linear):
+    """A head that is derived from none of openmix's."""
+
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+        self.num_classes = num_classes
+
+
+class Own(Algorithm):
+    def __init__(self, head):
+        super().__init__(data_preprocessor=ImagePreprocessor(MEAN, STD))
+        self.backbone, self.head = nn.Flatten(), head
+
+    def networks(self):
+        return {} if self.head is None else {'': Network(self.backbone, self.head)}
+
+
+@pytest.mark.parametrize(('head', 'classes'), [(Head(4, 3), 3), (nn.Linear(4, 3), None), (None, None)])
+def test_any_head_that_says_how_many_classes_it_has_limits_the_labels(head, classes):
+    own = Own(head)
+    limit_labels(own)
+    assert own.data_preprocessor.num_classes == classes
+    own.data_preprocessor = nn.Identity()  # one that takes no labels is left alone
+    limit_labels(own)
 
 
 @pytest.mark.parametrize('augment', [[FLIP, [FLIP]], FLIP, dict(labelled=dict(weak=[FLIP])), dict(labelled=[[[FLIP]]])])
