@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-BATCH, IMAGES = 8, 16  # samples per batch, images per data set
+BATCH, IMAGES = 4, 8  # samples per batch, images per data set
 SIDE = 64  # largest side of images, in pixels
 
 _Function = TypeVar('_Function', bound=Callable)

@@ -17,7 +17,7 @@ from openmix.data.base import OfficialHalves
 from openmix.data.download import fetching, unpack, unpack_checked
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.image_files import ImageFiles, check_folder
-from openmix.data.imitation import images_a_class, jpeg, write
+from openmix.data.imitation import images_a_class, jpeg
 from openmix.data.listing import Skipped, class_folders, entries, images_below
 from openmix.data.lists import read_lines, read_mat
 from openmix.data.splits import Subset, source_split
@@ -205,7 +205,10 @@ class ImageNet(OfficialHalves, ImageFiles):
         wnids = check_classes(classes)
         count = images_a_class(len(wnids))
         for label, wnid in enumerate(wnids):
+            halves = [root / half / wnid for half in ('train', 'val')]
+            for folder in halves:
+                folder.mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                write(root / 'train' / wnid / f'{wnid}_{number}.JPEG', jpeg(label + number))
+                (halves[0] / f'{wnid}_{number}.JPEG').write_bytes(jpeg(label + number))
                 judged = f'ILSVRC2012_val_{label * count + number + 1:08d}.JPEG'
-                write(root / 'val' / wnid / judged, jpeg(label - number - 1))
+                (halves[1] / judged).write_bytes(jpeg(label - number - 1))

@@ -31,7 +31,8 @@ def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
         x: (N, 3, H, W) normalised images.
 
     Raises:
-        InputError: there is no such module, it does not run, or it does not compute exactly one attention map.
+        InputError: there is no such module, it does not run, or it does not compute exactly one attention map
+            between its tokens.
     """
     modules = dict(backbone.named_modules())
     owner = type(backbone).__name__
@@ -40,11 +41,23 @@ def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
             f"{owner} has no module '{site}' to read attention at; {nearest(site, [n for n in modules if n])}"
         )
     seen: list[Tensor] = []
-    with mode_of(backbone, False), _no_fast_path(), _recorded(modules[site], seen):
-        backbone(x)
+    lengths: list[int] = []
+
+    def keep_length(_: nn.Module, given: tuple) -> None:
+        lengths.extend([given[0].shape[1]] if given and isinstance(given[0], Tensor) and given[0].dim() == 3 else [])
+
+    handle = modules[site].register_forward_pre_hook(keep_length)
+    try:
+        with mode_of(backbone, False), _no_fast_path(), _recorded(modules[site], seen):
+            backbone(x)
+    finally:
+        handle.remove()
     if len(seen) != 1:
         found = f'{len(seen)} attention maps' if seen else 'no attention map'
         raise InputError(f"{owner}: '{site}' computes {found}; name one attention module, such as 'blocks.0.attn'")
+    if lengths and seen[0].shape[-2:] != (lengths[0], lengths[0]):
+        size = ' x '.join(map(str, seen[0].shape[-2:]))
+        raise InputError(f"{owner}: '{site}' computes {size} attention, which is not between its {lengths[0]} tokens")
     return seen[0]
 
 

@@ -66,7 +66,9 @@ class FeatureSite:
         self.name = name
         twin = copy.deepcopy(backbone).to('meta').eval()
         with torch.no_grad():
-            seen = output_at(twin, name, torch.empty(2, 3, *_image_size(backbone), device='meta'))
+            seen = output_at(
+                twin, name, torch.empty(2, 3, *_image_size(backbone), device='meta', dtype=_precision(backbone))
+            )
         shape = tuple(seen.shape) if isinstance(seen, Tensor) else ()
         if len(shape) == 4 and shape[2] == shape[3]:
             self.layout, self.channels = 'channels first', shape[1]
@@ -88,6 +90,11 @@ class FeatureSite:
         z = z[:, self.leading :]
         height = round(math.sqrt(z.shape[1] * x.shape[2] / x.shape[3]))
         return z.transpose(1, 2).unflatten(2, (height, -1))
+
+
+def _precision(backbone: nn.Module) -> torch.dtype:
+    """Return the type of the backbone's weights; float32 where it has none."""
+    return next((parameter.dtype for parameter in backbone.parameters()), torch.float32)
 
 
 def _image_size(backbone: nn.Module) -> tuple[int, int]:

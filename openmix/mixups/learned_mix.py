@@ -145,8 +145,8 @@ class LearnedMix(PairPolicy):
         """Build the block for the trained network, and the momentum encoder unless the algorithm lends its own.
 
         Raises:
-            InputError: the backbone has no such site, the mixer is not a `Mixer`, or a momentum encoder that is lent
-                lacks a head that the options ask for.
+            InputError: the backbone has no such site, or the mixer is not a `Mixer`; with a momentum encoder that is
+                lent, `heads` is not 'shared', or it has no head 'head'.
         """
         self.feature_site = FeatureSite(online.backbone, self.site_name)
         mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
@@ -158,7 +158,10 @@ class LearnedMix(PairPolicy):
         if encoder is not None:
             if self.heads == 'split' or 'head' not in encoder.heads:
                 has = ', '.join(encoder.heads)
-                raise InputError(f"{name}: the algorithm's momentum encoder has the heads {has}; use heads='shared'")
+                raise InputError(
+                    f"{name}: the algorithm's momentum encoder has the heads {has}: a policy that borrows it needs "
+                    f"one called 'head', and heads='shared'"
+                )
             # No child of this module: its weights would stand in checkpoints twice.
             self.__dict__['encoder'] = encoder
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -60,7 +61,8 @@ def loss_and_slope(
     Returns:
         scalar loss, detached, and its gradient (N, 1, H, W) at the mask.
     """
-    mask = cast(Tensor, mix.mask).requires_grad_()
+    mask = cast(Tensor, mix.mask).detach().requires_grad_()
+    mix = replace(mix, mask=mask)
     logits = encoder(mix.blend(x))
     first, *others = (weight * loss(logits, y, mix) for loss, weight in losses)
     total = sum(others, first)

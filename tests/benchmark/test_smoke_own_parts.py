@@ -33,7 +33,7 @@ from openmix.registry import DATASETS, MIXUPS, MODELS, Built
 
 @DATASETS.register_module()
 class OwnRaw(ImageDataset):
-    small = {'subset': 16}
+    small = {'subset': IMAGES}
 
     def __init__(self, root, split='train', subset=None):
         raw = (Path(root) / f'{split}.bin').read_bytes()

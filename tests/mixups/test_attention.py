@@ -84,3 +84,10 @@ def test_another_module_is_one_line(site, line):
 def test_a_context_without_a_network_is_one_line():
     with pytest.raises(InputError, match='attention needs the network'):
         MixContext(torch.randn(1, 3, 32, 32)).attention('blocks.0.attn')
+
+
+def test_attention_between_channels_is_refused():
+    torch.manual_seed(0)
+    model = timm.create_model('xcit_nano_12_p16_224', num_classes=0, img_size=64).eval()
+    with pytest.raises(InputError, match='which is not between its 16 tokens'):
+        attention_at(model, 'blocks.0.attn', torch.randn(1, 3, 64, 64))

@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from openmix.algorithm import Network
 from openmix.errors import InputError
 from openmix.evaluation.accuracy import Accuracy
 from openmix.losses import decoupled_ce, mix_ce
@@ -360,6 +361,14 @@ def test_the_momentum_encoder_is_judged_and_the_others_are_reported_beside():
         assert scores[f'accuracy/{name}top1'] == pytest.approx(right)
         assert scores[f'accuracy/{name}nll'] == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
         assert f'accuracy/{name}top2' in scores
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_it_is_attached_to_a_network_of_any_precision(dtype):
+    backbone = MODELS.build(dict(type='ThinResNet', depth=8, width=8)).to(dtype)
+    policy = MIXUPS.build(dict(type='AutoMix'))
+    policy.attach(Network(backbone, nn.Linear(32, CLASSES).to(dtype)))
+    assert policy.encoder.backbone.conv1.weight.dtype == dtype
 
 
 def test_of_several_learned_children_every_network_is_reported():
