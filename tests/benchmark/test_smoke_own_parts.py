@@ -15,7 +15,7 @@ from openmix.engine import launch
 from openmix.parts import parts
 from openmix.registry import DATASETS, MIXUPS, MODELS
 from openmix.signatures import arguments
-from openmix.small import IMAGES, SIDE, Small, small_of
+from openmix.small import SIDE, Small, small_of
 
 OWN = """
 from pathlib import Path
@@ -33,7 +33,7 @@ from openmix.registry import DATASETS, MIXUPS, MODELS, Built
 
 @DATASETS.register_module()
 class OwnRaw(ImageDataset):
-    small = {'subset': IMAGES}
+    small = {'subset': 12}
 
     def __init__(self, root, split='train', subset=None):
         raw = (Path(root) / f'{split}.bin').read_bytes()
@@ -136,7 +136,7 @@ def own(tmp_path, monkeypatch):
 def test_parts_of_one_file_run(own):
     error, cfg = own('own_alone')
     assert error == ''
-    assert cfg.train_dataloader.dataset.subset == IMAGES
+    assert cfg.train_dataloader.dataset.subset == 12
     # A root of the recipe stays one root.
     assert cfg.train_dataloader.dataset.root == cfg.val_dataloader.dataset.root != 'absent'
 
@@ -147,7 +147,7 @@ def test_data_sets_inside_of_one_have_stand_ins_of_their_own(own):
     dataset = cfg.train_dataloader.dataset
     assert 'subset' not in dataset
     assert 'root' not in dataset
-    assert dataset.first.subset == dataset.second.subset == IMAGES
+    assert dataset.first.subset == dataset.second.subset == 12
     assert len({dataset.first.root, dataset.second.root, 'absent', 'elsewhere'}) == 4
 
 
