@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mmengine.registry import Registry
 
 from openmix.check import builders_of
+from openmix.errors import InputError
 from openmix.recipe_schema import LOADER_PARTS, LOADERS, SLOTS
 from openmix.registry import HOOKS, find
 from openmix.signatures import arguments, named
@@ -33,7 +34,7 @@ def parts(recipe: Mapping[str, Any]) -> Iterator[Part]:
     """Yield the parts of a resolved recipe, outer parts before inner ones.
 
     Raises:
-        InputError: a type is unknown.
+        InputError: a type is unknown; the line names its place.
     """
     for key, value in recipe.items():
         if key == 'default_hooks':
@@ -47,7 +48,10 @@ def parts(recipe: Mapping[str, Any]) -> Iterator[Part]:
 
 def _below(place: str, registry: Registry, node: Any) -> Iterator[Part]:
     if isinstance(node, Mapping) and 'type' in node:
-        built = find(registry, node['type'])
+        try:
+            built = find(registry, node['type'])
+        except InputError as error:
+            raise InputError(f'{place}: {error}') from error
         yield Part(place, registry, built, node)
         for key, inner in builders_of(built, {**named(built), **(arguments(built) or {})}).items():
             yield from _below(f'{place}.{key}', inner, node.get(key))

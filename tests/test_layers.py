@@ -32,7 +32,7 @@ MAY_IMPORT = {
     'algorithm': {'batch', 'errors', 'facts', 'registry'},
     'signatures': set(),
     'small': set(),
-    'parts': {'check', 'recipe_schema', 'registry', 'signatures'},
+    'parts': {'check', 'errors', 'recipe_schema', 'registry', 'signatures'},
     'regular_file': {'errors'},
     'yaml_file': {'errors', 'regular_file'},
     'options': {'errors', 'yaml_file'},
