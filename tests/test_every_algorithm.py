@@ -286,7 +286,8 @@ def test_what_looks_at_mixed_images_refuses_what_mixes_none(recipes, name, call,
 
 @without_classifier
 def test_what_measures_a_classifier_refuses_it(recipes, name):
-    line = rf"val_evaluator: Accuracy reads 'logits', and {name} answers '\w+'; leave it out"
+    line = rf"val_evaluator: Accuracy reads 'logits', and {name} answers '\w+'; "
+    line += 'take a metric that reads what it answers, or set val_cfg = val_dataloader = val_evaluator = None'
     with pytest.raises(InputError, match=line):
         settings(recipes[name], val_evaluator=dict(type='Accuracy', _delete_=True))
     with pytest.raises(InputError, match=line):

@@ -58,9 +58,17 @@ def check_answers(cfg: Config, wanted: Collection[str], place: str, reader: str)
         return
     lacking = _listed(sorted(set(wanted) - algorithm.answers))
     given = _listed(sorted(algorithm.answers)) or 'nothing (its `answers` is empty)'
-    raise InputError(
-        line_of(cfg, place, f'{reader} reads {lacking}, and {algorithm.__name__} answers {given}; leave it out')
-    )
+    line = f'{reader} reads {lacking}, and {algorithm.__name__} answers {given}; {_remedy(place)}'
+    raise InputError(line_of(cfg, place, line))
+
+
+def _remedy(place: str) -> str:
+    """Say what to do about a reader at `place`; an evaluator is often inherited, so it cannot just be left out."""
+    part, evaluator, _ = place.partition('_evaluator')
+    if not evaluator:
+        return 'leave it out'
+    none = ' = '.join(f'{part}_{key}' for key in ('cfg', 'dataloader', 'evaluator'))
+    return f'take a metric that reads what it answers, or set {none} = None'
 
 
 def _listed(names: list[str]) -> str:
