@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.suites.epoch import QUICK, RUNS, SIZES, recipe
 from benchmarks.timing import keep_memory, synchronise
 from benchmarks.training import run_quietly
-from openmix.errors import InputError, check_number, command, nearest
+from openmix.entry_point import command
+from openmix.errors import InputError, check_number, nearest
 
 SHOWN = 12
 

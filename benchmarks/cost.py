@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.flops import recipe_flops
 from openmix.benchmark.table import Table, load_table, table_names
-from openmix.errors import InputError, check_number, command
+from openmix.entry_point import command
+from openmix.errors import InputError, check_number
 from openmix.registry import DATASETS
 
 GPUS_A_NODE = 8

@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.timing import Measure, Turn, Turns, alternating
-from openmix.config import apply_overrides
 from openmix.engine.foretold import served
 from openmix.engine.launch import fill_from_data
 from openmix.errors import InputError
 from openmix.evaluation.complexity import attention_as_products
 from openmix.models.originals import WEIGHTS_FROM
+from openmix.overrides import apply_overrides
 from openmix.parts import parts
 from openmix.registry import MODELS
 from openmix.small import small_of

@@ -19,7 +19,8 @@ from benchmarks.peer import import_peer
 from benchmarks.setting import Setting
 from benchmarks.timing import Timing, keep_memory, summarise
 from openmix.engine.environment import commit, environment
-from openmix.errors import InputError, command
+from openmix.entry_point import command
+from openmix.errors import InputError
 
 SUITES = sorted(found.name for found in pkgutil.iter_modules(suites.__path__))
 FEWEST_ROUNDS = 3

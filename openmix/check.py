@@ -19,8 +19,8 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner, TestLoop, ValLoop
 
 from openmix import registry
-from openmix.config import origin
 from openmix.errors import InputError, brief, close_to, nearest
+from openmix.overrides import origin
 from openmix.recipe_numbers import Fault, numbers, rates
 from openmix.recipe_schema import (
     ALSO_READ,

@@ -1,23 +1,15 @@
-"""`InputError`, the error for wrong recipes, files and arguments, and how commands report errors."""
+"""The one error that a wrong recipe, file or argument ends in."""
 
 from __future__ import annotations
 
 import difflib
 import errno
-import functools
-import io
 import math
 import os
 import re
-import select
-import signal
-import sys
 import sysconfig
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 
@@ -49,11 +41,21 @@ class Stopped(Exception):
 
 # On the package index, the name `openmix` belongs to another project.
 DISTRIBUTION = 'openmix-bench'
+
+
 _MOST_LISTED = 40
+
+
 # The message of an error from a loader's worker, which contains the worker's traceback.
 _WORKER_TRACE = re.compile(r'in DataLoader worker process \d+\.\nOriginal (Traceback .*)', re.DOTALL)
+
+
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ('stdlib', 'purelib', 'platlib'))
+
+
 _PACKAGE = str(Path(__file__).resolve().parent)
+
+
 # Errors of a write when the disk is full, or a quota or a limit on the size of files is reached.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -182,7 +184,7 @@ def from_library(error: BaseException) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     file = frame.tb_frame.f_code.co_filename if frame is not None else ''
-    if (inner := _in_worker(error)) is not None:
+    if (inner := in_worker(error)) is not None:
         file = inner[0]
     # Python's frozen modules and compiled extensions have no path in a traceback, only a name.
     library = file.startswith((*_LIBRARIES, '<frozen')) or file.endswith('.pyx')
@@ -191,12 +193,12 @@ def from_library(error: BaseException) -> bool:
 
 def message_of(error: BaseException) -> str:
     """Format an error's message on one line of at most 400 characters, without the traceback of a loader's worker."""
-    inner = _in_worker(error)
+    inner = in_worker(error)
     text = ' '.join((str(error) if inner is None else inner[1]).split()) or type(error).__name__
     return f'no {text}'[:400] if isinstance(error, KeyError) else text[:400]
 
 
-def _in_worker(error: BaseException) -> tuple[str, str] | None:
+def in_worker(error: BaseException) -> tuple[str, str] | None:
     """Find the file that raised an error in a loader's worker, and its message; None for other errors."""
     if not (found := _WORKER_TRACE.search(str(error))):
         return None
@@ -204,110 +206,3 @@ def _in_worker(error: BaseException) -> tuple[str, str] | None:
     last = max(i for i, line in enumerate(lines) if line.startswith('  '))
     files = re.findall(r'^  File "([^"]+)", line \d+', found[1], re.MULTILINE)
     return files[-1] if files else '', '\n'.join(lines[last + 1 :]).partition(': ')[2]
-
-
-def open_streams() -> None:
-    """Make stdin, stdout and stderr usable: open closed ones on /dev/null, and escape characters that do not encode.
-
-    The file descriptor of a closed stream would be reused by the next file that is opened, and prints would go there.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        sys.stdout = open(1, 'w', encoding='utf-8')  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, 'w', encoding='utf-8')  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors='backslashreplace')
-
-
-def _reader_is_gone() -> bool:
-    """Return true if stdout is a pipe whose reader has closed it."""
-    asked = select.poll()
-    asked.register(sys.stdout, select.POLLOUT)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
-
-
-def _check_current_folder() -> None:
-    """Raise an `InputError` if the current folder has been deleted, where relative paths do not work."""
-    try:
-        os.getcwd()
-    except OSError as error:
-        raise InputError(f'the current folder cannot be used: {error.strerror}; change to one that is there') from error
-
-
-def _tell(line: str) -> None:
-    """Print a line to stderr; ignore errors of writing, as the exit code still reports the failure."""
-    with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _unwinding() -> Iterator[None]:
-    """Raise `SystemExit` on SIGTERM and SIGHUP in the block, so that temporary files are removed and locks released.
-
-    In distributed training a process may wait for others in native code, where Python handles no signal; there the
-    default action stays, which ends the process at once. A signal that is ignored, as under `nohup`, stays ignored.
-    """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    alone = threading.current_thread() is threading.main_thread() and os.environ.get('WORLD_SIZE', '1') in ('', '1')
-    heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if alone and signal.getsignal(one) is signal.SIG_DFL]
-    for number in heard:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Wrap a command's `main` so that errors become one line on stderr and an exit code.
-
-    An `InputError` gives exit code 2, Ctrl-C 130. SIGTERM and SIGHUP give 143 and 129, after temporary files are
-    removed. Characters that the terminal's encoding lacks are printed escaped. If the reader of stdout closes it, as in
-    `| head`, the command ends with the code of SIGPIPE, as other programs do.
-    """
-
-    @functools.wraps(main)
-    def run() -> None:
-        open_streams()
-        try:
-            _check_current_folder()
-            with _unwinding():
-                code = main()
-            if code:
-                sys.exit(code)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            if not _reader_is_gone():
-                raise
-            # So that flushing the rest of the output at exit does not fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(128 + signal.SIGPIPE)
-        except InputError as error:
-            inner = _in_worker(error)
-            line = (str(error) if inner is None else inner[1]).strip().splitlines()[-1]
-            _tell(f'error: {line}')
-            sys.exit(2)
-        except Stopped as stopped:
-            _tell(str(stopped))
-            sys.exit(stopped.code)
-        except KeyboardInterrupt:
-            _tell('interrupted')
-            sys.exit(128 + signal.SIGINT)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            where = f" for '{printable(error.filename)}'" if error.filename else ''
-            _tell(f'error: {error.strerror}{where}; what was written before is kept')
-            sys.exit(2)
-
-    return run

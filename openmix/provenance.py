@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from openmix import __version__
-from openmix.config import config_hash
+from openmix.config_hash import config_hash
 from openmix.declared import value_of
 from openmix.registry import DATASETS
 
@@ -27,7 +27,7 @@ class Provenance(NamedTuple):
     """The identity of a run without its seed: its recipe, its data and the version of openmix.
 
     Attributes:
-        recipe: hash of the recipe, see `openmix.config.config_hash`.
+        recipe: hash of the recipe, see `openmix.config_hash.config_hash`.
         data: fingerprint of the data, see `data_fingerprint`.
         version: version of openmix.
     """

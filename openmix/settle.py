@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from openmix.check import declared_types, is_read
-from openmix.config import flatten
+from openmix.config_hash import flatten
 from openmix.errors import InputError, close_to_any
 from openmix.options import OptionText, read_list, read_plain
 from openmix.signatures import fits

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openmix.config import configs_dir
+from openmix.config_files import configs_dir
 
 # The toys are imported like a user's files, from a folder in PYTHONPATH.
 sys.path.insert(0, str(Path(__file__).parent / 'algorithms'))

@@ -17,7 +17,8 @@ from mmengine.registry import init_default_scope
 from test_every_recipe import RECIPES
 
 from openmix.benchmark.table import load_table, table_names
-from openmix.config import config_hash, load_config
+from openmix.config import load_config
+from openmix.config_hash import config_hash
 
 RECORD = Path(__file__).with_suffix('.txt')
 AGAIN = 'if that is meant: python tests/config_hashes.py records them anew'

@@ -181,7 +181,7 @@ def test_commands_look_at_out_first(command, tmp_path):
 
 
 PRINTS = """
-from openmix.errors import command
+from openmix.entry_point import command
 @command
 def main():
     print({text})

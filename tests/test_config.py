@@ -4,7 +4,10 @@ import pytest
 from mmengine.config import Config
 
 from openmix import config
+from openmix.config_files import config_path, work_dir_of
+from openmix.config_hash import config_hash, diff
 from openmix.errors import InputError
+from openmix.overrides import apply_overrides
 from openmix.yaml_file import load_yaml
 
 
@@ -55,12 +58,12 @@ def test_bad_yaml_is_one_line(tmp_path, text, line):
 
 def test_missing_recipe_names_the_nearest():
     with pytest.raises(InputError, match=r"did you mean 'classification/digits/resnet20\.py'"):
-        config.config_path('classification/digits/resnet02.py')
+        config_path('classification/digits/resnet02.py')
 
 
 def test_found_by_every_spelling():
     names = ('classification/digits/resnet20', 'configs/classification/digits/resnet20.py')
-    assert len({config.config_path(name) for name in names}) == 1
+    assert len({config_path(name) for name in names}) == 1
 
 
 def test_broken_recipe_is_one_line(tmp_path):
@@ -75,7 +78,7 @@ def recipe() -> Config:
 
 
 def test_delete_replaces_and_leaves_no_mark():
-    new = config.apply_overrides(
+    new = apply_overrides(
         recipe(),
         {'model.policy.alpha': 0.2, 'model.policy': dict(type='CutMix', inner=dict(_delete_=True, a=1), _delete_=True)},
     )
@@ -83,7 +86,7 @@ def test_delete_replaces_and_leaves_no_mark():
 
 
 def test_overrides_merge_dicts_and_reach_into_lists():
-    new = config.apply_overrides(recipe(), {'model.head': dict(bias=True), 'schedule.0.end': 3, 'model.new': 1})
+    new = apply_overrides(recipe(), {'model.head': dict(bias=True), 'schedule.0.end': 3, 'model.new': 1})
     assert new.model.head == dict(eta=0.1, bias=True)
     assert new.schedule[0].end == 3
     assert new.model.new == 1
@@ -100,63 +103,63 @@ def test_overrides_merge_dicts_and_reach_into_lists():
 )
 def test_override_without_a_parent(key, line):
     with pytest.raises(InputError, match=line):
-        config.apply_overrides(recipe(), {key: 1})
+        apply_overrides(recipe(), {key: 1})
 
 
 def test_delete_replaces_a_place_of_a_list_too():
-    new = config.apply_overrides(recipe(), {'schedule.0': dict(type='Linear', _delete_=True), 'schedule.0.end': 5})
+    new = apply_overrides(recipe(), {'schedule.0': dict(type='Linear', _delete_=True), 'schedule.0.end': 5})
     assert new.schedule == [dict(type='Linear', end=5)]
     with pytest.raises(InputError, match="'3' is no place of that list; valid: 0"):
-        config.apply_overrides(recipe(), {'schedule.3': dict(type='Linear', _delete_=True)})
+        apply_overrides(recipe(), {'schedule.3': dict(type='Linear', _delete_=True)})
 
 
 def test_delete_alone_is_refused():
     with pytest.raises(InputError, match='written in a recipe'):
-        config.apply_overrides(recipe(), {'model.policy._delete_': True})
+        apply_overrides(recipe(), {'model.policy._delete_': True})
 
 
 def test_overrides_leave_the_recipe_alone():
     cfg = recipe()
-    config.apply_overrides(cfg, {'model.policy.alpha': 0.2, 'schedule.0.end': 1})
+    apply_overrides(cfg, {'model.policy.alpha': 0.2, 'schedule.0.end': 1})
     assert cfg.model.policy.alpha == 1.0
     assert cfg.schedule[0]['end'] == 10
 
 
 def test_hash_sees_settings_and_not_the_run(tmp_path):
     cfg = recipe()
-    same = config.apply_overrides(
+    same = apply_overrides(
         cfg, {'work_dir': '/a', 'launcher': 'pytorch', 'randomness': dict(seed=3), 'data_on_device': True}
     )
-    assert config.config_hash(cfg) == config.config_hash(same)
-    assert config.config_hash(cfg) != config.config_hash(config.apply_overrides(cfg, {'model.policy.alpha': 0.9}))
+    assert config_hash(cfg) == config_hash(same)
+    assert config_hash(cfg) != config_hash(apply_overrides(cfg, {'model.policy.alpha': 0.9}))
     dumped = tmp_path / 'dumped.py'
     cfg.dump(str(dumped))
-    assert config.config_hash(config.load_config(dumped)) == config.config_hash(cfg)
+    assert config_hash(config.load_config(dumped)) == config_hash(cfg)
 
 
 @pytest.mark.parametrize('name', ['dumped.py', 'dumped.yaml'])
 def test_a_text_in_double_braces_can_be_read_from_what_is_dumped(tmp_path, name):
     texts = ['{{ fileDirname }}', "{{'$HOME:here'}}", '\\{{ _base_.a }}\n', '{{{{{' + 'w ' * 60 + '{{ fileDirname }}']
     cfg = config.load_config(write(tmp_path / 'mine.py', 'a = 1\n'))
-    cfg = config.apply_overrides(cfg, {'notes': texts, 'named': {'{{ fileBasename }}': 1}})
+    cfg = apply_overrides(cfg, {'notes': texts, 'named': {'{{ fileBasename }}': 1}})
     cfg.dump(str(tmp_path / name))
     read = config.load_config(tmp_path / name)
     assert (read.notes, read.named.to_dict()) == (texts, {'{{ fileBasename }}': 1})
-    assert config.config_hash(read) == config.config_hash(cfg)
+    assert config_hash(read) == config_hash(cfg)
 
 
 def test_diff_lists_what_changed():
-    new = config.apply_overrides(recipe(), {'model.policy.alpha': 0.2, 'model.new': 1})
-    assert config.diff(recipe(), new) == ['+ model.new = 1', '- model.policy.alpha = 1.0', '+ model.policy.alpha = 0.2']
+    new = apply_overrides(recipe(), {'model.policy.alpha': 0.2, 'model.new': 1})
+    assert diff(recipe(), new) == ['+ model.new = 1', '- model.policy.alpha = 1.0', '+ model.policy.alpha = 0.2']
 
 
 def test_work_dir_mirrors_the_recipe(tmp_path):
-    assert str(config.work_dir_of('classification/digits/resnet20')) == 'work_dirs/classification/digits/resnet20'
-    assert str(config.work_dir_of(write(tmp_path / 'mine.py', ''))) == 'work_dirs/mine'
+    assert str(work_dir_of('classification/digits/resnet20')) == 'work_dirs/classification/digits/resnet20'
+    assert str(work_dir_of(write(tmp_path / 'mine.py', ''))) == 'work_dirs/mine'
 
 
 def test_bases_are_what_a_recipe_inherits():
     name = 'classification/digits/resnet20.py'
-    lines = config.diff(config.bases_of(name), config.load_config(name))
+    lines = diff(config.bases_of(name), config.load_config(name))
     assert "+ model.policy.type = 'NoMix'" in lines
     assert not [line for line in lines if 'default_scope' in line]

@@ -9,7 +9,8 @@ import config_hashes
 import pytest
 from config_hashes import AGAIN, RECORD, as_text, changes, hashes, recorded, resolved
 
-from openmix.config import config_hash, load_config
+from openmix.config import load_config
+from openmix.config_hash import config_hash
 
 DIGITS = 'classification/digits/resnet20.py'
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from openmix.benchmark.table import load_table
 from openmix.check import check_recipe
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.data.read import read_image, read_pixels
 from openmix.engine.checkpoint import load_weights
 from openmix.errors import InputError

@@ -13,10 +13,11 @@ import torch
 
 from openmix import registry
 from openmix.check import check_recipe
-from openmix.config import apply_overrides, load_config
+from openmix.config import load_config
 from openmix.engine.launch import prepare
 from openmix.errors import InputError
 from openmix.models.backbones.timm_backbone import timm_backbone
+from openmix.overrides import apply_overrides
 from openmix.recipe_file import DECLARED
 
 ROOT = Path(__file__).parent.parent

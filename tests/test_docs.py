@@ -22,7 +22,8 @@ import pytest
 import torch
 
 from openmix.benchmark.table import table_names
-from openmix.config import config_path, load_config
+from openmix.config import load_config
+from openmix.config_files import config_path
 from openmix.engine import launch
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.options import DictAction

@@ -20,7 +20,7 @@ from registered import registered
 
 from openmix.algorithm import Algorithm
 from openmix.benchmark.smoke import shrink
-from openmix.config import apply_overrides, load_config
+from openmix.config import load_config
 from openmix.engine.launch import prepare
 from openmix.engine.preflight import try_parts
 from openmix.engine.preflight.meta_draws import complete_meta
@@ -28,6 +28,7 @@ from openmix.engine.runner import Runner
 from openmix.engine.seeding import step_seed
 from openmix.errors import InputError
 from openmix.memory import images_in, memories_in
+from openmix.overrides import apply_overrides
 from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS
 
 sys.path.append(str(Path(__file__).parent / 'engine'))

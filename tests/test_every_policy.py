@@ -344,7 +344,7 @@ from openmix.registry import MIXUPS
 @MIXUPS.register_module()
 class ToyStripes(PairPolicy):
     def forward(self, z, context=None, pairs=None):
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         partner = self.draw_pairs(z, pairs)
         mask = (torch.arange(height, device=z.device) % 2).float().view(1, 1, -1, 1)
         mask = mask.expand(len(partner), 1, height, width)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.registry import DATASETS, METRICS, MODELS, find
 
 RECIPES = sorted(

@@ -14,7 +14,8 @@ from mmengine.model import BaseModel
 from mmengine.visualization import Visualizer
 from PIL import Image
 
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.engine import launch
 from openmix.errors import InputError
 

@@ -12,14 +12,18 @@ from openmix.registry import LOSSES, MIXUPS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'openmix'
 
-BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check', 'yaml_file', 'recipe_file'}
+BASE = {'mix', 'ops', 'registry', 'config', 'errors', 'files', 'check', 'yaml_file', 'recipe_file', 'overrides'}
 # What registers its files by its folder.
 FOLDER = {'import_folder', 'registry', 'errors', 'small'}
 MAY_IMPORT = {
     'mix': BASE,
     'ops': BASE,
     'registry': BASE | {'stock'},
-    'config': BASE | {'options', 'regular_file', 'settle'},
+    'config': BASE | {'config_files', 'options', 'settle'},
+    'config_files': {'errors', 'recipe_file', 'regular_file'},
+    'config_hash': set(),
+    'overrides': {'config_files', 'errors', 'recipe_file', 'regular_file', 'yaml_file'},
+    'entry_point': {'errors'},
     'check': BASE | {'recipe_numbers', 'recipe_schema', 'recipe_whole', 'signatures'},
     'recipe_schema': {'registry'},
     'recipe_numbers': {'errors', 'recipe_schema'},
@@ -37,7 +41,7 @@ MAY_IMPORT = {
     'yaml_file': {'errors', 'regular_file'},
     'options': {'errors', 'yaml_file'},
     'arguments': {'errors', 'options'},
-    'settle': {'check', 'config', 'errors', 'options', 'signatures'},
+    'settle': {'check', 'config_hash', 'errors', 'options', 'signatures'},
     'recipe_file': {'errors', 'recipe_text', 'regular_file', 'yaml_file'},
     'recipe_text': {'yaml_file'},
     'files': set(),
@@ -47,7 +51,7 @@ MAY_IMPORT = {
     'json_file': {'errors', 'regular_file'},
     'weights_file': {'errors', 'regular_file'},
     'result': {'errors', 'json_file'},
-    'provenance': {'config', 'declared', 'registry'},
+    'provenance': {'config', 'config_hash', 'declared', 'registry'},
     'stock': set(),
     'losses': FOLDER | {'mix', 'ops'},
     'mixups': FOLDER | {'algorithm', 'mix', 'ops', 'losses'},
@@ -56,12 +60,13 @@ MAY_IMPORT = {
     'engine': {
         *BASE,
         *FOLDER,
-        *('algorithm', 'facts', 'memory'),
+        *('algorithm', 'config_hash', 'facts', 'memory'),
         *('lease', 'losses', 'metrics', 'options', 'provenance', 'recipe_schema', 'recipe_text', 'regular_file'),
         'weights_file',
     },
     'evaluation': FOLDER | {'algorithm', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
     'benchmark': {
+        *('config_files', 'config_hash', 'overrides'),
         *('arguments', 'registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics'),
         *('options', 'parts', 'provenance', 'regular_file', 'result', 'signatures', 'small', 'yaml_file'),
     },

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from openmix.check import check_recipe
-from openmix.config import config_hash, load_config
+from openmix.config import load_config
+from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.options import DictAction, OptionText, read_plain, words_of
 from openmix.settle import read_typed

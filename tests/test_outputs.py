@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from openmix.arguments import check_out
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.engine.launch import prepare
 from openmix.errors import InputError
 from openmix.registry import MODELS

@@ -9,7 +9,7 @@ import sys
 import pytest
 from torch._utils import ExceptionWrapper
 
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.errors import InputError
 
 # A name of a file that clears the screen and is no UTF-8, and a text with a NUL byte, a turn of direction and lines.

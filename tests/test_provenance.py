@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from mmengine.config import Config
 
-from openmix.config import config_hash
+from openmix.config_hash import config_hash
 from openmix.provenance import Provenance, data_fingerprint, needs_files, provenance
 
 

@@ -14,7 +14,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from openmix.benchmark.table import load_table
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.engine.launch import fill_from_data
 from openmix.registry import DATASETS, MODELS, find
 

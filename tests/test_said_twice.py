@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.options import OptionText, sets
 
 DIGITS = 'classification/digits/resnet20.py'

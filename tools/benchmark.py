@@ -32,8 +32,9 @@ from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import check_readouts, stages, trials_of
 from openmix.benchmark.unseen import check_stages
 from openmix.benchmark.variant import VARIANTS
-from openmix.config import tools_path
-from openmix.errors import InputError, check_number, command
+from openmix.config_files import tools_path
+from openmix.entry_point import command
+from openmix.errors import InputError, check_number
 
 # Options of `run` that only one engine has.
 _OF_HERE: tuple[str, ...] = ('jobs',)
@@ -189,7 +190,7 @@ def plan_table(
     check_readouts(trials)
     check_earlier_stages(trials)
     chain = with_earlier(trials, shown=True)
-    show(plan.trial_grid(table, chain), console)
+    show(plan.trial_table(table, chain), console)
     need = plan.needs(table, chain, records, parameters if args.disk else None, hours, args.trials)
     remarks = layout(table.cells, args.work_dir or default_work_dir(table)).remarks()
     for line in [*plan.summary(chain, records, need), f'{table.variant} variant: {VARIANTS[table.variant]}', *remarks]:

@@ -1,7 +1,7 @@
 """Print versions and hardware, for reports: tools/collect_env.py."""
 
 from openmix.arguments import CommandParser
-from openmix.errors import command
+from openmix.entry_point import command
 
 
 @command

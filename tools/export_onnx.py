@@ -1,8 +1,8 @@
 """Export a checkpoint's network to ONNX: tools/export_onnx.py CONFIG CHECKPOINT --out FILE [options]."""
 
 from openmix.arguments import CommandParser, check_out
-from openmix.config import config_path, files_of
-from openmix.errors import command
+from openmix.config_files import config_path, files_of
+from openmix.entry_point import command
 
 
 @command

@@ -11,7 +11,8 @@ from rich.table import Table as Grid
 
 from openmix.arguments import CommandParser
 from openmix.config import load_config
-from openmix.errors import check_number, command
+from openmix.entry_point import command
+from openmix.errors import check_number
 
 if TYPE_CHECKING:
     from openmix.evaluation.complexity import Complexity

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from openmix.arguments import CommandParser
-from openmix.errors import InputError, command, nearest
+from openmix.entry_point import command
+from openmix.errors import InputError, nearest
 
 
 def preparable() -> dict[str, Any]:

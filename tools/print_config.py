@@ -1,8 +1,9 @@
 """Print a resolved recipe, or its changes to its base recipes: tools/print_config.py CONFIG [--diff [OTHER]]."""
 
 from openmix.arguments import CommandParser
-from openmix.config import bases_of, diff, load_config
-from openmix.errors import command
+from openmix.config import bases_of, load_config
+from openmix.config_hash import diff
+from openmix.entry_point import command
 
 
 @command

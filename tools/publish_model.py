@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from openmix.arguments import CommandParser
-from openmix.errors import InputError, command
+from openmix.entry_point import command
+from openmix.errors import InputError
 
 SUFFIXES = {'openmix': '.pth', 'safetensors': '.safetensors', 'timm': '.safetensors', 'torchvision': '.pth'}
 

@@ -10,8 +10,10 @@ from mmengine.config import Config
 
 from openmix.arguments import CommandParser, check_out, is_name
 from openmix.batch import Batch, pools_of
-from openmix.config import config_path, files_of, load_config, work_dir_of
-from openmix.errors import InputError, brief, check_number, command
+from openmix.config import load_config
+from openmix.config_files import config_path, files_of, work_dir_of
+from openmix.entry_point import command
+from openmix.errors import InputError, brief, check_number
 from openmix.files import appearing
 
 if TYPE_CHECKING:

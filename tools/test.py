@@ -5,8 +5,10 @@ import json
 from functools import partial
 
 from openmix.arguments import CommandParser, check_out
-from openmix.config import config_path, files_of, load_config, work_dir_of
-from openmix.errors import InputError, command, number_from_environment
+from openmix.config import load_config
+from openmix.config_files import config_path, files_of, work_dir_of
+from openmix.entry_point import command
+from openmix.errors import InputError, number_from_environment
 from openmix.options import check_said_once
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from openmix.arguments import CommandParser, check_out, is_name, is_no_recipe
 from openmix.benchmark.times import clock
-from openmix.config import apply_overrides, load_config, work_dir_of
-from openmix.errors import InputError, command, number_from_environment
+from openmix.config import load_config
+from openmix.config_files import work_dir_of
+from openmix.entry_point import command
+from openmix.errors import InputError, number_from_environment
 from openmix.files import write_text
 from openmix.options import check_said_once, sets
+from openmix.overrides import apply_overrides
 
 # The environment variable in which a launcher gives the number of processes.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}

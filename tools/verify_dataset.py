@@ -17,7 +17,8 @@ from typing import Any
 
 from openmix.arguments import CommandParser
 from openmix.config import load_config
-from openmix.errors import InputError, command
+from openmix.entry_point import command
+from openmix.errors import InputError
 
 
 def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:

@@ -15,9 +15,11 @@ from openmix.benchmark.literal import as_python
 from openmix.benchmark.made_for import STEPS
 from openmix.benchmark.shorten import shortened
 from openmix.benchmark.variant import add_published
-from openmix.config import apply_options, apply_overrides, config_hash, load_config
+from openmix.config import apply_options, load_config
+from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.metrics import lower_is_better
+from openmix.overrides import apply_overrides
 from openmix.provenance import data_fingerprint, needs_files, provenance
 
 

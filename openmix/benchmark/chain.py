@@ -10,7 +10,7 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.length import length_of
 from openmix.benchmark.table import default_work_dir, load_table
 from openmix.benchmark.trial import Trial
-from openmix.config import work_dir_of
+from openmix.config_files import work_dir_of
 from openmix.errors import InputError
 from openmix.provenance import provenance
 

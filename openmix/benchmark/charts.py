@@ -25,7 +25,7 @@ from openmix.benchmark.panels import (
 )
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import signed
-from openmix.benchmark.statistics import LEAST_TOLERANCE, difference, verdict
+from openmix.benchmark.statistics import LEAST_TOLERANCE, agreement, difference
 from openmix.benchmark.table import Table
 
 _LINE = 20  # height of a row of the difference chart
@@ -56,7 +56,7 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
     for i, record in enumerate(records):
         off, std, y = difference(record) or 0.0, record.std or 0.0, 8 + _LINE * (i + 0.5)
         spread = f' ± {std:.2f}' if record.std is not None else ''
-        found = verdict(record)
+        found = agreement(record)
         hint = f'{record.cell.row}: {signed(off)}{spread}, {found}'
         bar = line(axis(off - std), y, axis(off + std), y, f'bar {found}') if std else ''
         number = text(WIDTH - 2, y + 4, signed(off), 'end', found)
@@ -64,7 +64,7 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
         drawn.append(
             element('g', text(0, y + 4, short(record.cell.row)) + bar + point + number, data_row=record.cell.row)
         )
-    says = '; '.join(f'{record.cell.row} {signed(difference(record))} {verdict(record)}' for record in records)
+    says = '; '.join(f'{record.cell.row} {signed(difference(record))} {agreement(record)}' for record in records)
     return panel(column, bottom + 18, ''.join(drawn), f'Ours minus published. {says}', column)
 
 

@@ -91,7 +91,7 @@ def _column_pairs(higher: Sequence[Cell], lower: Sequence[Cell], gains: Mapping[
     return named | dict(zip(unnamed, free))
 
 
-def evaluate(claim: Claim, pairs: Sequence[tuple[Cell, Cell]], numbers: Mapping[Place, float | None]) -> Verdict:
+def judge(claim: Claim, pairs: Sequence[tuple[Cell, Cell]], numbers: Mapping[Place, float | None]) -> Verdict:
     """Test the pairs of a claim on numbers by (row, column); one failing pair decides, also if others are missing."""
     failing: list[str] = []
     missing: dict[str, None] = {}
@@ -111,4 +111,4 @@ def _far_enough(difference: float, margin: float | None) -> bool:
 def on_print(claim: Claim, cells: Sequence[Cell], gains: Mapping[str, str]) -> Verdict:
     """Test a claim on the published numbers; pairs without them are left out."""
     pairs = [pair for pair in pairs_of(claim, cells, gains) if all(cell.published is not None for cell in pair)]
-    return evaluate(claim, pairs, {(cell.row, cell.column): cell.published for cell in cells})
+    return judge(claim, pairs, {(cell.row, cell.column): cell.published for cell in cells})

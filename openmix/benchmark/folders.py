@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.made_for import MadeFor, read_made_for
-from openmix.config import configs_dir
+from openmix.config_files import configs_dir
 from openmix.errors import InputError
 from openmix.provenance import Provenance, provenance
 

@@ -19,7 +19,7 @@ from openmix.benchmark.render import (
     signed,
     spread,
 )
-from openmix.benchmark.statistics import difference, verdict
+from openmix.benchmark.statistics import agreement, difference
 from openmix.benchmark.table import Table
 
 _MARKS = {'better': '▲', 'worse': '▼', 'agrees': '', '': ''}
@@ -108,7 +108,7 @@ def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Map
     lines = [_ours(record, root)]
     number = printed(record.cell, digits)
     if number:
-        found, off = verdict(record), signed(difference(record))
+        found, off = agreement(record), signed(difference(record))
         glyph = element('span', _MARKS[found], class_='glyph')
         # Keep its space if there is no difference, so that published numbers are aligned.
         mark = ' ' + element('span', off + glyph if off else '', class_=f'mark {found}'.strip()) if compared else ''

@@ -27,7 +27,7 @@ from openmix.benchmark.render import (
     theirs,
     why,
 )
-from openmix.benchmark.statistics import difference, verdict, verdicts
+from openmix.benchmark.statistics import agreement, difference, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.trials import choose
 
@@ -39,7 +39,7 @@ def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
     lines = [f'# {escape(table.title)}', '', *([f'Source: {escape(table.source)}', ''] if table.source else [])]
     lines += [escape(caption(table)), '', *_leaderboard(table, records, root)]
     notes = [footnote(records)] if footnote(records) else []
-    if any(verdict(record) for record in records):
+    if any(agreement(record) for record in records):
         notes.append('In brackets: ours − published; ▲ better, ▼ worse by more than max(0.2, 2 std).')
     lines += ['', *notes] if notes else []
     lines += ['', *(f'- {escape(line)}' for line in remarks(table, records))]
@@ -89,7 +89,7 @@ def _ours(record: Record, best: bool, root: Path) -> str:
 
 def _printed(record: Record, digits: int) -> str:
     off = signed(difference(record))
-    return printed(record.cell, digits) + (f' ({off}{_MARKS[verdict(record)]})' if off else '')
+    return printed(record.cell, digits) + (f' ({off}{_MARKS[agreement(record)]})' if off else '')
 
 
 def _gains(table: Table, records: Sequence[Record]) -> list[str]:

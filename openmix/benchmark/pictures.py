@@ -12,7 +12,7 @@ from pathlib import Path
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.records import Record
-from openmix.config import config_hash
+from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.regular_file import read_bytes
 

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from openmix.benchmark.cell import Cell, value_at
-from openmix.benchmark.grids import Grid, grid
 from openmix.benchmark.length import length_of, unit_of
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
+from openmix.benchmark.text_table import TextTable, text_table
 from openmix.benchmark.times import clock
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import distinct
 from openmix.benchmark.variant import without_published
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.declared import defines
 from openmix.json_file import finite_of, read_object
 from openmix.provenance import datasets_in
@@ -54,7 +54,7 @@ class Need(NamedTuple):
     own: list[str]
 
 
-def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
+def trial_table(table: Table, trials: Sequence[Trial]) -> TextTable:
     """Make a text table with one line per trial and the action of `run`, such as run, resume or skip."""
     lines = []
     unit = unit_of([trial.length for trial in trials])
@@ -63,7 +63,7 @@ def trial_grid(table: Table, trials: Sequence[Trial]) -> Grid:
         cell, length = trial.cell, '' if trial.length is None else trial.length.count if unit else trial.length
         cells = (cell.row, cell.column, trial.label, trial.seed, length, action, cell.config)
         lines.append([*map(str, cells)])
-    return grid(
+    return text_table(
         ('row', 'column', 'trial', 'seed', f'{unit}s' if unit else 'length', 'action', 'recipe'), lines, table.title
     )
 

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.text import Text
 
 from openmix.benchmark.escape import terminal
-from openmix.benchmark.grids import grid
 from openmix.benchmark.length import unit_of
 from openmix.benchmark.table import Table
+from openmix.benchmark.text_table import text_table
 from openmix.benchmark.times import clock
 from openmix.benchmark.trial import STATES, Trial
 from openmix.benchmark.trial_files import TrialFiles
@@ -110,7 +110,7 @@ def status(table: Table, trials: Sequence[Trial], also: Sequence[str] = ()) -> G
     ]
     unread = [f'cannot be read: {line}' for line in bad]
     said = [summary(runs, [states[run.folder] for run in runs]), *lacking, *unread, *also]
-    return Group(grid(heads, lines, table.title), terminal('\n'.join(said)))
+    return Group(text_table(heads, lines, table.title), terminal('\n'.join(said)))
 
 
 def _seconds(pace: float) -> str:

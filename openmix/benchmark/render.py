@@ -11,11 +11,11 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Verdict
 from openmix.benchmark.escape import terminal as words
 from openmix.benchmark.foundation import HEADS, foundations
-from openmix.benchmark.grids import ENDLESS, blocks, grid
 from openmix.benchmark.made_for import told
 from openmix.benchmark.records import Record, deviation, mean
-from openmix.benchmark.statistics import Gain, difference, gains, verdict, verdicts
+from openmix.benchmark.statistics import Gain, agreement, difference, gains, verdicts
 from openmix.benchmark.table import Table
+from openmix.benchmark.text_table import ENDLESS, blocks, text_table
 from openmix.benchmark.variant import VARIANTS, without_published
 
 OTHER_SOURCE = '†'
@@ -158,7 +158,7 @@ def terminal(table: Table, records: Sequence[Record], full: bool = True, width: 
     parts: list[RenderableType] = [words(table.title, 'bold')]
     parts += blocks(heads, lines, width, has_published(records))
     parts.append(words(caption(table), 'dim'))
-    if any(verdict(record) for record in records):
+    if any(agreement(record) for record in records):
         parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))
     parts += [words(footnote(records), 'dim')] if footnote(records) else []
     parts += [words(line, 'dim') for line in remarks(table, records)]
@@ -174,7 +174,7 @@ def _cell(record: Record, bold: bool, digits: int) -> Text:
     number = printed(record.cell, digits)
     if number:
         off = signed(difference(record))
-        beside = Text(f' ({off})', _VERDICTS[verdict(record)]) if off else Text()
+        beside = Text(f' ({off})', _VERDICTS[agreement(record)]) if off else Text()
         lines.append(Text.assemble(words(number, 'dim'), beside))
     lines += [words(text, 'cyan') for text in theirs(record)]
     return Text('\n').join(lines)
@@ -185,7 +185,7 @@ def _gains(table: Table, records: Sequence[Record]) -> RenderableType:
     if not found:
         return Text('')
     lines = [(gain.row, f'{gain.column} − {gain.over}', gained(gain), signed(gain.published)) for gain in found]
-    return grid(['', 'gain', 'ours ± 95 % interval (pairs)', 'published'], lines, 'Gains')
+    return text_table(['', 'gain', 'ours ± 95 % interval (pairs)', 'published'], lines, 'Gains')
 
 
 def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
@@ -195,12 +195,12 @@ def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
         (words(found.claim.text), words(found.outcome, _OUTCOMES[found.outcome]), words(why(found)))
         for found in verdicts(table, records)
     ]
-    return grid(['claim', 'ours', 'why'], lines, 'Claims')
+    return text_table(['claim', 'ours', 'why'], lines, 'Claims')
 
 
 def _foundations(records: Sequence[Record]) -> RenderableType:
     found = foundations(records)
-    return grid(HEADS, [each.words() for each in found], 'Earlier stages') if found else Text('')
+    return text_table(HEADS, [each.words() for each in found], 'Earlier stages') if found else Text('')
 
 
 def why(found: Verdict, most: int = 3) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from openmix.benchmark.export import as_csv, as_dicts, as_json, report
-from openmix.benchmark.grids import as_plain
+from openmix.benchmark.as_data import as_csv, as_dicts, as_json, report
 from openmix.benchmark.latex import latex
 from openmix.benchmark.markdown import markdown
 from openmix.benchmark.model_index import model_index
@@ -15,6 +14,7 @@ from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import terminal
 from openmix.benchmark.table import Table
+from openmix.benchmark.text_table import as_plain
 from openmix.errors import InputError
 from openmix.files import write_text
 

@@ -22,7 +22,7 @@ from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.listening import listening
 from openmix.benchmark.run_folder import log_tail, ready, writing
 from openmix.benchmark.times import clock
-from openmix.benchmark.training import STOPPED, command, cuda_devices, kill, slots, start
+from openmix.benchmark.training import STOPPED, command_line, cuda_devices, kill, slots, start
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.waiting import Waiting
 from openmix.errors import InputError, Stopped, check_number
@@ -55,7 +55,7 @@ class Queue:
 
     Args:
         console: console for the progress; live bars on a terminal, one line per event elsewhere.
-        train_script: see `training.command`.
+        train_script: see `training.command_line`.
         jobs: number of trials in parallel; None: one per group of GPUs, or one on the CPU.
         per_run: GPUs, or processes on the CPU, per training.
         retries: number of retries of a failed trial, counted over all calls.
@@ -179,7 +179,7 @@ class Queue:
             self._say(f'{self._nth()} {trial.name}: {self._why_not(trial)}')
             return None
         resume, config, log = ready(trial, self._say)
-        process = start(command(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
+        process = start(command_line(trial, config, resume, self.per_run, self.script), self.slots[slot], log)
         task = self.bar.add(trial)
         device = self.slots[slot].get('CUDA_VISIBLE_DEVICES')
         where = f' on GPU {device}' if device else ''

@@ -10,14 +10,14 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from openmix.benchmark import render
+from openmix.benchmark.as_data import as_csv, as_dicts, as_json
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS
-from openmix.benchmark.export import as_csv, as_dicts, as_json
 from openmix.benchmark.folders import layout
-from openmix.benchmark.grids import as_plain, grid
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text
 from openmix.benchmark.table import Table, default_work_dir, load_table, table_names
+from openmix.benchmark.text_table import as_plain, text_table
 from openmix.benchmark.trials import trials_of
 from openmix.errors import InputError
 from openmix.files import write_text
@@ -95,7 +95,7 @@ def list_tables(console: Console) -> None:
             table.trials,
         )
         lines.append([name, *map(str, counts), *([table.title, table.source] if wide else [])])
-    show(grid([*heads, *(['title', 'source'] if wide else [])], lines), console)
+    show(text_table([*heads, *(['title', 'source'] if wide else [])], lines), console)
 
 
 def show_all(args: argparse.Namespace, console: Console) -> None:

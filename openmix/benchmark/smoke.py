@@ -15,8 +15,9 @@ from mmengine.config import Config
 from openmix.benchmark.cell import Cell, Earlier
 from openmix.benchmark.trial import read_out
 from openmix.benchmark.trial_files import last_checkpoint
-from openmix.config import apply_overrides, config_hash
+from openmix.config_hash import config_hash
 from openmix.errors import InputError
+from openmix.overrides import apply_overrides
 from openmix.result import read_result
 from openmix.small import BATCH, SIDE, small_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from openmix.benchmark.claims import Verdict, evaluate, pairs_of
+from openmix.benchmark.claims import Verdict, judge, pairs_of
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.table import Table
 
@@ -23,7 +23,7 @@ def tolerance(record: Record) -> float:
     return max(LEAST_TOLERANCE, 2 * (record.std or 0.0))
 
 
-def verdict(record: Record) -> str:
+def agreement(record: Record) -> str:
     """Compare with the published number: 'better' or 'worse' beyond the tolerance, 'agrees', or '' if missing."""
     found = difference(record)
     if found is None:
@@ -89,4 +89,4 @@ def _minus(a: float | None, b: float | None) -> float | None:
 def verdicts(table: Table, records: Sequence[Record]) -> list[Verdict]:
     """Test every claim of the table on the measured means."""
     numbers = {(record.cell.row, record.cell.column): record.mean for record in records}
-    return [evaluate(claim, pairs_of(claim, table.cells, table.gains), numbers) for claim in table.claims]
+    return [judge(claim, pairs_of(claim, table.cells, table.gains), numbers) for claim in table.claims]

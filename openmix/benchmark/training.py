@@ -14,7 +14,7 @@ from typing import IO
 
 from openmix.benchmark.limits import MOST_JOBS
 from openmix.benchmark.trial import Trial
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.errors import InputError, check_number
 
 _ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -62,7 +62,7 @@ def slots(jobs: int | None, devices: Sequence[str], per_run: int = 1) -> list[di
     return [{'OMP_NUM_THREADS': threads} for _ in range(jobs)]
 
 
-def command(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: Path | None = None) -> list[str]:
+def command_line(trial: Trial, config: Path, resume: bool, per_run: int = 1, script: Path | None = None) -> list[str]:
     """Make the command line of a training; several processes split the recipe's batch, so the experiment is the same.
 
     Args:

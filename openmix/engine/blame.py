@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from openmix.config import origin
 from openmix.errors import InputError, Stopped, from_library, message_of
+from openmix.overrides import origin
 
 _STEPS = {'train': 'a training step', 'val': 'a validation step', 'test': 'a test step'}
 # For CPU memory, torch has no error class of its own.

@@ -44,10 +44,10 @@ class Meta:
         world_size: number of processes.
         seed: seed of the run.
         launch: see `openmix.engine.restart.launch_id`.
-        recipe_hash: see `openmix.config.config_hash`.
+        recipe_hash: see `openmix.config_hash.config_hash`.
         recipe: the resolved recipe as plain data, see `openmix.recipe_text.plain`.
         data: see `openmix.provenance.data_fingerprint`.
-        run: the hash of the recipe as it was given, see `openmix.config.config_hash`.
+        run: the hash of the recipe as it was given, see `openmix.config_hash.config_hash`.
         judged: name of the module in the weights that is the backbone of the evaluated network.
         ends_at: number of iterations after which the run is finished; None also if it may stop early.
     """

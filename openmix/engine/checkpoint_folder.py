@@ -72,7 +72,7 @@ def _iteration_by_name(name: str, batches: int) -> float:
     return int(number[2]) * (batches if number[1] == 'epoch' else 1)
 
 
-def set_aside(folder: Path, beyond: int) -> list[Path]:
+def retire(folder: Path, beyond: int) -> list[Path]:
     """Rename the checkpoints of another run or branch, so that `--resume` does not use them.
 
     Args:

@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from openmix.engine.checkpoint_folder import LATEST, POINTER, last_good, prune, set_aside
+from openmix.engine.checkpoint_folder import LATEST, POINTER, last_good, prune, retire
 from openmix.engine.stopping import StopRequest, command_to_resume
 from openmix.errors import InputError, Stopped, nearest
 from openmix.files import remove_partial, write_text
@@ -77,7 +77,7 @@ class CheckpointHook(Hook):
         if is_main_process():
             remove_partial(Path(runner.work_dir))
             how = f'goes on from iteration {runner.iter}' if runner.iter else 'starts anew'
-            for path in set_aside(Path(runner.work_dir), beyond=runner.iter):
+            for path in retire(Path(runner.work_dir), beyond=runner.iter):
                 runner.logger.warning(f'This run {how}; a checkpoint that is not of it is now {path}')
         self._saved_at = time.monotonic()
         self.stop.listen()

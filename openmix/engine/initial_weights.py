@@ -14,7 +14,7 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 from openmix.algorithm import Algorithm
-from openmix.config import start_of
+from openmix.config_hash import start_of
 from openmix.engine.checkpoint import Checkpoint, Meta, Weights, check_weights
 from openmix.engine.data_check import check_unseen
 from openmix.errors import InputError, brief

@@ -19,7 +19,7 @@ from torch import nn
 
 from openmix.algorithm import Algorithm, algorithm_of
 from openmix.check import check_recipe
-from openmix.config import config_hash
+from openmix.config_hash import config_hash
 from openmix.engine.answers import check_metrics
 from openmix.engine.blame import building, stepping
 from openmix.engine.checkpoint import Checkpoint, load_checkpoint, put_weights, read_checkpoint

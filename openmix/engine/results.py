@@ -48,7 +48,7 @@ class ResultHook(Hook):
     A resumed run keeps the earlier lines, and their training time counts.
 
     Args:
-        recipe: hash of the recipe, see `openmix.config.config_hash`.
+        recipe: hash of the recipe, see `openmix.config_hash.config_hash`.
     """
 
     # Runs after the CheckpointHook, which may still save at the end: a result means that everything is done.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
-from openmix.config import by_former_name, config_hash, flatten
+from openmix.config_hash import by_former_name, config_hash, flatten
 from openmix.engine.checkpoint import Checkpoint
 from openmix.errors import InputError, brief
 from openmix.recipe_schema import ALSO_READ, RUNNER

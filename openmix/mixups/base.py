@@ -165,7 +165,7 @@ class MixPolicy(nn.Module):
             raise InputError(f'{name}: the context holds {tuple(context.x.shape)}, not the mixed {tuple(z.shape)}')
         return context
 
-    def grid(self, z: Tensor) -> tuple[int, int]:
+    def height_and_width(self, z: Tensor) -> tuple[int, int]:
         """Return height and width of `z`, for policies that cut images or feature maps.
 
         Raises:

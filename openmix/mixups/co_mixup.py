@@ -120,7 +120,7 @@ class CoMixup(MixPolicy):
         self.clean_weight = clean_weight
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         if pairs is not None:
             raise InputError('CoMixup chooses the sources of every block itself; give it no pairs')
         if height % self.block_num or width % self.block_num:

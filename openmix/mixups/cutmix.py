@@ -45,7 +45,7 @@ class CutMix(PairPolicy):
         self.correct_lam = correct_lam
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         lam = self.draw_lam(n, z.device)

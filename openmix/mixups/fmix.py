@@ -55,7 +55,7 @@ class FMix(PairPolicy):
         self.decay, self.spectrum = decay, spectrum
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         lam = self.draw_lam(n, z.device)

@@ -70,7 +70,7 @@ class InterIntra(MixPolicy):
         self.intra_alpha, self.inter_alpha, self.intra, self.inter = intra_alpha, inter_alpha, intra, inter
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        size = self.grid(z)
+        size = self.height_and_width(z)
         if context is None or context.y is None:
             raise InputError(
                 'InterIntra tells pairs apart by their labels; pass MixContext(x, y), or train with labels'

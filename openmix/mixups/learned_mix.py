@@ -186,7 +186,7 @@ class LearnedMix(PairPolicy):
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Mix for the classification task; see `MixPolicy.forward`. No gradient reaches the block."""
-        size = self.grid(z)
+        size = self.height_and_width(z)
         partner = self.draw_pairs(z, pairs)
         lam = self.draw_lam(len(partner), z.device)
         with no_grad():
@@ -247,7 +247,7 @@ class LearnedMix(PairPolicy):
         """
         partner = self.draw_pairs(x, None)
         lam = self.draw_lam(len(partner), x.device)
-        mask = self.draw_mask(self.features(x, context), partner, lam, self.grid(x))
+        mask = self.draw_mask(self.features(x, context), partner, lam, self.height_and_width(x))
         of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
         loss, slope = loss_and_slope(self.losses_of_mixer, self.encoder, x, y, Mix.pairs(partner, lam, mask.detach()))
         # A term with the value of the loss and the gradient that was computed through the momentum encoder.
@@ -299,5 +299,5 @@ class LearnedMix(PairPolicy):
         features, partner, lam = self.features(context.x, context), mix.partner, mix.lam
         content, weights = self.mixer.parts(features[: len(partner)], features[partner], lam)
         attention = weights.mean(1).view_as(content) * weights.shape[2]
-        mask = self.draw_mask(features, partner, lam, self.grid(context.x))
+        mask = self.draw_mask(features, partner, lam, self.height_and_width(context.x))
         return {'content': content, 'attention': attention, 'mask': mask}

@@ -181,7 +181,7 @@ class PuzzleMix(PairPolicy):
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         if self._drawn is None:
             return self.pick()[0](z, context, pairs)
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         block_nums = self.fitting_block_nums(height, width)
         block_num = block_nums[int(self._drawn * len(block_nums))]
         context = self.asked(context, z)

@@ -57,7 +57,7 @@ class ResizeMix(PairPolicy):
         self.scope, self.interpolation = (low, high), interpolation
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
         k = 1 if self.share == 'batch' else n

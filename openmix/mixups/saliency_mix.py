@@ -53,7 +53,7 @@ class SaliencyMix(PairPolicy):
         self.detector_input, self.correct_lam = detector_input, correct_lam
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         context = self.asked(context, z)
         partner = self.draw_pairs(z, pairs)
         n = len(partner)

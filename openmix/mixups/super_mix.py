@@ -197,7 +197,7 @@ class SuperMix(MixPolicy):
             )
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
-        height, width = self.grid(z)
+        height, width = self.height_and_width(z)
         if pairs is not None and self.sources != 2:
             raise InputError(f'SuperMix: pairs are given, but sources={self.sources}; set sources=2')
         partners = [self.draw_pairs(z, pairs) for _ in range(self.sources - 1)]

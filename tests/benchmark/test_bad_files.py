@@ -8,9 +8,9 @@ import random
 import pytest
 
 from openmix.benchmark import progress
-from openmix.benchmark.grids import as_plain
 from openmix.benchmark.made_for import parse_made_for
 from openmix.benchmark.report import FORMATS, as_text, write_report
+from openmix.benchmark.text_table import as_plain
 from openmix.benchmark.trial_files import parse_exit_codes, parse_row
 from openmix.errors import InputError
 from openmix.json_file import parse_object

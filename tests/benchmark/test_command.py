@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from openmix.benchmark.as_data import FIELDS
 from openmix.benchmark.escape import markdown
-from openmix.benchmark.export import FIELDS
 from openmix.benchmark.table import table_names
 
 

@@ -8,8 +8,8 @@ import pytest
 from openmix.benchmark import progress
 from openmix.benchmark.folders import layout, plain_slug, slug
 from openmix.benchmark.grid import point_folder
-from openmix.benchmark.grids import as_plain
 from openmix.benchmark.table import load_table, table_names
+from openmix.benchmark.text_table import as_plain
 from openmix.benchmark.trials import distinct
 from openmix.errors import InputError
 

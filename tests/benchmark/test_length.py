@@ -11,7 +11,7 @@ from rich.console import Console
 from openmix.benchmark.bar import Bar
 from openmix.benchmark.curves import draw_curves
 from openmix.benchmark.length import Length, length_of, median_of, unit_of, values_of
-from openmix.benchmark.plan import needs, trial_grid
+from openmix.benchmark.plan import needs, trial_table
 from openmix.benchmark.progress import pace_of, seconds_left, status
 from openmix.benchmark.table import load_table, table_names
 from openmix.benchmark.trial import read_out
@@ -123,7 +123,7 @@ def test_iterations_have_progress_pace_and_time_left(bench):
     assert [part in line for part in ('100/400', '0.2', '1 min 00 s')] == [True] * 3
     assert [head in text for head in ('iteration', 's/iteration')] == [True] * 2
     assert '1 pending, 1 running; about 2 min 20 s left with 1 at a time' in text
-    planned = shown(trial_grid(bench.table, [first, second]))
+    planned = shown(trial_table(bench.table, [first, second]))
     assert ('iterations' in planned, '400' in planned, 'epochs' in planned) == (True, True, False)
 
 
@@ -140,7 +140,7 @@ def test_epochs_and_iterations_side_by_side(bench):
     assert [part in text for part in ('2/4 epochs', '10.0 s/epoch', '100/400 iterations', '0.5 s/iteration')] == [
         True
     ] * 4
-    planned = shown(trial_grid(bench.table, [epochs, iterations]))
+    planned = shown(trial_table(bench.table, [epochs, iterations]))
     assert [part in planned for part in ('length', '4 epochs', '400 iterations')] == [True] * 3
 
 

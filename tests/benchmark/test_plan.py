@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from openmix.benchmark.plan import measure_hours, missing_data, needs, summary, trial_grid
+from openmix.benchmark.plan import measure_hours, missing_data, needs, summary, trial_table
 
 LOADERS = """
 train_dataloader = dict(dataset=dict(type='CIFAR10', root={root!r}, download=True))
@@ -34,7 +34,7 @@ def test_time_from_earlier_runs(bench):
     assert lines[0] == '5 trials, 4 to run'
     assert 'time: about 50 s one after another on one device' in lines
     said = io.StringIO()
-    Console(file=said, width=200).print(trial_grid(bench.table, bench.trials(trials=1)))
+    Console(file=said, width=200).print(trial_table(bench.table, bench.trials(trials=1)))
     assert [word in said.getvalue() for word in ('skip', 'run', 'recipe.py')] == [True] * 3
 
 

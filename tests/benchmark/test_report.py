@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from openmix.benchmark import export, progress, render
+from openmix.benchmark import as_data, progress, render
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.statistics import gains
@@ -86,7 +86,7 @@ def test_json_lists_every_cell(bench):
 def test_csv(bench):
     bench.run(rows='Mixup', columns='MCE')
     rows = list(csv.DictReader(io.StringIO(as_text(bench.table, bench.records(), 'csv', bench.work_dir))))
-    assert tuple(rows[0]) == export.FIELDS
+    assert tuple(rows[0]) == as_data.FIELDS
     assert (rows[1]['measured'], rows[1]['published'], rows[2]['measured']) == ('89.5', '79.12', '')
 
 
@@ -211,7 +211,7 @@ def test_printed_numbers_keep_their_digits(bench):
     assert digits == {'MCE': 2, 'DM(CE)': 3}
     assert render.printed(records['Mixup / MCE'].cell, digits['MCE']) == '79.10 ± 0.10'
     assert render.printed(records['CutMix / DM(CE)'].cell, digits['DM(CE)']) == '79.094†'
-    assert export.as_dicts([records['CutMix / DM(CE)']])[0]['published'] is None
+    assert as_data.as_dicts([records['CutMix / DM(CE)']])[0]['published'] is None
     text = as_text(bench.table, list(records.values()), 'md', bench.work_dir)
     assert '| 79.094† |' in text
     assert '† not printed in the source' in text
@@ -237,7 +237,7 @@ def test_old_results_stay_and_say_of_which_config(bench):
     (record,) = bench.records(**chosen)
     assert (record.status, record.values, record.mean) == ('stale', (), None)
     assert render.measured(record) == f'89.50 ± 0.71 (2), as of {digest}'
-    (entry,) = export.as_dicts([record])
+    (entry,) = as_data.as_dicts([record])
     assert (entry['status'], entry['measured'], entry['trials']) == ('stale', 89.5, 2)
     for form in ('terminal', 'md', 'html'):
         assert f'as of {digest}' in as_text(bench.table, [record], form, bench.work_dir).replace('\n', ' ')

@@ -13,7 +13,7 @@ from waiting import SECONDS, until
 
 from openmix.benchmark import run
 from openmix.benchmark.times import clock
-from openmix.benchmark.training import command, slots
+from openmix.benchmark.training import command_line, slots
 from openmix.config import load_config
 from openmix.engine.global_batch import split_batch
 from openmix.errors import InputError, Stopped
@@ -328,7 +328,7 @@ def test_slots_share_devices_or_cores(monkeypatch):
 
 def test_several_processes_share_the_batch(bench):
     (trial,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
-    words = command(trial, bench.root / 'config.py', resume=True, per_run=4)
+    words = command_line(trial, bench.root / 'config.py', resume=True, per_run=4)
     assert words[0].endswith('tools/dist_train.sh')
     assert words[1:3] == [str(bench.root / 'config.py'), '4']
     assert words[-2:] == ['--split-batch', '--resume']

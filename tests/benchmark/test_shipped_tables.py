@@ -4,7 +4,7 @@ import pytest
 
 from openmix.benchmark.claims import on_print
 from openmix.benchmark.table import load_table, table_names
-from openmix.config import config_hash
+from openmix.config_hash import config_hash
 
 # (rows, columns, printed numbers, their sum). The papers' gain rows are left out, a dash is no number.
 PRINTED = {

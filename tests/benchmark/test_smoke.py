@@ -6,9 +6,10 @@ import pytest
 
 from openmix.benchmark.smoke import Smoke, shrink
 from openmix.benchmark.table import load_table
-from openmix.config import apply_overrides, load_config
+from openmix.config import load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
+from openmix.overrides import apply_overrides
 from openmix.small import BATCH, SIDE
 
 

@@ -9,9 +9,10 @@ from registered import registered
 
 from openmix.benchmark.smoke import Smoke, shrink
 from openmix.benchmark.table import load_table
-from openmix.config import apply_overrides, load_config
+from openmix.config import load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
+from openmix.overrides import apply_overrides
 from openmix.parts import parts
 from openmix.registry import DATASETS, MIXUPS, MODELS
 from openmix.signatures import arguments

@@ -14,9 +14,10 @@ from openmix.benchmark.foundation import foundations
 from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
-from openmix.benchmark.training import command
+from openmix.benchmark.training import command_line
 from openmix.benchmark.trials import stages, trials_of
-from openmix.config import config_hash, tools_path
+from openmix.config_files import tools_path
+from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.files import write_text
 from openmix.lease import Lease, beside
@@ -360,11 +361,11 @@ def test_a_resumed_run_asks_for_no_weights(staged):
     """Its checkpoint has them, and the file may be gone or be of another training of the same run by now."""
     (trial,) = staged.trials(rows='Mixup', columns='Linear')
     staged.run([trial])
-    assert command(trial, trial.config_path, resume=False).count('--weights') == 1
+    assert command_line(trial, trial.config_path, resume=False).count('--weights') == 1
     (trial.earlier.folder / 'epoch_1.pth').unlink()
-    assert '--weights' not in command(trial, trial.config_path, resume=True)
+    assert '--weights' not in command_line(trial, trial.config_path, resume=True)
     with pytest.raises(InputError, match='left no checkpoint'):
-        command(trial, trial.config_path, resume=False)
+        command_line(trial, trial.config_path, resume=False)
 
 
 def test_a_stage_that_another_process_trains_is_waited_for(staged):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from waiting import SECONDS, until
 
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.lease import holder_at, inside
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from openmix.benchmark.statistics import difference, gains, half_width, tolerance, verdict
+from openmix.benchmark.statistics import agreement, difference, gains, half_width, tolerance
 
 # 97.5 % points of Student's t, from a printed table: degrees of freedom -> t.
 STUDENT = {1: 12.706, 2: 4.303, 4: 2.776, 9: 2.262}
@@ -68,11 +68,11 @@ def test_verdict(bench, values, metric, expected):
         path.write_text(path.read_text().replace('accuracy/top1', metric))
     bench.edit('accuracy/top1', metric)
     (record,) = bench.records(rows='Mixup', columns='MCE')
-    assert verdict(record) == expected
+    assert agreement(record) == expected
     assert difference(record) == pytest.approx(sum(values) / 2 - 79.12)
     assert tolerance(record) == pytest.approx(max(0.2, 2 * abs(values[0] - values[1]) / math.sqrt(2)))
 
 
 def test_nothing_to_compare(bench):
     vanilla, mixup, *_ = bench.records(trials=1)
-    assert [verdict(record) for record in (vanilla, mixup)] == ['', '']
+    assert [agreement(record) for record in (vanilla, mixup)] == ['', '']

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from openmix.benchmark.length import values_of
 from openmix.benchmark.shorten import shortened
 from openmix.benchmark.table import default_work_dir
-from openmix.config import apply_overrides
 from openmix.errors import InputError
+from openmix.overrides import apply_overrides
 
 LOOP = {'type': 'IterBasedTrainLoop', 'max_iters': 1000, 'val_interval': 50}
 

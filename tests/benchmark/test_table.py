@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from openmix.benchmark.as_data import FIELDS as FIELDS_OF_JSON
 from openmix.benchmark.claims import on_print
-from openmix.benchmark.export import FIELDS as FIELDS_OF_JSON
 from openmix.benchmark.folders import slugs
 from openmix.benchmark.report import FORMATS
 from openmix.benchmark.schema import FIELDS, RESERVED, VALIDATION

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from openmix.benchmark.table import default_work_dir, load_table
-from openmix.config import config_hash, tools_path
+from openmix.config_files import tools_path
+from openmix.config_hash import config_hash
 from openmix.errors import InputError
 
 OWN = """

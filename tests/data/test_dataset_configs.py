@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from openmix.config import configs_dir
+from openmix.config_files import configs_dir
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.registry import DATASETS
 

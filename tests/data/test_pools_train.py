@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from image_trees import save_image
 
-from openmix.config import configs_dir
+from openmix.config_files import configs_dir
 from openmix.engine.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from image_trees import write_aircraft, write_cub200
 
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.data import tiny_imagenet
 from openmix.data.base import ImageDataset
 from openmix.data.tiny_imagenet import TinyImageNet

@@ -6,7 +6,8 @@ import pytest
 import torch
 from image_trees import write_aircraft, write_cub200, write_imagenet, write_stl10
 
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.data import stl10
 from openmix.engine import launch
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from image_trees import write_cub200
 
-from openmix.config import tools_path
+from openmix.config_files import tools_path
 from openmix.data.verify import splits_of
 from openmix.errors import InputError
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from openmix.engine.checkpoint_folder import LATEST, checkpoints_in, newest_intact, prune, set_aside
+from openmix.engine.checkpoint_folder import LATEST, checkpoints_in, newest_intact, prune, retire
 from openmix.errors import InputError
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_file_stops_nothing(folder, capsys):
     assert all(word in said for word in ('leads nowhere', 'is a folder', 'is a pipe, socket or device'))
     prune(folder, 1, written=())
     assert (folder / 'epoch_8.pth').is_dir()
-    aside = set_aside(folder, beyond=0)
+    aside = retire(folder, beyond=0)
     assert names(folder) == []
     assert {path.name for path in aside} >= {'epoch_8.pth.old', 'epoch_9.pth.old', f'{LATEST}.old'}
 
@@ -83,7 +83,7 @@ def test_another_branch_is_set_aside_and_nothing_is_lost(folder):
     before = (folder / 'epoch_3.pth').read_bytes()
     (folder / 'epoch_3.pth.old').write_text('of an earlier run')
     (folder / 'epoch_2.pth').write_bytes(b'damaged')
-    renamed = set_aside(folder, beyond=10)
+    renamed = retire(folder, beyond=10)
     assert sorted(path.name for path in renamed) == ['epoch_2.pth.old', 'epoch_3.pth.old2', f'{LATEST}.old']
     assert names(folder) == ['epoch_1.pth']
     assert (folder / 'epoch_3.pth.old2').read_bytes() == before

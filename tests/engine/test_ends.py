@@ -6,7 +6,8 @@ import signal
 import pytest
 from processes import TOOLS, Nursery, members, naming, start, until
 
-from openmix.config import configs_dir, load_config
+from openmix.config import load_config
+from openmix.config_files import configs_dir
 from openmix.data.image_folder import ImageFolder
 from openmix.data.imitation import imitation
 from openmix.engine.workers import _tell_but_of_hanging_up

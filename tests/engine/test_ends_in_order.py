@@ -11,7 +11,7 @@ import processes
 import pytest
 from processes import Nursery, until
 
-from openmix.config import configs_dir
+from openmix.config_files import configs_dir
 from openmix.engine.claim import claimed
 from openmix.engine.restart import may_be_restart
 from openmix.engine.stopping import StopRequest

@@ -11,7 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from openmix.config import config_hash, load_config
+from openmix.config import load_config
+from openmix.config_hash import config_hash
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.initial_weights import InitialWeights
 from openmix.engine.launch import fill_from_data

@@ -14,7 +14,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from openmix.config import config_hash, load_config
+from openmix.config import load_config
+from openmix.config_hash import config_hash
 from openmix.engine import launch
 from openmix.engine.checkpoint import Checkpoint, Meta, load_checkpoint, read_checkpoint
 from openmix.engine.resumable import Decision, changes, check_resumable, decide, plain_recipe, recipe_hash

@@ -18,7 +18,7 @@ _AROUND = 3  # characters between two columns
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A text table.
 
     Attributes:
@@ -82,15 +82,15 @@ def _width(text: Text) -> int:
     return max(map(cell_len, text.plain.split('\n')))
 
 
-def grid(heads: Sequence[str], rows: Iterable[Sequence[Text | str]], title: str = '') -> Grid:
+def text_table(heads: Sequence[str], rows: Iterable[Sequence[Text | str]], title: str = '') -> TextTable:
     """Make a text table; plain strings are escaped."""
     texts = tuple(tuple(terminal(word) if isinstance(word, str) else word for word in row) for row in rows)
-    return Grid(tuple(map(terminal, heads)), texts, title)
+    return TextTable(tuple(map(terminal, heads)), texts, title)
 
 
 def blocks(
     columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Text]]], width: int, lines: bool = False
-) -> list[Grid]:
+) -> list[TextTable]:
     """Split a wide table into several that fit the terminal's width, each with the names of the rows.
 
     Args:
@@ -99,7 +99,7 @@ def blocks(
         width: width of the terminal.
         lines: draw lines between rows.
     """
-    whole = Grid(
+    whole = TextTable(
         (Text(), *map(terminal, columns)), tuple((terminal(name), *cells) for name, cells in rows), lines=lines
     )
     first, *needs = (_AROUND + wide for wide in whole.widths())
@@ -114,17 +114,17 @@ def blocks(
     return [_part(whole, [0, *places]) for places in found]
 
 
-def _part(whole: Grid, places: Sequence[int]) -> Grid:
+def _part(whole: TextTable, places: Sequence[int]) -> TextTable:
     rows = tuple(tuple(row[place] for place in places) for row in whole.rows)
     right = frozenset(range(1, len(places)))
-    return Grid(tuple(whole.heads[place] for place in places), rows, whole.title, right, whole.lines)
+    return TextTable(tuple(whole.heads[place] for place in places), rows, whole.title, right, whole.lines)
 
 
 def as_plain(found: RenderableType) -> str:
     """Write a group of texts and tables for a pipe: without colours, folded lines or trailing blanks."""
     if isinstance(found, Group):
         return ''.join(map(as_plain, found.renderables))
-    if isinstance(found, Grid):
+    if isinstance(found, TextTable):
         return found.plain()
     if isinstance(found, Text):
         return ''.join(f'{line.rstrip()}\n' for line in found.plain.split('\n'))

@@ -11,7 +11,7 @@ from typing import Any
 from openmix.benchmark.earlier import beside
 from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean
-from openmix.benchmark.statistics import difference, gains, verdict, verdicts
+from openmix.benchmark.statistics import agreement, difference, gains, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.variant import VARIANTS
@@ -74,7 +74,7 @@ def _more(record: Record) -> dict[str, Any]:
         'spread': cell.spread,
         'other_source': cell.other_source,
         'difference': difference(record),
-        'verdict': verdict(record),
+        'verdict': agreement(record),
         'as_of': record.old.as_of if record.old and not record.values else None,
         'runs': [
             {
