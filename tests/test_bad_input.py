@@ -492,6 +492,8 @@ COMMANDS = [
     (['show_mix.py', DIGITS, '--policy', 'Mxup'], ["did you mean 'Mixup'"]),
     (['show_mix.py', DIGITS, '--count', '0'], ['at least 1']),
     (['show_mix.py', DIGITS, '--policy', 'ResizeMix', '--strip'], ['draws lam', 'ResizeMix']),
+    (['train.py', DIGITS, '--dry-run', '5000'], ['--dry-run 5000', 'the run has 345 iterations']),
+    (['train.py', DIGITS, '--dry-run', '1', '--cfg-options', 'load_from=/nope.pth'], ['/nope.pth']),
     (['show_mix.py', DIGITS, '--policy', 'OneOf'], ['OneOf', "'policies'"]),
     (
         ['train.py', DIGITS, '--cfg-options', 'model.backbone.depth'],

@@ -174,7 +174,7 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
     cfg.default_hooks.checkpoint = None
     cfg.default_hooks.timer = dict(type='IterTimerHook')
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not issubclass(find(HOOKS, hook['type']), ResultHook)]
-    cfg.resume, cfg.load_from = False, None
+    cfg.resume = False
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
         with building(cfg, ''):
@@ -182,6 +182,8 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
         runner.initial = weights
         per_epoch = len(runner.train_dataloader)
         total = runner.schedule_iters = planned or epochs * per_epoch
+        if iterations > total:
+            raise InputError(f'--dry-run {iterations}: the run has {total} iterations; give as many or fewer')
         with stepping(cfg, runner):
             runner.train()
         times = runner.message_hub.get_scalar('train/time').data[0][iterations // 2 :]

@@ -8,7 +8,7 @@ The learning rate is that of the last step.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from openmix.errors import InputError
@@ -37,11 +37,7 @@ def add(runner: Any, values: Mapping[str, float]) -> None:
         InputError: a name has another meaning in the records of a run.
     """
     hub = runner.message_hub
-    if taken := [name for name in values if name in _TAKEN]:
-        raise InputError(
-            f"the model's loss gives '{taken[0]}', and the records of a run have something else under that name; "
-            'give it another one'
-        )
+    check_free(values)
     # Stored in checkpoints, because a line may be due before the first iteration of a resumed run.
     names = list(dict.fromkeys([*output_names(runner), *values]))
     hub.update_info(_OUTPUTS, names)
@@ -50,6 +46,15 @@ def add(runner: Any, values: Mapping[str, float]) -> None:
         # A diagnostic that is missing or not finite in an iteration does not count in the mean.
         given = value is not None and (is_loss(name) or math.isfinite(value))
         hub.update_scalar(f'{_TRAIN}{name}', value if given else 0.0, int(given))
+
+
+def check_free(names: Iterable[str]) -> None:
+    """Raise an `InputError` if a scalar of `Algorithm.loss` has a name that the records of a run use otherwise."""
+    if taken := [name for name in names if name in _TAKEN]:
+        raise InputError(
+            f"the model's loss gives '{taken[0]}', and the records of a run have something else under that name; "
+            'give it another one'
+        )
 
 
 def is_loss(name: str) -> bool:

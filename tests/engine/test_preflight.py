@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from preflight_toys import Lists, Lossless, Nameless, Returning, Told, Toy, TwoPools, Unanswered, Untold
+from preflight_toys import Answering, Lists, Lossless, Nameless, Returning, Told, Toy, TwoPools, Unanswered, Untold
 from torch import nn
 from torch.utils.data import DataLoader
 
+from openmix.algorithm import Network
 from openmix.config import load_config
 from openmix.engine.launch import prepare
 from openmix.engine.preflight import try_batch, try_parts
@@ -21,7 +22,7 @@ BACKBONE = {'type': 'ThinResNet', 'depth': 8, 'width': 4}
 
 @pytest.fixture(autouse=True)
 def registered():
-    owned = [(MODELS, cls) for cls in (Toy, Returning, Unanswered, Lossless, Nameless, TwoPools, Lists)]
+    owned = [(MODELS, cls) for cls in (Toy, Returning, Answering, Unanswered, Lossless, Nameless, TwoPools, Lists)]
     owned += [(DATASETS, cls) for cls in (Told, Untold)]
     for registry, cls in owned:
         registry.register_module(module=cls)
@@ -283,3 +284,48 @@ def test_a_smaller_batch_that_cannot_be_tried_is_told(monkeypatch):
     (line,) = said
     assert 'has 4 images, not 16; a training step is not tried before the run: Untold' in line
     assert len(try_batch(prepare(recipe(fails='values')), 2)) == 1
+
+
+def without(key):
+    return lambda answer: {name: value for name, value in answer.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ('changed', 'line'),
+    [
+        (without('ids'), "Answering.predict must return the 'ids' of the batch, .*, got none"),
+        (without('labels'), "Answering.predict must return the 'labels' of the batch, .*, got none"),
+        (lambda answer: answer | {'ids': answer['ids'][:-1]}, "must return the 'ids' of the batch"),
+        (lambda answer: answer | {'logits': answer['logits'][:-1]}, "'logits' must have a row for each of "),
+    ],
+)
+def test_a_prediction_has_a_row_for_every_sample_and_says_which_it_is(changed, line, monkeypatch):
+    monkeypatch.setattr(Answering, 'changed', staticmethod(changed))
+    with pytest.raises(InputError, match=line):
+        prepare(recipe('Answering'))
+
+
+@pytest.mark.parametrize(
+    ('networked', 'line'),
+    [
+        (lambda model: {'': nn.Sequential(model.backbone, model.head)}, 'must be a Network'),
+        (lambda model: {'a': Network(model.backbone, model.head)}, "none of 'a' is ''"),
+    ],
+)
+def test_wrong_networks_are_told_before_the_run(networked, line, monkeypatch):
+    monkeypatch.setattr(Answering, 'networked', staticmethod(networked))
+    with pytest.raises(InputError, match=line):
+        prepare(recipe('Answering'))
+
+
+@pytest.mark.parametrize(
+    ('returned', 'line'),
+    [
+        (lambda logits: {'loss': logits.mean().detach()}, 'no loss depends on a trainable parameter'),
+        (lambda logits: {'loss': logits.mean(), 'lr': logits.mean()}, "the model's loss gives 'lr'"),
+    ],
+)
+def test_losses_that_cannot_be_trained_on_or_recorded_are_told_before_the_run(returned, line, monkeypatch):
+    monkeypatch.setattr(Returning, 'returned', staticmethod(returned))
+    with pytest.raises(InputError, match=line):
+        prepare(recipe('Returning'))

@@ -11,9 +11,10 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from openmix.algorithm import Algorithm
-from openmix.engine.blame import line_of, where_in_model
+from openmix.algorithm import Algorithm, Network
+from openmix.engine.blame import building, line_of, where_in_model
 from openmix.engine.foretold import example_of
+from openmix.engine.measures import check_free, is_loss
 from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.errors import InputError, from_library, message_of
 from openmix.ops.batches import what
@@ -42,6 +43,7 @@ def try_step(cfg: Config, model: Algorithm, samples: int) -> list[str]:
     if batch is None:
         return [f'a training step is not tried before the run: {why}']
     complete_meta()
+    _check_networks(cfg, model)
     model.train()
     notes: list[str] = []
     with _trying(cfg, model, batch, notes):
@@ -76,7 +78,7 @@ def try_predict(cfg: Config, model: Algorithm, part: str) -> list[str]:
     with _trying(cfg, model, batch, notes), torch.no_grad():
         data = model.data_preprocessor(dict(batch), training=False)
         for answer in model(**data, mode='predict'):
-            _check_answers(cfg, model, answer)
+            _check_answers(cfg, model, data, answer)
     return notes
 
 
@@ -121,12 +123,28 @@ def _check_losses(cfg: Config, model: Algorithm, losses: Any) -> None:
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
             told = f"{name}: '{key}' must be a floating scalar, got {what(value)}; average it over the batch"
             raise InputError(line_of(cfg, 'model', told))
-    if not any('loss' in key for key in losses):
+    with building(cfg, 'model'):
+        check_free(losses)
+    if not any(is_loss(key) for key in losses):
         told = f"{name}: none of {', '.join(map(repr, losses))} is trained on; call what is 'loss', or '..._loss'"
+        raise InputError(line_of(cfg, 'model', told))
+    if not any(value.requires_grad for key, value in losses.items() if is_loss(key)):
+        told = f'{name}: no loss depends on a trainable parameter; leave out detach() and no_grad() on its way'
         raise InputError(line_of(cfg, 'model', told))
 
 
-def _check_answers(cfg: Config, model: Algorithm, answer: Any) -> None:
+def _check_networks(cfg: Config, model: Algorithm) -> None:
+    name, networks = type(model).__name__, model.networks()
+    for key, network in networks.items():
+        if not isinstance(network, Network):
+            told = f"{name}.networks: '{key}' must be a Network(backbone, head), got {what(network)}"
+            raise InputError(line_of(cfg, 'model', told))
+    if networks and '' not in networks:
+        told = f"{name}.networks: none of {', '.join(map(repr, networks))} is '', the one that a run is judged by"
+        raise InputError(line_of(cfg, 'model', told))
+
+
+def _check_answers(cfg: Config, model: Algorithm, data: Mapping[str, Any], answer: Any) -> None:
     name = type(model).__name__
     if not isinstance(answer, Mapping):
         raise InputError(line_of(cfg, 'model', f'{name}.predict must return a dict of answers, got {what(answer)}'))
@@ -134,3 +152,13 @@ def _check_answers(cfg: Config, model: Algorithm, answer: Any) -> None:
         told = ', '.join(map(repr, missing))
         got = ', '.join(map(repr, answer)) or 'nothing'
         raise InputError(line_of(cfg, 'model', f'{name}.answers promises {told}, and its predict gives {got}'))
+    for key in ('ids', *(['labels'] if 'logits' in model.answers else [])):
+        given, back = data.get(key), answer.get(key)
+        if isinstance(given, Tensor) and (not isinstance(back, Tensor) or len(back) != len(given)):
+            told = f"{name}.predict must return the '{key}' of the batch, by which metrics tell its samples, got "
+            raise InputError(line_of(cfg, 'model', told + (what(back) if key in answer else 'none')))
+    count = len(data['ids']) if isinstance(data.get('ids'), Tensor) else None
+    for key in sorted(model.answers):
+        if isinstance(answer[key], Tensor) and count is not None and answer[key].shape[:1] != (count,):
+            told = f"{name}.predict: '{key}' must have a row for each of {count} samples, got {what(answer[key])}"
+            raise InputError(line_of(cfg, 'model', told))
