@@ -161,7 +161,7 @@ def test_recipes_load_and_their_policies_and_losses_build(page, checkout, regist
             LOSSES.build(cfg.model.head.loss)
         else:
             MODELS.build(launch.fill_from_data(cfg).model)
-        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder')
+        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder', 'Pools')
 
 
 def neighbours(checkout: Path) -> Path:
