@@ -233,6 +233,30 @@ def test_a_frozen_backbone_stays_as_the_page_says(checkout):
     assert moved == [head | {f'backbone.{name}' for name in statistics}, head]
 
 
+def test_the_pools_and_views_of_the_page_train(checkout):
+    """With an algorithm that reads two pools and two views, by iteration, as the page's recipe says."""
+    texts = [text for _, text in recipes(ROOT / 'docs' / 'data.md')]
+    (pools,) = [text for text in texts if "type='Pools'" in text]
+    (views,) = [text for text in texts if 'unlabelled=[weak, strong]' in text]
+    (checkout / 'pools.py').write_text(pools)
+    model = (
+        "_delete_=True, type='ToyConsistency', backbone=dict(type='ThinResNet', depth=8), head=dict(type='LinearHead')"
+    )
+    views = re.sub('_base_ = .*', "_base_ = 'pools.py'\ncustom_imports = dict(imports=['consistency'])", views)
+    views = views.replace('augment=dict(_delete_=True, ', 'augment=dict(')  # the whole model is replaced here
+    views = views.replace('model = dict(', f'model = dict({model}, ')
+    views = views.replace('data_preprocessor=dict(', "data_preprocessor=dict(type='ImagePreprocessor', ")
+    (checkout / 'recipe.py').write_text(views)
+    words = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'recipe.py', '--work-dir', 'run']
+    words += ['--cfg-options', 'train_cfg.max_iters=4', 'train_cfg.val_interval=2']
+    path = f'{ROOT / "tests" / "algorithms"}:{ROOT}'
+    done = subprocess.run(words, env=os.environ | {'PYTHONPATH': path}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads((checkout / 'run' / 'result.json').read_text())['history']
+    assert [row['iter'] for row in rows] == [2, 4]
+    assert rows[-1]['loss_consistency'] > 0
+
+
 def test_the_tutorials_bands_are_uniform_and_hold_their_share(registered):
     exec(compile(blocks(TUTORIAL, 'python')[0], str(TUTORIAL), 'exec'), {'__name__': 'row_mix'})
     torch.manual_seed(0)
