@@ -73,7 +73,7 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     weights = args.weights_dir or WEIGHTS
     trials = trials_of(table, cells, work_dir, args.trials, weights)
     check_readouts(trials)
-    check_own_folder(table, trials)
+    check_own_folder(trials)
     check_earlier_stages(trials)
     if on_slurm:
         return submit_table(table, cells, work_dir, args, console)
@@ -101,7 +101,7 @@ def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
             raise InputError(f'--{option.replace("_", "-")} {why}')
 
 
-def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
+def check_own_folder(trials: Sequence[Trial]) -> None:
     """Check that the work folder holds no runs with other options: they would be renamed.
 
     Raises:
@@ -109,9 +109,10 @@ def check_own_folder(table: Table, trials: Sequence[Trial]) -> None:
     """
     for trial in trials:
         made_for = trial.files().made_for
-        if made_for is not None and dict(made_for.options) != table.said:
+        asked = trial.cell.said
+        if made_for is not None and dict(made_for.options) != asked:
             said = told(made_for.options)
-            others = ' and '.join(dict.fromkeys(key if key == STEPS else '--cfg-options' for key in table.said))
+            others = ' and '.join(dict.fromkeys(key if key == STEPS else '--cfg-options' for key in asked))
             raise InputError(
                 f'{trial.folder} was trained {f"with {said}" if said else f"without {others}"}; '
                 'give another --work-dir, or none'
@@ -201,7 +202,8 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.table is None:
         show_all(args, console)
         return 0
-    table = load_table(args.table).as_variant(args.variant).with_options(args.cfg_options)
+    table = load_table(args.table).as_variant(args.variant)
+    table = table.with_options(args.cfg_options, table.select(args.rows, args.columns))
     table = table.with_steps(args.steps, table.select(args.rows, args.columns))
     cells = table.select(args.rows, args.columns)
     work_dir = args.work_dir or default_work_dir(table)
@@ -257,7 +259,8 @@ def main() -> None:
     if args.verb == 'list':
         list_tables(console)
     elif args.verb == 'config':
-        table = load_table(args.table).as_variant(args.variant).with_options(args.cfg_options)
+        table = load_table(args.table).as_variant(args.variant)
+        table = table.with_options(args.cfg_options, [table.cell(args.row, args.column)])
         table = table.with_steps(args.steps, [table.cell(args.row, args.column)])
         cell = table.cell(args.row, args.column)
         write(cell.config_text(), args.out)

@@ -91,8 +91,6 @@ class Cell:
             raise InputError(f'{where}: not implemented yet')
         start = None if self.earlier is None else self.earlier.start()
         try:
-            if start is None and (of_none := below(self.options)):
-                raise InputError(f"option '{PREFIX}{next(iter(of_none))}': the cell has no earlier stage")
             cfg = apply_overrides(_recipe(self.config), beside(self.overrides))
             cfg = apply_options(cfg, options) if (options := beside(self.options)) else cfg
             if self.steps is not None:

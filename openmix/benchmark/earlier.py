@@ -9,6 +9,7 @@ from typing import Any
 from openmix.benchmark.limits import MOST_SEED
 from openmix.benchmark.values import check_settings
 from openmix.errors import InputError, brief, check_number, close_to
+from openmix.options import OptionText, read_plain
 
 FROM = 'from'
 PREFIX = 'from.'
@@ -72,6 +73,42 @@ def check_dotted(where: str, overrides: Mapping[str, Any], words: tuple[str, ...
     if 'config' in stage and (of_table := [word for word in _CELL if word in stage]):
         raise InputError(f'{where}: config and {of_table[0]} both name the stage; leave out one')
     check_dotted(where, stage, words)
+
+
+def settled(where: str, options: Mapping[str, Any]) -> Overrides:
+    """Return the options of a command with the seeds of earlier stages as numbers.
+
+    Args:
+        where: start of the error line.
+        options: dotted keys of `--cfg-options`; values may be `OptionText`.
+
+    Raises:
+        InputError: an option sets a whole earlier stage, or its value cannot be read.
+    """
+    found = dict(options)
+    for key, value in options.items():
+        word = key
+        while word.startswith(PREFIX):
+            word = word.removeprefix(PREFIX)
+        if word == FROM:
+            raise InputError(
+                f'{where}: {key}={brief(value)} sets nothing: set keys of the earlier stage, {key}.KEY=VALUE; '
+                'a row that starts from nothing says `from: null` in the table'
+            )
+        if word == 'seed' and key != word and isinstance(value, OptionText):
+            try:
+                found[key] = read_plain(value)
+            except InputError as error:
+                raise InputError(f"{where}: '{key}' {error}") from error
+    return found
+
+
+def reaching(options: Mapping[str, Any], overrides: Mapping[str, Any]) -> Overrides:
+    """Return the options without those of earlier stages that a cell with these overrides does not have."""
+    found = beside(options)
+    if below(overrides):
+        found |= {f'{PREFIX}{key}': value for key, value in reaching(below(options), below(overrides)).items()}
+    return found
 
 
 def below(overrides: Mapping[str, Any]) -> Overrides:

@@ -14,7 +14,7 @@ from typing import Any
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Claim, pairs_of
-from openmix.benchmark.earlier import check_dotted
+from openmix.benchmark.earlier import check_dotted, reaching, settled
 from openmix.benchmark.expand import expand, loss_gains
 from openmix.benchmark.folders import plain_slug, slug
 from openmix.benchmark.made_for import STEPS
@@ -93,18 +93,30 @@ class Table:
             raise InputError(f"unknown variant '{variant}'; {nearest(variant, VARIANTS)}")
         return replace(self, variant=variant, cells=tuple(cell.as_variant(variant) for cell in self.cells))
 
-    def with_options(self, options: Mapping[str, Any] | None) -> Table:
+    def with_options(self, options: Mapping[str, Any] | None, chosen: Sequence[Cell] | None = None) -> Table:
         """Return the table with the dotted keys of `--cfg-options` on top of every cell; None: unchanged.
 
+        Keys of an earlier stage apply to the cells that have this stage.
+
+        Args:
+            options: dotted key -> value; text of the command line is an `OptionText`.
+            chosen: the cells of which one must have the stage of each key; None: all.
+
         Raises:
-            InputError: a key or a value is not plain data, see `openmix.benchmark.values`.
+            InputError: a key or a value is not plain data, see `openmix.benchmark.values`, or a key is of an earlier
+                stage that none of the chosen cells has.
         """
         if not options:
             return self
         check_settings('--cfg-options', options)
-        check_dotted('--cfg-options', options, ('seed',))
-        found = dict(options)
-        return replace(self, options=found, cells=tuple(replace(cell, options=found) for cell in self.cells))
+        found = settled('--cfg-options', options)
+        check_dotted('--cfg-options', found, ('seed',))
+        chosen = self.cells if chosen is None else chosen
+        reached = {key for cell in chosen for key in reaching(found, cell.overrides)}
+        if lost := [key for key in found if key not in reached]:
+            raise InputError(f"option '{lost[0]}': none of the {len(chosen)} chosen cells has this earlier stage")
+        cells = (replace(cell, options=reaching(found, cell.overrides)) for cell in self.cells)
+        return replace(self, options=found, cells=tuple(cells))
 
     def with_steps(self, steps: int | None, chosen: Sequence[Cell]) -> Table:
         """Return the table whose chosen cells train this number of iterations, by `--steps`; None: unchanged.

@@ -21,6 +21,7 @@ from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.files import write_text
 from openmix.lease import Lease, beside
+from openmix.options import OptionText
 
 RECIPE = """
 model = dict(type='MixClassifier', policy=dict(type='NoMix'), head=dict(type='LinearHead', loss=dict(type='mix_ce')))
@@ -257,9 +258,35 @@ def test_options_reach_the_stage_before(staged):
     assert cell.resolve().weights.seed == 3
     with pytest.raises(InputError, match='from: config is said in the table'):
         staged.table.with_options({'from.config': 'a.py'})
-    plain = load_table('quickstart').with_options({'from.train_cfg.max_epochs': 9})
-    with pytest.raises(InputError, match=r"option 'from\.train_cfg\.max_epochs': the cell has no earlier stage"):
-        plain.cells[0].resolve()
+    with pytest.raises(InputError, match=r"option 'from\.train_cfg\.max_epochs': none of the \d+ chosen cells has"):
+        load_table('quickstart').with_options({'from.train_cfg.max_epochs': 9})
+
+
+def test_an_option_that_sets_a_whole_stage_is_refused(staged):
+    for key in ('from', 'from.from'):
+        for value in (OptionText('rubbish'), OptionText('null'), {'seed': 0}):
+            with pytest.raises(InputError, match=rf'--cfg-options: {key}=.* sets nothing: .* {key}\.KEY=VALUE; .*null'):
+                staged.table.with_options({key: value})
+
+
+def test_the_seed_of_a_stage_is_read_from_text(staged):
+    table = staged.table.with_options({'from.seed': OptionText('5')})
+    assert table.cell('Mixup', 'Linear').resolve().weights.seed == 5
+    for text in ('x', "'5'", '1.5', '-1', 'None', ''):
+        with pytest.raises(InputError, match=r'--cfg-options.*seed'):
+            staged.table.with_options({'from.seed': OptionText(text)})
+
+
+def test_options_of_a_stage_leave_alone_the_cells_without_it(staged):
+    plain = staged.write(f'{TABLE}  Random: {{{{from: null}}}}\n')
+    table = plain.with_options({'from.train_cfg.max_epochs': 9, 'train_cfg.val_interval': 1})
+    assert table.cell('Mixup', 'Linear').said == {'from.train_cfg.max_epochs': 9, 'train_cfg.val_interval': 1}
+    random = table.cell('Random', 'Linear')
+    assert (random.said, random.resolve().get('weights')) == ({'train_cfg.val_interval': 1}, None)
+    with pytest.raises(InputError, match='none of the 2 chosen cells has this earlier stage'):
+        plain.with_options({'from.train_cfg.max_epochs': 9}, plain.select('Random'))
+    with pytest.raises(InputError, match=r"option 'from\.from\.seed': none of"):
+        plain.with_options({'from.from.seed': OptionText('1')})
 
 
 # Which runs they are
