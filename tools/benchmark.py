@@ -189,6 +189,7 @@ def plan_table(
             said = clock(3600 * found) if isinstance(found, float) else found
             console.print(terminal(f'{name}: {said}'), soft_wrap=True)
     check_readouts(trials)
+    check_own_folder(trials)
     check_earlier_stages(trials)
     chain = with_earlier(trials, shown=True)
     show(plan.trial_table(table, chain), console)

@@ -7,7 +7,8 @@ from mmengine.config import Config
 
 from openmix.benchmark.length import values_of
 from openmix.benchmark.shorten import shortened
-from openmix.benchmark.table import default_work_dir
+from openmix.benchmark.table import default_work_dir, load_table
+from openmix.benchmark.trials import trials_of
 from openmix.errors import InputError
 from openmix.overrides import apply_overrides
 
@@ -125,3 +126,18 @@ def test_a_shorter_table_is_trained_beside_the_whole_one(iterations, benchmark_p
         assert 'was trained with --steps 40; give another --work-dir' in done.stderr
     config = benchmark_py('config', 'mine.yaml', 'Mixup', 'MCE', '--steps', '40', cwd=iterations)
     assert ('max_iters=40' in config.stdout, 'val_interval=2' in config.stdout) == (True, True)
+
+
+def test_a_plan_in_a_folder_of_another_length_is_refused(iterations, benchmark_py):
+    table = load_table(iterations / 'mine.yaml')
+    table = table.with_steps(40, table.cells)
+    (trial,) = trials_of(table, table.select('Mixup', 'MCE'), iterations, 1)
+    trial.folder.mkdir(parents=True)
+    (trial.folder / 'cell.json').write_text(json.dumps(trial.identity))
+    call = ['plan', 'mine.yaml', '--rows', 'Mixup', '--columns', 'MCE', '--work-dir', iterations]
+    for words in ([], ['--steps', 30]):
+        done = benchmark_py(*call, *words, cwd=iterations)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert 'was trained with --steps 40; give another --work-dir' in done.stderr
+    done = benchmark_py(*call, '--steps', 40, cwd=iterations)
+    assert done.returncode == 0, done.stderr
