@@ -69,6 +69,7 @@ MAY_IMPORT = {
         *('config_files', 'config_hash', 'overrides'),
         *('arguments', 'registry', 'config', 'declared', 'errors', 'files', 'json_file', 'lease', 'metrics'),
         *('options', 'parts', 'provenance', 'regular_file', 'result', 'signatures', 'small', 'yaml_file'),
+        'weights_file',
     },
 }
 

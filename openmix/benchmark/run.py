@@ -22,7 +22,7 @@ from openmix.benchmark.limits import MOST_TRIALS
 from openmix.benchmark.listening import listening
 from openmix.benchmark.run_folder import log_tail, ready, writing
 from openmix.benchmark.times import clock
-from openmix.benchmark.training import STOPPED, command_line, cuda_devices, kill, slots, start
+from openmix.benchmark.training import STOPPED, command_line, cuda_devices, damage_before, kill, slots, start
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.waiting import Waiting
 from openmix.errors import InputError, Stopped, check_number
@@ -275,6 +275,9 @@ class Queue:
             self._say(f'\n{trial.name} failed; the end of {trial.folder / "log.txt"}:')
             for line in log_tail(trial.folder):
                 self._say(f'    {line}')
+        for trial in {trial.earlier: trial for trial in self.failed if trial.earlier is not None}.values():
+            if damage := damage_before(trial):
+                self._say(f'\n{damage}')
         if self.failed:
             self._say(f'\n{len(self.failed)} of {self.total} trials failed; what failed on bad input runs again')
         if self.waiting.blocked:

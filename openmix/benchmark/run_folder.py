@@ -52,8 +52,9 @@ def ready(trial: Trial, say: Callable[[str], None]) -> tuple[bool, Path, IO[byte
         True if the run is resumed, the file of its recipe, and its open `log.txt`.
     """
     if trial.is_stale():
-        old = set_aside(trial.folder, 'old', first='1')
-        say(f'{trial.name}: its config, its seed or the version has changed; the old run is kept in {old}')
+        gone = trial.lacks_checkpoint()
+        why = 'its last checkpoint is gone' if gone else 'its config, its seed or the version has changed'
+        say(f'{trial.name}: {why}; the old run is kept in {set_aside(trial.folder, "old", first="1")}')
     trial.folder.mkdir(parents=True, exist_ok=True)
     _clear_places(trial, say)
     resume = trial.resumable()

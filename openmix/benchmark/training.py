@@ -95,6 +95,19 @@ def weights_of(earlier: Trial) -> Path:
     return found.resolve()
 
 
+def damage_before(trial: Trial) -> str | None:
+    """Say that the checkpoint which a failed trial starts from is damaged, and what to do; None if it can be read."""
+    if trial.earlier is None or trial.earlier.last_checkpoint() is None:
+        return None
+    from openmix.weights_file import read_file  # imports torch, which takes seconds
+
+    try:
+        read_file(weights_of(trial.earlier))
+    except InputError as error:
+        return f'{error}; delete {trial.earlier.folder} and run again, which trains this earlier stage again'
+    return None
+
+
 def start(words: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen:
     """Start a training that writes to `log`.
 

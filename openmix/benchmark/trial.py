@@ -143,17 +143,22 @@ class Trial:
         """Return the exit codes of failed runs, oldest first; stopped runs have not failed."""
         return list(self.files().codes)
 
+    def lacks_checkpoint(self, files: TrialFiles | None = None) -> bool:
+        """Return true for a finished earlier stage whose checkpoint, which the next stage needs, was deleted."""
+        return self.kind == 'earlier' and self.result(files) is not None and self.last_checkpoint() is None
+
     def is_stale(self, files: TrialFiles | None = None) -> bool:
-        """Return true if the folder has a run or result of another provenance or seed, or an unreadable one."""
+        """Return true if the folder has a run or result of another provenance or seed, or an unreadable one.
+
+        So has an earlier stage without its checkpoint.
+        """
         files = files or self.files()
         made_for, ours = files.made_for, self.result(files) is not None
         another = made_for is not None and not (
             self.provenance.made(made_for.config_hash, made_for.data) and made_for.seed == self.seed
         )
         unknown = made_for is None and (self.folder / 'cell.json').exists() and not ours
-        # The checkpoint that a later stage needs was deleted.
-        gone = self.kind == 'earlier' and ours and self.last_checkpoint() is None
-        return another or unknown or gone or (files.has_result and not ours)
+        return another or unknown or self.lacks_checkpoint(files) or (files.has_result and not ours)
 
     def state(self, files: TrialFiles | None = None) -> str:
         """Return the state, one of `STATES`."""

@@ -5,6 +5,7 @@ import runpy
 from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
 
 from openmix.benchmark import plan, progress, slurm
@@ -381,7 +382,23 @@ def test_a_stage_whose_weights_were_deleted_is_trained_again_only_where_it_is_ne
     (trial.folder / 'result.json').unlink()
     failed, said = staged.run([trial])
     assert not failed
-    assert 'the old run is kept' in said
+    assert f'{trial.earlier.name}: its last checkpoint is gone; the old run is kept' in said
+
+
+def test_a_damaged_checkpoint_of_a_stage_is_named_with_what_to_delete(staged):
+    (trial,) = staged.trials(rows='Mixup', columns='Linear')
+    staged.run([trial])
+    (trial.folder / 'result.json').unlink()
+    write_text(staged.root / 'fail', f'{staged.root}/linear.py\n')
+    weights = trial.earlier.folder / 'epoch_1.pth'
+    failed, said = staged.run([trial])
+    assert failed == [trial]
+    assert said.count(f"'{weights}' is not a checkpoint") == 1
+    assert f'delete {trial.earlier.folder} and run again, which trains this earlier stage again' in said
+    torch.save({'state_dict': {}}, weights)
+    failed, said = staged.run([trial])
+    assert failed == [trial]
+    assert 'delete' not in said
 
 
 def test_a_resumed_run_asks_for_no_weights(staged):
