@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 
+from openmix.engine.data_check import group_of
 from openmix.errors import InputError, check_number
 
 # Arguments of a schedule that are learning rates; all others are factors of the optimiser's learning rate.
@@ -50,11 +51,18 @@ def split_batch(cfg: Config, processes: int) -> None:
     Called after `prepare`, so that the number of devices does not change the recipe's hash.
 
     Raises:
-        InputError: the batch size is not a multiple of the number of processes.
+        InputError: the batch size is not a multiple of the number of processes, times the samples that a data set
+            with pools draws together.
     """
-    loader = cfg.train_dataloader
+    loader, group = cfg.train_dataloader, group_of(cfg, 'train')
     if loader.batch_size % processes:
         raise InputError(f'train_dataloader.batch_size {loader.batch_size} is no multiple of {processes} processes')
+    if loader.batch_size % (step := processes * group):
+        raise InputError(
+            f'train_dataloader.batch_size {loader.batch_size} cannot be divided among {processes} processes in groups '
+            f'of {group}, one labelled image and {group - 1} unlabelled: give a multiple of {step}, such as '
+            f'{max(1, loader.batch_size // step) * step}'
+        )
     loader.batch_size //= processes
 
 

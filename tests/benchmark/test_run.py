@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from mmengine.config import Config
 from rich.console import Console
 from waiting import SECONDS, until
 
@@ -369,6 +370,15 @@ def test_the_batch_divides_among_the_processes():
         split_batch(cfg, 3)
     split_batch(cfg, 4)
     assert cfg.train_dataloader.batch_size == 16
+
+
+def test_groups_of_pools_divide_among_the_processes():
+    pools = {'type': 'Pools', 'labelled': {'type': 'Digits'}, 'ratio': 3}
+    cfg = Config({'train_dataloader': {'batch_size': 12, 'dataset': pools}})
+    with pytest.raises(InputError, match=r'batch_size 12 cannot be .* 2 processes .* a multiple of 8, such as 8'):
+        split_batch(cfg, 2)
+    split_batch(cfg, 3)
+    assert cfg.train_dataloader.batch_size == 4
 
 
 def test_asked_to_stop_at_its_end_a_training_may_be_done(bench, signal_when):
