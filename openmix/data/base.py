@@ -17,7 +17,7 @@ from openmix.data.facts import Facts
 from openmix.data.imitation import no_stand_in
 from openmix.data.listing import Skipped
 from openmix.data.sampler import PoolSampler
-from openmix.data.splits import Drawn, Subset, choose_rows, drawn_from
+from openmix.data.splits import Drawn, Subset, check_choice, choose_rows, drawn_from
 from openmix.errors import InputError
 from openmix.registry import DATA_SAMPLERS, find
 
@@ -112,12 +112,17 @@ class ImageDataset(Dataset):
         return 1
 
     @classmethod
+    def check_chosen(cls, place: str, **kwargs: Any) -> None:
+        """Raise an `InputError` that names `place`, a dotted key, if a number that chooses images is out of range."""
+
+    @classmethod
     def check_loader(cls, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None:
         """Check that the sampler and batch size of a loader, as a dict, suit a data set with these arguments.
 
         Raises:
-            InputError: they do not; the line names `place`, the loader's dotted key.
+            InputError: they do not, or see `check_chosen`; the line names `place`, the loader's dotted key.
         """
+        cls.check_chosen(f'{place}.dataset', **kwargs)
         sampler = loader.get('sampler') or {}
         drawn_by = find(DATA_SAMPLERS, sampler['type']) if 'type' in sampler else None
         if isinstance(drawn_by, type) and issubclass(drawn_by, PoolSampler):
@@ -188,10 +193,7 @@ class ImageDataset(Dataset):
         self.rows, self.labels = self.rows[places], self.labels[places]
 
     def chosen(self) -> dict[str, Tensor]:
-        """Return the rows of a subset in the official half, ascending int64, by the name of the file to write.
-
-        Empty if the whole split is used.
-        """
+        """Return the rows of a subset in the official half, ascending int64, by the file to write; else nothing."""
         return {'subset': self.rows} if self.is_subset else {}
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
@@ -267,6 +269,10 @@ class ArrayDataset(ImageDataset):
         super().__init__(facts, labels, rows, subset is not None)
         # Indices instead of a copy, so that processes share a memory-mapped file.
         self.array, self.places = images, rows
+
+    @classmethod
+    def check_chosen(cls, place: str, **kwargs: Any) -> None:
+        check_choice(place, **kwargs)
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         readable = torch.arange(len(indices), device=indices.device)

@@ -22,7 +22,7 @@ from openmix.data.listing import entries
 from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, run_views, seed_generators
 from openmix.data.read import UnreadableImage, read_image, read_pixels
 from openmix.data.resized_crop import steps_on_pixels
-from openmix.data.splits import Subset, choose_rows, source_split
+from openmix.data.splits import Subset, check_choice, choose_rows, source_split
 from openmix.errors import InputError
 from openmix.registry import TransformConfig
 from openmix.small import IMAGES
@@ -120,6 +120,10 @@ class ImageFiles(ImageDataset):
         self.skip_corrupt = skip_corrupt
         # Seed and epoch in shared memory, because persistent workers must see the next epoch.
         self.drawn_by = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    @classmethod
+    def check_chosen(cls, place: str, **kwargs: Any) -> None:
+        check_choice(place, **kwargs)
 
     @classmethod
     def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> Shape | None:

@@ -54,7 +54,7 @@ class Pools(ImageDataset):
         keep_labelled: bool = True,
     ) -> None:
         given = self.pools(labelled=labelled, unlabelled=unlabelled, ratio=ratio)
-        self.parts: dict[str, ImageDataset] = {name: DATASETS.build(cfg) for name, cfg in given.items()}
+        self.parts: dict[str, ImageDataset] = {name: _build(name, cfg) for name, cfg in given.items()}
         self.ratio = ratio
         own, others = self.parts[LABELLED], self.parts[UNLABELLED]
         if not own.labelled:
@@ -125,7 +125,13 @@ class Pools(ImageDataset):
         return found
 
     @classmethod
+    def check_chosen(cls, place: str, **kwargs: Any) -> None:
+        for name, cfg in cls.pools(**kwargs).items():
+            _class_of(cfg).check_chosen(f'{place}.{name}', **_arguments(cfg))
+
+    @classmethod
     def check_loader(cls, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None:
+        cls.check_chosen(f'{place}.dataset', **kwargs)
         sampler, group = loader.get('sampler') or {}, cls.group(**kwargs)
         drawn_by = find(DATA_SAMPLERS, sampler['type']) if 'type' in sampler else PoolSampler
         if not isinstance(drawn_by, type) or not issubclass(drawn_by, PoolSampler):
@@ -190,6 +196,13 @@ class Pools(ImageDataset):
         if place < first:
             return self.parts[LABELLED][place]
         return _without_labels(self.parts[UNLABELLED][place - first])
+
+
+def _build(name: str, cfg: dict[str, Any]) -> ImageDataset:
+    try:
+        return DATASETS.build(cfg)
+    except InputError as error:
+        raise InputError(f'{name}: {error}') from error
 
 
 def _class_of(cfg: Mapping[str, Any]) -> Any:

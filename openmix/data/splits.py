@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from openmix.data.subset_list import rows_in_list
 from openmix.errors import InputError, check_number, nearest
 
 SPLITS = ('train', 'val', 'test')
+_MOST_SEED = 2**63 - 1
 # The setting for a subset of a split, see `choose_rows`.
 Subset = int | float | str | None
 
@@ -95,7 +96,7 @@ def holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]
         InputError: the fraction is not in [0, 1).
     """
     check_number('val_fraction', fraction, 0.0, 1.0, below=True)
-    check_number('split_seed', seed, 0, 2**63 - 1)
+    check_number('split_seed', seed, 0, _MOST_SEED)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     quota = (torch.bincount(labels) * fraction).round().long()
     held = rank_in_class(labels, order) < quota[labels]
@@ -110,7 +111,7 @@ def balanced_subset(labels: Tensor, n: int, seed: int) -> Tensor:
     Raises:
         InputError: n is not in [1, N].
     """
-    check_number('split_seed', seed, 0, 2**63 - 1)
+    check_number('split_seed', seed, 0, _MOST_SEED)
     if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= len(labels):
         raise InputError(f'subset must be between 1 and the {len(labels)} images of the split, got {n}')
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
@@ -144,7 +145,7 @@ def share_of_classes(labels: Tensor, fraction: float, seed: int) -> Tensor:
         InputError: the fraction is not in (0, 1].
     """
     check_number('subset', fraction, 0.0, 1.0, above=True)
-    check_number('split_seed', seed, 0, 2**63 - 1)
+    check_number('split_seed', seed, 0, _MOST_SEED)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     # 0.55 of 100 is more than 55 in floating point, and the ceiling of that would be 56.
     quota = torch.tensor([math.ceil(round(fraction * n, 6)) for n in torch.bincount(labels).tolist()])
@@ -193,6 +194,27 @@ def choose_rows(
     if isinstance(subset, float):
         return rows[share_of_classes(labels[rows], subset, _seed(split_seed))]
     return rows[balanced_subset(labels[rows], subset, _seed(split_seed))]
+
+
+def check_choice(
+    place: str, val_fraction: float = 0.0, split_seed: int | None = 0, subset: Subset = None, **kwargs: Any
+) -> None:
+    """Check the numbers that choose images of a split, before any image is read; the split's size is not known.
+
+    Args:
+        place: dotted key of the data set in a recipe.
+        val_fraction, split_seed, subset: see `choose_rows`.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    check_number(f'{place}: val_fraction', val_fraction, 0.0, 1.0, below=True)
+    if split_seed is not None:
+        check_number(f'{place}: split_seed', split_seed, 0, _MOST_SEED)
+    if isinstance(subset, float):
+        check_number(f'{place}: a subset that is a fraction of each class', subset, 0.0, 1.0, above=True)
+    elif subset is not None and not isinstance(subset, str):
+        check_number(f'{place}: a subset that is a number of images', subset, 1)
 
 
 def _seed(split_seed: int | None) -> int:

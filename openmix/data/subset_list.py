@@ -12,6 +12,9 @@ from torch import Tensor
 from openmix.data.lists import read_lines
 from openmix.errors import InputError, brief
 
+_TAKES = 'subset takes a number of images, a fraction of each class, or a text file of rows or of image files'
+_MOST_DIGITS = 18  # Python refuses to read numbers of thousands of digits
+
 
 def rows_in_list(file: str, labels: Tensor, paths: Sequence[str | Path] | None = None) -> Tensor:
     """Return the rows of an official half that a text file lists, ascending int64.
@@ -27,15 +30,18 @@ def rows_in_list(file: str, labels: Tensor, paths: Sequence[str | Path] | None =
     Raises:
         InputError: the file cannot be read; or a line is not an image of the half, repeats one, or has another label.
     """
-    lines = [line.strip() for line in read_lines('subset', Path(file), 'name a text file of rows or of image files')]
+    lines = [line.strip() for line in read_lines('subset', Path(file), _TAKES)]
     wanted = [(number, line) for number, line in enumerate(lines, 1) if line]
     if not wanted:
         raise InputError(f'subset: {file} lists no image')
     if all(line.isdecimal() for _, line in wanted):
-        found = [(number, int(line)) for number, line in wanted]
-        wrong = next((one for one in found if one[1] >= len(labels)), None)
+        long = next((one for one in wanted if len(one[1]) > _MOST_DIGITS), None)
+        found = [] if long else [(number, int(line)) for number, line in wanted]
+        wrong = long or next((one for one in found if one[1] >= len(labels)), None)
         if wrong is not None:
-            raise InputError(f'subset: {file}:{wrong[0]}: there is no row {wrong[1]}, rows are 0 to {len(labels) - 1}')
+            raise InputError(
+                f'subset: {file}:{wrong[0]}: there is no row {brief(wrong[1])}, rows are 0 to {len(labels) - 1}'
+            )
     elif paths is None:
         raise InputError(
             f'subset: {file}:{wanted[0][0]}: {brief(wanted[0][1])} is no row number; images that do not lie in files '
@@ -78,7 +84,7 @@ def _row_named(
             raise InputError(
                 f'subset: {where}: {brief(named)} names {len(rows)} images; put the class folder before it'
             )
-        if rows and label is not None and int(label) != int(labels[rows[0]]):
+        if rows and label is not None and (len(label) > _MOST_DIGITS or int(label) != int(labels[rows[0]])):
             raise InputError(
                 f'subset: {where}: label {label} there, {int(labels[rows[0]])} in the data set; '
                 'the list numbers its classes in another order'

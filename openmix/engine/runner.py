@@ -142,12 +142,22 @@ class Runner(MMRunner):
         end_with_command(built)
         return built
 
+    def _loader(self, loader: Any, place: str) -> Any:
+        """Build a loader from its dict as mmengine's loops do; an error line names `place`, its dotted key."""
+        check_loader_of(loader, place)
+        if not isinstance(loader, dict):
+            return loader
+        try:
+            return self.build_dataloader(loader, self.seed, self._randomness_cfg.get('diff_rank_seed', False))
+        except InputError as error:
+            raise InputError(f'{place}: {error}') from error
+
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         # Without a `type`, mmengine builds its own loops instead of OpenMix's.
         if isinstance(loop, dict) and 'by_epoch' in loop and 'type' not in loop:
             name = 'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
             loop = {'type': name, **{k: v for k, v in loop.items() if k != 'by_epoch'}}
-        check_loader_of(self._train_dataloader, 'train_dataloader')
+        self._train_dataloader = self._loader(self._train_dataloader, 'train_dataloader')
         built: Any = super().build_train_loop(loop)
         try_smallest_batch(self.cfg, built.dataloader, self.world_size)
         refuse_together(self._refusal_of_images(built.dataloader.dataset) if is_main_process() else None)
@@ -164,7 +174,7 @@ class Runner(MMRunner):
         return None
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        check_loader_of(self._val_dataloader, 'val_dataloader')
+        self._val_dataloader = self._loader(self._val_dataloader, 'val_dataloader')
         built: Any = super().build_val_loop(loop)
         if isinstance(self._train_loop, BaseLoop):
             trained = built_classes(self.train_dataloader.dataset)
@@ -172,7 +182,7 @@ class Runner(MMRunner):
         return self._with_data_on_device(built)
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        check_loader_of(self._test_dataloader, 'test_dataloader')
+        self._test_dataloader = self._loader(self._test_dataloader, 'test_dataloader')
         return super().build_test_loop(loop)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
@@ -199,10 +209,7 @@ class Runner(MMRunner):
         memories, loader = list(memories_in(model)), self._train_dataloader
         if not memories or loader is None:
             return
-        if isinstance(loader, dict):
-            check_loader_of(loader, 'train_dataloader')
-            ranks_differ = self._randomness_cfg.get('diff_rank_seed', False)
-            loader = self._train_dataloader = self.build_dataloader(loader, self.seed, ranks_differ)
+        loader = self._train_dataloader = self._loader(loader, 'train_dataloader')
         for memory in memories:
             memory.allocate(images_in(loader.dataset, memory.pool))
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 import torch
 
+from openmix.data.pools import Pools
 from openmix.data.splits import (
     balanced_subset,
     choose_rows,
@@ -14,6 +15,7 @@ from openmix.data.splits import (
     share_of_classes,
     source_split,
 )
+from openmix.engine.data_check import check_loader_of
 from openmix.errors import InputError
 
 LABELS = torch.tensor([i % 7 % 5 for i in range(203)])
@@ -163,6 +165,43 @@ def test_what_a_subset_cannot_be(tmp_path):
     held.write_text(f'{int(holdout(LABELS, 0.2, 0)[1][0])}\n')
     with pytest.raises(InputError, match='1 images that val_fraction leaves out'):
         choose_rows(LABELS, 'train', 0.2, 0, str(held))
+
+
+def test_a_number_of_thousands_of_digits_is_no_row_and_no_label(tmp_path):
+    file = tmp_path / 'list.txt'
+    file.write_text('1' * 5000)
+    with pytest.raises(InputError, match=r'list\.txt:1: there is no row .1111'):
+        choose_rows(LABELS, 'train', 0.0, 0, str(file))
+    paths = [f'/x/{i}.jpg' for i in range(len(LABELS))]
+    file.write_text(f'0.jpg {"1" * 5000}')
+    with pytest.raises(InputError, match=r'list\.txt:1: label 1+ there'):
+        choose_rows(LABELS, 'train', 0.0, 0, str(file), paths)
+
+
+def test_a_file_that_is_missing_says_what_subset_takes():
+    for text in ('True', '[1,2]'):
+        with pytest.raises(InputError, match='subset takes a number of images, a fraction of each class, or a text'):
+            choose_rows(LABELS, 'train', 0.0, 0, text)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [{'subset': 0}, {'subset': -5}, {'subset': 1.5}, {'subset': 0.0}, {'split_seed': -1}, {'val_fraction': 1.0}],
+)
+def test_numbers_that_choose_images_are_checked_with_their_place_before_data_are_read(wrong):
+    key = next(iter(wrong))
+    with pytest.raises(InputError, match=rf'^train_dataloader\.dataset: .*{key}'):
+        check_loader_of({'dataset': {'type': 'Digits', **wrong}}, 'train_dataloader')
+    with pytest.raises(InputError, match=rf'^val_dataloader\.dataset: .*{key}'):
+        check_loader_of({'dataset': {'type': 'ImageFolder', 'root': 'absent', **wrong}}, 'val_dataloader')
+    pools = {'type': 'Pools', 'labelled': {'type': 'Digits'}, 'unlabelled': {'type': 'CIFAR10', **wrong}}
+    with pytest.raises(InputError, match=rf'^train_dataloader\.dataset\.unlabelled: .*{key}'):
+        check_loader_of({'dataset': pools}, 'train_dataloader')
+
+
+def test_a_pool_that_cannot_be_built_is_named():
+    with pytest.raises(InputError, match=r'^labelled: subset must be between 1 and the 1442 images'):
+        Pools(labelled={'type': 'Digits', 'subset': 2000}, unlabelled={'type': 'Digits'})
 
 
 def test_without_a_run_its_seed_is_asked_for():
