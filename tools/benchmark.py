@@ -11,6 +11,7 @@ from rich.console import Console
 
 from openmix.arguments import check_out
 from openmix.benchmark import plan, progress, render
+from openmix.benchmark.backbones import check_fits
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
@@ -120,15 +121,17 @@ def check_own_folder(trials: Sequence[Trial]) -> None:
 
 
 def check_earlier_stages(trials: Sequence[Trial]) -> None:
-    """Check that no cell is evaluated on images that an earlier stage is trained on.
+    """Check that earlier stages fit, and train on no images that the cell is evaluated on.
 
     Raises:
-        InputError: there is one.
+        InputError: one does not.
     """
     if all(trial.earlier is None for trial in trials):
         return
-    from openmix.engine.data_check import check_unseen  # imports torch, which takes seconds
+    from openmix.engine.backbone_fit import check_backbones  # imports torch, which takes seconds
+    from openmix.engine.data_check import check_unseen
 
+    check_fits(trials, check_backbones)
     for note in check_stages(trials, check_unseen):
         print(f'note: {note}', file=sys.stderr)
 

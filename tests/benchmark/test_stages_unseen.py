@@ -2,9 +2,11 @@
 
 import pytest
 
+from openmix.benchmark.backbones import check_fits
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import trials_of
 from openmix.benchmark.unseen import check_stages
+from openmix.engine.backbone_fit import check_backbones
 from openmix.engine.data_check import check_unseen
 from openmix.errors import InputError
 
@@ -114,3 +116,20 @@ def test_a_run_from_weights_is_held_against_what_they_were_trained_on():
     foreign = {'train_dataloader': {'dataset': {'type': 'UsersOwn'}}}
     (note,) = check_unseen(judged, 0, foreign, 0, 'the run of x')
     assert 'whether the run of x was trained on images that this one is judged by is not known' in note
+
+
+@pytest.mark.parametrize('width', [4, 8])
+def test_a_stage_whose_backbone_does_not_fit_is_refused_before_it_is_trained(written, tmp_path, width):
+    for name, own in (('first', width), ('last', 4)):
+        text = (tmp_path / f'{name}.py').read_text()
+        small = f"backbone=dict(type='ThinResNet', depth=8, width={own}), policy="
+        (tmp_path / f'{name}.py').write_text(text.replace('policy=', small))
+    trials = written('Plain')
+    if width == 4:
+        check_fits(trials, check_backbones)
+        return
+    with pytest.raises(InputError) as caught:
+        check_fits(trials, check_backbones)
+    line = str(caught.value)
+    assert "cell 'Plain / A, trial 0': the backbone of the earlier stage" in line
+    assert "its 'conv1.weight' is (8, 3, 3, 3), and (4, 3, 3, 3) in the stage that starts from it" in line
