@@ -115,7 +115,7 @@ OPTIONS = [
     ('train_dataloader.persistent_workers=True', ['persistent_workers', 'num_workers']),
     ('train_dataloader.sampler.type=InfiniteSampler', ['InfiniteSampler never ends an epoch']),
     ('train_dataloader.dataset.split=trian', ["Digits has no split 'trian'; did you mean 'train'"]),
-    ('train_dataloader.dataset.subset=0', ['subset must be between 1 and the 1442 images', 'got 0']),
+    ('train_dataloader.dataset.subset=0', ['subset must be >= 1, got 0', 'got 0']),
     ('train_dataloader.dataset.val_fraction=1', ['val_fraction must be in [0, 1), got 1']),
     ('train_dataloader=None', ['the recipe has train_cfg and optim_wrapper but no train_dataloader']),
     ('val_dataloader=None', ['val_cfg and val_evaluator but no val_dataloader']),

@@ -212,9 +212,9 @@ def check_choice(
     if split_seed is not None:
         check_number(f'{place}: split_seed', split_seed, 0, _MOST_SEED)
     if isinstance(subset, float):
-        check_number(f'{place}: a subset that is a fraction of each class', subset, 0.0, 1.0, above=True)
+        check_number(f'{place}: subset', subset, 0.0, 1.0, above=True)
     elif subset is not None and not isinstance(subset, str):
-        check_number(f'{place}: a subset that is a number of images', subset, 1)
+        check_number(f'{place}: subset', subset, 1)
 
 
 def _seed(split_seed: int | None) -> int:
