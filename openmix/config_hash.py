@@ -49,9 +49,8 @@ def _without_places_of_lists(node: Any) -> Any:
 
 def by_former_name(hook: Any) -> Any:
     """Return a hook's dict with the former name of a renamed hook, by which recipes are hashed and compared."""
-    if not isinstance(hook, Mapping) or hook.get('type') not in _FORMER:
-        return hook
-    return {**hook, 'type': _FORMER[hook['type']]}
+    kind = hook.get('type') if isinstance(hook, Mapping) else None
+    return {**hook, 'type': _FORMER[kind]} if isinstance(kind, str) and kind in _FORMER else hook
 
 
 def start_of(weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from rich.console import Console
 from waiting import SECONDS, until
 
-from openmix.benchmark import run
+from openmix.benchmark import run, run_folder
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import command_line, slots
 from openmix.config import load_config
@@ -286,7 +286,7 @@ def test_a_full_disk_stops_the_others_and_loses_nothing(bench, monkeypatch):
     def full(path, text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(run, 'write_text', full)
+    monkeypatch.setattr(run_folder, 'write_text', full)
     with pytest.raises(OSError, match='No space left'):
         bench.run(rows='Mixup', trials=1)
     assert states(bench, rows='Mixup', trials=1) == ['done', 'pending']

@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from openmix.algorithm import Algorithm
 from openmix.errors import InputError
 from openmix.registry import PARAM_SCHEDULERS
 
@@ -25,7 +26,7 @@ class Backbone(nn.Module):
         return {'token'}
 
 
-class Model(nn.Module):
+class Model(Algorithm):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
