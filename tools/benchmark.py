@@ -1,7 +1,6 @@
 """Run a published table and print our numbers beside the published ones: tools/benchmark.py VERB [TABLE] [options]."""
 
 import argparse
-import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,20 +159,10 @@ def smoke_table(cells: Sequence[Cell], console: Console) -> int:
 
 def parameters(cfg: Config) -> int | None:
     """Count the parameters of a recipe's model, built on the meta device; None if it cannot be built here."""
-    import torch
-    from mmengine.registry import init_default_scope
+    from openmix.engine.backbone_fit import built_on_meta
 
-    from openmix.engine.launch import fill_from_data
-    from openmix.registry import MODELS
-
-    cfg = copy.deepcopy(cfg)
-    init_default_scope('openmix')
-    if 'pretrained' in cfg.model.get('backbone', {}):
-        cfg.model.backbone.pretrained = False
-    try:
-        with torch.device('meta'):
-            model = MODELS.build(fill_from_data(cfg).model)
-    except Exception:  # the plan is also useful without the size of a model
+    model = built_on_meta(cfg)
+    if model is None:
         return None
     return sum(parameter.numel() for parameter in model.parameters())
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from openmix.algorithm import algorithm_of
+from openmix.algorithm import Algorithm, algorithm_of
 from openmix.engine.initial_weights import judged_backbone
 from openmix.engine.launch import fill_from_data
 from openmix.errors import InputError
@@ -37,12 +37,10 @@ def check_backbones(cfg: Config, earlier: Config, named: str) -> None:
     )
 
 
-def _shapes(cfg: Config, judged: bool) -> dict[str, torch.Size] | None:
-    """Return the shapes of a backbone's weights by name; None if the model cannot be built here.
+def built_on_meta(cfg: Config) -> Algorithm | None:
+    """Build the algorithm of a recipe on the meta device; None if it cannot be built here.
 
-    Args:
-        cfg: the recipe.
-        judged: take the backbone of the evaluated network, whose weights the next stage gets.
+    The check of the recipe says why, when its run starts.
     """
     cfg = copy.deepcopy(cfg)
     init_default_scope('openmix')
@@ -50,10 +48,22 @@ def _shapes(cfg: Config, judged: bool) -> dict[str, torch.Size] | None:
         cfg.model.backbone.pretrained = False
     try:
         with torch.device('meta'):
-            algorithm = algorithm_of(MODELS.build(fill_from_data(cfg).model))
-        name = judged_backbone(algorithm) if judged else 'backbone'
-        weights = None if name is None else algorithm.get_submodule(name).state_dict()
-    except Exception:  # the check of the recipe says why, when its run starts
+            return algorithm_of(MODELS.build(fill_from_data(cfg).model))
+    except Exception:  # whatever it lacks, those who ask go on without it
         return None
+
+
+def _shapes(cfg: Config, judged: bool) -> dict[str, torch.Size] | None:
+    """Return the shapes of a backbone's weights by name; None if the model cannot be built here.
+
+    Args:
+        cfg: the recipe.
+        judged: take the backbone of the evaluated network, whose weights the next stage gets.
+    """
+    algorithm = built_on_meta(cfg)
+    name = None if algorithm is None else judged_backbone(algorithm) if judged else 'backbone'
+    if algorithm is None or name is None:
+        return None
+    weights = algorithm.get_submodule(name).state_dict()
     # The step counter of batch norm may be missing in weights.
-    return weights and {key: one.shape for key, one in weights.items() if not key.endswith('num_batches_tracked')}
+    return {key: one.shape for key, one in weights.items() if not key.endswith('num_batches_tracked')}

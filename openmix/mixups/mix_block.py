@@ -129,14 +129,7 @@ class MixBlock(Mixer):
                     nn.init.zeros_(part.bias)
 
     def forward(self, own: Tensor, other: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
-        """Predict the (N, 1, *size) float32 mask in [0, 1], the pixel share of the samples themselves.
-
-        Args:
-            own: (N, C, h, w) features of the samples.
-            other: (N, C, h, w) features of their partners.
-            lam: (N,) share of the samples.
-            size: height and width of the mask.
-        """
+        """Predict the masks in float32, see `Mixer.forward`."""
         content, weights = self.parts(own, other, lam)
         with full_precision(own):
             logits = (weights @ content.flatten(1)[:, :, None]).view_as(content)
