@@ -196,7 +196,7 @@ def test_of_a_dry_run(nursery, running, images):
 
 
 def test_of_a_dry_run_that_is_interrupted(nursery, running, images):
-    recipe = write_recipe(images, 'image_folder', True, epochs=1)
+    recipe = write_recipe(images, 'image_folder', True, epochs=100_000)
     command = nursery.start(['train.py', recipe, '--dry-run', '100000'], images / 'log')
     running.append(command)
     command.wait_for('s an iteration')

@@ -78,7 +78,7 @@ def measured(folder):
 @pytest.mark.parametrize(('number', 'code'), SIGNALS)
 def test_a_dry_run_leaves_no_folder_behind(run, temporary, number, code):
     before = set(temporary.glob('tmp*'))
-    command = run(RECIPE % 1, '--dry-run', 100_000)
+    command = run(RECIPE % 100_000, '--dry-run', 100_000)
     command.wait_for('s an iteration')
     assert set(temporary.glob('tmp*')) > before
     os.kill(command.pid, number)
