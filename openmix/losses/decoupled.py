@@ -30,7 +30,15 @@ def decoupled_nll(logits: Tensor, target: Tensor, opponent: Tensor) -> Tensor:
 
 @LOSSES.register_module()
 def decoupled_ce(
-    logits: Tensor, y: Tensor, mix: Mix, eta: float = 0.1, sides: str = 'both', smoothing: float = 0.0
+    logits: Tensor,
+    y: Tensor,
+    mix: Mix,
+    eta: float = 0.1,
+    sides: str = 'both',
+    smoothing: float = 0.0,
+    scale: str = 'none',
+    least_share: float = 0.0,
+    skip_half: bool = False,
 ) -> Tensor:
     """Compute DM(CE), MCE - eta [log phi^{i,j} + log phi^{j,i}] (Decoupled Mixup, 3.1 and Proposition 2).
 
@@ -40,6 +48,13 @@ def decoupled_ce(
     *Differs from the paper*: both terms are negative log-likelihoods. The paper prints the decoupled term
     without its minus sign; minimising that would drive phi to zero.
 
+    *Published*: the released code weighs the two terms by the shares (`scale='share'`), while the paper's
+    appendix weighs both by eta. It has no term where the smaller share is at most 0.001 (`least_share=0.001`),
+    and where both shares are 1/2 (`skip_half=True`), since it tells the two classes apart by their shares.
+    It also swaps the two weights for a whole batch whose first pair of two classes has its classes in
+    descending order; this fault is not reproduced. It does not allow label smoothing with the term, because
+    smoothed labels give every class a share; here the term reads the classes of the pair, so it can be combined.
+
     Args:
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
         y: (M,) int64 labels of the clean batch.
@@ -47,18 +62,24 @@ def decoupled_ce(
         eta: weight of the decoupled term; the paper's 0.1 for static and 1 for dynamic policies.
         sides: 'both': a term for each class of the pair; 'own': for the sample's own class only (the
             asymmetric strategy, 3.2).
-        smoothing: label smoothing of the MCE term.
+        smoothing: label smoothing of the MCE term; the decoupled term is not smoothed.
+        scale: weights of the two terms: 'none': eta for each; 'share': eta lam for the sample's own class and
+            eta (1 - lam) for the partner's.
+        least_share: pairs whose smaller share is at most this value, in [0, 0.5), have no decoupled term.
+        skip_half: pairs with two shares of exactly 1/2 have no decoupled term.
 
     Returns:
         scalar, averaged over the whole batch.
 
     Raises:
-        InputError: more than two sources, soft labels, an unknown `sides`, or a number out of range.
+        InputError: more than two sources, soft labels, an unknown `sides` or `scale`, or a number out of range.
     """
     check_batch('decoupled_ce', logits, y, mix)
     check_choice('decoupled_ce: sides', sides, ('both', 'own'))
+    check_choice('decoupled_ce: scale', scale, ('none', 'share'))
     check_number('decoupled_ce: eta', eta, 0.0)
     check_number('decoupled_ce: smoothing', smoothing, 0.0, 1.0, below=True)
+    check_number('decoupled_ce: least_share', least_share, 0.0, 0.5, below=True)
     if y.dim() != 1:
         raise InputError('decoupled_ce: needs (M,) class indices; soft labels have no single opponent class')
     mce = mix_ce(logits, y, mix, smoothing)
@@ -68,13 +89,22 @@ def decoupled_ce(
         raise InputError(f'decoupled_ce: defined for pairs, got {mix.source.shape[1]} sources; use mix_ce')
     logits = at_least_float32(logits)
     i, j = y[mix.source].unbind(1)
-    is_pair = (i != j) & (mix.weight > 0).all(1)
+    is_pair = (i != j) & (mix.weight > least_share).all(1)
+    if skip_half:
+        is_pair &= mix.weight[:, 0] != mix.weight[:, 1]
     # Without a pair, use any other class as opponent: its value is discarded below, but its gradient must be finite.
     stand_in = (i + 1) % logits.shape[1]
-    nll = decoupled_nll(logits, i, torch.where(is_pair, j, stand_in))
+    opponent = torch.where(is_pair, j, stand_in)
+    terms = [decoupled_nll(logits, i, opponent)]
     if sides == 'both':
-        nll = nll + decoupled_nll(logits, torch.where(is_pair, j, stand_in), i)
+        terms.append(decoupled_nll(logits, opponent, i))
+    if scale == 'share':
+        terms = [share * term for share, term in zip(mix.weight.unbind(1), terms)]
+    nll = sum(terms[1:], terms[0])
     return mce + eta * torch.where(is_pair, nll, torch.zeros_like(nll)).mean()
+
+
+decoupled_ce.published = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
 
 
 def rescale(share: Tensor, t: float, xi: float) -> Tensor:

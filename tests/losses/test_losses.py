@@ -41,14 +41,15 @@ def slow_mce(z, i, j, lam):
     return -lam * log(p[i]) - (1 - lam) * log(p[j])
 
 
-def slow_dm(eta, sides):
+def slow_dm(eta, sides='both', scale='none', least_share=0.0, skip_half=False):
     def loss(z, i, j, lam):
-        if i == j:
+        if i == j or min(lam, 1 - lam) <= least_share or (skip_half and lam == 0.5):
             return slow_mce(z, i, j, lam)
         p = softmax(z)
         phi_ij, phi_ji = p[i] / (1 - p[j]), p[j] / (1 - p[i])
-        term = -log(phi_ij) - (log(phi_ji) if sides == 'both' else 0)
-        return slow_mce(z, i, j, lam) + eta * term
+        own, other = (eta * lam, eta * (1 - lam)) if scale == 'share' else (eta, eta)
+        term = -own * log(phi_ij) - (other * log(phi_ji) if sides == 'both' else 0)
+        return slow_mce(z, i, j, lam) + term
 
     return loss
 
@@ -66,10 +67,19 @@ def slow_bce(target_of):
     return loss
 
 
+def dm(**options):
+    return (lambda *a: decoupled_ce(*a, eta=0.7, **options)), slow_dm(0.7, **options)
+
+
 CASES = {
     'mix_ce': (mix_ce, slow_mce),
-    'dm_both': (lambda *a: decoupled_ce(*a, eta=0.7), slow_dm(0.7, 'both')),
-    'dm_own': (lambda *a: decoupled_ce(*a, eta=0.7, sides='own'), slow_dm(0.7, 'own')),
+    'dm_both': dm(),
+    'dm_own': dm(sides='own'),
+    'dm_share': dm(scale='share'),
+    'dm_share_own': dm(scale='share', sides='own'),
+    # 1/8 is a share of some pairs, so that the bound itself is tested.
+    'dm_released': dm(scale='share', least_share=1 / 8, skip_half=True),
+    'dm_least_own': dm(least_share=1 / 8, sides='own'),
     'bce_one': (mix_bce, slow_bce(lambda s: s)),
     'bce_two': (lambda *a: mix_bce(*a, labels='two'), slow_bce(lambda s: float(s > 0))),
     'dm_bce': (lambda *a: decoupled_bce(*a, t=1, xi=0.8), slow_bce(lambda s: min(1, s / 0.8))),
@@ -166,6 +176,52 @@ def test_extreme_shares_fall_back_to_mce(lam):
     logits, y, mix = batch()
     mix = Mix.pairs(mix.partner, torch.full((16,), lam))
     assert torch.equal(decoupled_ce(logits, y, mix, eta=5.0), mix_ce(logits, y, mix))
+
+
+def test_the_weight_of_the_term_decides_the_gradient_at_a_small_share():
+    """1000 classes, half of the probability at the partner's class, and 0.2 % of the sample in the mixed image."""
+    y, mix = torch.tensor([0, 1]), Mix(torch.tensor([[0, 1]]), torch.tensor([[0.002, 0.998]]))
+
+    def pull(**options):
+        z = torch.tensor([[0.0, log(999), *[0.0] * 998]], dtype=torch.float64, requires_grad=True)
+        decoupled_ce(z, y, mix, eta=1.0, **options).backward()
+        return z.grad[0, 0].item()
+
+    assert pull() == pytest.approx(-1.00, abs=0.005)
+    assert pull(scale='share') == pytest.approx(-0.0035, abs=0.00005)
+    # Were the two weights swapped, the sample's class alone would be pulled as hard as by constant ones.
+    assert pull(scale='share', sides='own') == pytest.approx(-0.0035, abs=0.00005)
+
+
+@pytest.mark.parametrize('scale', ['none', 'share'])
+def test_each_term_belongs_to_its_own_side(scale):
+    """A pair and the same pair the other way round, with 1 - lam, have the same loss."""
+    logits, y, mix = batch()
+    other = Mix(mix.source.flip(1), mix.weight.flip(1))
+    torch.testing.assert_close(
+        decoupled_ce(logits, y, mix, eta=1.0, scale=scale), decoupled_ce(logits, y, other, eta=1.0, scale=scale)
+    )
+
+
+@pytest.mark.parametrize(
+    ('lam', 'options', 'kept'),
+    [
+        (0.001, {'least_share': 0.001}, False),
+        (0.00101, {'least_share': 0.001}, True),
+        (0.99901, {'least_share': 0.001}, False),
+        (0.5, {'least_share': 0.001}, True),
+        (0.5, {'skip_half': True}, False),
+        (0.5001, {'skip_half': True}, True),
+        (1e-7, {}, True),
+    ],
+)
+def test_pairs_without_a_term(lam, options, kept):
+    y, mix = torch.tensor([0, 1]), Mix(torch.tensor([[0, 1]]), torch.tensor([[lam, 1 - lam]]))
+    z = torch.tensor([[0.3, -0.2, 0.1, 0.5]], dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(decoupled_ce(z, y, mix, eta=1.0, **options), z)
+    (mce,) = torch.autograd.grad(mix_ce(z, y, mix), z)
+    assert ((found - mce).abs().max() > 0.1) == kept
+    assert kept or torch.equal(found, mce)
 
 
 def test_two_classes_have_no_third_to_decouple_from():
@@ -268,6 +324,10 @@ def test_dm_bce_range(kwargs):
 def test_bad_options_are_one_line():
     with pytest.raises(InputError, match='sides'):
         decoupled_ce(*batch(), sides='left')
+    with pytest.raises(InputError, match="scale must be 'none' or 'share'"):
+        decoupled_ce(*batch(), scale='lam')
+    with pytest.raises(InputError, match='least_share'):
+        decoupled_ce(*batch(), least_share=0.5)
     with pytest.raises(InputError, match='labels'):
         mix_bce(*batch(), labels='three')
     logits, y, mix = batch()

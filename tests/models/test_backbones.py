@@ -298,6 +298,41 @@ def test_wrong_sizes_are_one_line(build):
     assert '\n' not in str(caught.value)
 
 
+# --- residual blocks that start as their shortcuts ---
+
+
+ZERO = {'zero_init_residual': True}
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'zero'),
+    [
+        ({'type': 'CIFARResNet', 'depth': 18}, ZERO),
+        ({'type': 'CIFARResNeXt'}, ZERO),
+        ({'type': 'ThinResNet', 'width': 4}, ZERO),
+        ({'type': 'TorchvisionBackbone', 'name': 'resnet18'}, ZERO),
+        ({'type': 'TimmBackbone', 'name': 'resnet18', 'zero_init_last': False}, {'zero_init_last': True}),
+    ],
+    ids=lambda v: v.get('type', ''),
+)
+def test_a_block_starts_as_its_shortcut(cfg, zero):
+    torch.manual_seed(0)
+    plain = MODELS.build(cfg)
+    torch.manual_seed(0)
+    backbone = MODELS.build(cfg | zero)
+    blocks = [m for m in backbone.modules() if type(m).__name__ in ('BasicBlock', 'Bottleneck')]
+    assert len(blocks) == sum(type(m).__name__ in ('BasicBlock', 'Bottleneck') for m in plain.modules()) > 0
+    for block in blocks:
+        x = torch.randn(2, block.conv1.in_channels, 6, 6)
+        shortcut = x if block.downsample is None else block.downsample(x)
+        assert torch.equal(block(x), shortcut.clamp(min=0))
+    # Nothing else is changed: the other weights are those of the same seed, and the draws that follow are too.
+    changed = {name for name, p in plain.named_parameters() if not torch.equal(p, backbone.get_parameter(name))}
+    last = 'bn3' if 'NeXt' in cfg['type'] else 'bn2'
+    assert changed == {name for name, _ in plain.named_parameters() if name.endswith(f'.{last}.weight')}
+    assert len(changed) == len(blocks)
+
+
 # --- timm ---
 
 

@@ -37,6 +37,8 @@ class CIFARResNet(ResNet):
     Args:
         depth: 18, 34, 50, 101 or 152.
         groups, width_per_group: of the middle convolution of a bottleneck; 32 and 4 is ResNeXt 32x4d.
+        zero_init_residual: the last batch norm of every residual block starts with weight 0, so that a block
+            starts as its shortcut alone, as in the published runs.
 
     Raises:
         InputError: there is no such depth, or groups are given for a depth without bottlenecks.
@@ -45,7 +47,11 @@ class CIFARResNet(ResNet):
     variant that the mixup papers train, with the four stages of the ImageNet networks.
     """
 
-    def __init__(self, depth: int = 18, groups: int = 1, width_per_group: int = 64) -> None:
+    published = {'zero_init_residual': True}
+
+    def __init__(
+        self, depth: int = 18, groups: int = 1, width_per_group: int = 64, zero_init_residual: bool = False
+    ) -> None:
         name = type(self).__name__
         if not isinstance(depth, int) or depth not in _STAGES:
             raise InputError(f'{name}: no depth {depth!r}; valid: {", ".join(map(str, _STAGES))}')
@@ -54,7 +60,13 @@ class CIFARResNet(ResNet):
         block, blocks = _STAGES[depth]
         if block is BasicBlock and (groups, width_per_group) != (1, 64):
             raise InputError(f'{name}: depth {depth} has no bottlenecks to group; set depth to 50 or more')
-        super().__init__(block, blocks, groups=groups, width_per_group=width_per_group)
+        super().__init__(
+            block,
+            blocks,
+            groups=groups,
+            width_per_group=width_per_group,
+            zero_init_residual=zero_init_residual,
+        )
         self.num_features: int = 512 * block.expansion
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.maxpool: nn.Module = nn.Identity()
@@ -66,8 +78,10 @@ class CIFARResNet(ResNet):
 class CIFARResNeXt(CIFARResNet):
     """A ResNeXt with the stem of `CIFARResNet`; by default ResNeXt-50 (32x4d)."""
 
-    def __init__(self, depth: int = 50, groups: int = 32, width_per_group: int = 4) -> None:
-        super().__init__(depth, groups, width_per_group)
+    def __init__(
+        self, depth: int = 50, groups: int = 32, width_per_group: int = 4, zero_init_residual: bool = False
+    ) -> None:
+        super().__init__(depth, groups, width_per_group, zero_init_residual)
 
 
 class PadShortcut(nn.Module):
@@ -96,12 +110,13 @@ class ThinResNet(nn.Module):
     Args:
         depth: 6n + 2.
         width: channels of the first stage; 16 in the paper.
+        zero_init_residual: see `CIFARResNet`.
 
     Raises:
         InputError: depth is not 6n + 2, or width is not positive.
     """
 
-    def __init__(self, depth: int = 20, width: int = 16) -> None:
+    def __init__(self, depth: int = 20, width: int = 16, zero_init_residual: bool = False) -> None:
         super().__init__()
         check_number('ThinResNet: depth', depth, 8, 2000)
         if depth % 6 != 2:
@@ -117,6 +132,10 @@ class ThinResNet(nn.Module):
         self.layer3 = _stage(2 * width, 4 * width, blocks, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         he_init(self)
+        if zero_init_residual:
+            for block in self.modules():
+                if isinstance(block, BasicBlock):
+                    nn.init.zeros_(block.bn2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))

@@ -66,7 +66,7 @@ class DMHead(LinearHead):
 
     Args:
         eta: weight of the decoupled term; 0.1 for static and 1 for dynamic policies in the paper.
-        sides, smoothing: see `decoupled_ce`.
+        sides, smoothing, scale, least_share, skip_half: see `decoupled_ce`.
     """
 
     def __init__(
@@ -76,7 +76,11 @@ class DMHead(LinearHead):
         eta: float = 0.1,
         sides: str = 'both',
         smoothing: float = 0.0,
+        scale: str = 'none',
+        least_share: float = 0.0,
+        skip_half: bool = False,
         **kwargs: Any,
     ) -> None:
         loss = dict(type='decoupled_ce', eta=eta, sides=sides, smoothing=smoothing)
+        loss |= dict(scale=scale, least_share=least_share, skip_half=skip_half)
         super().__init__(in_features, num_classes, loss=loss, **kwargs)
