@@ -47,6 +47,17 @@ def small(request):
     return MODELS.build(cfg), sites, shapes
 
 
+# The other forms of Wide-ResNet: that of semi-supervised learning, and its port to PyTorch.
+OLIVER = {
+    'bias': True,
+    'negative_slope': 0.1,
+    'norm_eps': 1e-3,
+    'norm_momentum': 1e-3,
+    'transition': 'raw_shortcut',
+}
+PORT = {**OLIVER, 'transition': 'raw'}
+
+
 def build_on_meta(cfg):
     with torch.device('meta'):
         return MODELS.build(cfg)
@@ -154,11 +165,12 @@ def thin_params(n, w):
     return conv_bn(3, w, 3) + stages
 
 
-def wrn_params(n, k):
-    total, i = 3 * 16 * 9, 16
+def wrn_params(n, k, bias=False):
+    total, i = 3 * 16 * 9 + 16 * bias, 16
     for c in (16 * k, 32 * k, 64 * k):
         first = 2 * i + 9 * i * c + 2 * c + 9 * c * c + (i * c if i != c else 0)
         total += first + (n - 1) * 2 * (2 * c + 9 * c * c)
+        total += (2 * n * c + (c if i != c else 0)) * bias
         i = c
     return total + 2 * i
 
@@ -191,6 +203,9 @@ def swin_params(d, depths, heads, window):
         ({'type': 'WideResNet', 'depth': 28, 'widen_factor': 8}, wrn_params(4, 8), 100, 23_401_012),
         ({'type': 'WideResNet', 'depth': 28, 'widen_factor': 2}, wrn_params(4, 2), 10, 1_467_610),
         ({'type': 'WideResNet', 'depth': 16, 'widen_factor': 1}, wrn_params(2, 1), 10, None),
+        ({'type': 'WideResNet', 'depth': 28, 'widen_factor': 2, **OLIVER}, wrn_params(4, 2, True), 10, 1_469_642),
+        ({'type': 'WideResNet', 'depth': 28, 'widen_factor': 8, **OLIVER}, wrn_params(4, 8, True), 100, 23_409_092),
+        ({'type': 'WideResNet', 'depth': 28, 'widen_factor': 8, **PORT}, wrn_params(4, 8, True), 100, 23_409_092),
         ({'type': 'TimmBackbone', 'name': 'deit_small_patch16_224'}, vit_params(384, 12, 197, 16), 1000, 22_050_664),
         (
             {'type': 'TimmBackbone', 'name': 'swin_tiny_patch4_window7_224'},
@@ -248,6 +263,62 @@ def test_preactivation_block_is_the_papers(channels, stride):
     torch.testing.assert_close(block(x), expected)
 
 
+@pytest.mark.parametrize('form', [{}, OLIVER, PORT], ids=['zagoruyko', 'oliver', 'port'])
+def test_wide_resnet_by_loops(form):
+    """The whole network in training mode, written out: 10 layers are one block a stage."""
+    torch.manual_seed(0)
+    net = WideResNet(depth=10, widen_factor=2, **form).double()
+    for name, value in net.named_parameters():
+        if 'bn' in name or name.endswith('bias'):
+            nn.init.normal_(value)
+    slope, eps, momentum = (0.1, 1e-3, 1e-3) if form else (0.0, 1e-5, 0.1)
+
+    def conv(x, module, stride=1):
+        out = slow_conv(x, module.weight, stride)
+        assert (module.bias is not None) == bool(form)
+        return out if module.bias is None else out + module.bias[:, None, None]
+
+    def active(x, norm):
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+        z = (x - mean) / (var + eps).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return torch.where(z > 0, z, slope * z)
+
+    x = torch.randn(3, 3, 6, 5, dtype=torch.float64)
+    with torch.no_grad():
+        z = conv(x, net.conv1)
+        for stage in (1, 2, 3):
+            block, stride = net.get_submodule(f'layer{stage}.0'), min(stage, 2)
+            read = active(z, block.bn1)
+            if stage == 1 or not form:
+                left, right = read, read
+            elif form is OLIVER:
+                left, right = read, z
+            else:
+                left, right = z, z
+            left = conv(active(conv(left, block.conv1, stride), block.bn2), block.conv2)
+            z = left + conv(right, block.shortcut, stride)
+        expected = active(z, net.bn).mean((2, 3))
+        torch.testing.assert_close(net(x), expected)
+    # The running statistics are those of one batch, with the weight of a new value.
+    torch.testing.assert_close(net.bn.running_mean, momentum * z.mean((0, 2, 3)))
+
+
+def test_the_published_form_is_that_of_semi_supervised_learning():
+    assert WideResNet.published == OLIVER
+
+
+@pytest.mark.parametrize(('form', 'frozen'), [(OLIVER, 0), (PORT, 192)])
+def test_every_weight_of_a_wide_resnet_is_trained_or_frozen(form, frozen):
+    """WRN-28-2 of the port has 192 weights that nothing reads: DDP would wait for their gradients."""
+    torch.manual_seed(0)
+    net = WideResNet(depth=28, widen_factor=2, **form)
+    net(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    assert {p.requires_grad for p in net.parameters() if p.grad is None} <= {False}
+    assert sum(p.numel() for p in net.parameters() if not p.requires_grad) == frozen
+    assert not any(m.bias.any() for m in net.modules() if isinstance(m, nn.Conv2d))
+    assert net.load_state_dict(WideResNet(depth=28, widen_factor=2, **OLIVER).state_dict())
+
+
 def test_dropout_sits_before_the_second_convolution():
     torch.manual_seed(0)
     block = PreActBlock(4, 4, 1, dropout=0.5)
@@ -290,6 +361,10 @@ def test_option_a_is_used_where_the_size_halves():
         lambda: WideResNet(depth=27),
         lambda: WideResNet(widen_factor=0),
         lambda: WideResNet(depth=10, dropout=1.0),
+        lambda: WideResNet(depth=10, norm_eps=0.0),
+        lambda: WideResNet(depth=10, norm_momentum=1.5),
+        lambda: WideResNet(depth=10, negative_slope=-0.1),
+        lambda: WideResNet(depth=10, transition='row'),
     ],
 )
 def test_wrong_sizes_are_one_line(build):
