@@ -33,11 +33,11 @@ def readouts(name: str, values: Sequence[float]) -> dict[str, float]:
         values: one per epoch or validation, oldest first, not empty.
 
     Returns:
-        last, best (nan ignored), and the median of the last 3, 5 and 10 values, if there are as many.
+        last, best (nan ignored), and the median of the last 3, 5, 10 and 20 values, if there are as many.
     """
     best = min if lower_is_better(name) else max
     numbers = [value for value in values if not math.isnan(value)]
-    medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10) if n <= len(values)}
+    medians = {f'median_last{n}': statistics.median(values[-n:]) for n in (3, 5, 10, 20) if n <= len(values)}
     return {'last': values[-1], 'best': best(numbers, default=math.nan), **medians}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from fractions import Fraction
@@ -13,7 +14,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.runner import IterBasedTrainLoop
 
-from openmix.errors import InputError, nearest
+from openmix.errors import InputError, check_number, nearest
 from openmix.metrics import lower_is_better
 from openmix.registry import HOOKS, PARAM_SCHEDULERS
 
@@ -183,3 +184,67 @@ class ExponentialLR(LRSchedulerMixin, _Exponential):
 @PARAM_SCHEDULERS.register_module()
 class ExponentialMomentum(MomentumSchedulerMixin, _Exponential):
     __doc__ = _Exponential.__doc__
+
+
+class _CosineDecay(mm.param_scheduler._ParamScheduler):
+    """Multiply a parameter by cos(angle pi k / K), where k counts steps and K is their number, without reaching 0.
+
+    With the default angle, 0.773 of the parameter is left half-way and 0.195 at the end (FixMatch, Sohn et al., 2020,
+    section 2.4).
+
+    Args:
+        optimizer, param_name, begin, end, last_step, by_epoch, verbose: see mmengine's schedules.
+        angle: angle of the cosine at the end, in multiples of pi, in (0, 1/2].
+
+    Raises:
+        InputError: `angle` is out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        param_name: str,
+        angle: float = 7 / 16,
+        begin: int = 0,
+        end: int = mm.param_scheduler.INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        check_number(f'{type(self).__name__}: angle', angle, 0.0, 0.5, above=True)
+        self.angle = angle
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls,
+        *args: Any,
+        epoch_length: int,
+        begin: int = 0,
+        end: int = mm.param_scheduler.INF,
+        by_epoch: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Build a schedule by iterations from numbers of epochs."""
+        end = end if end == mm.param_scheduler.INF else int(end * epoch_length)
+        return cls(*args, begin=int(begin * epoch_length), end=end, by_epoch=False, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        # Not from the last value, whose rounding errors would add up over a million steps.
+        factor = math.cos(self.angle * math.pi * self.last_step / (self.end - self.begin))
+        return [base * factor for base in self.base_values]
+
+
+@PARAM_SCHEDULERS.register_module()
+class CosineDecayParamScheduler(_CosineDecay):
+    __doc__ = _CosineDecay.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class CosineDecayLR(LRSchedulerMixin, _CosineDecay):
+    __doc__ = _CosineDecay.__doc__
+
+
+@PARAM_SCHEDULERS.register_module()
+class CosineDecayMomentum(MomentumSchedulerMixin, _CosineDecay):
+    __doc__ = _CosineDecay.__doc__

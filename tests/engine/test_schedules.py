@@ -27,6 +27,7 @@ WARM_UP = dict(type='LinearLR', start_factor=0.1, begin=0, end=1)
 KINDS = {
     'Constant': dict(factor=0.5, end=2),
     'CosineAnnealing': dict(eta_min=0.01),
+    'CosineDecay': dict(angle=7 / 16),
     'CosineRestart': dict(periods=[2, 1], restart_weights=[1, 0.5], eta_min=0.0),
     'Exponential': dict(gamma=0.9),
     'Linear': dict(start_factor=0.2),
@@ -158,6 +159,7 @@ def closed_form(name, step, steps):
     epoch = step // PER_EPOCH
     return {
         'CosineAnnealing': 0.01 + 0.49 * (1 + math.cos(math.pi * step / steps)) / 2,
+        'CosineDecay': 0.5 * math.cos(7 * math.pi * step / (16 * steps)),
         'Exponential': 0.5 * 0.9 ** (step / PER_EPOCH),
         'Linear': 0.5 * (0.2 + 0.8 * step / (steps - 1)),
         'MultiStep': 0.5 * 0.1 ** ((epoch >= 1) + (epoch >= 2)),
@@ -167,7 +169,9 @@ def closed_form(name, step, steps):
 
 
 @pytest.mark.parametrize('length', [2 * PER_EPOCH + 3, 3 * PER_EPOCH])
-@pytest.mark.parametrize('kind', ['CosineAnnealing', 'Exponential', 'Linear', 'MultiStep', 'Poly', 'Step'])
+@pytest.mark.parametrize(
+    'kind', ['CosineAnnealing', 'CosineDecay', 'Exponential', 'Linear', 'MultiStep', 'Poly', 'Step']
+)
 def test_stepped_by_iterations_the_rate_is_that_of_the_formula(runners, kind, length):
     """What a schedule says of epochs, such as the factor of one, is not taken for that of an iteration."""
     seen = trained(runners['iterations'], [schedule(f'{kind}LR', convert_to_iter_based=True)], length)
@@ -179,6 +183,30 @@ def test_the_rate_of_a_shipped_cosine_does_not_stand_still(runners):
     seen = trained(runners['iterations'], [dict(type='CosineAnnealingLR', eta_min=0.0, convert_to_iter_based=True)])
     assert seen[14][0] == pytest.approx(0.5 * 0.25)
     assert seen[20][0] == pytest.approx(0.5 * (1 - math.cos(math.pi / 21)) / 2)
+
+
+def test_the_cosine_that_does_not_reach_zero_by_value():
+    """The learning rate of semi-supervised runs: 0.773 of it half-way, 0.195 at the end."""
+    steps = 1 << 12
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.03)
+    given = dict(type='CosineDecayLR', by_epoch=False, end=steps)
+    built = PARAM_SCHEDULERS.build(given, default_args=dict(optimizer=OptimWrapper(optimizer)))
+    seen = [optimizer.param_groups[0]['lr']]
+    for _ in range(steps - 1):
+        optimizer.step()
+        built.step()
+        seen.append(optimizer.param_groups[0]['lr'])
+    assert seen[0] == 0.03
+    assert seen[steps // 2] / 0.03 == pytest.approx(0.7730, abs=5e-5)
+    assert seen[-1] / 0.03 == pytest.approx(0.1951, abs=5e-4)
+    assert seen == pytest.approx([0.03 * math.cos(7 * math.pi * k / (16 * steps)) for k in range(steps)], rel=1e-12)
+
+
+@pytest.mark.parametrize('angle', [0.0, 0.6, '7/16'])
+def test_an_angle_that_leads_beyond_zero_is_refused(angle):
+    optimizer = OptimWrapper(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.03))
+    with pytest.raises(InputError, match='CosineDecayLR: angle must be '):
+        PARAM_SCHEDULERS.build(dict(type='CosineDecayLR', angle=angle), default_args=dict(optimizer=optimizer))
 
 
 def test_a_dry_run_follows_the_schedule_of_the_whole_run(runners):
