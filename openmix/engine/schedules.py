@@ -227,7 +227,7 @@ class _CosineDecay(mm.param_scheduler._ParamScheduler):
     ) -> Any:
         """Build a schedule by iterations from numbers of epochs."""
         end = end if end == mm.param_scheduler.INF else int(end * epoch_length)
-        return cls(*args, begin=int(begin * epoch_length), end=end, by_epoch=False, **kwargs)
+        return cls(*args, **{**kwargs, 'begin': int(begin * epoch_length), 'end': end, 'by_epoch': False})
 
     def _get_value(self) -> list[float]:
         # Not from the last value, whose rounding errors would add up over a million steps.
