@@ -61,6 +61,7 @@ POLICIES: dict[str, list[Case]] = {
         Case(moves=True),
         Case({'share': 'batch', 'interpolation': 'bilinear'}, moves=True),
         Case({'alpha': 2, 'scope': (0.3, 0.9)}, moves=True),
+        Case({'alpha': 0.2, 'redraw': 'uniform'}, moves=True),
     ],
     'PuzzleMix': [
         Case(moves=True, moves_own=True, looks=True),
@@ -86,6 +87,7 @@ POLICIES: dict[str, list[Case]] = {
         Case(label='drawn', looks=True),
         Case({'adjust_prob': 1.0}, looks=True),
         Case({'share': 'batch', 'mixer': {'gamma': 0.5}}, label='drawn', looks=True),
+        Case({'train_prob': 0.5, 'skips': 'mixer_loss'}, label='drawn', looks=True),
     ],
     'SAMix': [Case(label='drawn', looks=True), Case({'share': 'batch'}, label='drawn', looks=True)],
     'OneOf': [Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]})],

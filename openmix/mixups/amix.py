@@ -15,7 +15,8 @@ class AMix(LearnedMix):
     The rows of the paper's Table 8 are options of `mixer`, `mean_weight` and `variance_weight`. Its last row
     is `adjust_prob=1`, which is off by default because it lowers accuracy in supervised training.
 
-    *Published*: `share='batch'`; the policy `SAMix` has the other released settings.
+    *Published*: one lam per batch, interpolation where min(lam, 1 - lam) <= 0.08, and a mask loss in every step,
+    as in the released configs and code; the policy `SAMix` has the other released settings.
 
     Args:
         mixer: options that override those of the Mix Block+.
@@ -23,7 +24,7 @@ class AMix(LearnedMix):
         kwargs: other arguments of `LearnedMix`.
     """
 
-    published = {'share': 'batch'}
+    published = {'share': 'batch', 'lam_margin': 0.08, 'skips': 'mixer_loss'}
     block = {'lam_encoding': 'adaptive', 'content': 'nonlinear', 'attention': 'self', 'upsampling': 'bilinear'}
 
     def __init__(self, mixer: dict | None = None, variance_weight: float = 1.0, **kwargs: Any) -> None:

@@ -60,6 +60,8 @@ class LearnedMix(PairPolicy):
         adjust_prob: probability that a mask of the classification task is rescaled so that its mean is lam.
         lam_margin: for the classifier, pairs with min(lam, 1 - lam) up to this value are interpolated without a mask.
         train_prob: probability that a step trains the block.
+        skips: what the other steps leave out: 'both': the block is not trained; 'mixer_loss': the losses on the logits,
+            while the mask loss stays, as in the released code.
         heads: 'shared', or 'split': clean images have a separate head, as in the released code.
 
     Attributes:
@@ -94,6 +96,7 @@ class LearnedMix(PairPolicy):
         train_prob: float = 1.0,
         heads: str = 'shared',
         mixer_losses: Sequence[dict] | None = None,
+        skips: str = 'both',
     ) -> None:
         super().__init__(alpha, share, lam_range, fold)
         name = type(self).__name__
@@ -107,6 +110,7 @@ class LearnedMix(PairPolicy):
             check_number(f'{name}: {key}', value, 0.0)
         check_choice(f'{name}: mask_schedule', mask_schedule, ['constant', 'cosine', 'compounded'])
         check_choice(f'{name}: heads', heads, ['shared', 'split'])
+        check_choice(f'{name}: skips', skips, ['both', 'mixer_loss'])
         if not isinstance(site, str):
             raise InputError(f'{name}: site must be the name of a module of the backbone, got {brief(site)}')
         self.mixer_cfg = mixer_options(name, self.block, mixer)
@@ -115,7 +119,7 @@ class LearnedMix(PairPolicy):
         self.mask_weight, self.mask_schedule, self.mask_margin = mask_weight, mask_schedule, mask_margin
         self.mean_weight, self.variance_weight = mean_weight, variance_weight
         self.adjust_prob, self.lam_margin = adjust_prob, lam_margin
-        self.train_prob, self.heads = train_prob, heads
+        self.train_prob, self.heads, self.skips = train_prob, heads, skips
         given = [{'type': 'mix_ce'}] if mixer_losses is None else mixer_losses
         self.losses_of_mixer = build_losses(f'{name}: mixer_losses', given)
         self.step, self.steps = 0, 1
@@ -125,7 +129,7 @@ class LearnedMix(PairPolicy):
     @property
     def leaves_parameters_unused(self) -> bool:
         """True if some steps do not train the block, which leaves its parameters without a gradient."""
-        return self.train_prob < 1
+        return self.train_prob < 1 and self.skips == 'both'
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
         """Yield the contexts of the base class, in which every step also trains the block unless `train_prob` is 0."""
@@ -224,7 +228,7 @@ class LearnedMix(PairPolicy):
         return mask
 
     def own_losses(self, context: MixContext) -> dict[str, Tensor]:
-        """Compute the losses of the generation task; empty in steps that do not train the block.
+        """Compute the losses of the generation task; steps that do not train the block leave out what `skips` says.
 
         Raises:
             InputError: the context has no labels.
@@ -232,27 +236,36 @@ class LearnedMix(PairPolicy):
         if context.y is None:
             raise InputError(f'{type(self).__name__}: to learn, the context needs labels: MixContext(x, y)')
         learns = self.train_prob == 1 or float(torch.rand(())) < self.train_prob
-        return self.generation_losses(context.x, context.y, context) if learns else {}
+        if not learns and self.skips == 'both':
+            return {}
+        return self.generation_losses(context.x, context.y, context, on_logits=learns)
 
     def clean_head(self, head: nn.Module) -> nn.Module:
         return self.own_clean_head if self.heads == 'split' else head
 
-    def generation_losses(self, x: Tensor, y: Tensor, context: MixContext | None = None) -> dict[str, Tensor]:
+    def generation_losses(
+        self, x: Tensor, y: Tensor, context: MixContext | None = None, on_logits: bool = True
+    ) -> dict[str, Tensor]:
         """Compute the losses that train only the block: 'mixer_loss' and 'mask_loss', scalars.
 
         Args:
             x: (N, 3, H, W) clean images.
             y: (N,) int64.
             context: the context of these images, which caches their features; None: compute them.
+            on_logits: with 'mixer_loss'; without it the mixed images do not pass through the momentum encoder.
         """
         partner = self.draw_pairs(x, None)
         lam = self.draw_lam(len(partner), x.device)
         mask = self.draw_mask(self.features(x, context), partner, lam, self.height_and_width(x))
         of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
-        loss, slope = loss_and_slope(self.losses_of_mixer, self.encoder, x, y, Mix.pairs(partner, lam, mask.detach()))
-        # A term with the value of the loss and the gradient that was computed through the momentum encoder.
-        linear = (mask * slope).sum()
-        return {'mixer_loss': loss + linear - linear.detach(), 'mask_loss': self.mask_weight_now() * of_mask}
+        losses = {'mask_loss': self.mask_weight_now() * of_mask}
+        if on_logits:
+            mix = Mix.pairs(partner, lam, mask.detach())
+            loss, slope = loss_and_slope(self.losses_of_mixer, self.encoder, x, y, mix)
+            # A term with the value of the loss and the gradient that was computed through the momentum encoder.
+            linear = (mask * slope).sum()
+            losses = {'mixer_loss': loss + linear - linear.detach()} | losses
+        return losses
 
     def momentum_now(self) -> float:
         """Return the momentum (weight of the old value) at this iteration."""

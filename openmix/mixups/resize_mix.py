@@ -30,17 +30,22 @@ class ResizeMix(PairPolicy):
     *Differs from the paper*: every sample has its own box; the published runs draw one per batch
     (`share='batch'`). The paper does not name the interpolation; the published runs use the nearest pixel.
 
+    *Published*: with another alpha than 1, a tau outside `scope` is replaced by a uniform draw in it
+    (`redraw='uniform'`), as in the released code from 2022-03-11 on; before, tau was uniform with any alpha.
+
     Args:
-        alpha: tau is drawn from Beta(alpha, alpha) restricted to `scope`; 1 is the paper's uniform draw.
+        alpha: tau is drawn from Beta(alpha, alpha), within `scope`; 1 is the paper's uniform draw.
         share, sites: see `PairPolicy`.
         scope: lowest and highest tau.
         interpolation: 'nearest' or 'bilinear' (without antialiasing, pixel centres aligned).
+        redraw: what is drawn in place of a tau outside `scope`: 'beta': the same distribution until tau lies inside;
+            'uniform': a uniform tau in `scope`.
 
     Raises:
-        InputError: unknown interpolation or bad scope; in forward, not an (N, C, H, W) tensor.
+        InputError: unknown interpolation or redraw, or bad scope; in forward, not an (N, C, H, W) tensor.
     """
 
-    published = {'share': 'batch'}
+    published = {'share': 'batch', 'redraw': 'uniform'}
 
     def __init__(
         self,
@@ -49,12 +54,14 @@ class ResizeMix(PairPolicy):
         scope: tuple[float, float] = (0.1, 0.8),
         interpolation: str = 'nearest',
         sites: Sequence[str] = ('',),
+        redraw: str = 'beta',
     ) -> None:
         super().__init__(alpha, share, sites=sites)
         check_range('ResizeMix: scope', scope, 0.0, 1.0)
         check_choice('ResizeMix: interpolation', interpolation, _RESIZES)
+        check_choice('ResizeMix: redraw', redraw, ('beta', 'uniform'))
         low, high = scope
-        self.scope, self.interpolation = (low, high), interpolation
+        self.scope, self.interpolation, self.redraw = (low, high), interpolation, redraw
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         height, width = self.height_and_width(z)
@@ -74,6 +81,10 @@ class ResizeMix(PairPolicy):
     def draw_tau(self, n: int, device: torch.device) -> Tensor:
         """Draw (n,) float32 ratios of the boxes' sides to the image's."""
         low, high = self.scope
+        if self.alpha != 1 and self.redraw == 'beta':
+            return draw_lam(n, self.alpha, device, self.scope)
+        uniform = low + (high - low) * torch.rand(n, device=device)
         if self.alpha == 1:
-            return low + (high - low) * torch.rand(n, device=device)
-        return draw_lam(n, self.alpha, device, self.scope)
+            return uniform
+        tau = draw_lam(n, self.alpha, device)
+        return torch.where((tau < low) | (tau > high), uniform, tau)

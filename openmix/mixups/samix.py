@@ -25,7 +25,7 @@ class SAMix(LearnedMix):
         kwargs: other arguments of `LearnedMix`.
     """
 
-    published = {'share': 'batch'}
+    published = {'share': 'batch', 'skips': 'mixer_loss'}
     block = {
         'lam_encoding': 'adaptive',
         'gamma': 1.0,

@@ -13,7 +13,7 @@ from openmix.errors import InputError
 from openmix.evaluation.accuracy import Accuracy
 from openmix.losses import decoupled_ce, mix_ce
 from openmix.mix import Mix
-from openmix.mixups import MixContext, OneOf
+from openmix.mixups import AutoMix, MixContext, OneOf
 from openmix.mixups.feature_site import FeatureSite, output_at
 from openmix.mixups.mix_block import adjust_mask, mask_loss
 from openmix.registry import MIXUPS, MODELS
@@ -423,6 +423,57 @@ def test_the_block_may_skip_steps():
     assert 30 < sum(trained) < 70
 
 
+def test_a_skipped_step_may_keep_the_mask_loss():
+    """As the released code does: the mask loss, by hand from the same draws, and its gradient alone."""
+    model = classifier(dict(type='AMix', train_prob=0.5, skips='mixer_loss', mixer=dict(dropout=0.0)))
+    policy = model.policy
+    assert not policy.leaves_parameters_unused
+    x, y = batch()
+    context = model.context(x, y)
+    policy.features(x, context)  # once, so that the statistics do not move between the two computations
+    policy.mixer.eval()
+    kinds = set()
+    for seed in range(8):
+        policy.mixer.zero_grad()
+        torch.manual_seed(seed)
+        losses = policy.own_losses(context)
+        kinds.add(tuple(losses))
+        torch.manual_seed(seed)
+        assert ('mixer_loss' in losses) == (torch.rand(()).item() < 0.5)
+        if 'mixer_loss' in losses:
+            continue
+        sum(losses.values()).backward()
+        found = {name: p.grad.clone() for name, p in policy.mixer.named_parameters()}
+        policy.mixer.zero_grad()
+        partner, lam = torch.randperm(6), policy.draw_lam(6, x.device)
+        features = policy.features(x, context)
+        wanted = 0.1 * mask_loss(policy.mixer(features, features[partner], lam, (16, 16)), lam, 0.1, 1.0, 1.0)
+        torch.testing.assert_close(losses['mask_loss'], wanted)
+        wanted.backward()
+        for name, p in policy.mixer.named_parameters():
+            torch.testing.assert_close(found[name], p.grad)
+        assert any(slope.any() for slope in found.values())
+    assert kinds == {('mixer_loss', 'mask_loss'), ('mask_loss',)}
+
+
+def test_published_automix_interpolates_extreme_shares_for_the_classifier_alone():
+    model = classifier(dict(type='AutoMix', **AutoMix.published))
+    x, y = batch()
+    context = model.context(x, y)
+    for lam, plain in ((0.08, True), (0.0801, False), (0.92, True), (0.9199, False), (0.0, True)):
+        held = model.policy.holding(lam)
+        _, mix = held(x, context)
+        assert (mix.mask == lam).all() == plain
+        # The constant mask would have the mean lam, and no mask loss.
+        assert held.generation_losses(x, y, context)['mask_loss'] > 0.01
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_published_options_of_the_released_code(name):
+    policy = MIXUPS.build(dict(type=name, **MIXUPS.get(name).published))
+    assert (policy.share, policy.lam_margin, policy.skips) == ('batch', 0.08, 'mixer_loss')
+
+
 def test_one_of_hands_everything_on():
     model = classifier(dict(type='OneOf', policies=[dict(type='AMix'), dict(type='Mixup')]))
     assert isinstance(model.policy, OneOf)
@@ -486,6 +537,7 @@ def test_bfloat16_autocast_trains():
         (dict(heads='two'), "'shared' or 'split'"),
         (dict(mask_schedule='linear'), "'constant' or 'cosine'"),
         (dict(lam_margin=0.7), 'lam_margin'),
+        (dict(skips='mask_loss'), "skips must be 'both' or 'mixer_loss'"),
         (dict(mixer='MixBlock'), 'mixer must be a dict'),
         (dict(site=3), 'site must be the name'),
         (dict(mixer=dict(contnt='linear')), "did you mean 'content'"),

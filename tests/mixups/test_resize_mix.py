@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 
@@ -57,6 +58,33 @@ def test_tau_is_beta_conditioned_to_its_scope(alpha):
     assert abs(tau.mean() - mean) < 4 * error + 1e-4
 
 
+def test_tau_outside_its_scope_is_drawn_again_uniformly():
+    """As the released code draws: Beta(0.2, 0.2), and a uniform draw for the 73 % of it outside (0.1, 0.8)."""
+    n, low, high, alpha = 40_000, 0.1, 0.8, 0.2
+    torch.manual_seed(0)
+    tau = ResizeMix(alpha=alpha, redraw='uniform').draw_tau(n, torch.device('cpu')).double()
+    assert low <= tau.min()
+    assert tau.max() <= high
+    law = scipy.stats.beta(alpha, alpha)
+    outside = law.cdf(low) + law.sf(high)
+    assert outside == pytest.approx(0.729, abs=5e-4)
+    for x in (0.15, 0.2, 0.3, 0.45, 0.6, 0.7, 0.75):
+        wanted = law.cdf(x) - law.cdf(low) + outside * (x - low) / (high - low)
+        found = (tau <= x).double().mean().item()
+        assert found == pytest.approx(wanted, abs=4 * math.sqrt(wanted * (1 - wanted) / n))
+    # The whole Beta conditioned to its scope has another law: 0.05 more of it lies below 0.2.
+    conditioned = (law.cdf(0.2) - law.cdf(low)) / (1 - outside)
+    assert conditioned - (tau <= 0.2).double().mean().item() > 0.04
+
+
+def test_at_alpha_one_there_is_nothing_to_draw_again():
+    drawn = []
+    for redraw in ('beta', 'uniform'):
+        torch.manual_seed(0)
+        drawn.append(ResizeMix(redraw=redraw).draw_tau(50, torch.device('cpu')))
+    assert torch.equal(*drawn)
+
+
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
 def test_gradients_reach_the_sample_and_its_partner(interpolation):
     torch.manual_seed(0)
@@ -84,6 +112,7 @@ def test_one_box_a_batch():
             "interpolation must be 'nearest' or 'bilinear', got 'linear'; did you mean 'bilinear'",
         ),
         ({'scope': (0.8, 0.1)}, 'scope must be'),
+        ({'redraw': 'gamma'}, "redraw must be 'beta' or 'uniform'"),
     ],
 )
 def test_bad_settings_are_input_errors(options, line):
