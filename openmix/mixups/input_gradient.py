@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from openmix.ops.kept_buffers import KeptBuffers
 
 
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor, training: bool = False) -> Tensor:
@@ -23,9 +25,9 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor, training: bool = Fals
         training: run in training mode, with dropout and batch statistics; running statistics are not updated.
     """
     state = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    if training:
-        state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with torch.enable_grad(), mode_of(model, training):
+    # In evaluation mode nothing is written.
+    kept = KeptBuffers(model) if training else nullcontext()
+    with torch.enable_grad(), mode_of(model, training), kept:
         return functional_call(_InputGradient(model), {f'model.{name}': value for name, value in state.items()}, (x, y))
 
 

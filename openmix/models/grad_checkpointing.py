@@ -10,11 +10,12 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from openmix.errors import InputError, nearest
+from openmix.ops.kept_buffers import KeptBuffers
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -103,28 +104,5 @@ def _run_checkpointed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # A compiled graph writes its buffers only once, also when it recomputes.
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     return checkpoint(
-        forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _KeptBuffers(block)), **kwargs
+        forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), KeptBuffers(block)), **kwargs
     )
-
-
-class _KeptBuffers:
-    """Make a block write to copies of its buffers while entered.
-
-    A class, because a generator cannot be entered again, as a second backward pass through a retained graph does.
-    """
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-        self.kept: list[tuple[nn.Module, str, Tensor]] = []
-
-    def __enter__(self) -> None:
-        for module in self.block.modules():
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    self.kept.append((module, name, buffer))
-                    module._buffers[name] = buffer.clone()
-
-    def __exit__(self, *error: Any) -> None:
-        for module, name, buffer in self.kept:
-            module._buffers[name] = buffer
-        self.kept.clear()
