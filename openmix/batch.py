@@ -14,6 +14,9 @@ from typing import Any
 # labels of unlabelled images are called `true_labels`, so that no loss uses them as `labels` by mistake.
 Batch = dict[str, Any]
 
+# The names of the two pools of semi-supervised learning.
+LABELLED, UNLABELLED = 'labelled', 'unlabelled'
+
 
 def pools_of(batch: Any) -> dict[str, Any]:
     """Return the plain batches of a batch by the name of their pool; the name is '' for a batch without pools.

@@ -116,12 +116,12 @@ def _part(path: str, slot: str, of: Registry, node: Any, types: dict[str, Any], 
         yield from _typed(path, slot, of, node, types, hint)
 
 
-def builders_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, Registry]:
-    """Find the arguments of a class or function that are built by a registry, and that registry."""
-    found = {name: mark.registry for name, p in known.items() if (mark := _mark(p.annotation)) is not None}
+def builders_of(built: Callable, known: Mapping[str, inspect.Parameter]) -> dict[str, registry.Built]:
+    """Find the arguments of a class or function that are built by a registry, with the mark that names it."""
+    found = {name: mark for name, p in known.items() if (mark := _mark(p.annotation)) is not None}
     for cls, parts in LIBRARY_PARTS:
         if inspect.isclass(built) and issubclass(built, cls):
-            found |= parts
+            found |= {name: registry.Built(of) for name, of in parts.items()}
     return found
 
 
@@ -152,6 +152,8 @@ def _typed(
             return
         elif slot in DEFAULT_TYPES:
             name = DEFAULT_TYPES[slot]
+        elif (given := _mark(hint)) is not None and given.default:
+            name = given.default
         else:
             yield path, f'{path}: a type is missing; {nearest("", registry.known_to(of))}'
             return
@@ -190,7 +192,7 @@ def _typed(
     yield from numbers(path, slot, node, types)
     for key, inner in builders_of(built, known).items():
         hint = known[key].annotation if key in known else None
-        yield from _part(f'{path}.{key}', key, inner, node.get(key), types, hint)
+        yield from _part(f'{path}.{key}', key, inner.registry, node.get(key), types, hint)
     if slot == 'optim_wrapper':
         for key in ('paramwise_cfg', 'clip_grad'):
             yield from _untyped(f'{path}.{key}', key, node.get(key), types)

@@ -70,10 +70,10 @@ class SampleMemory(nn.Module):
 
     def read(self, ids: Tensor) -> Tensor:
         """Return the rows (N, *shape) of images `ids` (N,) int64."""
-        return self._rows_for(ids)[ids]
+        return self.rows_for(ids)[ids]
 
     @torch.no_grad()
-    def write(self, ids: Tensor, values: Tensor) -> None:
+    def write(self, ids: Tensor, values: Tensor, where: Tensor | None = None) -> None:
         """Set the rows of images; every process calls it, and sets the rows of all processes.
 
         If an image occurs twice, the later value counts.
@@ -81,16 +81,28 @@ class SampleMemory(nn.Module):
         Args:
             ids: (N,) int64; N may differ between processes.
             values: (N, *shape).
+            where: (N,) bool, true for the occurrences that count; None: all.
         """
-        rows = self._rows_for(ids)
+        rows = self.rows_for(ids)
         counts = row_counts(ids)
         ids, values = gather_rows(ids, counts), gather_rows(values.to(rows.dtype), counts)
+        if where is not None:
+            # Selecting rows would be a GPU sync; those that do not count write the old value, before all others.
+            where = gather_rows(where, counts)
+            values = torch.where(where.view(-1, *[1] * len(self.shape)), values, rows[ids])
+            order = where.to(torch.uint8).argsort(stable=True)
+            ids, values = ids[order], values[order]
         # A GPU writes to equal indices in any order, so every occurrence of an image gets its last value.
         ids, order = ids.sort(stable=True)
         last = torch.searchsorted(ids, ids, right=True) - 1
         rows[ids] = values[order[last]]
 
-    def _rows_for(self, ids: Tensor) -> Tensor:
+    def rows_for(self, ids: Tensor) -> Tensor:
+        """Return all rows; one empty row for `ids` on the meta device.
+
+        Raises:
+            InputError: the rows are not allocated.
+        """
         if self.rows is not None:
             return self.rows
         if ids.is_meta:  # in the preflight, where values do not matter

@@ -46,7 +46,9 @@ def parts(recipe: Mapping[str, Any]) -> Iterator[Part]:
                 yield from _below(f'{key}.{inner}', registry, value.get(inner))
 
 
-def _below(place: str, registry: Registry, node: Any) -> Iterator[Part]:
+def _below(place: str, registry: Registry, node: Any, default: str = '') -> Iterator[Part]:
+    if isinstance(node, Mapping) and default:
+        node = {'type': default, **node}
     if isinstance(node, Mapping) and 'type' in node:
         try:
             built = find(registry, node['type'])
@@ -54,7 +56,7 @@ def _below(place: str, registry: Registry, node: Any) -> Iterator[Part]:
             raise InputError(f'{place}: {error}') from error
         yield Part(place, registry, built, node)
         for key, inner in builders_of(built, {**named(built), **(arguments(built) or {})}).items():
-            yield from _below(f'{place}.{key}', inner, node.get(key))
+            yield from _below(f'{place}.{key}', inner.registry, node.get(key), inner.default)
     elif isinstance(node, (Mapping, list, tuple)):
         items: list[tuple[Any, Any]] = list(node.items() if isinstance(node, Mapping) else enumerate(node))
         for name, value in items:

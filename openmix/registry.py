@@ -100,11 +100,16 @@ for _root in (
 MIXUPS = Registry('mixup', scope='openmix', locations=['openmix.mixups'])
 
 
+# The arguments of a loss that its caller gives, and no recipe.
+CALLED_WITH = frozenset({'logits', 'y', 'mix', 'rows'})
+
+
 def _bind_loss(cfg: dict, registry: Registry) -> Any:
     """Build a loss as a function: `dict(type='decoupled_ce', eta=0.1)` becomes a `functools.partial`."""
     kwargs = dict(cfg)
     loss = find(registry, kwargs.pop('type', None))
-    known = list(inspect.signature(loss).parameters)[3:]  # after (logits, y, mix)
+    # After (logits, y, mix); the weights of samples come from the caller too.
+    known = [name for name in list(inspect.signature(loss).parameters)[3:] if name not in CALLED_WITH]
     for key in kwargs:
         if key not in known:
             raise InputError(f"loss '{loss.__name__}' has no option '{key}'; {nearest(key, known)}")
@@ -121,17 +126,19 @@ class Built:
     Attributes:
         registry: the registry that builds it.
         given: arguments that the owner of the parameter, or the data set, fills in where the dict lacks them.
+        default: the type that is built where the dict names none; '': it must name one.
     """
 
     registry: Registry
     given: frozenset[str] = frozenset()
+    default: str = ''
 
 
 ModelConfig = Annotated[dict, Built(MODELS)]
 PolicyConfig = Annotated[dict, Built(MIXUPS)]
 HeadConfig = Annotated[dict, Built(MODELS, frozenset({'in_features', 'num_classes'}))]
 PreprocessorConfig = Annotated[dict, Built(MODELS, frozenset({'mean', 'std'}))]
-LossConfig = Annotated[dict, Built(LOSSES, frozenset({'logits', 'y', 'mix'}))]
+LossConfig = Annotated[dict, Built(LOSSES, CALLED_WITH)]
 TransformConfig = Annotated[dict, Built(TRANSFORMS)]
 DatasetConfig = Annotated[dict, Built(DATASETS)]
 

@@ -33,6 +33,19 @@ def test_rows_are_written_and_read_and_of_equal_places_the_later_stays():
     assert count.rows.tolist() == [0, 1, 0]
 
 
+def test_an_occurrence_that_does_not_count_leaves_what_another_one_writes():
+    memory = SampleMemory(fill=-1, dtype=torch.int64)
+    memory.allocate(4)
+    memory.write(torch.tensor([3]), torch.tensor([9]))
+    ids, values = torch.tensor([1, 2, 1, 1, 3, 2]), torch.tensor([10, 20, 11, 12, 30, 21])
+    memory.write(ids, values, torch.tensor([True, False, True, False, False, True]))
+    assert memory.rows.tolist() == [-1, 11, 21, 9]
+    wide = SampleMemory(2)
+    wide.allocate(2)
+    wide.write(torch.tensor([0, 0]), torch.ones(2, 2), torch.tensor([True, False]))
+    assert wide.rows.tolist() == [[1, 1], [0, 0]]
+
+
 def test_without_rows_it_is_told_in_a_line_but_a_recipe_can_be_tried():
     with pytest.raises(InputError, match='no rows before a runner allocates them'):
         SampleMemory(2).read(torch.tensor([0]))

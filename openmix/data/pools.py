@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openmix.batch import Batch
+from openmix.batch import LABELLED, UNLABELLED, Batch
 from openmix.data.base import ArrayDataset, ImageDataset, Shape
 from openmix.data.facts import Facts
 from openmix.data.image_files import ImageFiles, real_files
@@ -17,7 +17,6 @@ from openmix.data.sampler import PoolSampler
 from openmix.errors import InputError, check_number
 from openmix.registry import DATA_SAMPLERS, DATASETS, DatasetConfig, find
 
-LABELLED, UNLABELLED = 'labelled', 'unlabelled'
 # Seeds are below 2**32. The seeds of two pools differ by a large number, so that no other run of a table has them.
 _SEEDS, _APART = 2**32, 0x9E3779B9
 

@@ -6,22 +6,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.errors import check_choice, check_number
-from openmix.losses.labels import at_least_float32, check_batch, label_shares
+from openmix.losses.labels import at_least_float32, check_batch, label_shares, mean_of_rows
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
 
-def bce_to_targets(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+def bce_to_targets(logits: Tensor, target: Tensor, smoothing: float = 0.0, rows: Tensor | None = None) -> Tensor:
     """Compute binary cross-entropy against (N, C) targets in [0, 1], summed over classes, averaged over the batch.
 
     *Differs from timm*, which averages over the classes as well.
     """
     target = target * (1 - smoothing) + smoothing / target.shape[1]
-    return F.binary_cross_entropy_with_logits(logits, target, reduction='none').sum(1).mean()
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction='none').sum(1)
+    return mean_of_rows('binary cross-entropy', bce, rows)
 
 
 @LOSSES.register_module()
-def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing: float = 0.0) -> Tensor:
+def mix_bce(
+    logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing: float = 0.0, rows: Tensor | None = None
+) -> Tensor:
     """Compute MBCE with share-weighted (`labels='one'`) or two-hot (`labels='two'`) targets (Decoupled Mixup, 3.3).
 
     Args:
@@ -30,6 +33,7 @@ def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing:
         mix: how the batch was mixed.
         labels: 'one': the target of a class is its share; 'two': the target is 1 for every class in the mix.
         smoothing: label smoothing in [0, 1), spread over all C classes.
+        rows: weights of the samples, see `mean_of_rows`.
 
     Returns:
         scalar, summed over classes and averaged over the batch.
@@ -42,4 +46,4 @@ def mix_bce(logits: Tensor, y: Tensor, mix: Mix, labels: str = 'one', smoothing:
     check_number('mix_bce: smoothing', smoothing, 0.0, 1.0, below=True)
     logits = at_least_float32(logits)
     share = label_shares(logits, y, mix)
-    return bce_to_targets(logits, share if labels == 'one' else (share > 0).to(share.dtype), smoothing)
+    return bce_to_targets(logits, share if labels == 'one' else (share > 0).to(share.dtype), smoothing, rows)

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.errors import check_number
-from openmix.losses.labels import at_least_float32, check_batch, label_shares
+from openmix.losses.labels import at_least_float32, check_batch, label_shares, mean_of_rows
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
 
 @LOSSES.register_module()
-def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tensor:
+def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0, rows: Tensor | None = None) -> Tensor:
     """Compute MCE, -sum_k weight_k log p(y_k), averaged over the batch (Decoupled Mixup, Eq. 1).
 
     Args:
@@ -20,12 +20,13 @@ def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tenso
         y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
         mix: how the batch was mixed; K = 1 is plain cross-entropy.
         smoothing: label smoothing in [0, 1), spread over all C classes.
+        rows: weights of the samples, see `mean_of_rows`.
 
     Returns:
         scalar.
 
     Raises:
-        InputError: smoothing is out of range.
+        InputError: smoothing is out of range, or `rows` do not fit.
     """
     check_batch('mix_ce', logits, y, mix)
     check_number('mix_ce: smoothing', smoothing, 0.0, 1.0, below=True)
@@ -36,4 +37,4 @@ def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tenso
         nll = -(mix.weight.to(log_p.dtype) * log_p.gather(1, y[mix.source])).sum(1)
     if smoothing:
         nll = (1 - smoothing) * nll - smoothing * log_p.mean(1)
-    return nll.mean()
+    return mean_of_rows('mix_ce', nll, rows)

@@ -9,7 +9,7 @@ from torch import Tensor
 from openmix.errors import InputError, check_choice, check_number
 from openmix.losses.binary_cross_entropy import bce_to_targets
 from openmix.losses.cross_entropy import mix_ce
-from openmix.losses.labels import at_least_float32, check_batch, label_shares
+from openmix.losses.labels import at_least_float32, check_batch, label_shares, mean_of_rows
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -39,6 +39,7 @@ def decoupled_ce(
     scale: str = 'none',
     least_share: float = 0.0,
     skip_half: bool = False,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Compute DM(CE), MCE - eta [log phi^{i,j} + log phi^{j,i}] (Decoupled Mixup, 3.1 and Proposition 2).
 
@@ -67,6 +68,7 @@ def decoupled_ce(
             eta (1 - lam) for the partner's.
         least_share: pairs whose smaller share is at most this value, in [0, 0.5), have no decoupled term.
         skip_half: pairs with two shares of exactly 1/2 have no decoupled term.
+        rows: weights of the samples in both terms, see `mean_of_rows`.
 
     Returns:
         scalar, averaged over the whole batch.
@@ -82,7 +84,7 @@ def decoupled_ce(
     check_number('decoupled_ce: least_share', least_share, 0.0, 0.5, below=True)
     if y.dim() != 1:
         raise InputError('decoupled_ce: needs (M,) class indices; soft labels have no single opponent class')
-    mce = mix_ce(logits, y, mix, smoothing)
+    mce = mix_ce(logits, y, mix, smoothing, rows)
     if mix.source.shape[1] == 1:
         return mce
     if mix.source.shape[1] > 2:
@@ -101,7 +103,7 @@ def decoupled_ce(
     if scale == 'share':
         terms = [share * term for share, term in zip(mix.weight.unbind(1), terms)]
     nll = sum(terms[1:], terms[0])
-    return mce + eta * torch.where(is_pair, nll, torch.zeros_like(nll)).mean()
+    return mce + eta * mean_of_rows('decoupled_ce', torch.where(is_pair, nll, torch.zeros_like(nll)), rows)
 
 
 decoupled_ce.published = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
@@ -120,7 +122,13 @@ def rescale(share: Tensor, t: float, xi: float) -> Tensor:
 
 @LOSSES.register_module()
 def decoupled_bce(
-    logits: Tensor, y: Tensor, mix: Mix, t: float = 1.0, xi: float = 0.8, smoothing: float = 0.0
+    logits: Tensor,
+    y: Tensor,
+    mix: Mix,
+    t: float = 1.0,
+    xi: float = 0.8,
+    smoothing: float = 0.0,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Compute DM(BCE), binary cross-entropy with targets r(share) for the classes in the mix (Decoupled Mixup, 3.3).
 
@@ -133,6 +141,7 @@ def decoupled_bce(
         t: exponent >= 0; the paper's 1 for cutting and 0.5 for interpolating policies.
         xi: threshold in [0, 1]; the paper's 0.8 for cutting and 1 for interpolating policies.
         smoothing: label smoothing in [0, 1), spread over all C classes.
+        rows: weights of the samples, see `mean_of_rows`.
 
     Returns:
         scalar, summed over classes and averaged over the batch.
@@ -145,4 +154,4 @@ def decoupled_bce(
     check_number('decoupled_bce: xi', xi, 0.0, 1.0)
     check_number('decoupled_bce: smoothing', smoothing, 0.0, 1.0, below=True)
     logits = at_least_float32(logits)
-    return bce_to_targets(logits, rescale(label_shares(logits, y, mix), t, xi), smoothing)
+    return bce_to_targets(logits, rescale(label_shares(logits, y, mix), t, xi), smoothing, rows)

@@ -37,6 +37,24 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
+def mean_of_rows(name: str, values: Tensor, rows: Tensor | None) -> Tensor:
+    """Average one value per sample over all samples; a weight of 0 masks a sample, which still counts in the number.
+
+    Args:
+        name: the loss, for the message.
+        values: (N,).
+        rows: (N,) weights of the samples, such as a confidence mask; None: 1 each.
+
+    Raises:
+        InputError: `rows` have another shape.
+    """
+    if rows is None:
+        return values.mean()
+    if rows.shape != values.shape:
+        raise InputError(f'{name}: rows must be {tuple(values.shape)}, one weight a sample, got {what(rows)}')
+    return (values * rows.to(values.dtype)).mean()
+
+
 def label_shares(like: Tensor, y: Tensor, mix: Mix) -> Tensor:
     """Compute the (N, C) share of every class in each mixed sample, in [0, 1]; shares of the same class are added.
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 
 
+def linear_ramp(progress: float, over: float) -> float:
+    """Rise from 0 at progress 0 to 1 at progress `over`, and stay there; 1 throughout if `over` is 0."""
+    return min(1.0, progress / over) if over else 1.0
+
+
 def cosine(start: float, end: float, progress: float) -> float:
     """Anneal along half a cosine from `start` at progress 0 to `end` at progress 1."""
     return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2

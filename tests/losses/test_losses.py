@@ -333,3 +333,22 @@ def test_bad_options_are_one_line():
     logits, y, mix = batch()
     with pytest.raises(InputError, match='class indices'):
         decoupled_ce(logits, torch.nn.functional.one_hot(y, 7).float(), mix)
+
+
+@pytest.mark.parametrize('loss', [mix_ce, mix_bce, decoupled_ce, decoupled_bce])
+def test_weights_of_rows_divide_by_all_of_them(loss):
+    logits, y, mix = batch()
+    rows = (torch.rand(len(logits), generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    assert 0 < rows.sum() < len(rows)
+    each = [loss(logits[n : n + 1], y, Mix(mix.source[n : n + 1], mix.weight[n : n + 1])) for n in range(len(logits))]
+    wanted = sum(row * one for row, one in zip(rows.tolist(), each)) / len(logits)
+    assert loss(logits, y, mix, rows=rows).item() == pytest.approx(wanted.item(), rel=1e-10)
+    assert torch.equal(loss(logits, y, mix, rows=torch.ones(len(logits))), loss(logits, y, mix))
+    assert loss(logits, y, mix, rows=torch.zeros(len(logits))).item() == 0
+    with pytest.raises(InputError, match=r'rows must be \(16,\), one weight a sample, got a float32 tensor of \(3,\)'):
+        loss(logits, y, mix, rows=torch.ones(3))
+
+
+def test_weights_of_rows_are_no_option_of_a_recipe():
+    with pytest.raises(InputError, match="loss 'mix_ce' has no option 'rows'"):
+        LOSSES.build(dict(type='mix_ce', rows=[1]))
