@@ -42,6 +42,29 @@ backbone = dict(type='ThinResNet', depth=8, width=4)
 """
 
 
+_POOLS = """
+def digits(**dataset):
+    return dict(
+        batch_size=12,
+        num_workers=2,
+        persistent_workers=True,
+        dataset=dataset,
+        collate_fn=dict(type='identity_collate'),
+    )
+train_dataloader = dict(
+    **digits(
+        type='Pools', labelled=dict(type='Digits', subset=20), unlabelled=dict(type='Digits', subset=30), ratio=2
+    ),
+    sampler=dict(type='PoolSampler'),
+)
+val_dataloader = dict(**digits(type='Digits', split='test', subset=21), sampler=dict(type='DefaultSampler'))
+val_evaluator = dict(type='Accuracy')
+weak = [dict(type='BatchRandomFlip')]
+strong = [*weak, dict(type='BatchRandomCrop', padding=4)]
+backbone = dict(type='ThinResNet', depth=8, width=4)
+"""
+
+
 @dataclass(frozen=True)
 class Case:
     """The settings of one algorithm for its tests.
@@ -76,6 +99,26 @@ class Case:
         return head + f'base: {recipe}\ncolumns: {{Plain: {{}}}}\nrows: {{Toy: {{}}}}\n'
 
 
+def _semi_supervised(name: str, views: str, options: str = '') -> Case:
+    """Make the case of a method of `openmix/models/semisup`, with the views of an unlabelled image."""
+    model = f"""
+model = dict(
+    type='{name}',
+    backbone=backbone,
+    head=dict(type='LinearHead'),
+    data_preprocessor=dict(type='ImagePreprocessor', augment=dict(labelled=weak, unlabelled=[{views}])),
+    {options}
+)
+"""
+    return Case(
+        _POOLS + model,
+        'accuracy/top1',
+        classifies=True,
+        more_images={'train_dataloader.dataset.unlabelled.subset': 40},
+        full={'model.backbone': dict(type='WideResNet', depth=28, widen_factor=2, _delete_=True)},
+    )
+
+
 ALGORITHMS = {
     'MixClassifier': Case(
         _FOLDER
@@ -98,29 +141,13 @@ model = dict(
             'train_dataloader.dataset.pipeline.0.size': 224,
         },
     ),
+    'FixMatch': _semi_supervised('FixMatch', 'weak, strong', "threshold=0.2, branch=dict(policy=dict(type='Mixup'))"),
     'ToyConsistency': Case(
-        """
-def digits(**dataset):
-    return dict(
-        batch_size=12,
-        num_workers=2,
-        persistent_workers=True,
-        dataset=dataset,
-        collate_fn=dict(type='identity_collate'),
-    )
-train_dataloader = dict(
-    **digits(
-        type='Pools', labelled=dict(type='Digits', subset=20), unlabelled=dict(type='Digits', subset=30), ratio=2
-    ),
-    sampler=dict(type='PoolSampler'),
-)
-val_dataloader = dict(**digits(type='Digits', split='test', subset=21), sampler=dict(type='DefaultSampler'))
-val_evaluator = dict(type='Accuracy')
-weak = [dict(type='BatchRandomFlip')]
-strong = [*weak, dict(type='BatchRandomCrop', padding=4)]
+        _POOLS
+        + """
 model = dict(
     type='ToyConsistency',
-    backbone=dict(type='ThinResNet', depth=8, width=4),
+    backbone=backbone,
     head=dict(type='LinearHead'),
     data_preprocessor=dict(type='ImagePreprocessor', augment=dict(labelled=weak, unlabelled=[weak, strong])),
 )

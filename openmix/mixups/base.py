@@ -105,6 +105,17 @@ class MixPolicy(nn.Module):
         """
         raise NotImplementedError
 
+    def within(self, low: float, high: float) -> MixPolicy:
+        """Return a copy of this policy in which the sample's share is in [low, high], of its label and in every pixel.
+
+        Raises:
+            InputError: the policy cannot keep the share in a range, as by default, or only outside of this one.
+        """
+        raise InputError(
+            f'{type(self).__name__} cannot keep the share of an image in a range, since its masks are cut to whole '
+            'pixels, clipped or learned; take a policy that interpolates whole images'
+        )
+
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         """Build modules that depend on the trained network, for learned policies. Called when it is constructed.
 

@@ -48,47 +48,48 @@ def width_of(backbone: Any) -> int:
     return backbone.num_features
 
 
-@MODELS.register_module()
-class MixClassifier(Algorithm):
-    """A classifier trained on mixed batches.
+class Classifier(Algorithm):
+    """A backbone and a head that are trained on labels, the base of algorithms that may mix.
+
+    A derived class builds what it adds, and calls `settle` at the end of its constructor.
 
     Args:
         backbone: registry dict of a module (N, 3, H, W) -> (N, D) with an attribute `num_features`.
         head: registry dict of a head; `in_features` defaults to the backbone's `num_features`.
-        policy: registry dict of a mixing policy; `NoMix` is vanilla training.
         data_preprocessor: registry dict of the preprocessor; its `channels_last` sets the memory format of the
             weights too.
-        grad_checkpointing: names of modules of the backbone to recompute in the backward pass; True: all its
-            repeated blocks, see `checkpoint_blocks`.
 
     Raises:
-        InputError: an unknown backbone, head, policy, site or block.
+        InputError: an unknown backbone or head.
     """
 
     answers = frozenset({'logits'})
 
     def __init__(
-        self,
-        backbone: ModelConfig,
-        head: HeadConfig,
-        policy: PolicyConfig,
-        data_preprocessor: PreprocessorConfig | None = None,
-        grad_checkpointing: bool | Sequence[str] = False,
+        self, backbone: ModelConfig, head: HeadConfig, data_preprocessor: PreprocessorConfig | None = None
     ) -> None:
-        for part, registry in ((backbone, MODELS), (head, MODELS), (policy, MIXUPS)):
-            find(registry, part.get('type'))
+        for part in (backbone, head):
+            find(MODELS, part.get('type'))
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build({'in_features': width_of(self.backbone), **head})
-        policy_module = MIXUPS.build(policy)
-        if not isinstance(policy_module, MixPolicy):
-            raise InputError(f'MixClassifier: {type(policy_module).__name__} is no policy; derive it from MixPolicy')
-        sites = policy_module.all_sites()
+
+    def settle(self, policy: MixPolicy | None = None, grad_checkpointing: bool | Sequence[str] = False) -> None:
+        """Prepare the whole model for training, once all its parts are built.
+
+        Args:
+            policy: the policy that mixes batches of this network, a part of the model; None: nothing is mixed.
+            grad_checkpointing: see `checkpoint_blocks`; False: none.
+
+        Raises:
+            InputError: an unknown site or block.
+        """
+        sites = set() if policy is None else policy.all_sites()
         # Before a policy copies the backbone, so that its copy saves memory too.
         if grad_checkpointing:
             checkpoint_blocks(self.backbone, grad_checkpointing, sites)
-        policy_module.attach(self.online())
-        self.policy = policy_module
+        if policy is not None:
+            policy.attach(self.online())
         self.sites = Sites(self.backbone, sites)
         if isinstance(self.data_preprocessor, ImagePreprocessor):
             if isinstance(self.head, HasClasses):
@@ -115,6 +116,64 @@ class MixClassifier(Algorithm):
                 f'model: head.num_classes is {given}, but the data of {facts.name} have {len(facts.classes)} classes; '
                 'leave it out and the data set it'
             )
+
+    def predict(self, batch: Batch) -> dict[str, Any]:
+        """Compute the logits (N, C) of a clean batch, and in `others` those of the other networks."""
+        others = logits_of(self.networks(), batch['inputs'])
+        return dict(logits=others.pop(''), others=others, labels=batch.get('labels'), ids=batch.get('ids'))
+
+    def networks(self) -> dict[str, Network]:
+        return {'': self.online()}
+
+    def online(self) -> Network:
+        """Return the network that is trained."""
+        return Network(self.backbone, self.head)
+
+    def context(self, x: Tensor, y: Tensor | None) -> MixContext:
+        """Make the `MixContext` of a batch (N, 3, H, W) and its labels, with this network and its normalisation."""
+        given = self.data_preprocessor
+        known = {'mean': given.mean, 'std': given.std} if isinstance(given, ImagePreprocessor) else {}
+        return MixContext(x, y, network=self.online(), **known)
+
+
+def build_policy(owner: str, policy: PolicyConfig) -> MixPolicy:
+    """Build a policy from its registry dict.
+
+    Raises:
+        InputError: it is unknown, or no policy; the line names the `owner`.
+    """
+    built = MIXUPS.build(policy)
+    if not isinstance(built, MixPolicy):
+        raise InputError(f'{owner}: {type(built).__name__} is no policy; derive it from MixPolicy')
+    return built
+
+
+@MODELS.register_module()
+class MixClassifier(Classifier):
+    """A classifier trained on mixed batches.
+
+    Args:
+        backbone, head, data_preprocessor: see `Classifier`.
+        policy: registry dict of a mixing policy; `NoMix` is vanilla training.
+        grad_checkpointing: names of modules of the backbone to recompute in the backward pass; True: all its
+            repeated blocks, see `checkpoint_blocks`.
+
+    Raises:
+        InputError: an unknown backbone, head, policy, site or block.
+    """
+
+    def __init__(
+        self,
+        backbone: ModelConfig,
+        head: HeadConfig,
+        policy: PolicyConfig,
+        data_preprocessor: PreprocessorConfig | None = None,
+        grad_checkpointing: bool | Sequence[str] = False,
+    ) -> None:
+        find(MIXUPS, policy.get('type'))
+        super().__init__(backbone, head, data_preprocessor)
+        self.policy = build_policy(type(self).__name__, policy)
+        self.settle(self.policy, grad_checkpointing)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a training batch: the classifier's and those of a learned policy.
@@ -148,20 +207,11 @@ class MixClassifier(Algorithm):
         unmixed = Mix.none(len(context.x), context.x.device)
         return self.head.loss(head(self.backbone(context.x)), context.y, unmixed)
 
-    def predict(self, batch: Batch) -> dict[str, Any]:
-        """Compute the logits (N, C) of a clean batch, and in `others` those of a learned policy's other networks."""
-        others = logits_of(self.networks(), batch['inputs'])
-        return dict(logits=others.pop(''), others=others, labels=batch.get('labels'), ids=batch.get('ids'))
-
     def ways(self) -> Iterator[AbstractContextManager[None]]:
         return self.policy.ways()
 
     def networks(self) -> dict[str, Network]:
         return self.policy.networks(self.online())
-
-    def online(self) -> Network:
-        """Return the network that is trained."""
-        return Network(self.backbone, self.head)
 
     @property
     def leaves_parameters_unused(self) -> bool:
@@ -175,9 +225,3 @@ class MixClassifier(Algorithm):
 
     def after_step(self) -> None:
         self.policy.after_step(self.online())
-
-    def context(self, x: Tensor, y: Tensor | None) -> MixContext:
-        """Make the `MixContext` of a batch (N, 3, H, W) and its labels, with this network and its normalisation."""
-        given = self.data_preprocessor
-        known = {'mean': given.mean, 'std': given.std} if isinstance(given, ImagePreprocessor) else {}
-        return MixContext(x, y, network=self.online(), **known)

@@ -1,0 +1,1 @@
+"""Semi-supervised methods, one file each; every file that registers one is imported with the models."""

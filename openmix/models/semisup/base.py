@@ -1,0 +1,205 @@
+"""`SemiSupervised`: the base of methods that train a classifier on a labelled and an unlabelled pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from openmix.algorithm import Network
+from openmix.batch import LABELLED, UNLABELLED, Batch
+from openmix.errors import InputError
+from openmix.models.classifier import Classifier
+from openmix.models.mixing import mixed_features
+from openmix.models.semisup.branch import MixedBranch
+from openmix.models.semisup.targets import PseudoLabels
+from openmix.ops.batches import what
+from openmix.ops.kept_buffers import KeptBuffers
+from openmix.ops.schedules import linear_ramp
+from openmix.registry import MODELS, Built, HeadConfig, ModelConfig, PreprocessorConfig
+
+BranchConfig = Annotated[dict, Built(MODELS, default=MixedBranch.__name__)]
+
+
+class SemiSupervised(Classifier):
+    """A classifier trained on a labelled and an unlabelled pool; a method derives from it and implements `losses`.
+
+    A batch is {'labelled': {...}, 'unlabelled': {...}}, as `Pools` gives it. Known labels of the unlabelled images,
+    `true_labels`, are only measured with: a method never sees them. Two diagnostics are recorded, where they are
+    known: `mask_rate`, the share of unlabelled images that the method trains on, and `pseudo_label_accuracy`, the
+    share of right classes among them.
+
+    Args:
+        backbone, head, data_preprocessor: see `Classifier`.
+        branch: options of a mixed branch, see `MixedBranch`; None: there is none.
+        grad_checkpointing: see `MixClassifier`.
+
+    Attributes:
+        views: the views of every unlabelled image that the method reads, in their order.
+        ramp: share of the training over which the weight of the unlabelled images rises linearly from 0; 0: none.
+        progress: share of the training that is done, in [0, 1).
+
+    Raises:
+        InputError: an unknown part, or an option out of range.
+    """
+
+    views: ClassVar[tuple[str, ...]]
+    ramp: float = 0.0
+
+    def __init__(
+        self,
+        backbone: ModelConfig,
+        head: HeadConfig,
+        branch: BranchConfig | None = None,
+        data_preprocessor: PreprocessorConfig | None = None,
+        grad_checkpointing: bool | Sequence[str] = False,
+    ) -> None:
+        super().__init__(backbone, head, data_preprocessor)
+        self.branch: MixedBranch | None = None
+        if branch is not None:
+            self.branch = MODELS.build({'type': MixedBranch.__name__, **branch})
+            self.branch.attach(self.online())
+            if self.branch.view >= len(self.views):
+                named = ', '.join(f'{place} ({view})' for place, view in enumerate(self.views))
+                raise InputError(f'branch: view is {self.branch.view}, and {type(self).__name__} has {named}')
+        self.progress = 0.0
+        self.settle(None if self.branch is None else self.branch.policy, grad_checkpointing)
+        if self.branch is not None:
+            self.branch.check_untrained()
+
+    def losses(
+        self, x: Tensor, y: Tensor, views: tuple[Tensor, ...], ids: Tensor
+    ) -> tuple[dict[str, Tensor], PseudoLabels]:
+        """Compute the method's losses by name, and its pseudo-labels; the only duty of a method.
+
+        Args:
+            x: (B, 3, H, W) normalised labelled images.
+            y: (B,) int64 labels.
+            views: the `views` of U unlabelled images, each (U, 3, H, W).
+            ids: (U,) int64 indices of the unlabelled images in their pool.
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the losses of a batch of two pools, and the diagnostics.
+
+        Raises:
+            InputError: the batch has no two such pools, or other views than the method reads.
+        """
+        x, y, views = self.read(batch)
+        unlabelled = batch[UNLABELLED]
+        losses, guess = self.losses(x, y, views, unlabelled['ids'])
+        if self.branch is not None:
+            losses['branch_loss'] = self.branch_loss(self.branch, x, y, views, guess)
+        return losses | measured(guess, unlabelled.get('true_labels'))
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Check a batch; return the labelled images, their labels, and the views of the unlabelled images.
+
+        Raises:
+            InputError: see `loss`.
+        """
+        name = type(self).__name__
+        if any(not isinstance(batch.get(pool), dict) for pool in (LABELLED, UNLABELLED)):
+            raise InputError(
+                f"{name} trains on the pools '{LABELLED}' and '{UNLABELLED}', and the batch has not both; set "
+                "train_dataloader.dataset=dict(type='Pools', ...) and train_dataloader.sampler=dict(type='PoolSampler')"
+            )
+        x, y = one_view(name, batch[LABELLED]['inputs']), batch[LABELLED].get('labels')
+        if y is None:
+            raise InputError(f"{name} learns from the labels of the pool '{LABELLED}', and the batch has none")
+        if batch[UNLABELLED].get('ids') is None:
+            raise InputError(f"{name}: the pool '{UNLABELLED}' of the batch has no ids, the places of its images")
+        views = all_views(batch[UNLABELLED]['inputs'])
+        if len(views) != len(self.views):
+            raise InputError(
+                f'{name} reads {len(self.views)} views of every unlabelled image ({", ".join(self.views)}), and the '
+                f'batch has {len(views)}; list as many pipelines in augment of the preprocessor for the pool '
+                f"'{UNLABELLED}', or in a MultiView of that pool"
+            )
+        if any(view.shape[1:] != x.shape[1:] for view in views):
+            raise InputError(f'{name}: all views must have the size of the labelled images, {tuple(x.shape[1:])}')
+        return x, y, views
+
+    def together(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """Compute the (N, C) logits of several batches in one pass, which is one batch for batch norm."""
+        return self.online()(torch.cat(images)).split([len(one) for one in images])
+
+    def rise(self, over: float) -> float:
+        """Return the factor in [0, 1] of a weight that rises linearly over this share of the training."""
+        return linear_ramp(self.progress, over)
+
+    def branch_loss(
+        self, branch: MixedBranch, x: Tensor, y: Tensor, views: tuple[Tensor, ...], guess: PseudoLabels
+    ) -> Tensor:
+        """Mix labelled images with random unlabelled ones, and compute the weighted loss of the mixed images."""
+        images = views[branch.view]
+        partner = torch.randperm(len(images), device=images.device)[: len(x)]
+        n = len(partner)
+        clean, labels = torch.cat([x[:n], images[partner]]), torch.cat([y[:n], guess.classes[partner]])
+        pairs = torch.arange(n, 2 * n, device=x.device)
+        kept = KeptBuffers(self.online()) if branch.statistics == 'kept' else nullcontext()
+        with kept:
+            mixed = mixed_features(self.backbone, self.sites, branch.policy, self.context(clean, labels), pairs)
+            logits = (self.head if branch.head is None else branch.head)(mixed.features)
+        rows = None if guess.mask is None else guess.mask[partner]
+        weight = branch.weight * self.rise(self.ramp if branch.ramp is None else branch.ramp)
+        return weight * branch.loss(logits, labels, mixed.mix, mixed.policy, rows)
+
+    def networks(self) -> dict[str, Network]:
+        found = super().networks()
+        if self.branch is not None and self.branch.head is not None:
+            found['branch'] = Network(self.backbone, self.branch.head)
+        return found
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        return super().ways() if self.branch is None else self.branch.policy.ways()
+
+    def before_step(self, step: int, steps: int) -> None:
+        self.progress = step / steps
+        if self.branch is not None:
+            self.branch.policy.before_step(step, steps)
+
+
+def one_view(name: str, inputs: Any) -> Tensor:
+    """Return (N, 3, H, W) images that have no views, or one.
+
+    Raises:
+        InputError: they have several views.
+    """
+    views = all_views(inputs)
+    if len(views) != 1:
+        raise InputError(f'{name} reads one view of a labelled image, and the batch has {len(views)}')
+    return views[0]
+
+
+def all_views(inputs: Any) -> tuple[Tensor, ...]:
+    """Return the views of images (N, 3, H, W), (N, V, 3, H, W) or a list of V tensors, each (N, 3, H, W).
+
+    Raises:
+        InputError: the images have another shape.
+    """
+    if isinstance(inputs, Tensor) and inputs.dim() in (4, 5):
+        return inputs.unbind(1) if inputs.dim() == 5 else (inputs,)
+    if isinstance(inputs, (list, tuple)):
+        return tuple(inputs)
+    raise InputError(f'inputs must be (N, 3, H, W) images, or (N, V, 3, H, W) with V views, got {what(inputs)}')
+
+
+def measured(guess: PseudoLabels, truth: Tensor | None) -> dict[str, Tensor]:
+    """Compute the diagnostics of pseudo-labels, without gradient and GPU sync.
+
+    Args:
+        guess: the pseudo-labels of U images.
+        truth: (U,) int64 labels, if they are known. A batch in which all images are masked has no accuracy, a nan,
+            which the records leave out.
+    """
+    mask = guess.mask
+    found = {} if mask is None else {'mask_rate': mask.detach().mean()}
+    if truth is not None and truth.shape == guess.classes.shape:
+        right = (guess.classes == truth).float()
+        found['pseudo_label_accuracy'] = right.mean() if mask is None else (right * mask).sum() / mask.sum()
+    return found

@@ -1,0 +1,226 @@
+"""The mixed branch: which images are mixed in which shares, its loss by value, and what it refuses."""
+
+from math import log
+
+import pytest
+import torch
+from toys import CLASSES, B, U, batch, logits_of, method, softmax, total_of
+
+from openmix.errors import InputError
+from openmix.models.semisup.branch import MixedBranch
+from openmix.registry import MODELS
+
+# With the paper's alpha of 0.2 some shares are so near to 0 or 1 that an image does not tell its partner.
+AS = dict(policy=dict(type='Mixup', alpha=1.0), lam=(0, 0.5), loss=dict(type='decoupled_ce', sides='own', eta=0.1))
+
+
+def pairs_of(model, data, view=0):
+    """Find what the last pass of the backbone mixed: per row the share of its labelled image, and the other's row."""
+    x, others, mixed = data['labelled']['inputs'], data['unlabelled']['inputs'][:, view], model.backbone.seen[-1]
+    assert len(mixed) == len(x)
+    found = []
+    for row, own in zip(mixed, x):
+        nearest = []
+        for place, other in enumerate(others):
+            lam = ((row - other) * (own - other)).sum() / (own - other).square().sum()
+            nearest.append(((other + lam * (own - other) - row).abs().max().item(), lam.item(), place))
+        far, lam, place = min(nearest)
+        assert far < 1e-6, 'each row is a labelled image with one unlabelled image'
+        found.append((lam, place))
+    return found
+
+
+def trained(model, data, seed=0):
+    model.backbone.seen.clear()
+    torch.manual_seed(seed)
+    return model.loss(data)
+
+
+def slow(model, data, pairs, threshold, eta, sides):
+    """Compute the branch's loss from its pairs, by Eq. 1 and Proposition 2 of Decoupled Mixup."""
+    x, others = data['labelled']['inputs'], data['unlabelled']['inputs'].unbind(1)
+    _, weak, _ = logits_of(model, x, *others)
+    mixed = torch.stack([lam * a + (1 - lam) * others[0][j] for a, (lam, j) in zip(x, pairs)])
+    (z,) = logits_of(model, mixed)
+    total = 0.0
+    for row, a, (lam, j) in zip(z, data['labelled']['labels'].tolist(), pairs):
+        guess = softmax(weak[j])
+        if max(guess) < threshold:
+            continue
+        b, p = guess.index(max(guess)), softmax(row)
+        total += -lam * log(p[a]) - (1 - lam) * log(p[b])
+        if a != b:
+            total -= eta * log(p[a] / (1 - p[b])) + (eta * log(p[b] / (1 - p[a])) if sides == 'both' else 0)
+    return total / len(x)
+
+
+@pytest.mark.parametrize(
+    ('branch', 'eta', 'sides', 'low', 'high'),
+    [
+        (AS, 0.1, 'own', 0, 0.5),
+        ({**AS, 'lam': (0.5, 1)}, 0.1, 'own', 0.5, 1),
+        ({**AS, 'lam': None}, 0.1, 'own', 0, 1),
+        ({**AS, 'loss': dict(type='decoupled_ce', eta=0.7)}, 0.7, 'both', 0, 0.5),
+        (dict(policy=dict(type='Mixup')), 0, 'own', 0, 1),
+    ],
+    ids=['asymmetric', 'larger share', 'unconstrained', 'two sides', 'mixup'],
+)
+def test_its_loss_is_that_of_the_paper(branch, eta, sides, low, high):
+    model, data = method('FixMatch', threshold=0.6, branch={**branch, 'weight': 3.0}), batch(2)
+    shares, masked = [], 0
+    for seed in range(12):
+        found = trained(model, data, seed)
+        pairs = pairs_of(model, data)
+        wanted = slow(model, data, pairs, 0.6, eta, sides)
+        # Shares are float32, and the pairs are found from the images.
+        assert found['branch_loss'].item() == pytest.approx(3 * wanted, rel=1e-4, abs=1e-6)
+        shares += [lam for lam, _ in pairs]
+        masked += wanted == 0
+    assert low - 1e-6 <= min(shares) < max(shares) <= high + 1e-6
+    if (low, high) == (0, 0.5):
+        assert max(shares) < 0.5, 'the labelled image has the smaller share in every draw'
+    else:
+        assert max(shares) > 0.5
+    assert masked < 12
+    assert total_of(model, found).item() == pytest.approx(sum(v.item() for k, v in found.items() if 'loss' in k))
+
+
+def test_partners_are_drawn_from_all_unlabelled_images_without_repetition():
+    model, data = method('FixMatch', branch=AS), batch(2)
+    drawn = set()
+    for seed in range(8):
+        trained(model, data, seed)
+        places = [place for _, place in pairs_of(model, data)]
+        assert len(set(places)) == B
+        drawn |= set(places)
+    assert drawn == set(range(U))
+
+
+def gradients(branch, y, eta):
+    """Return d loss / d z of mixed logits, for labels of two rows and two partners, shares of 0.3."""
+    built = MODELS.build(dict(type='MixedBranch', **{**branch, 'loss': {**branch['loss'], 'eta': eta}}))
+    x = torch.randn(4, 3, 2, 2)
+    _, mix = built.policy.holding(0.3)(x, pairs=torch.tensor([2, 3]))
+    g = torch.Generator().manual_seed(1)
+    z = torch.randn(2, CLASSES, dtype=torch.float64, generator=g).requires_grad_()
+    (found,) = torch.autograd.grad(built.loss(z, y, mix, built.policy, None), z)
+    return found
+
+
+def test_the_labelled_class_alone_is_decoupled_from_the_pseudo_label():
+    """The one-sided term does not move the logit of the pseudo-label; a pair of one class has no term."""
+    y = torch.tensor([1, 4, 3, 4])  # rows (1, 3) and (4, 4)
+    own = gradients(AS, y, 1.0) - gradients(AS, y, 0.0)
+    assert own[0, 3].abs() < 1e-15
+    assert own[0, 1] < -1e-3
+    assert not own[1].any()
+    both = {**AS, 'loss': dict(type='decoupled_ce')}
+    assert (gradients(both, y, 1.0) - gradients(both, y, 0.0))[0, 3] < -1e-3
+
+
+def test_with_two_classes_a_one_sided_term_is_zero():
+    """So that tests of it need three."""
+    built = MODELS.build(dict(type='MixedBranch', **{**AS, 'loss': dict(type='decoupled_ce', sides='own', eta=9.0)}))
+    plain = MODELS.build(dict(type='MixedBranch', policy=AS['policy']))
+    _, mix = built.policy.holding(0.3)(torch.randn(2, 3, 2, 2), pairs=torch.tensor([1]))
+    z, y = torch.randn(1, 2), torch.tensor([0, 1])
+    assert torch.equal(built.loss(z, y, mix, built.policy, None), plain.loss(z, y, mix, plain.policy, None))
+
+
+@pytest.mark.parametrize(('statistics', 'passes'), [('moved', 2), ('kept', 1)])
+def test_its_pass_moves_statistics_or_keeps_them(statistics, passes):
+    model = method('FixMatch', threshold=0.2, branch={**AS, 'statistics': statistics})
+    other = method('FixMatch', threshold=0.2, branch=AS)
+    found, wanted = trained(model, batch(2)), trained(other, batch(2))
+    assert int(model.backbone.norm.num_batches_tracked) == passes
+    assert torch.equal(found['branch_loss'], wanted['branch_loss']), 'it is normalised by its batch either way'
+    total_of(model, found).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_its_weight_rises_over_its_share_of_the_training():
+    model = method('FixMatch', threshold=0.2, branch={**AS, 'ramp': 0.4})
+    plain = trained(method('FixMatch', threshold=0.2, branch=AS), batch(2))['branch_loss']
+    for step, factor in ((0, 0), (10, 0.25), (20, 0.5), (40, 1), (99, 1)):
+        model.before_step(step, 100)
+        assert torch.allclose(trained(model, batch(2))['branch_loss'], factor * plain), step
+
+
+def test_another_view_can_be_mixed():
+    model, data = method('FixMatch', threshold=0.2, branch={**AS, 'view': 1}), batch(2)
+    trained(model, data)
+    pairs_of(model, data, view=1)
+
+
+def test_a_second_head_answers_for_mixed_images_alone():
+    model = method('FixMatch', threshold=0.2, branch={**AS, 'head': dict(type='LinearHead')})
+    assert model.networks().keys() == {'', 'branch'}
+    found = trained(model, batch(2))
+    found['branch_loss'].backward()
+    assert model.branch.head.fc.weight.grad.any()
+    assert model.head.fc.weight.grad is None
+    answer = model.eval().predict(dict(inputs=batch(2)['labelled']['inputs'], labels=None, ids=None))
+    assert answer['others']['branch'].shape == answer['logits'].shape
+
+
+def test_hidden_sites_and_several_policies_are_mixed_too():
+    policies = [dict(type='Mixup', sites=('norm',)), dict(type='CutMix')]
+    model, data = method('FixMatch', threshold=0.2, branch=dict(policy=dict(type='OneOf', policies=policies))), batch(2)
+    sizes = set()
+    for way in model.ways():
+        with way:
+            trained(model, data)
+        sizes.add(len(model.backbone.seen[-1]))
+    assert sizes == {B, 2 * B}
+
+
+@pytest.mark.parametrize(
+    ('branch', 'line'),
+    [
+        ({**AS, 'policy': dict(type='CutMix')}, 'branch: policy: CutMix cannot keep the share of an image in a range'),
+        ({**AS, 'policy': dict(type='ResizeMix')}, 'branch: policy: ResizeMix cannot keep the share'),
+        ({**AS, 'policy': dict(type='CutMix'), 'lam': None}, 'CutMix cannot keep'),
+        ({**AS, 'policy': dict(type='ResizeMix'), 'lam': None}, 'ResizeMix cannot keep'),
+        (dict(policy=dict(type='CutMix', lam_range=(0, 0.5))), 'CutMix cannot keep'),
+        (dict(policy=dict(type='CutMix', fold=True)), 'CutMix cannot keep'),
+        ({**AS, 'policy': dict(type='Mixup', fold=True)}, r'fold=True draws no lam in \[0, 0.5\]'),
+        ({**AS, 'policy': dict(type='Mixup', lam_range=(0.5, 1))}, r'draws no lam in \[0, 0.5\]'),
+        ({**AS, 'lam': (0.5, 0)}, 'branch: lam must be two numbers, lowest first'),
+        ({**AS, 'lam': (0, 1.5)}, 'branch: lam: both numbers must be in'),
+        ({**AS, 'weight': -1.0}, 'branch: weight must be >= 0'),
+        ({**AS, 'ramp': 2.0}, 'branch: ramp must be in'),
+        ({**AS, 'statistics': 'frozen'}, "branch: statistics must be 'moved' or 'kept'"),
+        ({**AS, 'view': 2}, r'branch: view is 2, and FixMatch has 0 \(weak\), 1 \(strong\)'),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(branch, line):
+    with pytest.raises(InputError, match=line) as error:
+        method('FixMatch', branch=branch)
+    assert '\n' not in str(error.value)
+
+
+def test_a_policy_that_is_trained_is_refused():
+    thin = dict(type='ThinResNet', depth=8, width=4)
+    with pytest.raises(InputError, match='branch: policy: AutoMix trains parameters of its own'):
+        method('FixMatch', backbone=thin, branch=dict(policy=dict(type='AutoMix', site='layer2')))
+
+
+def test_a_narrower_range_of_the_policy_itself_is_kept():
+    built = MixedBranch(dict(type='Mixup', lam_range=(0.001, 0.7)), lam=(0, 0.5))
+    assert built.policy.lam_range == (0.001, 0.5)
+
+
+@pytest.mark.parametrize(
+    ('branch', 'line'),
+    [
+        (dict(policy=dict(type='PuzzleMix', block_nums=(2,), clean_weight=1.0)), 'PuzzleMix has clean_weight=1.0'),
+        (dict(policy=dict(type='Mixup'), loss=dict(type='jensen_shannon')), "jensen_shannon has no argument 'rows'"),
+    ],
+)
+def test_what_only_a_step_shows_is_refused_by_it(branch, line):
+    with pytest.raises(InputError, match=line):
+        method('FixMatch', branch=branch).float().loss(in_float32(batch(2)))
+
+
+def in_float32(data):
+    return {name: {**pool, 'inputs': pool['inputs'].float()} for name, pool in data.items()}
