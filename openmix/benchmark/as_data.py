@@ -10,7 +10,7 @@ from typing import Any
 
 from openmix.benchmark.earlier import beside
 from openmix.benchmark.escape import csv as escape
-from openmix.benchmark.records import Record, deviation, mean
+from openmix.benchmark.records import Record, deviation, mean, side_by_side
 from openmix.benchmark.statistics import agreement, difference, gains, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial
@@ -71,6 +71,10 @@ def _more(record: Record) -> dict[str, Any]:
     return {
         'metric': cell.metric,
         'readout': cell.readout,
+        'readouts': {
+            readout: {'mean': mean(values), 'std': deviation(values)}
+            for readout, values in side_by_side(record).items()
+        },
         'spread': cell.spread,
         'other_source': cell.other_source,
         'difference': difference(record),

@@ -1,11 +1,11 @@
-"""Learning curves: one panel per column, one line per method."""
+"""Curves over training, of the metric and of diagnostics: one panel per column, one line per method."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from openmix.benchmark.escape import html as escape
@@ -19,31 +19,43 @@ from openmix.benchmark.table import Table
 _MOST_POINTS = 100  # largest number of points per line; more would not be visible on a phone
 
 
+# Numbers of a row of a run's history that are neither metrics nor diagnostics.
+_NO_DIAGNOSTICS = ('epoch', 'iter', 'lr', 'time_s')
+
+
 class Curve(NamedTuple):
-    """The metric of a record over training.
+    """A number of a record over training.
 
     Attributes:
+        metric: name of the number in the history of a run.
         unit: 'epoch' or 'iteration'.
         at: epochs or iterations at which the values were measured.
         values: means over the finished trials.
     """
 
     record: Record
+    metric: str
     unit: str
     at: list[int]
     values: list[float]
 
 
-def mean_curve(record: Record) -> Curve:
-    """Compute the mean curve of a record's metric over its finished trials; values that are not finite are left out."""
+def mean_curve(record: Record, metric: str = '') -> Curve:
+    """Compute the mean curve of a number over the finished trials; values that are not finite are left out.
+
+    Args:
+        record: the record.
+        metric: name of the number; '' is the metric of the record's cell.
+    """
+    metric = metric or record.cell.metric
     unit = unit_of([trial.length for trial in record.finished])
     values: dict[int, list[float]] = defaultdict(list)
     for result in record.results:
         for row in result.history:
-            if row_key(unit) in row and math.isfinite(row.get(record.cell.metric, math.nan)):
-                values[int(row[row_key(unit)])].append(row[record.cell.metric])
+            if row_key(unit) in row and math.isfinite(row.get(metric, math.nan)):
+                values[int(row[row_key(unit)])].append(row[metric])
     at = sorted(values)
-    return Curve(record, unit, at, [statistics.fmean(values[each]) for each in at])
+    return Curve(record, metric, unit, at, [statistics.fmean(values[each]) for each in at])
 
 
 def draw_curves(table: Table, records: Sequence[Record]) -> str:
@@ -58,33 +70,78 @@ def draw_curves(table: Table, records: Sequence[Record]) -> str:
         return ''
     parts = facets([record.cell for record in records])
     groups: dict[tuple[str, str, str], list[Curve]] = defaultdict(list)
+    for curve in curves:
+        groups[without_loss(curve.record.cell.column, parts), curve.metric, curve.unit].append(curve)
+    frames = {id(curve): _frame(group) for group in groups.values() for curve in group}
+    return _draw(table, curves, frames, _trained(table, records))
+
+
+def draw_diagnostics(table: Table, records: Sequence[Record]) -> str:
+    """Draw the diagnostics that algorithms record beside their losses; '' if no run has one.
+
+    A diagnostic has a panel for each column, from its lowest to its highest value in all columns.
+    """
+    trained = {record.cell.folder: record for record in reversed(records)}.values()
+    names = sorted({name for record in trained for name in _diagnostics(record)})
+    found = []
+    for name in names:
+        curves = [curve for record in reversed(trained) if (curve := mean_curve(record, name)).at]
+        if curves:
+            values = scale([value for curve in curves for value in curve.values], 222, 8)
+            frame = _across(curves), values
+            found.append(_draw(table, curves, {id(curve): frame for curve in curves}, _trained(table, records), name))
+    return ''.join(found)
+
+
+def _diagnostics(record: Record) -> set[str]:
+    """Return the names of a record's diagnostics: validation metrics have a '/' in their name."""
+    names = {name for result in record.results for row in result.history for name in row}
+    return {name for name in names if name not in _NO_DIAGNOSTICS and '/' not in name and 'loss' not in name}
+
+
+def _trained(table: Table, records: Sequence[Record]) -> list[str]:
+    """Return the rows with finished trials, whose places choose the colours in all panels."""
+    return [row for row in table.rows if any(record.cell.row == row and record.results for record in records)]
+
+
+def _draw(
+    table: Table,
+    curves: Sequence[Curve],
+    frames: Mapping[int, tuple[Scale, Scale]],
+    rows: Sequence[str],
+    diagnostic: str = '',
+) -> str:
+    """Draw curves with their legend, a panel for each column and unit."""
     by_column: dict[tuple[str, str], list[Curve]] = defaultdict(list)
     for curve in curves:
-        cell = curve.record.cell
-        groups[without_loss(cell.column, parts), cell.metric, curve.unit].append(curve)
-        by_column[cell.column, curve.unit].append(curve)
-    frames = {id(curve): _frame(group) for group in groups.values() for curve in group}
-    rows = [row for row in table.rows if any(curve.record.cell.row == row for curve in curves)]
+        by_column[curve.record.cell.column, curve.unit].append(curve)
     columns = [by_column[key] for column in table.columns for unit in UNITS if (key := (column, unit)) in by_column]
-    return _legend(rows) + panels([_panel(drawn, rows, *frames[id(drawn[0])]) for drawn in columns])
+    drawn = [_panel(group, rows, *frames[id(group[0])], diagnostic) for group in columns]
+    shown = {rows.index(curve.record.cell.row): curve.record.cell.row for curve in curves}
+    return _legend(dict(sorted(shown.items()))) + panels(drawn)
+
+
+def _across(curves: Sequence[Curve]) -> Scale:
+    return Scale(0, max(curve.at[-1] for curve in curves), 44, WIDTH - 8)
 
 
 def _frame(curves: Sequence[Curve]) -> tuple[Scale, Scale]:
     late = [value for curve in curves for value in curve.values[len(curve.values) // 2 :]]
     best = min if curves[0].record.cell.lower_is_better else max
     ends = [*late, best(value for curve in curves for value in curve.values)]
-    return Scale(0, max(curve.at[-1] for curve in curves), 44, WIDTH - 8), scale(ends, 222, 8)
+    return _across(curves), scale(ends, 222, 8)
 
 
-def _panel(curves: Sequence[Curve], rows: Sequence[str], x: Scale, y: Scale) -> str:
-    cell, unit = curves[0].record.cell, curves[0].unit
+def _panel(curves: Sequence[Curve], rows: Sequence[str], x: Scale, y: Scale, diagnostic: str) -> str:
+    cell, metric, unit = curves[0].record.cell, curves[0].metric, curves[0].unit
     # A nested svg element clips the curves to the axes.
     place = f'{x.start} 2 {x.end - x.start + 4} 220'
     at = dict(zip(('x', 'y', 'width', 'height'), place.split()), viewBox=place)
     lines = ''.join(_line(curve, rows, x, y) for curve in curves)
-    body = ''.join(axes(x, y, unit, cell.metric)) + element('svg', lines, **at)
+    body = ''.join(axes(x, y, unit, metric)) + element('svg', lines, **at)
     says = '; '.join(f'{curve.record.cell.row} ends at {curve.values[-1]:.2f}' for curve in curves)
-    return panel(cell.column, 262, body, f'{cell.metric} over {unit}s. {says}', cell.column)
+    title = f'{cell.column}: {diagnostic}' if diagnostic else cell.column
+    return panel(title, 262, body, f'{metric} over {unit}s. {says}', cell.column)
 
 
 def _line(curve: Curve, rows: Sequence[str], x: Scale, y: Scale) -> str:
@@ -110,11 +167,11 @@ def _dash(nth: int) -> str:
     return f' stroke-dasharray="{dash}"' if dash else ''
 
 
-def _legend(rows: Sequence[str]) -> str:
-    """Draw the legend: a short piece of every line with its name."""
+def _legend(rows: Mapping[int, str]) -> str:
+    """Draw the legend: a short piece of every line with its name; rows by the number of their colour."""
     items = ''.join(
         f'<li data-row="{escape(row)}"><svg width="28" height="8" aria-hidden="true"><line x1="0" y1="4" x2="28" '
         f'y2="4" class="curve {_kind(nth)}"{_dash(nth)}/></svg>{escape(row)}</li>'
-        for nth, row in enumerate(rows)
+        for nth, row in rows.items()
     )
     return f'<ul class="legend">{items}</ul>\n'

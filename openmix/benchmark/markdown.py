@@ -9,7 +9,7 @@ from openmix.benchmark.escape import link
 from openmix.benchmark.escape import markdown as escape
 from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.grid import label
-from openmix.benchmark.records import Record
+from openmix.benchmark.records import Record, side_by_side
 from openmix.benchmark.render import (
     best_of_columns,
     by_place,
@@ -21,9 +21,11 @@ from openmix.benchmark.render import (
     measured,
     printed,
     printed_digits,
+    readout_heads,
     remarks,
     shown,
     signed,
+    spread,
     theirs,
     why,
 )
@@ -43,7 +45,13 @@ def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
         notes.append('In brackets: ours − published; ▲ better, ▼ worse by more than max(0.2, 2 std).')
     lines += ['', *notes] if notes else []
     lines += ['', *(f'- {escape(line)}' for line in remarks(table, records))]
-    lines += [*_gains(table, records), *_claims(table, records), *_searches(records), *_foundations(records, root)]
+    lines += [
+        *_readouts(records),
+        *_gains(table, records),
+        *_claims(table, records),
+        *_searches(records),
+        *_foundations(records, root),
+    ]
     lines += _runs(records, root)
     lines += ['', *(f'- {escape(note)}' for note in table.notes)] if table.notes else []
     return '\n'.join(lines) + '\n'
@@ -90,6 +98,15 @@ def _ours(record: Record, best: bool, root: Path) -> str:
 def _printed(record: Record, digits: int) -> str:
     off = signed(difference(record))
     return printed(record.cell, digits) + (f' ({off}{_MARKS[agreement(record)]})' if off else '')
+
+
+def _readouts(records: Sequence[Record]) -> list[str]:
+    lines = [
+        _row([escape(record.cell.name), *(escape(spread(values)) for values in found.values())])
+        for record in records
+        if (found := side_by_side(record))
+    ]
+    return ['', *_heads(['Readouts', *readout_heads()]), *lines] if lines else []
 
 
 def _gains(table: Table, records: Sequence[Record]) -> list[str]:

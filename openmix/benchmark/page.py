@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from openmix.benchmark.charts import difference_chart, time_chart
-from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.curves import draw_curves, draw_diagnostics
 from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import SEPARATOR, parts
 from openmix.benchmark.foundation import foundations
@@ -18,8 +18,19 @@ from openmix.benchmark.leaderboard import leaderboard, toolbar
 from openmix.benchmark.made_for import told
 from openmix.benchmark.markup import cell, element, href, section, sortable
 from openmix.benchmark.pictures import Picture
-from openmix.benchmark.records import Record
-from openmix.benchmark.render import by_place, caption, footnote, gained, has_published, known_gains, signed, why
+from openmix.benchmark.records import Record, mean, side_by_side
+from openmix.benchmark.render import (
+    by_place,
+    caption,
+    footnote,
+    gained,
+    has_published,
+    known_gains,
+    readout_heads,
+    signed,
+    spread,
+    why,
+)
 from openmix.benchmark.statistics import Gain, difference, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
@@ -43,20 +54,23 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
         pictures: mixed batches to show.
     """
     ours = any(record.values for record in records)
-    spread = 'A line to each side: one standard deviation. Shaded: ±0.2.'
-    print_note = f'{spread} ▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
+    print_note = 'A line to each side: one standard deviation. Shaded: ±0.2. '
+    print_note += '▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
     curves_note = 'Validations while training, mean over trials; what is far below the end is cut off.'
+    diagnostics_note = 'What the algorithms measure while training, mean over trials.'
     gains_note = 'Coloured where the 95 % confidence interval leaves out zero; a single pair has none and stays plain.'
     sections = [
         _head(table, records),
         section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
         section('Ours minus published', difference_chart(table, records), print_note),
+        _readouts(records),
         section('Gains', _gains(table, records), gains_note),
         section('Claims', _claims(table, records), 'What the source says of its table, held against our numbers.'),
         section('Result against training time', time_chart(records), 'Means over trials.'),
         section('Learning curves', draw_curves(table, records), curves_note)
         if ours
         else section('Learning curves', '<p class="soft">No run is finished yet.</p>\n'),
+        section('Diagnostics', draw_diagnostics(table, records), diagnostics_note),
         section('Mixed batches', _pictures(pictures)),
         section('Notes', _notes(table)),
         _searches(records),
@@ -98,6 +112,18 @@ def _legend(table: Table, records: Sequence[Record]) -> str:
         off = ' and ours minus it, coloured beyond max(0.2, 2 standard deviations)' if known else ''
         said.append(f'below: the published number{off}')
     return '; '.join([*said, *([footnote(records)] if footnote(records) else [])]) + '.'
+
+
+def _readouts(records: Sequence[Record]) -> str:
+    rows = []
+    for record in records:
+        if found := side_by_side(record):
+            html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
+            html += ''.join(cell(escape(spread(values)), mean(values)) for values in found.values())
+            rows.append(element('tr', html, data_row=record.cell.row, data_column=record.cell.column))
+    table = sortable(['Method', 'Column', *readout_heads()], rows, 'Readouts', text_columns=2) if rows else ''
+    note = 'Of the runs with at least 20 validations. The best validation is chosen by the images that it is read on.'
+    return section('Readouts', table, note, folded=len(rows) > _MOST_OPEN)
 
 
 def _gains(table: Table, records: Sequence[Record]) -> str:

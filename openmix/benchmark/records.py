@@ -16,6 +16,9 @@ from openmix.benchmark.trial import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
 from openmix.result import Result, read_result
 
+# Shown side by side, since the best validation is chosen on the images that it is read on.
+READOUTS = ('best', 'last', 'median_last20')
+
 
 class Numbers(NamedTuple):
     """Values of a cell from other sources: old runs, and runs imported from other folders.
@@ -109,6 +112,18 @@ class Record:
                 worst = min((state for state in states if state != 'done'), key=STATES.index)
                 return f'stage {stage} {worst} ({done}/{len(states)})'
         return ''
+
+
+def side_by_side(record: Record) -> dict[str, tuple[float, ...]]:
+    """Return each of `READOUTS` of every finished trial; empty if a trial has fewer validations than a median needs."""
+    try:
+        return {
+            readout: tuple(read_out(result, record.cell.metric, readout) for result in record.results)
+            for readout in READOUTS
+            if record.results
+        }
+    except InputError:
+        return {}
 
 
 def mean(values: Sequence[float]) -> float | None:

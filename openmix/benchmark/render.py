@@ -12,7 +12,7 @@ from openmix.benchmark.claims import Verdict
 from openmix.benchmark.escape import terminal as words
 from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.made_for import told
-from openmix.benchmark.records import Record, deviation, mean
+from openmix.benchmark.records import READOUTS, Record, deviation, mean
 from openmix.benchmark.statistics import Gain, agreement, difference, gains, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.text_table import ENDLESS, blocks, text_table
@@ -90,6 +90,11 @@ def best_of_columns(table: Table, records: Sequence[Record]) -> set[tuple[str, s
         pick = min if cell.lower_is_better else max
         best[cell.column] = pick(best.get(cell.column, value), value)
     return {(cell.row, cell.column) for cell, value in means if value == best[cell.column]}
+
+
+def readout_heads() -> list[str]:
+    """Return the readouts that are shown side by side, in words."""
+    return [readout.replace('median_last', 'median of the last ') for readout in READOUTS]
 
 
 def shown(table: Table, records: Sequence[Record]) -> tuple[list[str], list[str]]:

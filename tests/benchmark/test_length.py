@@ -9,13 +9,15 @@ from mmengine.config import Config
 from rich.console import Console
 
 from openmix.benchmark.bar import Bar
-from openmix.benchmark.curves import draw_curves
+from openmix.benchmark.curves import draw_curves, draw_diagnostics
 from openmix.benchmark.length import Length, length_of, median_of, unit_of, values_of
 from openmix.benchmark.plan import needs, trial_table
 from openmix.benchmark.progress import pace_of, seconds_left, status
+from openmix.benchmark.report import as_text
 from openmix.benchmark.table import load_table, table_names
 from openmix.benchmark.trial import read_out
 from openmix.benchmark.trials import check_readouts
+from openmix.engine.results import readouts
 from openmix.errors import InputError
 from openmix.lease import Lease, beside
 from openmix.result import Result
@@ -170,6 +172,62 @@ def test_time_and_curves_of_finished_iterations(bench):
     # The second trials: 20 s an epoch of four, 0.2 s an iteration of four hundred.
     need = needs(bench.table, bench.trials(rows='Mixup'), bench.records(rows='Mixup'), None)
     assert (need.runs, need.unknown, need.seconds) == (2, 0, pytest.approx(160.0))
+
+
+def test_best_last_and_median_stand_side_by_side(bench):
+    """For every readout the numbers of each run, with their mean; nothing where runs have fewer validations."""
+    trials = bench.trials(rows='Mixup', columns='DM*')
+    for trial, above in zip(trials, (0.0, 1.0), strict=True):
+        values = [50.0, 90.0, *(60.0 + k for k in range(20))]
+        history = [{'epoch': k, 'iter': 7 * k, 'accuracy/top1': value + above} for k, value in enumerate(values, 1)]
+        finish(trial, history)
+        path = trial.folder / 'result.json'
+        found = json.loads(path.read_text())
+        found['readouts']['accuracy/top1'] |= readouts('accuracy/top1', [row['accuracy/top1'] for row in history])
+        path.write_text(json.dumps(found))
+    (few,) = bench.trials(rows='Mixup', columns='MCE', trials=1)
+    finish(few, [{'epoch': k, 'iter': 7 * k, 'accuracy/top1': 60.0 + k} for k in range(1, 5)])
+    records = bench.records(rows='Mixup')
+    text = as_text(bench.table, records, 'md', bench.work_dir)
+    assert '| Readouts | best | last | median of the last 20 |' in text
+    assert '| Mixup / DM(CE) | 90.50 ± 0.71 (2) | 79.50 ± 0.71 (2) | 70.00 ± 0.71 (2) |' in text
+    assert text.count('| Mixup / MCE |') == 1  # among the runs alone
+    page = as_text(bench.table, records, 'html', bench.work_dir)
+    assert 'Readouts</h2>' in page
+    assert page.count('70.00 ± 0.71 (2)') == 1
+    of_cells = json.loads(as_text(bench.table, records, 'json', bench.work_dir, full=True))['cells']
+    means = [{name: found['mean'] for name, found in cell['readouts'].items()} for cell in of_cells]
+    assert means == [{}, {'best': 90.5, 'last': 79.5, 'median_last20': 70.0}]
+
+
+def test_diagnostics_are_drawn_as_they_were_recorded(bench):
+    """A panel for each diagnostic and column; a mean over trials, without points that were not measured."""
+    bench.edit('    model.policy.alpha: 0.2\n', f'    model.policy.alpha: 0.2\n    train_cfg: {ITERATIONS}\n')
+    trials = bench.trials(rows='Mixup', columns='DM*')
+    for trial, rate in zip(trials, (0.2, 0.4), strict=True):
+        rows = [{'epoch': 1, 'iter': 100 * k, 'accuracy/top1': 60.0, 'lr': 0.1, 'loss': 2.0} for k in range(1, 5)]
+        history = [{**row, 'my_loss': 1.0, 'mask_rate': rate * k} for k, row in enumerate(rows)]
+        finish(trial, [{**row, 'pseudo_label_accuracy': 0.9} if k else row for k, row in enumerate(history)])
+    (plain,) = bench.trials(rows='Vanilla', columns='MCE', trials=1)
+    finish(plain, [{'epoch': k, 'iter': 7 * k, 'accuracy/top1': 60.0 + k} for k in range(1, 5)])
+    records = bench.records()
+    page = draw_diagnostics(bench.table, records)
+    assert [f'DM(CE): {name}<' in page for name in ('mask_rate', 'pseudo_label_accuracy', 'lr', 'my_loss')] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (page.count('<figure'), page.count('<polyline')) == (2, 2)
+    assert 'mask_rate over iterations. Mixup ends at 0.90' in page
+    points = [part.split('"')[0].split() for part in page.split('<polyline points="')[1:]]
+    assert [len(line) for line in points] == [4, 3]
+    # Its colour is that of its learning curve.
+    curves = draw_curves(bench.table, records)
+    assert 'class="curve s1"' in page
+    assert 'class="curve s0"' not in page
+    assert curves.split('data-row="Mixup"')[1].split('class="curve ')[1][:2] == 's1'
+    assert draw_diagnostics(bench.table, bench.records(rows='Vanilla')) == ''
 
 
 def test_time_left_is_by_the_pace_of_this_call(bench, monkeypatch):
