@@ -48,6 +48,7 @@ DM = {'model.head.loss': {'type': 'decoupled_ce', 'eta': 0.1}}
 LOSSES: dict[str, dict[str, Any]] = {
     'mix_ce, smoothed': {'type': 'mix_ce', 'smoothing': 0.1},
     'decoupled_ce': {'type': 'decoupled_ce', 'eta': 0.7},
+    'decoupled_ce, released': {'type': 'decoupled_ce', 'scale': 'share', 'least_share': 0.001, 'skip_half': True},
     'decoupled_ce, own side': {'type': 'decoupled_ce', 'eta': 0.7, 'sides': 'own'},
     'mix_bce': {'type': 'mix_bce'},
     'mix_bce, two labels': {'type': 'mix_bce', 'labels': 'two'},

@@ -102,11 +102,16 @@ def test_what_does_not_wait_passes(name):
     run(PASSES[name])
 
 
-@pytest.mark.parametrize('name', sorted(registered(LOSSES)))
-def test_no_loss_waits_for_the_device(name):
+RELEASED = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'), [*((name, {}) for name in sorted(registered(LOSSES))), ('decoupled_ce', RELEASED)]
+)
+def test_no_loss_waits_for_the_device(name, options):
     with torch.device(DEVICE):
         logits, y = torch.empty(8, 5, requires_grad=True), torch.empty(8, dtype=torch.int64)
         partner, lam = torch.empty(8, dtype=torch.int64), torch.empty(8)
     with no_waits():
-        LOSSES.get(name)(logits, y, Mix.pairs(partner, lam)).backward()
+        LOSSES.get(name)(logits, y, Mix.pairs(partner, lam), **options).backward()
     assert logits.grad.shape == logits.shape

@@ -48,7 +48,11 @@ TEACHER = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(),
 
 POLICIES: dict[str, list[Case]] = {
     'NoMix': [Case(draws=False)],
-    'Mixup': [Case(), Case({'share': 'batch'}), Case({'alpha': 0.2, 'lam_range': (0.1, 0.9), 'fold': True})],
+    'Mixup': [
+        Case(),
+        Case({'share': 'batch', 'self_pairs': False}),
+        Case({'alpha': 0.2, 'lam_range': (0.1, 0.9), 'fold': True}),
+    ],
     'CutMix': [Case(), Case({'share': 'batch', 'alpha': 0.2}), Case({'correct_lam': False}, label='drawn')],
     'SaliencyMix': [
         Case(),
@@ -237,6 +241,21 @@ def test_every_pair_policy_is_run_with_both_shares():
     for name, cases in POLICIES.items():
         if issubclass(MIXUPS.get(name), PairPolicy):
             assert {case.options.get('share', 'sample') for case in cases} == {'sample', 'batch'}, name
+
+
+def test_no_image_is_its_own_partner_where_that_is_excluded():
+    z, rows, given = torch.empty(40, 3, 8, 8), torch.arange(40), torch.zeros(3, dtype=torch.int64)
+    names = [name for name in POLICIES if issubclass(MIXUPS.get(name), PairPolicy)]
+    assert names
+    for name in names:
+        torch.manual_seed(0)
+        own = dict.fromkeys((True, False), 0)
+        for self_pairs in own:
+            policy = MIXUPS.build(dict(type=name, self_pairs=self_pairs))
+            for _ in range(20):
+                own[self_pairs] += int((policy.draw_pairs(z, None) == rows).sum())
+            assert policy.draw_pairs(z, given) is given
+        assert own[False] == 0 < own[True], name
 
 
 @every_case

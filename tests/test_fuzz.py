@@ -60,6 +60,7 @@ LOSSES = [
     {'type': 'mix_ce', 'smoothing': 0.1},
     {'type': 'mix_bce', 'labels': 'two'},
     {'type': 'decoupled_ce', 'eta': 0.1, 'sides': 'own'},
+    {'type': 'decoupled_ce', 'scale': 'share', 'least_share': 0.001, 'skip_half': True},
     {'type': 'decoupled_bce', 't': 1.0, 'xi': 0.8},
 ]
 OTHER_TYPES = [None, 'word', '', [], {}, 0, 7, True, 1.5, ['word'], [None], {'type': 'Nothing'}, {'key': 1}, [{}]]

@@ -17,6 +17,7 @@ from openmix.mixups.context import MixContext
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.ops.batches import check_floating, check_places, what
 from openmix.ops.beta import draw_lam
+from openmix.ops.pairs import other_partners
 
 
 class MixPolicy(nn.Module):
@@ -200,6 +201,8 @@ class PairPolicy(MixPolicy):
         lam_range: lowest and highest lam; the distribution is restricted to this range.
         fold: replace the drawn lam by max(lam, 1 - lam), so that the sample itself has the larger weight.
         sites: see `MixPolicy`.
+        self_pairs: an image may be its own partner, as in a random permutation; False: no image is. The released
+            code excludes such pairs from 2023 on in some configs, after the printed runs.
 
     Raises:
         InputError: an argument is out of range.
@@ -212,6 +215,7 @@ class PairPolicy(MixPolicy):
         lam_range: tuple[float, float] = (0.0, 1.0),
         fold: bool = False,
         sites: Sequence[str] = ('',),
+        self_pairs: bool = True,
     ) -> None:
         super().__init__(sites)
         name = type(self).__name__
@@ -220,7 +224,13 @@ class PairPolicy(MixPolicy):
         check_range(f'{name}: lam_range', lam_range, 0.0, 1.0)
         low, high = lam_range
         self.alpha, self.share, self.lam_range, self.fold = alpha, share, (low, high), fold
+        self.self_pairs = self_pairs
         self.held_lam: float | None = None
+
+    def draw_pairs(self, z: Tensor, pairs: Tensor | None) -> Tensor:
+        if pairs is None and not self.self_pairs:
+            return other_partners(len(z), z.device)
+        return super().draw_pairs(z, pairs)
 
     def holding(self, lam: float) -> PairPolicy:
         """Return a copy of this policy with a fixed lam in [0, 1], for figures; all modules are shared.

@@ -25,8 +25,8 @@ class CutMix(PairPolicy):
     box per batch (`share='batch'`).
 
     Args:
-        alpha, share, lam_range, fold, sites: see `PairPolicy`; `lam_range` applies to the drawn lam, before
-            it is corrected for clipping.
+        alpha, share, lam_range, fold, sites, self_pairs: see `PairPolicy`; `lam_range` applies to the drawn lam,
+            before it is corrected for clipping.
         correct_lam: use the exact share of pixels kept as lam of the label, as published; False keeps the drawn lam.
     """
 
@@ -40,8 +40,9 @@ class CutMix(PairPolicy):
         fold: bool = False,
         sites: Sequence[str] = ('',),
         correct_lam: bool = True,
+        self_pairs: bool = True,
     ) -> None:
-        super().__init__(alpha, share, lam_range, fold, sites)
+        super().__init__(alpha, share, lam_range, fold, sites, self_pairs)
         self.correct_lam = correct_lam
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:

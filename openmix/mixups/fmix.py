@@ -29,7 +29,7 @@ class FMix(PairPolicy):
     lam. `spectrum='two_harmonics'` is the official code's anisotropic spectrum.
 
     Args:
-        alpha, share, lam_range, fold, sites: see `PairPolicy`.
+        alpha, share, lam_range, fold, sites, self_pairs: see `PairPolicy`.
         decay: exponent d of the amplitude's fall with frequency, |f| ** -d.
         spectrum: 'isotropic' or 'two_harmonics'.
 
@@ -48,8 +48,9 @@ class FMix(PairPolicy):
         sites: Sequence[str] = ('',),
         decay: float = 3.0,
         spectrum: str = 'isotropic',
+        self_pairs: bool = True,
     ) -> None:
-        super().__init__(alpha, share, lam_range, fold, sites)
+        super().__init__(alpha, share, lam_range, fold, sites, self_pairs)
         check_choice('FMix: spectrum', spectrum, _FIELDS)
         check_number('FMix: decay', decay, 0.0, 100.0)
         self.decay, self.spectrum = decay, spectrum

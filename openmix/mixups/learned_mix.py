@@ -46,7 +46,7 @@ class LearnedMix(PairPolicy):
     Args:
         mixer: registry dict of the block; 'type' is `MixBlock` by default, `in_channels` is filled in.
         site: module of the backbone whose output the block reads; 'layer3' is the papers' l = 3.
-        alpha, share, lam_range, fold: see `PairPolicy`.
+        alpha, share, lam_range, fold, self_pairs: see `PairPolicy`.
         momentum, momentum_end: weight of the old value in the moving average, at the start and at the
             end of a half cosine.
         momentum_hold: fraction of training during which the momentum keeps its first value.
@@ -97,8 +97,9 @@ class LearnedMix(PairPolicy):
         heads: str = 'shared',
         mixer_losses: Sequence[dict] | None = None,
         skips: str = 'both',
+        self_pairs: bool = True,
     ) -> None:
-        super().__init__(alpha, share, lam_range, fold)
+        super().__init__(alpha, share, lam_range, fold, self_pairs=self_pairs)
         name = type(self).__name__
         shares = dict(momentum=momentum, momentum_end=momentum_end, momentum_hold=momentum_hold)
         shares |= dict(mask_margin=mask_margin, adjust_prob=adjust_prob, train_prob=train_prob)

@@ -111,7 +111,7 @@ class PuzzleMix(PairPolicy):
     softmax. Adversarial noise is left out.
 
     Args:
-        alpha, share, lam_range, fold: see `PairPolicy`; lam is the prior probability of showing the sample.
+        alpha, share, lam_range, fold, self_pairs: see `PairPolicy`; lam is the prior probability of showing the sample.
         block_nums: numbers b of blocks along a side, one drawn per batch; each must divide the image's sides.
             None: those of the published 2, 4, 8 and, below 64 px, 16 that divide the image.
         n_labels: number of mask levels from 0 to 1; 3 allows a half in between.
@@ -152,8 +152,9 @@ class PuzzleMix(PairPolicy):
         t_eps: float = 0.8,
         batch_statistics: bool = False,
         clean_weight: float = 0.0,
+        self_pairs: bool = True,
     ) -> None:
-        super().__init__(alpha, share, lam_range, fold)
+        super().__init__(alpha, share, lam_range, fold, self_pairs=self_pairs)
         if block_nums is not None and (isinstance(block_nums, str) or not isinstance(block_nums, Sequence)):
             raise InputError(f'PuzzleMix: block_nums must be a list of numbers such as (2, 4, 8), got {block_nums!r}')
         if block_nums is not None and not block_nums:

@@ -35,7 +35,7 @@ class ResizeMix(PairPolicy):
 
     Args:
         alpha: tau is drawn from Beta(alpha, alpha), within `scope`; 1 is the paper's uniform draw.
-        share, sites: see `PairPolicy`.
+        share, sites, self_pairs: see `PairPolicy`.
         scope: lowest and highest tau.
         interpolation: 'nearest' or 'bilinear' (without antialiasing, pixel centres aligned).
         redraw: what is drawn in place of a tau outside `scope`: 'beta': the same distribution until tau lies inside;
@@ -55,8 +55,9 @@ class ResizeMix(PairPolicy):
         interpolation: str = 'nearest',
         sites: Sequence[str] = ('',),
         redraw: str = 'beta',
+        self_pairs: bool = True,
     ) -> None:
-        super().__init__(alpha, share, sites=sites)
+        super().__init__(alpha, share, sites=sites, self_pairs=self_pairs)
         check_range('ResizeMix: scope', scope, 0.0, 1.0)
         check_choice('ResizeMix: interpolation', interpolation, _RESIZES)
         check_choice('ResizeMix: redraw', redraw, ('beta', 'uniform'))

@@ -28,7 +28,7 @@ class SaliencyMix(PairPolicy):
     and blue swapped, to a detector that reads bytes (`detector_input='float'`).
 
     Args:
-        alpha, share, lam_range, fold: see `PairPolicy`.
+        alpha, share, lam_range, fold, self_pairs: see `PairPolicy`.
         detector_input: 'uint8' runs the detector on the image in bytes; 'float' on the normalised batch, whose
             memory it misreads as in the published runs (`openmix.ops.saliency.byte_misread_saliency`).
         correct_lam: use the exact share of pixels kept as lam of the label, as published; False keeps the drawn lam.
@@ -47,8 +47,9 @@ class SaliencyMix(PairPolicy):
         fold: bool = False,
         detector_input: str = 'uint8',
         correct_lam: bool = True,
+        self_pairs: bool = True,
     ) -> None:
-        super().__init__(alpha, share, lam_range, fold)
+        super().__init__(alpha, share, lam_range, fold, self_pairs=self_pairs)
         check_choice('SaliencyMix: detector_input', detector_input, ('uint8', 'float'))
         self.detector_input, self.correct_lam = detector_input, correct_lam
 
