@@ -20,6 +20,8 @@ from openmix.config import load_config
 from openmix.entry_point import command
 from openmix.errors import InputError
 
+_TRAINED = ('train', 'trainval')
+
 
 def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
     """Return the official splits of a data set by its type; the splits of an image folder are its subfolders.
@@ -27,7 +29,7 @@ def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the type is unknown, or needs a root.
     """
-    from openmix.data.image_folder import ImageFolder, list_classes
+    from openmix.data.base import ImageDataset
     from openmix.registry import DATASETS, find
 
     cls = find(DATASETS, type_name)
@@ -37,9 +39,9 @@ def named_splits(type_name: str, root: str | None) -> dict[str, dict[str, Any]]:
     if root is not None and not Path(root).is_dir():
         raise InputError(f'{type_name}: root {root} is missing')
     where = {'root': root} if needs_root else {}
-    splits = list_classes(Path(str(root))) if issubclass(cls, ImageFolder) else ('train', 'test')
+    splits = cls.splits_in(str(root)) if issubclass(cls, ImageDataset) else ('train', 'test')
     # The training split is first, because the others are compared with it.
-    ordered = sorted(splits, key=lambda split: split != 'train')
+    ordered = sorted(splits, key=lambda split: split not in _TRAINED)
     return {split: {'type': type_name, 'split': split, **where} for split in ordered}
 
 
@@ -59,12 +61,12 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     for split, given in splits.items():
         with warnings.catch_warnings():
             # The warnings are replaced by the checks below, which cover all splits.
-            warnings.filterwarnings('ignore', message='ImageFolder: ')
+            warnings.filterwarnings('ignore', message=r'\w+: (left out|.* has no images|.* not read): ')
             found = pools_in(split, build(given), given)
         for name, (dataset, cfg) in found.items():
             built[name], cfgs[name] = dataset, cfg
             print(f'{name}: {describe(dataset, cfg)}', flush=True)
-        trained += found if split == first == 'train' else []
+        trained += found if split == first and split in _TRAINED else []
     leading = next(iter(built))
     own, others = built_classes(built[leading]), {name: built_classes(dataset) for name, dataset in built.items()}
     for name, classes in others.items():

@@ -150,6 +150,11 @@ class ImageDataset(Dataset):
         raise InputError(no_stand_in(cls.__name__))
 
     @classmethod
+    def splits_in(cls, root: str) -> Sequence[str]:
+        """Return the names of the splits of a data set in the folder `root`, for a command that reads all of them."""
+        return ('train', 'test')
+
+    @classmethod
     def with_classes(cls, cfg: dict[str, Any], classes: Sequence[str]) -> dict[str, Any] | None:
         """Return the registry dict `cfg` with labels that follow another data set's list of class names.
 
@@ -173,6 +178,10 @@ class ImageDataset(Dataset):
             that could be read.
         """
         raise NotImplementedError
+
+    def images_a_class(self) -> Tensor:
+        """Count the images of each class, (C,) int64."""
+        return torch.bincount(self.labels[self.labels >= 0], minlength=len(self.known.classes))
 
     @property
     def bytes_held(self) -> int | None:

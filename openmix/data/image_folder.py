@@ -201,6 +201,10 @@ class ImageFolder(ImageFiles):
         return Drawn(os.path.realpath(_folder_of(root, split, val_fraction)), split, val_fraction, split_seed)
 
     @classmethod
+    def splits_in(cls, root: str) -> Sequence[str]:
+        return list_classes(Path(root))
+
+    @classmethod
     def imitate(cls, root: Path, split: str = 'train', classes: Sequence[str] | None = None, **kwargs: Any) -> None:
         """Write images of the given classes, or of four, to 'train', 'val', 'test' and the split's folder."""
         classes = classes or [f'class{label}' for label in range(4)]

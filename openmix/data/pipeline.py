@@ -100,7 +100,7 @@ def run_views(
     current: Any = image
     for step in steps:
         if isinstance(step, v2.Resize):
-            _check_resize(step, current, path)
+            check_resize(step, current, path)
         try:
             if isinstance(step, BaseTransform):
                 pixels = _to_tensor(current).permute(1, 2, 0).contiguous().numpy()
@@ -121,7 +121,7 @@ def run_views(
     return [_to_tensor(view) for view in current] if isinstance(current, list) else _to_tensor(current)
 
 
-def _check_resize(step: v2.Resize, image: Any, path: str) -> None:
+def check_resize(step: v2.Resize, image: Any, path: str) -> None:
     """Check that resizing the shorter side of an image does not make the longer one exhaust the memory.
 
     Raises:

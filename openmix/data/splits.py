@@ -28,17 +28,31 @@ class Drawn(NamedTuple):
         split: 'val' takes the held-out images, 'train' the others; any other name all of them.
         val_fraction: fraction of each class that is held out; 0: none, and the split takes all images.
         split_seed: draws the held-out images; None: the run's seed.
+        images: names of the images of a split that is a published list, which may overlap with other lists.
     """
 
     source: str
     split: str
     val_fraction: float = 0.0
     split_seed: int | None = 0
+    images: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        if self.images:
+            return f"split='{self.split}'"
+        return f"split='{self.split}', val_fraction={self.val_fraction}, split_seed={self.split_seed}"
+
+    @property
+    def remedy(self) -> str:
+        """Say how to make two splits share no image, for an error line."""
+        return 'take lists that share none' if self.images else 'set val_fraction and split_seed alike in both'
 
     def shares(self, other: Drawn) -> bool:
         """Return true if an image may be in both splits."""
         if self.source != other.source:
             return False
+        if self.images and other.images:
+            return bool(self.images & other.images)
         parts = {
             drawn.split: drawn for drawn in (self, other) if drawn.val_fraction and drawn.split in ('train', 'val')
         }

@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from openmix.data.base import ImageDataset
-from openmix.data.image_files import ImageFiles, PublishedImages
+from openmix.data.box_files import BoxFiles
+from openmix.data.image_files import ImageFiles
 from openmix.data.image_folder import ImageFolder
-from openmix.data.imagenet import ImageNet
 from openmix.data.pools import Pools
 from openmix.data.read import UnreadableImage, read_image
 from openmix.errors import InputError, printable
@@ -86,8 +86,10 @@ def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
         'x'.join(map(str, view.shape[-2:])) for view in (inputs if isinstance(inputs, list) else [inputs])
     )
     named = f'{len(counts)} classes, {min(counts)} to {max(counts)} images a class' if any(counts) else 'no labels'
-    text = f'{len(dataset)} images, served at {" and ".join(sizes)}, {named}'
-    whole = dataset.OFFICIAL.get(cfg.get('split', 'train')) if isinstance(dataset, ImageDataset) else None
+    served = 'at several sizes' if isinstance(dataset, BoxFiles) else f'at {" and ".join(sizes)}'
+    text = f'{len(dataset)} images, served {served}, {named}'
+    split = cfg.get('split', 'train')
+    whole = dataset.OFFICIAL.get(split) if isinstance(dataset, ImageDataset) and isinstance(split, str) else None
     is_part = cfg.get('subset') is not None or bool(cfg.get('val_fraction'))
     return text if whole in (None, len(dataset)) or is_part else f'{text}; the official data set has {whole}'
 
@@ -100,7 +102,7 @@ def images_a_class(dataset: Any) -> list[int]:
     """
     named = len(_names(dataset) or ())
     if isinstance(dataset, ImageDataset):
-        return torch.bincount(dataset.labels[dataset.labels >= 0], minlength=named).tolist()
+        return dataset.images_a_class().tolist()
     samples = [dataset[index] for index in range(len(dataset))]
     labels: list[Any] = [sample.get('labels') if isinstance(sample, dict) else None for sample in samples]
     try:
@@ -141,6 +143,8 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
     for split, dataset in datasets.items():
         if isinstance(dataset, ImageDataset) and (passed_over := dataset.skipped.line()):
             lines.append(f'{split}: not read: {passed_over}')
+        if isinstance(dataset, BoxFiles):
+            lines += [f'{split}: left out: {one}' for one in dataset.dropped]
     return lines
 
 
@@ -192,7 +196,7 @@ def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[s
     shared = shared_files(training, judged)
     if not shared:
         return '', False
-    published = isinstance(judged, (PublishedImages, ImageNet))
+    published = bool(judged.OFFICIAL)
     line = (
         f'{part}: {len(shared)} of {len(judged)} images are in {of} too, the first is {printable(shared[0][0])}, '
         f'there {printable(shared[0][1])}'

@@ -164,8 +164,8 @@ def check_unseen(
                     notes[f"{place} reads the split '{asked.split}', on which {named} was trained"] = None
                     continue
                 raise InputError(
-                    f'{place}: {named} was trained on its images: {_told(asked)} here and {_told(trained)} in '
-                    f'{trained_at} there; hold them out there too: set val_fraction and split_seed alike in both'
+                    f'{place}: {named} was trained on its images: {asked} here and {trained} in '
+                    f'{trained_at} there; hold them out there too: {asked.remedy}'
                 )
     return list(notes)
 
@@ -174,11 +174,6 @@ def _drawn(dataset: Mapping[str, Any], seed: int | None) -> Any:
     """Return the definition of a split, see `openmix.data.splits.Drawn`, with the seed of the run that reads it."""
     drawn = find(DATASETS, dataset['type']).drawn(**_arguments(dataset))
     return drawn if drawn is None or drawn.split_seed is not None else drawn._replace(split_seed=seed)
-
-
-def _told(drawn: Any) -> str:
-    """Describe a split in an error line."""
-    return f"split='{drawn.split}', val_fraction={drawn.val_fraction}, split_seed={drawn.split_seed}"
 
 
 def _dataset(cfg: Mapping[str, Any], part: str) -> dict[str, Any] | None:
@@ -253,5 +248,5 @@ def _check_apart(training: dict[str, Any], judged: dict[str, Any], trained_at: s
     if asked.split == trained.split:
         # The recipe asks for the accuracy on the training images.
         return f"{places[0]} reads the split '{asked.split}', which is trained on"
-    told = ' and '.join(f'{_told(drawn)} in {place}' for drawn, place in zip((asked, trained), places))
-    raise InputError(f'{judged_at}: its images are trained on: {told}; set val_fraction and split_seed alike in both')
+    told = ' and '.join(f'{drawn} in {place}' for drawn, place in zip((asked, trained), places))
+    raise InputError(f'{judged_at}: its images are trained on: {told}; {asked.remedy}')

@@ -28,7 +28,7 @@ def test_every_data_set_with_files_of_its_own_can_be_prepared():
     known = command('prepare_dataset').preparable()
     nobody = ImageDataset.prepare.__func__
     assert {name for name, cls in known.items() if cls.prepare.__func__ is not nobody} - {'Digits'} == {
-        *('CIFAR10', 'CIFAR100', 'CUB200', 'FGVCAircraft', 'ImageNet', 'STL10', 'StanfordCars', 'TinyImageNet')
+        *('CIFAR10', 'CIFAR100', 'CUB200', 'FGVCAircraft', 'ImageNet', 'STL10', 'StanfordCars', 'TinyImageNet', 'VOC')
     }
 
 
@@ -61,6 +61,7 @@ def test_what_is_there_is_left_alone_and_verifies(main, tmp_path, capsys, name, 
         ('STL10', ('stl10_binary.tar.gz', 'md5 91f7769df0f17e558f3565bffb0c7dfb')),
         ('ImageNet', ('ILSVRC2012_img_train.tar', 'https://image-net.org', 'md5 1d675b47d978889d74fa0da5fadfb00e')),
         ('StanfordCars', ('car_devkit.tgz', 'mirror', 'md5 c3b158d763b6e2245038c8ad08e45376')),
+        ('VOC', ('VOCtrainval_06-Nov-2007.tar', 'md5 c52e279531787c972589f7e41ab4ae64')),
         ('CIFAR10', ('cifar-10-python.tar.gz', 'md5 c58f30108f718f92721af3b95e74349a')),
     ],
 )
