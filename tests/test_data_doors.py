@@ -22,6 +22,7 @@ from openmix.check import check_recipe
 from openmix.config import load_config
 from openmix.config_files import configs_dir
 from openmix.data.read import read_image, read_pixels
+from openmix.data.voc_annotation import read_annotation
 from openmix.engine.checkpoint import load_weights
 from openmix.errors import InputError
 from openmix.models.backbones import local_weights
@@ -97,6 +98,21 @@ def test_images(tmp_path):
                 continue
         assert pixels.dtype == np.uint8
         assert pixels.ndim == 3
+    door.looked()
+
+
+def test_annotations(tmp_path):
+    one = (
+        '<object><name>cat</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax>'
+        '<ymax>40</ymax></bndbox></object>'
+    )
+    whole = f'<annotation><size><width>64</width><height>48</height></size>{one * 2}</annotation>'.encode()
+    door, path = Door('annotation'), tmp_path / 'a.xml'
+    for number in range(MUTANTS):
+        path.write_bytes(damaged(whole, random.Random(number)))
+        door.tried(number, lambda: read_annotation(path))
+    path.write_bytes(b'<a>' * 10**6)
+    door.tried(MUTANTS, lambda: read_annotation(path))
     door.looked()
 
 
