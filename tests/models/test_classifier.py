@@ -8,9 +8,10 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from openmix.errors import InputError
-from openmix.losses import mix_ce
+from openmix.losses import decoupled_ce, mix_ce
 from openmix.mix import Mix
 from openmix.mixups import MixPolicy, Mixup
+from openmix.models.heads import DMHead
 from openmix.models.sites import Sites
 from openmix.registry import MODELS
 
@@ -177,19 +178,20 @@ def test_unknown_parts_are_one_line(change, line):
         MODELS.build(dict(type='MixClassifier', **{**parts, **change}))
 
 
-def test_dm_head_is_the_linear_head_with_the_decoupled_loss():
+@pytest.mark.parametrize('options', [dict(sides='own', smoothing=0.1), *({k: v} for k, v in DMHead.published.items())])
+def test_dm_head_is_the_linear_head_with_the_decoupled_loss(options):
     torch.manual_seed(0)
-    by_name = MODELS.build(dict(type='DMHead', in_features=8, num_classes=5, eta=0.3))
+    by_name = MODELS.build(dict(type='DMHead', in_features=8, num_classes=5, eta=0.3, **options))
     torch.manual_seed(0)
-    loss = dict(type='decoupled_ce', eta=0.3)
+    loss = dict(type='decoupled_ce', eta=0.3, **options)
     by_loss = MODELS.build(dict(type='LinearHead', in_features=8, num_classes=5, loss=loss))
     features = torch.randn(6, 8)
-    mix = Mix.pairs(torch.randperm(6), torch.rand(6))
-    y = torch.randint(5, (6,))
-    assert torch.equal(
-        by_name.loss(by_name(features), y, mix),
-        by_loss.loss(by_loss(features), y, mix),
-    )
+    mix = Mix.pairs(torch.arange(6).roll(1), torch.tensor([0.0005, 0.5, 0.2, 0.9, 0.6, 0.35]))
+    y = torch.arange(6) % 4
+    found = by_name.loss(by_name(features), y, mix)
+    assert torch.equal(found, by_loss.loss(by_loss(features), y, mix))
+    assert not torch.equal(found, decoupled_ce(by_name(features), y, mix, eta=0.3))
+    assert DMHead.published == decoupled_ce.published
 
 
 class Learned(MixPolicy):

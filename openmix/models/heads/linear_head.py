@@ -69,6 +69,8 @@ class DMHead(LinearHead):
         sides, smoothing, scale, least_share, skip_half: see `decoupled_ce`.
     """
 
+    published = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
+
     def __init__(
         self,
         in_features: int,
