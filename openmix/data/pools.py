@@ -37,13 +37,14 @@ class Pools(ImageDataset):
         unlabelled: registry dict of the unlabelled images; None: `labelled` without its `subset`.
         ratio: number of unlabelled images per labelled image in a batch.
         keep_labelled: keep images in the unlabelled pool that are also in the labelled one.
+        balanced: every class must have labelled images, and if `subset` of `labelled` is a number, equally many.
 
     Raises:
-        InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, or it is unknown which images
-            `keep_labelled=False` must remove.
+        InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, it is unknown which images
+            `keep_labelled=False` must remove, or the labelled images are not `balanced`.
     """
 
-    small: ClassVar[dict[str, Any]] = {'ratio': 1}
+    small: ClassVar[dict[str, Any]] = {'ratio': 1, 'balanced': False}
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Pools(ImageDataset):
         unlabelled: DatasetConfig | None = None,
         ratio: int = 1,
         keep_labelled: bool = True,
+        balanced: bool = True,
     ) -> None:
         given = self.pools(labelled=labelled, unlabelled=unlabelled, ratio=ratio)
         self.parts: dict[str, ImageDataset] = {name: _build(name, cfg) for name, cfg in given.items()}
@@ -60,6 +62,8 @@ class Pools(ImageDataset):
             raise InputError('Pools: the images of the labelled pool have no labels')
         if own.known.classes != others.known.classes:
             raise InputError(f'Pools: {own.known.name} and {others.known.name} have different classes')
+        if balanced:
+            check_every_class(own, given[LABELLED].get('subset'))
         drawn = [_class_of(cfg).drawn(**_arguments(cfg)) for cfg in given.values()]
         sources = [None if one is None else one.source for one in drawn]
         if isinstance(own, ArrayDataset) and isinstance(others, ArrayDataset) and _same(sources):
@@ -127,6 +131,9 @@ class Pools(ImageDataset):
     def check_chosen(cls, place: str, **kwargs: Any) -> None:
         for name, cfg in cls.pools(**kwargs).items():
             _class_of(cfg).check_chosen(f'{place}.{name}', **_arguments(cfg))
+        count = kwargs['labelled'].get('subset')
+        if kwargs.get('balanced', True) and type(count) is int:
+            check_divides(f'{place}.{LABELLED}.subset', count, len(cls.facts(**kwargs).classes))
 
     @classmethod
     def check_loader(cls, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None:
@@ -195,6 +202,43 @@ class Pools(ImageDataset):
         if place < first:
             return self.parts[LABELLED][place]
         return _without_labels(self.parts[UNLABELLED][place - first])
+
+
+def check_divides(place: str, count: int, classes: int) -> None:
+    """Check that a number of labelled images gives every class equally many, at least one.
+
+    Raises:
+        InputError: it does not; the line names `place`.
+    """
+    if count % classes:
+        less = count // classes * classes
+        fits = f'{less} or {less + classes}' if less else f'{classes}'
+        raise InputError(
+            f'{place}: {count} labelled images are not equally many of each of the {classes} classes; take {fits}, or '
+            'balanced=False in Pools'
+        )
+
+
+def check_every_class(labelled: ImageDataset, subset: Any) -> None:
+    """Check that every class has labelled images, and if `subset` is a number of images, equally many.
+
+    Raises:
+        InputError: a class has none, or has fewer images than it should give.
+    """
+    classes = labelled.known.classes
+    counts = labelled.labels.bincount(minlength=len(classes))
+    if type(subset) is int:
+        check_divides('Pools: subset of labelled', subset, len(classes))
+        wanted = subset // len(classes)
+    else:
+        wanted = 1
+    fewest = int(counts.argmin())
+    if counts[fewest] < wanted:
+        has = f'has {counts[fewest]} labelled images' if counts[fewest] else 'has no labelled image'
+        raise InputError(
+            f"Pools: the class '{classes[fewest]}' {has}, and {'it' if wanted == 1 else 'each'} needs {wanted}; "
+            'take fewer of each class or other images, or balanced=False'
+        )
 
 
 def _build(name: str, cfg: dict[str, Any]) -> ImageDataset:

@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from openmix.data.cifar import CIFAR10
 from openmix.data.collate import identity_collate
 from openmix.data.digits import Digits
 from openmix.data.facts import Facts
+from openmix.data.image_folder import ImageFolder
 from openmix.data.pools import Pools
 from openmix.data.sampler import DefaultSampler, PoolSampler
 from openmix.engine.loops import read_pass
@@ -255,7 +257,9 @@ class Joined(Dataset):
             part.set_epoch(epoch, seed)
 
 
-@pytest.mark.parametrize('build', [Numbered, lambda: Pools(dict(type=Numbered)), lambda: Joined(Joined(Numbered()))])
+@pytest.mark.parametrize(
+    'build', [Numbered, lambda: Pools(dict(type=Numbered), balanced=False), lambda: Joined(Joined(Numbered()))]
+)
 def test_workers_that_outlive_a_pass_see_the_next_one(build):
     dataset = build()
     sampler = PoolSampler(dataset, seed=0) if isinstance(dataset, Pools) else DefaultSampler(dataset, seed=0)
@@ -329,6 +333,49 @@ def test_what_does_not_do_is_refused_in_one_line(build, message):
     with pytest.raises(InputError, match=message) as error:
         build()
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('subset', 'message'),
+    [
+        (5, '5 labelled images are not equally many of each of the 10 classes; take 10, or balanced=False in Pools'),
+        (25, '25 labelled images are not equally many of each of the 10 classes; take 20 or 30, or'),
+    ],
+)
+def test_a_number_of_labels_that_gives_no_class_its_share_is_refused(subset, message):
+    """Before an image is read, with its place, and where pools are built by hand."""
+    given = dict(DIGITS, subset=subset)
+    with pytest.raises(InputError, match=f'^Pools: subset of labelled: {message}'):
+        Pools(given)
+    with pytest.raises(InputError, match=rf'^train_dataloader\.dataset\.labelled\.subset: {message}'):
+        Pools.check_loader({}, 'train_dataloader', labelled=given)
+    Pools.check_loader({}, 'train_dataloader', labelled=given, balanced=False)
+    assert Pools(given, balanced=False).sizes[0] == subset
+
+
+def test_a_class_with_too_few_images_is_refused(folder_tree, tmp_path):
+    """With a number of images where others would take its place, and with a list that leaves it out."""
+    root = shutil.copytree(folder_tree, tmp_path / 'fewer')
+    for number in range(1, 6):
+        (root / 'train' / 'cat' / f'{number}.png').unlink()
+    given = dict(type='ImageFolder', root=str(root), size=16)
+    classes = ImageFolder.facts(root=str(root)).classes
+    with pytest.raises(
+        InputError, match=f"the class '{classes[0]}' has 1 labelled images, and each needs 2; take fewer"
+    ):
+        Pools(dict(given, subset=2 * len(classes)), given)
+    assert Pools(dict(given, subset=len(classes)), given).parts['labelled'].labels.tolist() == [*range(len(classes))]
+    (tmp_path / 'list.txt').write_text('0\n')
+    with pytest.raises(InputError, match=f"the class '{classes[1]}' has no labelled image, and it needs 1"):
+        Pools(dict(given, subset=str(tmp_path / 'list.txt')), given)
+
+
+def test_a_balanced_split_is_drawn_by_the_seed_alone():
+    """Seeds 0, 1, 2 give three splits, each with as many images of every class."""
+    splits = [Pools(dict(DIGITS, split_seed=seed)).parts['labelled'] for seed in (0, 1, 2, 0)]
+    assert all(split.labels.bincount().tolist() == [2] * 10 for split in splits)
+    rows = [tuple(split.rows.tolist()) for split in splits]
+    assert (len(set(rows)), rows[0]) == (3, rows[3])
 
 
 def test_other_classes_are_refused(monkeypatch):

@@ -194,6 +194,8 @@ def test_verify_dataset_looks_into_pools(in_files, tmp_path):
         ('train_dataloader.batch_size=18', 'batch_size is 18, and Pools with ratio=3 are read in groups of 4'),
         ('train_dataloader.sampler.type=DefaultSampler', "sampler: Pools are read by sampler=dict(type='PoolSampler')"),
         ('val_dataloader.sampler.type=PoolSampler', 'val_dataloader.sampler'),
+        ('train_dataloader.dataset.labelled.subset=25', '25 labelled images are not equally many of each of the 10'),
+        ('train_dataloader.dataset.labelled.subset=absent.txt', 'absent.txt'),
         ('train_dataloader.dataset.labelled.subset=2.5', 'subset must be in (0, 1], got 2.5'),
         ('train_dataloader.dataset.labelled.subst=2', "Digits has no 'subst'; did you mean 'subset'?"),
         ('model.data_preprocessor.augment.unlabelled.1.0.paddin=2', "BatchRandomCrop has no 'paddin'"),

@@ -54,7 +54,7 @@ def test_a_list_that_the_recipe_names_is_left_as_it_is(tmp_path):
     own.write_text('7\n5')
     write_chosen(Digits(subset=str(own)), tmp_path, resumed=False, lists=[own])
     assert own.read_text() == '7\n5'
-    write_chosen(Pools(dict(type='Digits', subset=str(own))), tmp_path, resumed=False, lists=[own])
+    write_chosen(Pools(dict(type='Digits', subset=str(own)), balanced=False), tmp_path, resumed=False, lists=[own])
     assert lists(tmp_path) == {'subset.txt': [7, 5], 'labelled.txt': [5, 7]}
 
 
