@@ -123,10 +123,11 @@ class BatchUniformRandAugment(nn.Module):
         place = torch.arange(len(x), device=x.device)
         for _ in range(self.layers):
             order = torch.randperm(len(x), device=x.device)
-            place = place[order]
+            place = place.index_select(0, order)
             counts = torch.randint(len(OPERATIONS), (len(x),)).bincount(minlength=len(OPERATIONS)).tolist()
-            out = apply_in_order(out[order], counts, torch.rand(len(x), device=x.device))
-        out = torch.empty_like(out).index_copy_(0, place, out)
+            # `index_select` copies whole images; indexing by a tensor copies pixel by pixel.
+            out = apply_in_order(out.index_select(0, order), counts, torch.rand(len(x), device=x.device))
+        out = out.index_select(0, place.argsort())
         return out if x.dtype == torch.uint8 else out.to(x.dtype) / 255
 
     def extra_repr(self) -> str:

@@ -57,15 +57,14 @@ def affine_nearest(x: Tensor, matrix: Tensor) -> Tensor:
     """
     n, channels, height, width = x.shape
     a, b, c, d, e, f = matrix.unbind(1)
-    # The source of the first pixel's centre and the steps to the next pixel and the next row.
-    start = torch.stack([c + 0.5 * a + 0.5 * b, f + 0.5 * d + 0.5 * e, a, d, b, e])
+    # The source of the first pixel's centre and the steps to the next pixel and the next row; + 1 for the border.
+    start = torch.stack([c + 0.5 * a + 0.5 * b + 1, f + 0.5 * d + 0.5 * e + 1, a, d, b, e])
     first_u, first_v, step_u, step_v, row_u, row_v = (start * _ONE + 0.5).floor().int()[..., None, None]
     across = torch.arange(width, dtype=torch.int32, device=x.device)
     down = torch.arange(height, dtype=torch.int32, device=x.device)[:, None]
-    u = (first_u + step_u * across + row_u * down) >> _BITS
-    v = (first_v + step_v * across + row_v * down) >> _BITS
-    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    # Pixels outside are gathered from one extra black pixel.
-    at = torch.where(inside, v * width + u, height * width).long()
-    pixels = torch.nn.functional.pad(x.reshape(n, channels, height * width), (0, 1))
+    # Pixels outside are gathered from a border of black pixels.
+    u = ((first_u + row_u * down) + step_u * across).bitwise_right_shift_(_BITS).clamp_(0, width + 1)
+    v = ((first_v + row_v * down) + step_v * across).bitwise_right_shift_(_BITS).clamp_(0, height + 1)
+    at = v.mul_(width + 2).add_(u).long()
+    pixels = torch.nn.functional.pad(x, (1, 1, 1, 1)).flatten(2)
     return pixels.gather(2, at.view(n, 1, height * width).expand(-1, channels, -1)).view_as(x)
