@@ -224,11 +224,11 @@ def _foundations(records: Sequence[Record], root: Path) -> str:
     for found in foundations(records):
         stage, config, overrides, run, _, cells = found.words()
         links = ' '.join(f'<a href="{href(each.folder, root)}/.">seed {each.seed}</a>' for each in found.trials)
-        html = f'<th scope="row">{escape(config)}</th>' + cell(stage, found.trials[0].stage)
-        html += cell(escape(overrides), kind='text') + cell(f'<code>{run}</code>') + cell(links)
-        rows.append(element('tr', html + cell(escape(cells), kind='text')))
-    heads = ['Recipe', 'Stage', 'With', 'Run', 'Seeds', 'Cells']
-    table = sortable(heads, rows, 'Earlier stages', text_columns=1) if rows else ''
+        html = f'<th scope="row">{escape(config)}</th>' + cell(escape(overrides), kind='text')
+        html += cell(escape(cells), kind='text') + cell(stage, found.trials[0].stage) + cell(f'<code>{run}</code>')
+        rows.append(element('tr', html + cell(links)))
+    heads = ['Recipe', 'With', 'Cells', 'Stage', 'Run', 'Seeds']
+    table = sortable(heads, rows, 'Earlier stages', text_columns=3) if rows else ''
     return section('Earlier stages', table, 'What the numbers stand on: runs that cells start from.')
 
 
