@@ -82,6 +82,7 @@ HANDED: dict[str, frozenset[str]] = {
     'param_scheduler': frozenset({'optimizer'}),
     'sampler': frozenset({'dataset'}),
     'batch_sampler': frozenset({'sampler', 'batch_size'}),
+    'loss': registry.CALLED_WITH,
 }
 # Slots of functions, which get further arguments when they are called.
 CALLED = ('collate_fn', 'worker_init_fn')

@@ -119,6 +119,7 @@ model = dict(
     )
 
 
+_ASYMMETRIC = "dict(policy=dict(type='Mixup', alpha=0.2), lam=(0, 0.5), loss=dict(type='decoupled_ce', sides='own'))"
 ALGORITHMS = {
     'MixClassifier': Case(
         _FOLDER
@@ -141,6 +142,11 @@ model = dict(
             'train_dataloader.dataset.pipeline.0.size': 224,
         },
     ),
+    'PseudoLabel': _semi_supervised('PseudoLabel', 'weak', 'threshold=0.11'),
+    'MixMatch': _semi_supervised('MixMatch', 'weak, weak', f'branch={_ASYMMETRIC}'),
+    'ReMixMatch': _semi_supervised('ReMixMatch', 'weak, strong, strong'),
+    'UDA': _semi_supervised('UDA', 'weak, strong', 'threshold=0.11'),
+    'FlexMatch': _semi_supervised('FlexMatch', 'weak, strong', 'threshold=0.11'),
     'FixMatch': _semi_supervised('FixMatch', 'weak, strong', "threshold=0.2, branch=dict(policy=dict(type='Mixup'))"),
     'ToyConsistency': Case(
         _POOLS

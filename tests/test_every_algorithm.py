@@ -85,10 +85,13 @@ def built(cfg, seed=0):
     return model.train(), OptimWrapper(optimizer=optimizer), list(loader)
 
 
+STEPS = 4  # of a run, whether it is interrupted or not
+
+
 def train(model, optim, batches, first, last):
     for step in range(first, last):
         torch.manual_seed(step_seed(0, step, 0))
-        model.before_step(step, last)
+        model.before_step(step, STEPS)
         # A preprocessor may work in place.
         model.train_step(copy.deepcopy(batches[step % len(batches)]), optim)
 
@@ -159,13 +162,13 @@ def test_what_is_trained_has_a_gradient_and_what_is_frozen_has_none(recipes, nam
 def test_saved_and_loaded_it_goes_on_bit_for_bit(recipes, name):
     cfg = settings(recipes[name])
     alone, its_optim, batches = built(cfg)
-    train(alone, its_optim, batches, 0, 4)
+    train(alone, its_optim, batches, 0, STEPS)
     first, first_optim, _ = built(cfg)
     train(first, first_optim, batches, 0, 2)
     resumed, resumed_optim, _ = built(cfg, seed=1)
     resumed.load_state_dict(copy.deepcopy(first.state_dict()))
     resumed_optim.load_state_dict(copy.deepcopy(first_optim.state_dict()))
-    train(resumed, resumed_optim, batches, 2, 4)
+    train(resumed, resumed_optim, batches, 2, STEPS)
     wanted, began = alone.state_dict(), built(cfg)[0].state_dict()
     assert wanted.keys() == resumed.state_dict().keys()
     assert [key for key, value in resumed.state_dict().items() if not torch.equal(value, wanted[key])] == []

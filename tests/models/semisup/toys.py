@@ -14,6 +14,17 @@ from openmix.registry import MODELS
 B, U, CLASSES, SIDE = 4, 8, 5, 4
 
 
+class BranchOf:
+    """Branches that tests of several methods share."""
+
+    asymmetric = dict(
+        policy=dict(type='Mixup', alpha=1.0),
+        lam=(0, 0.5),
+        loss=dict(type='decoupled_ce', sides='own', eta=0.1),
+        statistics='kept',
+    )
+
+
 class Flat(nn.Module):
     """A linear layer and batch norm, which records the batches that it is given."""
 

@@ -1,0 +1,138 @@
+"""What holds for every semi-supervised method: labels are not leaked, statistics, precision, compilation."""
+
+import copy
+
+import pytest
+import torch
+from toys import BranchOf, Flat, batch, method, total_of
+
+from openmix.memory import memories_in
+from openmix.models.semisup.base import SemiSupervised
+from openmix.registry import MODELS
+
+MODELS.import_from_location()
+METHODS = sorted(
+    name
+    for name, cls in MODELS.module_dict.items()
+    if isinstance(cls, type) and issubclass(cls, SemiSupervised) and cls.__module__.startswith('openmix.')
+)
+every_method = pytest.mark.parametrize('name', METHODS)
+# All losses have a weight above zero: the ramps are over.
+STEP, STEPS = 99, 100
+
+
+def built(name, **options):
+    if 'threshold' in MODELS.get(name).__init__.__annotations__:
+        options = {'threshold': 0.3, **options}
+    model = method(name, **options)
+    for memory in memories_in(model):
+        memory.allocate(20)
+    model.before_step(STEP, STEPS)
+    return model
+
+
+class Unseen(Flat):
+    def forward(self, x):
+        return self.norm(self.linear(x.flatten(1)))
+
+
+def data_for(model, **options):
+    return batch(len(model.views), **options)
+
+
+def test_all_of_them_are_here():
+    assert {'FixMatch', 'FlexMatch', 'MixMatch', 'PseudoLabel', 'ReMixMatch', 'UDA'} <= set(METHODS)
+
+
+@every_method
+def test_true_labels_are_only_measured_with(name):
+    """Nonsense in their place, or nothing, gives the same losses, gradients and state to the bit."""
+
+    def trained(change):
+        model = built(name, branch=BranchOf.asymmetric)
+        data = data_for(model)
+        change(data['unlabelled'])
+        torch.manual_seed(3)
+        found = model(**data, mode='loss')
+        total_of(model, found).backward()
+        accuracy = found.pop('pseudo_label_accuracy', None)
+        return accuracy, [*found.values(), *(p.grad for p in model.parameters()), *model.buffers()]
+
+    rate, plain = trained(lambda pool: None)
+    wrong, nonsense = trained(lambda pool: pool['true_labels'].add_(7))
+    none, absent = trained(lambda pool: pool.pop('true_labels'))
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(plain, nonsense, absent, strict=True))
+    assert 0 <= rate <= 1
+    assert wrong == 0
+    assert none is None
+
+
+@every_method
+def test_one_pass_a_step_moves_statistics(name):
+    """The backward pass through the others runs: their buffers are exchanged, and not written back."""
+    model = built(name)
+    for step in (1, 2):
+        total_of(model, model.loss(data_for(model, seed=step))).backward()
+        assert int(model.backbone.norm.num_batches_tracked) == step
+    assert all(p.grad.any() and p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_method
+def test_what_is_recorded_is_not_minimised(name):
+    model = built(name, branch=BranchOf.asymmetric)
+    found = model.loss(data_for(model))
+    losses = {key: value for key, value in found.items() if 'loss' in key}
+    assert 'branch_loss' in losses
+    assert 'loss' not in losses, 'it would hide the total in the log'
+    assert found.keys() - losses.keys() <= {'mask_rate', 'pseudo_label_accuracy'}
+    assert 'pseudo_label_accuracy' in found
+    assert not any(value.requires_grad for key, value in found.items() if key not in losses)
+    total, log = model.parse_losses(found)
+    assert total.item() == pytest.approx(sum(value.item() for value in losses.values()))
+    assert found.keys() <= log.keys()
+
+
+@every_method
+def test_it_learns_in_mixed_precision(name):
+    model = built(name, branch=BranchOf.asymmetric).float()
+    data = data_for(model)
+    for pool in data.values():
+        pool['inputs'] = pool['inputs'].float()
+    with torch.autocast('cpu', torch.bfloat16):
+        found = model.loss(data)
+    assert all(value.dtype == torch.float32 for value in found.values())
+    total_of(model, found).backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+
+
+@every_method
+def test_the_branch_follows_the_ramp_of_its_method(name):
+    """Unless it has its own: at the first step its weight is that of the method's unlabelled images."""
+    model = built(name, branch=BranchOf.asymmetric)
+    model.before_step(0, STEPS)
+    assert (model.loss(data_for(model))['branch_loss'] == 0) == (model.ramp > 0)
+    model = built(name, branch={**BranchOf.asymmetric, 'ramp': 0.0})
+    model.before_step(0, STEPS)
+    assert model.loss(data_for(model))['branch_loss'] > 0
+
+
+@pytest.mark.parametrize('name', ['FixMatch', 'MixMatch'])
+def test_compiled_it_trains_alike(name):
+    """Passes that move statistics and passes that keep them run through one compiled backbone."""
+    plain = built(name, backbone=dict(type=Unseen), branch=BranchOf.asymmetric)
+    compiled = copy.deepcopy(plain)
+    torch._dynamo.reset()
+    compiled.backbone.compile(backend='aot_eager')
+    data = data_for(plain)
+    for step in range(2):
+        totals = []
+        for model in (plain, compiled):
+            torch.manual_seed(step)
+            total = total_of(model, model.loss(data))
+            total.backward()
+            totals.append(total.detach())
+        torch.testing.assert_close(*totals)
+    for (key, a), (_, b) in zip(plain.named_buffers(), compiled.named_buffers()):
+        torch.testing.assert_close(a, b, msg=key)
+    for (key, a), (_, b) in zip(plain.named_parameters(), compiled.named_parameters()):
+        torch.testing.assert_close(a.grad, b.grad, msg=key)

@@ -1,0 +1,72 @@
+"""Recipes of semi-supervised methods: what is wrong is told in a line with its place, before a run."""
+
+import pytest
+from algorithm_cases import ALGORITHMS
+
+from openmix.config import load_config
+from openmix.engine.launch import prepare
+from openmix.engine.preflight import try_parts
+from openmix.errors import InputError
+from openmix.overrides import apply_overrides
+from openmix.parts import parts
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / 'recipe.py'
+    path.write_text(ALGORITHMS['FixMatch'].text(tmp_path))
+    return path
+
+
+CUT = dict(type='CutMix')
+
+
+@pytest.mark.parametrize(
+    ('options', 'line'),
+    [
+        (
+            {'model.threshold': 1.5},
+            r'model: FixMatch: threshold must be in \[0, 1\], got 1.5 \(in override model.threshold\)',
+        ),
+        ({'model.branch.wieght': 1.0}, "model.branch: MixedBranch has no 'wieght'; did you mean 'weight'"),
+        ({'model.branch.weight': 'x'}, "model.branch: MixedBranch: weight must be a number, got 'x'"),
+        ({'model.branch.policy.type': 'Mixap'}, r"model.branch.policy: unknown mixup 'Mixap'; did you mean 'Mixup'"),
+        (
+            {'model.branch.policy': {**CUT, '_delete_': True}, 'model.branch.lam': [0, 0.5]},
+            'CutMix cannot keep the share',
+        ),
+        (
+            {'model.branch.loss': dict(type='decoupled_ce', side='own')},
+            "decoupled_ce has no 'side'; did you mean 'sides'",
+        ),
+        ({'model.branch.loss': dict(type='mix_ce', rows=1)}, "model.branch.loss: mix_ce has no 'rows'"),
+        ({'model.branch.loss': dict(type='jensen_shannon')}, "branch: loss: jensen_shannon has no argument 'rows'"),
+        (
+            {'model.data_preprocessor.augment.unlabelled': [[], [], []]},
+            r'FixMatch reads 2 views of every unlabelled image \(weak, strong\), and the batch has 3',
+        ),
+        ({'model.head.num_classes': 3}, 'head.num_classes is 3, but the data of Digits have 10 classes'),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(recipe, options, line):
+    with pytest.raises(InputError, match=line) as error:
+        try_parts(prepare(apply_overrides(load_config(recipe), options)))
+    assert '\n' not in str(error.value)
+
+
+def test_the_parts_of_a_branch_are_found(recipe):
+    found = {part.place: part.built.__name__ for part in parts(load_config(recipe).to_dict())}
+    assert found['model.branch'] == 'MixedBranch'
+    assert found['model.branch.policy'] == 'Mixup'
+
+
+def test_data_of_one_pool_are_refused_by_the_command(recipe, call, tmp_path):
+    one = ['train_dataloader.dataset={type: Digits, subset: 20, _delete_: true}']
+    one += ['train_dataloader.sampler={type: DefaultSampler, shuffle: true, _delete_: true}']
+    one += ['model.data_preprocessor.augment=[]']
+    code, _, said = call('train.py', recipe, '--work-dir', tmp_path / 'run', '--cfg-options', *one)
+    lines = [line for line in said.splitlines() if ' - WARNING - ' not in line]
+    assert code == 2, said
+    assert len(lines) == 1, said
+    assert "FixMatch trains on the pools 'labelled' and 'unlabelled', and the batch has not both; set" in lines[0]
+    assert not (tmp_path / 'run').exists()
