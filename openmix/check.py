@@ -21,9 +21,9 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 from openmix import registry
 from openmix.errors import InputError, brief, close_to, nearest
 from openmix.overrides import origin
+from openmix.recipe_keys import ALSO_READ
 from openmix.recipe_numbers import Fault, numbers, rates
 from openmix.recipe_schema import (
-    ALSO_READ,
     CALLED,
     DEFAULT_TYPES,
     GIVEN,

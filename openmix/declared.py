@@ -1,4 +1,4 @@
-"""Read class attributes of registered classes from their source, because importing them would import torch.
+"""Read attributes of registered classes and functions from their source, because importing them would import torch.
 
 So `list`, `plan` and the first check of a table are fast, and the class remains the only place of the value.
 """
@@ -16,12 +16,12 @@ _COMPUTED = object()
 
 
 class Declaration(NamedTuple):
-    """The declarations in the body of one class.
+    """The declarations in the body of one class, or behind one function as `function.attribute = value`.
 
     Attributes:
-        registered: true if the class is registered.
+        registered: true if the class or function is registered.
         bases: names of its base classes.
-        values: class attribute -> its value, `_COMPUTED` if that is not a literal.
+        values: attribute -> its value, `_COMPUTED` if that is not a literal.
         methods: names of its methods.
     """
 
@@ -32,16 +32,16 @@ class Declaration(NamedTuple):
 
 
 def value_of(folder: str, name: str, attribute: str, otherwise: Any = None) -> Any:
-    """Return a class attribute, inherited from the nearest base class that defines it.
+    """Return an attribute of a class or function; a class inherits it from the nearest base class that defines it.
 
     Args:
         folder: a package of openmix, such as 'mixups'.
-        name: name of the class.
+        name: name of the class or function.
         attribute: name of the attribute.
-        otherwise: the value if no class defines the attribute.
+        otherwise: the value if nothing defines the attribute.
 
     Raises:
-        KeyError: the package registers no class of that name, or the value is computed.
+        KeyError: the package registers nothing of that name, or the value is computed.
     """
     for declared in _line(folder, name):
         if attribute in declared.values:
@@ -77,31 +77,46 @@ def _line(folder: str, name: str) -> list[Declaration]:
 @functools.cache
 def _classes(folder: str) -> dict[str, Declaration]:
     found = {}
-    for path in sorted((_PACKAGE / folder).glob('*.py')):
+    for path in sorted((_PACKAGE / folder).rglob('*.py')):
         body = ast.parse(path.read_text(encoding='utf-8')).body
         constants = _values(body, {})
         for node in body:
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                continue
+            registered_as = _registered_as(node)
             if isinstance(node, ast.ClassDef):
-                registered = any('.register_module' in ast.unparse(each) for each in node.decorator_list)
                 bases = tuple(ast.unparse(base).rpartition('.')[2] for base in node.bases)
                 methods = frozenset(each.name for each in node.body if isinstance(each, ast.FunctionDef))
-                found[node.name] = Declaration(registered, bases, _values(node.body, constants), methods)
+                declared = Declaration(bool(registered_as), bases, _values(node.body, constants), methods)
+                found[node.name] = found[registered_as or node.name] = declared
+            elif registered_as:
+                found[registered_as] = Declaration(True, (), _values(body, constants, of=node.name), frozenset())
     return found
 
 
-def _values(body: list[ast.stmt], constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Map the names of assignments to values: literals, or constants of the file."""
+def _registered_as(node: ast.ClassDef | ast.FunctionDef) -> str:
+    """Return the name that a class or function is registered by; '' if it is not registered."""
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith('.register_module'):
+            given = [each.value for each in decorator.keywords if each.arg == 'name']
+            return str(ast.literal_eval(given[0])) if given else node.name
+    return ''
+
+
+def _values(body: list[ast.stmt], constants: Mapping[str, Any], of: str = '') -> dict[str, Any]:
+    """Map the names of assignments, or of attributes of `of` assigned to, to values: literals or constants."""
     found: dict[str, Any] = {}
     for node in body:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
             continue
         target, value = node.targets[0] if isinstance(node, ast.Assign) else node.target, node.value
-        if isinstance(target, ast.Name):
+        holder, _, name = ast.unparse(target).rpartition('.')
+        if holder == of and isinstance(target, (ast.Name, ast.Attribute)):
             if isinstance(value, ast.Name) and value.id in constants:
-                found[target.id] = constants[value.id]
+                found[name] = constants[value.id]
                 continue
             try:
-                found[target.id] = ast.literal_eval(value)
+                found[name] = ast.literal_eval(value)
             except ValueError:
-                found[target.id] = _COMPUTED
+                found[name] = _COMPUTED
     return found

@@ -19,6 +19,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from openmix.errors import InputError, brief
+from openmix.recipe_published import PUBLISHED, inherited, keep_published, take_published
 from openmix.recipe_text import Recipe, is_program
 from openmix.regular_file import read_text
 from openmix.yaml_file import DEEPEST, MOST_BYTES, MOST_NODES, parse_yaml
@@ -51,9 +52,10 @@ class Source:
 
 @dataclass
 class Found:
-    """The result of reading a chain of files: the settings, and the files in the order of merging."""
+    """The result of reading a chain of files: the settings, `published`, and the files in the order of merging."""
 
     settings: ConfigDict = field(default_factory=ConfigDict)
+    published: dict[str, Any] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
 
@@ -131,7 +133,9 @@ def read_settings(path: Path, base_path: Callable[[str, Path], Path], is_ours: C
     found = _read(path, base_path, is_ours, ())
     _import_declared(path, found.settings)
     text = '\n'.join(found.texts)
-    return Recipe(found.settings, cfg_text=text or ' ', filename=str(path))
+    cfg = Recipe(found.settings, cfg_text=text or ' ', filename=str(path))
+    keep_published(cfg, found.published)
+    return cfg
 
 
 def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> Found:
@@ -140,7 +144,7 @@ def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> 
     if len(above) > DEEPEST:
         raise InputError(f'{path}: more than {DEEPEST} files inherit from one another')
     source = parse_source(path)
-    inherited = Found()
+    bases = Found()
     for name in source.bases:
         file = base_path(name, path)
         if path.suffix != '.py' and file.suffix == '.py' and not is_ours(file):
@@ -149,32 +153,36 @@ def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> 
                 'inherit from YAML or from a recipe of openmix, or write this one in Python'
             )
         one = _read(file, base_path, is_ours, (*above, path))
-        if twice := sorted(inherited.settings.keys() & one.settings.keys()):
+        if twice := sorted(bases.settings.keys() & one.settings.keys()):
             raise InputError(f"{path}: two files of {BASE} set '{twice[0]}'; name what they share in one of them")
-        inherited.settings.update(one.settings)
-        inherited.texts += one.texts
-    settings = source.data if source.data is not None else _run(source, inherited.settings)
+        if twice := sorted(bases.published.keys() & one.published.keys()):
+            raise InputError(f"{path}: two files of {BASE} set '{twice[0]}' in {PUBLISHED}; name it in one of them")
+        bases.settings.update(one.settings)
+        bases.published.update(one.published)
+        bases.texts += one.texts
+    settings = source.data if source.data is not None else _run(source, bases.settings)
     try:
         check_plain(settings)
-        merged = Config._merge_a_into_b(_unshared(settings), inherited.settings)
+        published = inherited(_unshared(take_published(settings)), settings, bases.published)
+        merged = Config._merge_a_into_b(_unshared(settings), bases.settings)
     except InputError as error:
         raise InputError(f'{path}: {error}') from error
     except TypeError as error:  # a dict would be merged into a value that is not a dict
         raise InputError(f'{path}: {" ".join(str(error).split())}') from error
-    return Found(ConfigDict(merged), [*inherited.texts, str(path)])
+    return Found(ConfigDict(merged), published, [*bases.texts, str(path)])
 
 
-def _run(source: Source, inherited: ConfigDict) -> dict[str, Any]:
+def _run(source: Source, bases: ConfigDict) -> dict[str, Any]:
     """Run a Python recipe and return its variables, without modules, functions and classes."""
     assert source.code is not None
-    variables = {BASE: inherited, '__file__': str(source.path), '__name__': source.path.stem}
+    variables = {BASE: bases, '__file__': str(source.path), '__name__': source.path.stem}
     given = set(variables)
     try:
         exec(source.code, variables)
     except (Exception, SystemExit) as error:  # a recipe is a program and may raise any exception
         told = ' '.join(str(error).split())
         raise InputError(f'{source.path}: {type(error).__name__}: {told}') from error
-    if variables.get(BASE) is not inherited:
+    if variables.get(BASE) is not bases:
         raise InputError(f'{source.path}: write {BASE} = ... by itself and at the left margin, or it is not read')
     own = {key: value for key, value in variables.items() if key not in given and not key.startswith('__')}
     return {key: value for key, value in own.items() if isinstance(value, Mapping) or not is_program(value)}

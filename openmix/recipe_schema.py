@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any, Literal
 
 import mmengine.registry as mm
 from mmcv.transforms import BaseTransform
@@ -161,17 +160,6 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     'param_scheduler': ('convert_to_iter_based',),
 }
 RUNNER = {name: p for name, p in inspect.signature(Runner.__init__).parameters.items() if name not in ('self', 'cfg')}
-# Keys of a recipe that the runner reads in addition to its own arguments.
-ALSO_READ: dict[str, Any] = {
-    **dict.fromkeys(('custom_imports', 'model_wrapper_cfg'), dict),
-    'efficient_conv_bn_eval': str | list | None,
-    'compile': bool | dict,
-    'weights': dict | None,
-    'vis_backends': list,
-    'data_on_device': bool,
-    'sync_bn': Literal['torch', 'naive'] | None,
-    'find_unused_parameters': bool,
-}
 LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARN', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 # Keys of mmengine and of its predecessor that are not read here, and the setting to use instead.
 ELSEWHERE = {

@@ -1,6 +1,7 @@
 """Print a resolved recipe, or its changes to its base recipes: tools/print_config.py CONFIG [--diff [OTHER]]."""
 
 from openmix.arguments import CommandParser
+from openmix.benchmark.variant import VARIANTS, load_variant
 from openmix.config import bases_of, load_config
 from openmix.config_hash import diff
 from openmix.entry_point import command
@@ -12,6 +13,8 @@ def main() -> None:
     parser.add_argument('config', nargs='?', help='a recipe, by path or by its name below configs/')
     help_text = 'only what differs from OTHER (default: from its bases)'
     parser.add_argument('--diff', nargs='?', const='', metavar='OTHER', help=help_text)
+    help_text = 'published: with the settings of the runs behind the printed numbers (default: corrected, as it is)'
+    parser.add_argument('--variant', choices=VARIANTS, help=help_text)
     parser.add_cfg_options()
     args = parser.parse_args()
     if args.config is None and args.diff:
@@ -19,8 +22,8 @@ def main() -> None:
         args.config, args.diff = args.diff, ''
     if args.config is None:
         parser.error('the following arguments are required: config')
-    cfg = load_config(args.config, args.cfg_options)
-    if args.cfg_options:
+    cfg = load_variant(args.config, args.cfg_options, args.variant)
+    if args.cfg_options or args.variant:
         from openmix.check import check_recipe
 
         check_recipe(cfg)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openmix.arguments import CommandParser, check_out, is_name, is_no_recipe
 from openmix.benchmark.times import clock
-from openmix.config import load_config
+from openmix.benchmark.variant import VARIANTS, load_variant
 from openmix.config_files import work_dir_of
 from openmix.entry_point import command
 from openmix.errors import InputError, number_from_environment
@@ -47,6 +47,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
     parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
     parser.add_cfg_options()
+    help_text = 'published: with the settings of the runs behind the printed numbers (default: corrected, as it is)'
+    parser.add_argument('--variant', choices=VARIANTS, help=help_text)
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--dry-run', type=int, metavar='N', help='train N iterations, keep nothing, print the cost')
     parser.add_argument('--out', metavar='FILE', help='with --dry-run: write the cost there too, as JSON')
@@ -64,7 +66,7 @@ def main() -> None:
         if args.dry_run is None:
             raise InputError('--out is where --dry-run writes the cost; a training writes into --work-dir')
         check_out('--out', args.out, args.config)
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_variant(args.config, args.cfg_options, args.variant)
     if not any(cfg.get(key) for key in ('train_dataloader', 'train_cfg', 'optim_wrapper')):
         raise InputError('the recipe trains nothing: it has no train_dataloader, train_cfg and optim_wrapper')
     # Imported late, because torch takes seconds to load.

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmengine.config import Config
 
+from openmix.benchmark.as_published import settings_of
 from openmix.benchmark.earlier import PREFIX, below, beside
 from openmix.benchmark.escape import visible
 from openmix.benchmark.literal import as_python
 from openmix.benchmark.made_for import STEPS
 from openmix.benchmark.shorten import shortened
 from openmix.benchmark.variant import add_published
-from openmix.config import apply_options, load_config
+from openmix.config import apply_options, load_config, with_published
 from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.metrics import lower_is_better
 from openmix.overrides import apply_overrides
 from openmix.provenance import data_fingerprint, needs_files, provenance
+from openmix.recipe_published import published_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Cell:
         table: name of the table.
         row, column: names as in the publication.
         config: the recipe, by its name below `configs/` or by path.
-        overrides: dotted keys on top of the recipe; those below `from.` belong to the stage before, see `earlier`.
+        overrides: dotted keys on top of the recipe; those below `from.` belong to the stage before, see `earlier`,
+            those below `published.` to the printed run alone.
         published: the published number; None if there is none.
         folder: `<row-slug>/<column-slug>` below the table's work folder; cells with the same run share the
             folder of the first one.
@@ -40,7 +43,8 @@ class Cell:
         spread: the published standard deviation of `published`.
         other_source: a number from another source, for a cell that is missing in the publication.
         implemented: False if a part of the experiment has no code yet.
-        variant: 'published' (policies get the options that they declare as published) or 'corrected'.
+        variant: 'published' (with the settings that the recipe and the cell have as those of the printed run, and the
+            options that parts declare as published) or 'corrected'.
         options: dotted keys that `--cfg-options` sets on top of everything else.
         grid: dotted key -> values to choose from on held-out images; empty: no search.
         steps: number of iterations that the recipe is shortened to; None: not shortened.
@@ -91,7 +95,11 @@ class Cell:
             raise InputError(f'{where}: not implemented yet')
         start = None if self.earlier is None else self.earlier.start()
         try:
-            cfg = apply_overrides(_recipe(self.config), beside(self.overrides))
+            own, printed = settings_of(beside(self.overrides))
+            if self.variant == 'published':
+                cfg = apply_overrides(apply_overrides(with_published(_recipe(self.config)), own), printed)
+            else:
+                cfg = apply_overrides(_recipe(self.config), own)
             cfg = apply_options(cfg, options) if (options := beside(self.options)) else cfg
             if self.steps is not None:
                 cfg = apply_overrides(cfg, shortened(cfg, self.steps), '--steps')
@@ -195,6 +203,16 @@ def value_at(cfg: Config, place: str) -> Any:
     for key in place.split('.'):
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
+
+
+def published_settings(cells: Iterable[Cell]) -> list[str]:
+    """List the settings of printed runs that the recipes of published cells have, a line for recipes with the same."""
+    recipes: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.implemented and cell.variant == 'published' and (found := published_of(_recipe(cell.config))):
+            said = ', '.join(f'{key}={value!r}' for key, value in found.items())
+            recipes.setdefault(said, {})[cell.config] = None
+    return [f'{", ".join(names)} as published: {said}' for said, names in recipes.items()]
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from openmix.benchmark.as_published import PREFIX as PRINTED
 from openmix.benchmark.cell import Cell, layered
 from openmix.benchmark.earlier import PREFIX, cleared, resolved, unmarked
 from openmix.benchmark.folders import slugs
@@ -60,6 +61,9 @@ def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
         if not words['config']:
             raise InputError(f"{where}: cell '{row} / {column}' has no recipe; set 'base' or the column's 'config'")
         folder = f'{row_slug[row]}/{column_slug[column]}'
+        both = [key for key in words['grid'] or {} if f'{PRINTED}{key}' in overrides]
+        if both:
+            raise InputError(f"{place}: '{both[0]}' is searched by the grid and set by published; leave out one")
         cell = Cell(name, row, column, overrides=overrides, folder=folder, variant=schema.variant, **numbers, **words)
         cells.append(replace(cell, folder=folders.setdefault(_run_of(cell), folder)))
     return cells
@@ -128,7 +132,11 @@ def loss_gains(schema: Schema) -> dict[str, str]:
     first: dict[str, str] = {}
     found = {}
     for column, overrides in schema.columns.items():
-        rest = {key: value for key, value in overrides.items() if not f'{key}.'.startswith('model.head.loss.')}
+        rest = {
+            key: value
+            for key, value in overrides.items()
+            if not f'{key.removeprefix(PRINTED)}.'.startswith('model.head.loss.')
+        }
         if column not in named and len(rest) < len(overrides):
             over = first.setdefault(repr(sorted(rest.items(), key=lambda item: item[0])), column)
             if over != column:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from openmix.benchmark.cell import Cell, value_at
+from openmix.benchmark.cell import Cell, published_settings, value_at
 from openmix.benchmark.length import length_of, unit_of
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
@@ -43,6 +43,7 @@ class Need(NamedTuple):
         unsized: number of runs whose model has an unknown size.
         data: one line for each missing data set.
         own: policies that declare no published options, although the variant is 'published'.
+        settings: settings of the printed runs that the recipes have, where the variant is 'published'.
     """
 
     runs: int
@@ -52,6 +53,7 @@ class Need(NamedTuple):
     unsized: int
     data: list[str]
     own: list[str]
+    settings: list[str]
 
 
 def trial_table(table: Table, trials: Sequence[Trial]) -> TextTable:
@@ -114,7 +116,8 @@ def needs(
     data = missing_data(list(resolved.values()))
     published = [resolved[cell.folder] for cell in cells if cell.variant == 'published']
     own = list(dict.fromkeys(kind for cfg in published for kind in without_published(cfg)))
-    return Need(len(cells), seconds, unknown, None if parameters is None else disk, unsized, data, own)
+    told = published_settings(cells)
+    return Need(len(cells), seconds, unknown, None if parameters is None else disk, unsized, data, own, told)
 
 
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
@@ -220,4 +223,5 @@ def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> l
         size = f'{need.disk / 1e9:.1f} GB' if need.disk >= 1e8 else f'{need.disk / 1e6:.1f} MB'
         lines.append(f'disk: about {size} for checkpoints')
     lines += [f'{kind} declares no options of published runs: it runs as the recipe says' for kind in need.own]
+    lines += need.settings
     return [*lines, *(f'missing data: {line}' for line in need.data)]

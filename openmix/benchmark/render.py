@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from openmix.benchmark.cell import Cell
+from openmix.benchmark.cell import Cell, published_settings
 from openmix.benchmark.claims import Verdict
 from openmix.benchmark.escape import terminal as words
 from openmix.benchmark.foundation import HEADS, foundations
@@ -135,6 +135,7 @@ def remarks(table: Table, records: Sequence[Record]) -> list[str]:
         ran = [record.finished[0].cell.resolve() for record in records if record.finished]
         own = dict.fromkeys(kind for cfg in ran for kind in without_published(cfg))
         said += [f'{kind} declares no options of published runs: it ran as the recipe says' for kind in own]
+        said += published_settings(record.cell for record in records)
     if table.said:
         said.append(f'with {told(table.said)}')
     if table.steps is not None:

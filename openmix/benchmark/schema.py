@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from openmix.benchmark.as_published import dotted_published
 from openmix.benchmark.claims import PAIRS, Claim, Selection
 from openmix.benchmark.earlier import FROM, check_dotted, dotted
 from openmix.benchmark.fields import check_known, list_of, mapping_of, quoted
@@ -15,6 +16,7 @@ from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TR
 from openmix.benchmark.values import check_name, check_settings, check_text, check_type
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import InputError, brief, check_number, close_to, nearest
+from openmix.recipe_published import PUBLISHED
 
 FIELDS = (
     *('title', 'source', 'metric', 'readout', 'trials', 'seeds', 'variant', 'base'),
@@ -163,10 +165,10 @@ def check_overrides(where: str, raw: Any) -> Overrides:
     """Check the overrides of a row, column or cell, including values and spelling of reserved words."""
     overrides = mapping_of(where, raw)
     _data(where, {key: value for key, value in overrides.items() if key != 'grid'})
-    overrides = dotted(where, overrides)
+    overrides = dotted_published(where, dotted(where, overrides))
     check_dotted(where, overrides)
     for key, value in overrides.items():
-        words = (*RESERVED, FROM)
+        words = (*RESERVED, FROM, PUBLISHED)
         if key not in words and '.' not in key and (meant := close_to(key, words)):
             raise InputError(f"{where}: unknown word '{key}'; did you mean '{meant}'?")
         if key in ('config', 'metric') and not (isinstance(value, str) and value):

@@ -19,7 +19,8 @@ from mmengine.hooks import EMAHook
 from openmix.config_hash import by_former_name, config_hash, flatten
 from openmix.engine.checkpoint import Checkpoint
 from openmix.errors import InputError, brief
-from openmix.recipe_schema import ALSO_READ, RUNNER
+from openmix.recipe_keys import ALSO_READ
+from openmix.recipe_schema import RUNNER
 from openmix.recipe_text import plain
 from openmix.registry import HOOKS, find
 

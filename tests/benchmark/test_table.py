@@ -38,7 +38,8 @@ def test_overrides_resolve(bench):
     # The column refines the row's policy; an exception that replaces the policy stands alone.
     assert resolved['Mixup / DM(CE)'].policy.to_dict() == {'type': 'Mixup', 'alpha': 0.2, 'share': 'batch'}
     assert resolved['CutMix / DM(CE)'].policy.to_dict() == {'type': 'CutMix', 'alpha': 2.0, 'share': 'batch'}
-    assert resolved['CutMix / DM(CE)'].head.loss.to_dict() == {'type': 'decoupled_ce', 'eta': 0.1}
+    released = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
+    assert resolved['CutMix / DM(CE)'].head.loss.to_dict() == {'type': 'decoupled_ce', 'eta': 0.1, **released}
 
 
 def test_recipe_of_a_column(bench):
