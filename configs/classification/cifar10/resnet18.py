@@ -17,3 +17,5 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=1e-4))
 train_cfg = dict(max_epochs=200)
+# The runs behind the printed numbers step the learning rate once an epoch.
+published = {'param_scheduler.0.convert_to_iter_based': False}

@@ -17,3 +17,5 @@ train_dataloader = dict(
     ),
     sampler=dict(_delete_=True, type='RepeatedAugSampler', repeats=3),
 )
+# As printed, so without the settings of the runs behind the numbers.
+published = dict(_delete_=True)

@@ -9,3 +9,4 @@ _base_ = 'resnet18_100ep.py'
 model = dict(
     backbone=dict(_delete_=True, type='TimmBackbone', name='resnext101_32x4d', zero_init_last=False),
 )
+published = {'model.backbone.zero_init_last': True}
