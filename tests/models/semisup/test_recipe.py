@@ -1,5 +1,7 @@
 """Recipes of semi-supervised methods: what is wrong is told in a line with its place, before a run."""
 
+import json
+
 import pytest
 from algorithm_cases import ALGORITHMS
 
@@ -70,3 +72,16 @@ def test_data_of_one_pool_are_refused_by_the_command(recipe, call, tmp_path):
     assert len(lines) == 1, said
     assert "FixMatch trains on the pools 'labelled' and 'unlabelled', and the batch has not both; set" in lines[0]
     assert not (tmp_path / 'run').exists()
+
+
+def test_what_is_measured_reaches_the_records(recipe, call, tmp_path):
+    short = ['train_cfg.max_epochs=1', 'optim_wrapper.accumulative_counts=1', 'model.threshold=0.0']
+    workers = {'num_workers': 0, 'persistent_workers': False}
+    alone = [f'{part}_dataloader.{key}={value}' for part in ('train', 'val', 'test') for key, value in workers.items()]
+    code, said, error = call('train.py', recipe, '--work-dir', tmp_path / 'run', '--cfg-options', *short, *alone)
+    assert code == 0, said + error
+    (line,) = (json.loads(text) for text in (tmp_path / 'run/metrics.jsonl').read_text().splitlines())
+    assert line['mask_rate'] == 1
+    assert 0 <= line['pseudo_label_accuracy'] <= 1
+    parts = [line[f'{key}_loss'] for key in ('labelled', 'unlabelled', 'branch')]
+    assert line['loss'] == pytest.approx(sum(parts), rel=1e-5)
