@@ -12,6 +12,6 @@ ALSO_READ: dict[str, Any] = {
     'weights': dict | None,
     'vis_backends': list,
     'data_on_device': bool,
-    'sync_bn': Literal['torch', 'naive'] | None,
+    'sync_bn': Literal['torch', 'naive', 'equal'] | None,
     'find_unused_parameters': bool,
 }

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from openmix.config_files import configs_dir
 
 # The toys are imported like a user's files, from a folder in PYTHONPATH.
@@ -70,7 +73,8 @@ class Case:
     """The settings of one algorithm for its tests.
 
     Attributes:
-        recipe: recipe of a training of two epochs, with the fields `{configs}` and `{images}` (a folder of images).
+        recipe: recipe of a training of two epochs, with the fields `{configs}`, `{images}` (a folder of images) and
+            `{boxes}` (a folder of images with boxes beside it).
         metric: the metric for a table.
         module: module of the toy; '' for an algorithm of openmix.
         classifies: true if it trains a classifier.
@@ -91,7 +95,8 @@ class Case:
         """Return the text of the recipe's file."""
         imports = f"custom_imports = dict(imports=['{self.module}'])\n" if self.module else ''
         whole = _HEAD + imports + self.recipe + _TAIL
-        return whole.replace('{configs}', str(configs_dir())).replace('{images}', str(images))
+        whole = whole.replace('{configs}', str(configs_dir())).replace('{images}', str(images))
+        return whole.replace('{boxes}', str(images.with_name('boxes')))
 
     def table(self, recipe: Path) -> str:
         """Return the text of a table's file with this recipe as its only cell."""
@@ -117,6 +122,28 @@ model = dict(
         more_images={'train_dataloader.dataset.unlabelled.subset': 40},
         full={'model.backbone': dict(type='WideResNet', depth=28, widen_factor=2, _delete_=True)},
     )
+
+
+def write_boxes(folder: Path) -> None:
+    """Write images with one or two objects in Pascal VOC's layout; the last batch of an epoch of 3 is incomplete."""
+    rng = np.random.default_rng(0)
+    for split, count in (('trainval', 10), ('test', 5)):
+        names = [f'{split}_{i}' for i in range(count)]
+        for i, name in enumerate(names):
+            height, width = 40 + 4 * (i % 2), 48
+            pixels = rng.integers(0, 128, (height, width, 3), np.uint8)
+            text = f'<size><width>{width}</width><height>{height}</height></size>'
+            for j in range(1 + i % 2):
+                left, top = (int(value) for value in rng.integers(0, 16, 2))
+                pixels[top : top + 24, left : left + 28] = (255, 0, 0) if (i + j) % 2 else (0, 0, 255)
+                kind = 'cat' if (i + j) % 2 else 'dog'
+                box = f'<xmin>{left + 1}</xmin><ymin>{top + 1}</ymin><xmax>{left + 28}</xmax><ymax>{top + 24}</ymax>'
+                text += f'<object><name>{kind}</name><bndbox>{box}</bndbox></object>'
+            for kind in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / 'JPEGImages' / f'{name}.png')
+            (folder / 'Annotations' / f'{name}.xml').write_text(f'<annotation>{text}</annotation>')
+        (folder / 'ImageSets' / 'Main' / f'{split}.txt').write_text('\n'.join(names))
 
 
 _ASYMMETRIC = "dict(policy=dict(type='Mixup', alpha=0.2), lam=(0, 0.5), loss=dict(type='decoupled_ce', sides='own'))"
@@ -148,6 +175,41 @@ model = dict(
     'UDA': _semi_supervised('UDA', 'weak, strong', 'threshold=0.11'),
     'FlexMatch': _semi_supervised('FlexMatch', 'weak, strong', 'threshold=0.11'),
     'FixMatch': _semi_supervised('FixMatch', 'weak, strong', "threshold=0.2, branch=dict(policy=dict(type='Mixup'))"),
+    'FasterRCNN': Case(
+        """
+def images(split, **more):
+    return dict(
+        batch_size=3,
+        num_workers=2,
+        persistent_workers=True,
+        dataset=dict(type='VOCFolder', root='{boxes}', split=split, classes=('cat', 'dog'), **more),
+        sampler=dict(type='DefaultSampler', shuffle=split == 'trainval'),
+        collate_fn=dict(type='identity_collate'),
+    )
+pipeline = [dict(type='ResizeShortestSide', size=[32, 40, 48]), dict(type='torchvision/RandomHorizontalFlip')]
+train_dataloader = images('trainval', empty='drop', pipeline=pipeline)
+val_dataloader = images('test', pipeline=[dict(type='ResizeShortestSide', size=40)])
+val_evaluator = dict(type='VOCAveragePrecision')
+model = dict(
+    type='FasterRCNN',
+    data_preprocessor=dict(type='DetectionPreprocessor'),
+    backbone=dict(type='TimmBackbone', name='resnet18', channels=(4, 8, 8, 16), zero_init_last=False),
+    anchor_sizes=(16, 32),
+    pre_nms=(40, 20),
+    post_nms=(20, 10),
+    rois=8,
+)
+""",
+        'voc/AP50',
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.anchor_sizes': (32, 64, 128, 256, 512),
+            'model.pre_nms': (12000, 6000),
+            'model.post_nms': (2000, 1000),
+            'model.rois': 512,
+            'train_dataloader.dataset.pipeline.0.size': [480, 800],
+        },
+    ),
     'ToyConsistency': Case(
         _POOLS
         + """

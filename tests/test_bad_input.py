@@ -5,12 +5,14 @@ Each row has one fault and a text that the line must contain; add rows freely.
 
 import runpy
 import shlex
+import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from algorithm_cases import write_boxes
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 from PIL import Image
@@ -156,7 +158,7 @@ OPTIONS = [
     ('train_dataloader.sampler.dataset=None', ["has no 'dataset'"]),
     ('val_cfg.type=TestLoop', ['TestLoop does not belong in val_cfg']),
     ('test_cfg.type=ValLoop', ['ValLoop does not belong in test_cfg']),
-    ('sync_bn=naiv', ["sync_bn must be 'torch' or 'naive' or None, got 'naiv'"]),
+    ('sync_bn=naiv', ["sync_bn must be 'torch' or 'naive' or 'equal' or None, got 'naiv'"]),
     ("val_evaluator.prefix=''", ["prefix must be a name, or None for 'accuracy', got ''"]),
     ('train_cfg.dynamic_intervals=[[1,0]]', ['train_cfg.dynamic_intervals', 'pairs of whole numbers', 'got [[1, 0]]']),
     ('train_cfg.dynamic_intervals=[[5,1],[2,1]]', ['follow one another']),
@@ -354,6 +356,83 @@ def folders(root, classes=('cat', 'dog'), count=2):
         for name in classes:
             for i in range(count):
                 image(root / split / name / f'{i}.png')
+
+
+BOXES = 'detection/bccd/faster_rcnn_resnet18_c4_narrow.py'
+OBJECT = '<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>9</ymax></bndbox></object>'
+SIZE = '<size><width>48</width><height>40</height></size>'
+
+
+def annotated(*objects, head=''):
+    return f'{head}<annotation>{SIZE}{"".join(OBJECT.format(*one) for one in objects)}</annotation>'
+
+
+# What is written as the annotation of an image, and what the line must contain beside its file.
+ANNOTATIONS = {
+    'a box outside the image': (
+        annotated(('cat', 2, 49)),
+        ['(cat, 2, 2, 49, 9) is outside the image of 40x48'],
+    ),
+    'a box of no area': (annotated(('cat', 2, 9), ('dog', 5, 5)), ['object 2 (dog, 5, 2, 5, 9) is of no area']),
+    'an unknown class': (annotated(('cow', 2, 9)), ["object 1 is of class 'cow'; valid: cat, dog"]),
+    'no XML': ('<annotation><size>', ['is not XML that can be read: no element found']),
+    'entities': (
+        annotated(head='<!DOCTYPE a [<!ENTITY b "b"><!ENTITY c "&b;&b;&b;">]>'),
+        ['declares a document type, which may expand entities'],
+    ),
+}
+
+
+def boxes(tmp_path):
+    write_boxes(tmp_path / 'pets')
+    options = ['root=pets', "classes=['cat','dog']", 'bad_boxes=error']
+    return [f'{part}_dataloader.dataset.{option}' for part in ('train', 'val', 'test') for option in options]
+
+
+@pytest.mark.parametrize('planted', ANNOTATIONS)
+def test_a_bad_annotation(planted, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = boxes(tmp_path)
+    text, told = ANNOTATIONS[planted]
+    Path('pets/Annotations/trainval_2.xml').write_text(text)
+    check(capsys, ['train.py', BOXES, '--cfg-options', *options], 'pets/Annotations/trainval_2.xml', *told)
+
+
+def test_a_missing_image_with_boxes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = boxes(tmp_path)
+    Path('pets/JPEGImages/trainval_2.png').unlink()
+    told = 'pets/JPEGImages/trainval_2.jpg of 10 images missing'
+    check(capsys, ['train.py', BOXES, '--cfg-options', *options], told)
+
+
+def test_classes_that_differ_between_lists(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [option for option in boxes(tmp_path) if 'classes' not in option]
+    path = Path('pets/Annotations/test_1.xml')
+    path.write_text(path.read_text().replace('dog', 'cow'))
+    told = "val_dataloader.dataset: class 1 is 'cow' here and 'dog' in the training data"
+    for other in Path('pets/Annotations').glob('test_*.xml'):
+        other.write_text(other.read_text().replace('dog', 'cow'))
+    check(capsys, ['train.py', BOXES, '--cfg-options', *options], told)
+
+
+@pytest.mark.slow
+def test_a_bad_annotation_ends_a_process(tmp_path):
+    """As a user sees it: one line, exit code 2, and no folder of a run."""
+    options = boxes(tmp_path)
+    (tmp_path / 'pets/Annotations/test_0.xml').write_text(ANNOTATIONS['entities'][0])
+    done = subprocess.run(
+        [sys.executable, TOOLS / 'train.py', BOXES, '--cfg-options', *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith('error: ')]
+    assert 'pets/Annotations/test_0.xml declares a document type' in line
+    assert 'Traceback' not in done.stderr
 
 
 def corrupt(root):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from algorithm_cases import ALGORITHMS
+from algorithm_cases import ALGORITHMS, write_boxes
 from mmengine.dataset import sampler as mm_sampler
 from mmengine.optim import OptimWrapper
 from registered import registered
@@ -56,6 +56,7 @@ def recipes(tmp_path_factory):
     """Write the recipe of every algorithm to a file; return the files by name."""
     folder = tmp_path_factory.mktemp('recipes')
     write_images(folder / 'images', per_class=7)
+    write_boxes(folder / 'boxes')
     for name, case in ALGORITHMS.items():
         (folder / f'{name}.py').write_text(case.text(folder / 'images'))
     return {name: folder / f'{name}.py' for name in ALGORITHMS}
@@ -290,7 +291,7 @@ def test_what_looks_at_mixed_images_refuses_what_mixes_none(recipes, name, call,
 
 @without_classifier
 def test_what_measures_a_classifier_refuses_it(recipes, name):
-    line = rf"val_evaluator: Accuracy reads 'logits', and {name} answers '\w+'; "
+    line = rf"val_evaluator: Accuracy reads 'logits', and {name} answers '\w+'( and '\w+')*; "
     line += 'take a metric that reads what it answers, or set val_cfg = val_dataloader = val_evaluator = None'
     with pytest.raises(InputError, match=line):
         settings(recipes[name], val_evaluator=dict(type='Accuracy', _delete_=True))

@@ -29,6 +29,19 @@ class Printed(NamedTuple):
         return self.parameters + (classes - self.classes) * (self.features + 1)
 
 
+class Detector(NamedTuple):
+    """The parts of a Faster R-CNN C4: the ResNet's parameters, channels of its last stages, anchors of a position."""
+
+    backbone: int
+    channels: int
+    features: int
+    anchors: int = 15
+
+    def with_classes(self, classes: int) -> int:
+        proposals = 9 * self.channels**2 + self.channels + 5 * self.anchors * (self.channels + 1)
+        return self.backbone + proposals + 2 * self.features + 5 * (classes + 1) * (self.features + 1)
+
+
 def narrow_resnet18(stem, widths):
     """torchvision's ResNet-18 but for the widths of its stages: convolutions, norms of two a channel, no head."""
     total, before = 3 * stem * 49 + 2 * stem, stem
@@ -88,6 +101,9 @@ PARAMETERS = {
     'classification/tiny_imagenet/resnet18_narrow.py': Printed(narrow_resnet18(64, (32, 64, 128, 256)), 0, 256),
     'classification/tiny_imagenet/deit_tiny.py': Printed(small_vit(192, 4, 8, 64), 0, 192),
     'classification/tiny_imagenet/swin_narrow.py': Printed(small_swin(48, (2, 2, 2), (2, 4, 8), 4), 0, 192),
+    'detection/bccd/faster_rcnn_resnet18_c4_narrow.py': Detector(narrow_resnet18(64, (32, 64, 128, 256)), 128, 256),
+    'detection/voc/faster_rcnn_resnet18_c4.py': Detector(RESNET18.with_classes(0), 256, 512),
+    'detection/voc/faster_rcnn_resnet50_c4.py': Detector(RESNET50.with_classes(0), 1024, 2048),
 }
 
 
@@ -111,14 +127,14 @@ def test_recipe_builds(recipe):
     cfg = load_config(recipe)
     dataset = dict(cfg.train_dataloader.dataset)
     cls = find(DATASETS, dataset.pop('type'))
-    if cls.__name__ == 'ImageFolder':
+    if cls.__name__ in ('ImageFolder', 'VOCFolder'):
         dataset['classes'] = [f'class {i}' for i in range(7)]
     facts = cls.facts(**dataset)
-    cfg.model.head.num_classes = len(facts.classes)
-    cfg.model.data_preprocessor.update(mean=facts.mean, std=facts.std)
+    find(MODELS, cfg.model.type).complete(cfg.model, facts)
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
-    assert model(torch.empty(2, 3, *facts.size, device='meta')).shape == (2, len(facts.classes))
+    if model.networks():
+        assert model(torch.empty(2, 3, *facts.size, device='meta')).shape == (2, len(facts.classes))
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[recipe].with_classes(len(facts.classes))
     METRICS.build(cfg.val_evaluator)
 
@@ -135,6 +151,8 @@ def test_a_recipe_is_tested_as_it_is_validated(recipe):
 def test_recipe_reads_like_a_methods_section(recipe):
     docstring = ast.get_docstring(ast.parse((configs_dir() / recipe).read_text())) or ''
     assert f'Command: python tools/train.py {recipe}' in docstring
+    if not recipe.startswith('classification/'):
+        return
     bases = load_config(recipe)
     # DeiT and RSB mix by default; a table's rows replace either.
     assert bases.model.policy.type == ('OneOf' if 'deit' in recipe or 'swin' in recipe or 'rsb' in recipe else 'NoMix')

@@ -254,3 +254,54 @@ def test_automatic_mixups_imagenet_columns_train_at_a_batch_of_200():
     for cfg in trained:
         assert (cfg.train_cfg.max_epochs, cfg.optim_wrapper.optimizer.lr) == (300, 0.1)
         assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 200
+
+
+# MoCo's configuration of detectron2 for Pascal VOC: detection/configs/pascal_voc_R_50_C4_24k_moco.yaml and its bases.
+VOC_24K = 'detection/voc/faster_rcnn_resnet50_c4.py'
+
+
+def detectron2_rate(iteration):
+    """WarmupMultiStepLR: linear from a thousandth over 100 iterations; a tenth from 18,000 and from 22,000 on."""
+    warmup = 1e-3 * (1 - iteration / 100) + iteration / 100 if iteration < 100 else 1.0
+    return 0.02 * warmup * 0.1 ** ((iteration >= 18000) + (iteration >= 22000))
+
+
+def test_the_schedule_of_detection_is_detectron2s():
+    init_default_scope('openmix')
+    cfg = load_config(VOC_24K)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    schedules = [mm.PARAM_SCHEDULERS.build(one, default_args=dict(optimizer=optimizer)) for one in cfg.param_scheduler]
+    for iteration in range(cfg.train_cfg.max_iters):
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(detectron2_rate(iteration), rel=1e-9), iteration
+        optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    assert iteration == 23999
+
+
+def test_norms_of_a_detector_do_not_decay_and_biases_do():
+    init_default_scope('openmix')
+    cfg = load_config(VOC_24K)
+    model = built(cfg)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    decay = {id(parameter): group['weight_decay'] for group in groups for parameter in group['params']}
+    norms = {id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
+    assert len(norms) == 2 * 54  # those of the ResNet-50 and the extra one
+    for name, parameter in model.named_parameters():
+        assert decay[id(parameter)] == (0 if id(parameter) in norms else 1e-4), name
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.momentum) == ('SGD', 0.9)
+
+
+def test_the_images_of_detection_are_detectron2s():
+    cfg = load_config(VOC_24K)
+    train, test = cfg.train_dataloader, cfg.test_dataloader
+    data = train.dataset
+    assert (train.batch_size, data.type, data.split, data.empty) == (16, 'VOC', 'train', 'drop')
+    assert (test.batch_size, test.dataset.split, test.dataset.get('empty', 'keep')) == (1, 'test', 'keep')
+    resize, flip = train.dataset.pipeline
+    assert (resize.size, resize.max_size) == ([480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800], 1333)
+    assert (flip.type, flip.get('p', 0.5)) == ('torchvision/RandomHorizontalFlip', 0.5)
+    (resize,) = test.dataset.pipeline
+    assert (resize.size, resize.max_size) == (800, 1333)
+    assert cfg.sync_bn == 'equal'

@@ -22,8 +22,8 @@ def data_parallel(model: nn.Module, cfg: Config) -> nn.Module:
 
     Args:
         model: an algorithm; its `leaves_parameters_unused` is the default of `find_unused_parameters`.
-        cfg: recipe; `sync_bn` ('torch' or 'naive'), `find_unused_parameters` and `model_wrapper_cfg` are read, and
-            the options in the last one take precedence.
+        cfg: recipe; `sync_bn` ('torch', 'naive' or 'equal'), `find_unused_parameters` and `model_wrapper_cfg` are read,
+            and the options in the last one take precedence.
 
     Raises:
         InputError: `sync_bn` does not fit, see `convert_sync_batch_norm`.

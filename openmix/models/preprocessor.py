@@ -52,13 +52,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         channels_last: bool = False,
     ) -> None:
         super().__init__(non_blocking=True)
-        for which, values, low in (('mean', mean, -math.inf), ('std', std, 0.0)):
-            if isinstance(values, str) or not isinstance(values, Sequence):
-                raise InputError(f'ImagePreprocessor: {which} must be a list of numbers, got {values!r}')
-            for value in values:
-                check_number(f'ImagePreprocessor: every number of {which}', value, low, above=True)
-        if len(mean) != len(std) or len(mean) not in (1, 3):
-            raise InputError(f'ImagePreprocessor: needs one mean and one std > 0 a channel, got {mean} and {std}')
+        check_statistics('ImagePreprocessor', mean, std)
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         if isinstance(augment, Mapping) and 'type' in augment:
@@ -133,6 +127,17 @@ class ImagePreprocessor(BaseDataPreprocessor):
     def denormalize(self, x: Tensor) -> Tensor:
         """Invert `normalize`."""
         return x * self.std + self.mean
+
+
+def check_statistics(name: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise an `InputError` that begins with `name` unless mean and std are one number a channel, std above 0."""
+    for which, values, low in (('mean', mean, -math.inf), ('std', std, 0.0)):
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise InputError(f'{name}: {which} must be a list of numbers, got {values!r}')
+        for value in values:
+            check_number(f'{name}: every number of {which}', value, low, above=True)
+    if len(mean) != len(std) or len(mean) not in (1, 3):
+        raise InputError(f'{name}: needs one mean and one std > 0 a channel, got {mean} and {std}')
 
 
 def _augmented(augment: nn.Module, x: Images) -> Images:

@@ -10,7 +10,7 @@ import kill_and_resume as harness
 import pytest
 import sklearn.datasets  # noqa: F401  once, for all that is forked
 import torch._dynamo  # noqa: F401
-from algorithm_cases import ALGORITHMS
+from algorithm_cases import ALGORITHMS, write_boxes
 
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.checkpoint_folder import checkpoints_in
@@ -24,6 +24,7 @@ def images(tmp_path_factory):
     """Write a folder of images such that the last batch of a training epoch is incomplete."""
     folder = tmp_path_factory.mktemp('data') / 'images'
     harness.write_images(folder, per_class=7)
+    write_boxes(folder.with_name('boxes'))
     return folder
 
 

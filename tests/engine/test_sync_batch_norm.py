@@ -31,6 +31,9 @@ CASES = {
 }
 
 
+EQUAL = ('2d', 'cumulative', 'timm')
+
+
 def build(case):
     make, shape, dtype, mean, _ = CASES[case]
     torch.manual_seed(0)
@@ -73,6 +76,11 @@ def one_rank(rank, folder):
     with torch.autocast('cpu', torch.bfloat16):
         out = half(300 + torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(rank)))
     found['autocast'] = out.dtype, half[1].running_var.dtype, out.detach().float()
+    for case in EQUAL:
+        norm, data, weight = build(case)
+        model = nn.Sequential(norm)
+        convert_sync_batch_norm(model, 'equal')
+        found[f'equal {case}'] = run(model[0], data, weight, rows)
     torch.save(found, f'{folder}/rank{rank}.pt')
     dist.barrier()
     dist.destroy_process_group()
@@ -100,6 +108,38 @@ def test_two_processes_equal_plain_batch_norm_of_the_whole_batch(ranks, case):
             torch.testing.assert_close(part['buffers'][name], buffer, **near)
 
 
+def weighing_alike(norm, x):
+    """The definition, differentiable: means of the processes' means, and a biased running variance."""
+    halves = x[: SIZES[0]], x[SIZES[0] :]
+    mean = sum(half.mean((0, 2, 3)) for half in halves) / 2
+    var = sum((half * half).mean((0, 2, 3)) for half in halves) / 2 - mean * mean
+    out = (x - mean[:, None, None]) / (var + norm.eps).sqrt()[:, None, None]
+    return out * norm.weight[:, None, None] + norm.bias[:, None, None], mean.detach(), var.detach()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', EQUAL)
+def test_the_equal_kind_weighs_processes_alike(ranks, case):
+    norm, data, weight = build(case)
+    running = [torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)]
+    for step, batch in enumerate(data, 1):
+        norm.zero_grad()
+        x = batch.clone().requires_grad_()
+        out, *new = weighing_alike(norm, x)
+        out = norm.act(out) if case == 'timm' else out
+        share = 1 / step if norm.momentum is None else norm.momentum
+        running = [(1 - share) * old + share * value for old, value in zip(running, new)]
+        (out * weight).sum().backward()
+    parts = [rank[f'equal {case}'] for rank in ranks]
+    near = dict(rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(torch.cat([part['out'] for part in parts]), out.detach(), **near)
+    torch.testing.assert_close(torch.cat([part['grad'] for part in parts]), x.grad, **near)
+    for part in parts:
+        torch.testing.assert_close([part['buffers'][f'running_{key}'] for key in ('mean', 'var')], running, **near)
+    for name, parameter in norm.named_parameters():
+        torch.testing.assert_close(sum(part['parameters'][name] for part in parts), parameter.grad, **near)
+
+
 @pytest.mark.slow
 def test_statistics_under_autocast_are_float32(ranks):
     """Around 300, bfloat16 has steps of 2, as large as the deviation."""
@@ -114,10 +154,11 @@ def test_statistics_under_autocast_are_float32(ranks):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_one_process_is_plain_batch_norm_to_the_bit(case):
+@pytest.mark.parametrize('kind', ['naive', 'equal'])
+def test_one_process_is_plain_batch_norm_to_the_bit(case, kind):
     norm, data, weight = build(case)
     model = nn.Sequential(copy.deepcopy(norm))
-    convert_sync_batch_norm(model)
+    convert_sync_batch_norm(model, kind)
     plain, synced = run(norm, data, weight, slice(None)), run(model[0], data, weight, slice(None))
     torch.testing.assert_close(synced, plain, rtol=0, atol=0)
 
