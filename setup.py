@@ -39,7 +39,7 @@ setup(
     },
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=9', 'pytest-xdist>=3', 'pytest-timeout>=2.3', 'setuptools>=77', 'submitit>=1.5.4', *EXPORT],
+        'test': ['pytest>=9', 'pytest-xdist>=3.8', 'pytest-timeout>=2.3', 'setuptools>=77', 'submitit>=1.5.4', *EXPORT],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
         'export': EXPORT,
         'slurm': ['submitit>=1.5.4'],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import io
 import os
 import select
@@ -14,6 +16,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from openmix.errors import NO_ROOM, InputError, Stopped, in_worker, printable
+
+# As it exits, the interpreter would search all objects for cycles several times, with torch for a second.
+atexit.register(gc.freeze)
 
 
 def open_streams() -> None:

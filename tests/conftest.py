@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import runpy
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,16 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
 TOOLS = Path(__file__).parent.parent / 'tools'
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files with many slow tests first, so that processes which share the files end at about the same time."""
+    slow = Counter(item.path for item in items if item.get_closest_marker('slow'))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what is imported is not searched for cycles in every full collection
 
 
 @pytest.hookimpl(tryfirst=True)

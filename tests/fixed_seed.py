@@ -4,9 +4,9 @@
     python tests/fixed_seed.py after.json before.json    (exit code 1 and one line per difference)
 
 The record contains the config hash of every recipe and of every implemented cell; losses, metrics and weights of a
-short run with every setting of every policy, every loss and every training option; and the same for one cell of every
-combination of parts in the tables, on generated data. Results are compared bit for bit, so both records must be made on
-the same machine with the same torch.
+short run with every setting of every policy, every loss and every training option; and the same for cells of tables
+that have among them every two parts that meet in one, on generated data. Results are compared bit for bit, so both
+records must be made on the same machine with the same torch.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def runs(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def cells() -> Iterator[tuple[str, str]]:
-    """Yield the name of one cell per combination of parts, with a hash of the metrics of its smoke run."""
+    """Yield the name of every chosen cell, with a hash of the metrics of its smoke run."""
     found: dict[str, str] = {}
 
     def train(cfg: Any, weights: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -101,7 +102,10 @@ class Smoke:
         cfg.pop('weights', None)  # they name the full-size stage, and this one starts from the small stage
         cfg.work_dir = str(self.folder / f'run{self.runs}')
         cfg.experiment_name = f'{self.folder.name}-{self.runs}'  # mmengine keeps its records by this name
-        return self.train(cfg, weights)
+        try:
+            return self.train(cfg, weights)
+        finally:
+            gc.collect()  # a runner and its hooks refer to each other, and would keep the weights of many runs
 
     def _weights_of(self, earlier: Earlier) -> Path:
         """Return the checkpoint of the smoke run of an earlier stage, which cells share.

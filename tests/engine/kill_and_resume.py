@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import gc
 import json
 import os
 import random
@@ -154,6 +155,7 @@ def _fork(run: Callable[[], None]) -> int:
         return child
     # What the parent wants done at its own end, not at the child's.
     atexit._clear()
+    gc.freeze()  # a collection would copy the memory of all that the parent has imported
     code = 1
     try:
         run()

@@ -6,6 +6,7 @@ command, which runs the command and then exits like a regular Python process.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -194,6 +195,7 @@ def _main() -> None:
     import openmix.evaluation
     import openmix.models  # noqa: F401
 
+    gc.freeze()  # a collection in a child would copy the memory of all that is imported
     # As in a fresh process: whoever reaped the nursery's children would take their exit codes from it.
     if (request := _next_command()) is not None:
         _become(request)
