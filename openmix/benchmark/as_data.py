@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from openmix.benchmark.earlier import beside
 from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean, side_by_side
 from openmix.benchmark.statistics import agreement, difference, gains, verdicts
@@ -112,7 +111,7 @@ def stands_on(trial: Trial) -> list[dict[str, Any]]:
     if before is None:
         return []
     found = {'config': before.cell.config, 'run': before.provenance.recipe, 'seed': before.seed}
-    return [{**found, 'overrides': beside(before.cell.overrides), 'folder': str(before.folder)}, *stands_on(before)]
+    return [{**found, 'overrides': before.cell.own_settings, 'folder': str(before.folder)}, *stands_on(before)]
 
 
 def as_json(found: Any) -> str:

@@ -80,6 +80,12 @@ class Cell:
         return self.options | ({} if self.steps is None else {STEPS: self.steps})
 
     @property
+    def own_settings(self) -> dict[str, Any]:
+        """The dotted keys that this stage says in its variant, without those of earlier stages."""
+        own, printed = settings_of(beside(self.overrides))
+        return own | printed if self.variant == 'published' else own
+
+    @property
     def lower_is_better(self) -> bool:
         """True if lower values of the metric are better, as for errors and times."""
         return lower_is_better(self.metric)

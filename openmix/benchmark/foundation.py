@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openmix.benchmark.earlier import beside
 from openmix.benchmark.records import Record
 from openmix.benchmark.trial import Trial
 
@@ -28,7 +27,7 @@ class Foundation:
     def words(self) -> tuple[str, ...]:
         """Return the texts of a row, in the order of `HEADS`."""
         first = self.trials[0]
-        overrides = ', '.join(f'{key}={value}' for key, value in beside(first.cell.overrides).items())
+        overrides = ', '.join(f'{key}={value}' for key, value in first.cell.own_settings.items())
         seeds = ', '.join(str(trial.seed) for trial in self.trials)
         more = f' and {len(self.cells) - _MOST_CELLS} more' if len(self.cells) > _MOST_CELLS else ''
         cells = '; '.join(self.cells[:_MOST_CELLS]) + more

@@ -156,7 +156,9 @@ def test_an_earlier_stage_has_them_in_the_same_variant(bench):
     stage = f', from: {{config: {bench.root}/first.py, {said}}}'
     bench.edit(CUTMIX, CUTMIX.replace('}}', '}' + stage + '}'))
     for name, epochs, alpha in (('published', 9, 0.3), ('corrected', 4, None)):
-        first = bench.table.as_variant(name).cell('CutMix', 'MCE').earlier.cell.resolve()
+        stage = bench.table.as_variant(name).cell('CutMix', 'MCE').earlier.cell
+        first = stage.resolve()
+        assert stage.own_settings.get('model.policy.alpha') == alpha
         assert (first.train_cfg.max_epochs, first.model.policy.get('alpha')) == (epochs, alpha)
 
 
