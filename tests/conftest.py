@@ -16,6 +16,9 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
 TOOLS = Path(__file__).parent.parent / 'tools'
+sys.path.append(str(Path(__file__).parent / 'engine'))
+
+from processes import Nursery  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -34,6 +37,14 @@ def pytest_runtest_setup(item):
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def nursery():
+    """Return the process that runs commands of tools/, each as a process of its own, without importing torch again."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture

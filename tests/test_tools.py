@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,20 @@ SMALL = ['model.backbone.depth=8', 'model.backbone.width=8', 'train_dataloader.b
 pytestmark = pytest.mark.slow
 
 
-def tool(name, *args, cwd, code=0):
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    call = [sys.executable, str(ROOT / 'tools' / name), *map(str, args)]
-    done = subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
-    return done
+@pytest.fixture(scope='module')
+def tool(nursery):
+    """Return a function that runs a command of `tools/` in a folder, on the CPU."""
+
+    def run(name, *args, cwd, code=0):
+        done = nursery.run([name, *args], cwd, {'CUDA_VISIBLE_DEVICES': ''})
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
+        return done
+
+    return run
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
+def run(tool, tmp_path_factory):
     """Train a run of three epochs with a moving average of the weights."""
     cwd = tmp_path_factory.mktemp('run')
     recipe = cwd / 'mine.yaml'
@@ -59,7 +62,7 @@ def test_a_run_leaves_what_the_docs_say(run):
     assert [path.name for path in folder.glob('*.pth')] == ['epoch_3.pth']
 
 
-def test_test_reads_raw_and_averaged_weights(run):
+def test_test_reads_raw_and_averaged_weights(tool, run):
     cwd, recipe, _ = run
     folder = cwd / 'work_dirs/mine'
     checkpoint = folder / 'epoch_3.pth'
@@ -76,7 +79,7 @@ def test_test_reads_raw_and_averaged_weights(run):
     assert raw_metrics['accuracy/nll'] != pytest.approx(ema['accuracy/nll'], rel=1e-3)
 
 
-def test_resume_goes_on_from_the_newest(run):
+def test_resume_goes_on_from_the_newest(tool, run):
     cwd, recipe, _ = run
     tool('train.py', recipe, '--work-dir', 'again', '--cfg-options', *SMALL, 'train_cfg.max_epochs=1', cwd=cwd)
     first = json.loads((cwd / 'again/result.json').read_text())['history']
@@ -88,7 +91,7 @@ def test_resume_goes_on_from_the_newest(run):
     assert f'Resumed after iteration {first[0]["iter"]}, in epoch 1' in done.stdout + done.stderr
 
 
-def test_amp_and_dry_run_keep_nothing(run):
+def test_amp_and_dry_run_keep_nothing(tool, run):
     cwd, recipe, _ = run
     before = sorted(cwd.rglob('*'))
     done = tool('train.py', recipe, '--amp', '--dry-run', 4, '--cfg-options', *SMALL, cwd=cwd)
@@ -96,7 +99,7 @@ def test_amp_and_dry_run_keep_nothing(run):
     assert sorted(cwd.rglob('*')) == before
 
 
-def test_deterministic_runs_repeat(run):
+def test_deterministic_runs_repeat(tool, run):
     cwd, recipe, _ = run
     losses = []
     for name in ('a', 'b'):
@@ -106,7 +109,7 @@ def test_deterministic_runs_repeat(run):
     assert losses[0] == losses[1]
 
 
-def test_print_config_shows_what_changed(run):
+def test_print_config_shows_what_changed(tool, run):
     cwd, recipe, _ = run
     lines = tool('print_config.py', recipe, '--diff', cwd=cwd).stdout.splitlines()
     assert "- model.policy.type = 'NoMix'" in lines
@@ -115,7 +118,7 @@ def test_print_config_shows_what_changed(run):
     assert "type='CutMix'" in tool('print_config.py', recipe, cwd=cwd).stdout
 
 
-def test_show_mix_draws_every_policy(run):
+def test_show_mix_draws_every_policy(tool, run):
     cwd, recipe, _ = run
     out = cwd / 'picture/mix.png'
     tool('show_mix.py', recipe, '--policy', 'Mixup', 'FMix', 'SaliencyMix', '--out', out, cwd=cwd)
@@ -123,7 +126,7 @@ def test_show_mix_draws_every_policy(run):
     assert list((cwd / 'picture/show_mix').glob('events.out.tfevents.*'))
 
 
-def test_show_mix_draws_maps_and_strips(run):
+def test_show_mix_draws_maps_and_strips(tool, run):
     """Higher for every row of maps; one row a pair for a strip, with trained weights."""
     cwd, recipe, _ = run
     heights = []
@@ -138,7 +141,7 @@ def test_show_mix_draws_maps_and_strips(run):
     assert Image.open(cwd / 'strip.png').width > 5 * Image.open(cwd / 'strip.png').height
 
 
-def test_collect_env_names_versions(run):
+def test_collect_env_names_versions(tool, run):
     cwd, _, _ = run
     assert 'torch: ' in tool('collect_env.py', cwd=cwd).stdout
 
@@ -171,7 +174,7 @@ def test_slurm_hands_its_options_to_srun(tmp_path):
     ],
     ids=lambda value: ' '.join(map(str, value)) if isinstance(value, list) else '',
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, args, line):
+def test_bad_input_is_one_line_and_exit_code_2(tool, tmp_path, args, line):
     done = tool(*args, cwd=tmp_path, code=2)
     (said,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
     assert line in said

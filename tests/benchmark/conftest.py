@@ -147,12 +147,15 @@ class Bench:
 
 
 @pytest.fixture(scope='session')
-def benchmark_py():
+def benchmark_py(nursery):
     """Return a function that runs tools/benchmark.py in a new process and returns its exit code and output."""
 
-    def run(*args, **options):
+    def run(*args, cwd=None, env=None):
+        if env is None:
+            return nursery.run(['benchmark.py', *args], cwd or Path.cwd())
+        # Python reads some variables as it starts.
         words = [sys.executable, str(tools_path('benchmark.py')), *map(str, args)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
+        return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=env)
 
     return run
 

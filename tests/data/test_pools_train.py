@@ -117,15 +117,23 @@ def in_files(tmp_path):
     return write(tmp_path, **files(tmp_path / 'data'))
 
 
-def run(recipe, *args, tool='train.py', expect=0, processes=1):
-    env = {**os.environ, 'PYTHONPATH': f'{ROOT}:{recipe.parent}', 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'}
-    command = [sys.executable, str(ROOT / 'tools' / tool), str(recipe), *map(str, args)]
-    if processes > 1:
-        torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-        command = [*torchrun, *command[1:], '--launcher', 'pytorch']
-    ran = subprocess.run(command, env=env, cwd=recipe.parent, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == expect, ran.stdout + ran.stderr
-    return ran.stdout + ran.stderr
+@pytest.fixture
+def run(nursery):
+    """Return a function that runs a command on a recipe in its folder, and returns the output."""
+
+    def said(recipe, *args, tool='train.py', expect=0, processes=1):
+        paths = {'PYTHONPATH': f'{ROOT}:{recipe.parent}'}
+        if processes > 1:
+            env = {**os.environ, **paths, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'}
+            torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+            command = [*torchrun, str(ROOT / 'tools' / tool), str(recipe), *map(str, args), '--launcher', 'pytorch']
+            ran = subprocess.run(command, env=env, cwd=recipe.parent, capture_output=True, text=True, timeout=300)
+        else:
+            ran = nursery.run([tool, recipe, *args], recipe.parent, paths)
+        assert ran.returncode == expect, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    return said
 
 
 def weights(folder):
@@ -138,7 +146,7 @@ def same(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['in_memory', 'in_files'])
-def test_is_resumed_to_the_bit_with_another_number_of_workers(kind, tmp_path, request):
+def test_is_resumed_to_the_bit_with_another_number_of_workers(run, kind, tmp_path, request):
     recipe = request.getfixturevalue(kind)
     whole, cut = tmp_path / 'whole', tmp_path / 'cut'
     run(recipe, '--work-dir', whole, '--seed', 1)
@@ -153,7 +161,7 @@ def test_is_resumed_to_the_bit_with_another_number_of_workers(kind, tmp_path, re
 
 
 @pytest.mark.slow
-def test_the_seed_of_the_run_draws_the_labelled_images(in_memory, tmp_path):
+def test_the_seed_of_the_run_draws_the_labelled_images(run, in_memory, tmp_path):
     digests, lists = set(), []
     for seed in range(2):
         folder = tmp_path / str(seed)
@@ -177,7 +185,7 @@ def test_the_seed_of_the_run_draws_the_labelled_images(in_memory, tmp_path):
 
 
 @pytest.mark.slow
-def test_verify_dataset_looks_into_pools(in_files, tmp_path):
+def test_verify_dataset_looks_into_pools(run, in_files, tmp_path):
     out = run(in_files, tool='verify_dataset.py')
     assert 'split_seed=None is the seed of a run: shown for seed 0' in out
     assert 'train labelled: 20 images, served at 16x16, 10 classes, 2 to 2 images a class' in out
@@ -203,7 +211,7 @@ def test_verify_dataset_looks_into_pools(in_files, tmp_path):
         ('val_dataloader.dataset.split=val val_dataloader.dataset.val_fraction=0.1', 'its images are trained on'),
     ],
 )
-def test_what_does_not_do_is_refused_before_the_first_step(in_memory, option, message):
+def test_what_does_not_do_is_refused_before_the_first_step(run, in_memory, option, message):
     line = run(in_memory, '--dry-run', 1, '--cfg-options', *option.split(), expect=2).splitlines()[-1]
     assert line.startswith('error: ')
     assert message in line

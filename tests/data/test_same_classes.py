@@ -1,8 +1,5 @@
 """Data sets of a recipe must have the same labels, and evaluated images must not be trained on."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -202,21 +199,19 @@ train_cfg = dict(max_epochs=1)
 """
 
 
-def run(tool, *args):
-    """Run a command in a new process; return its exit code, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def run(nursery):
+    """Return a function that runs a command in a new process; it returns the exit code, stdout and stderr."""
+
+    def ended(tool, *args):
+        done = nursery.run([tool, *args])
+        return done.returncode, done.stdout, done.stderr
+
+    return ended
 
 
 @pytest.mark.slow
-def test_trained_tested_and_resumed_by_one_list_of_classes(tmp_path):
+def test_trained_tested_and_resumed_by_one_list_of_classes(run, tmp_path):
     """A class that the validation root lacks keeps its number; a folder renamed after training is refused."""
     train, val = tree(tmp_path / 'a', 'train', ['cat', 'dog', 'emu']), tmp_path / 'b'
     tree(val, 'val', ['dog', 'emu'])

@@ -14,14 +14,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / 'tools'
 ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+_SECONDS = 300  # for a whole command on a loaded machine; it matters only if a test fails
 ENVIRONMENT |= {'PYTHON': sys.executable, 'GLOO_SOCKET_IFNAME': 'lo'}
 
 
@@ -136,9 +138,32 @@ class Nursery:
             imitate: registry dict of a data set; a stand-in for it is written to `root` first.
             root: an empty folder.
         """
-        log.touch()
-        request = {'words': [str(word) for word in words], 'log': str(log), 'imitate': imitate, 'root': str(root)}
-        pid = self._ask(request)
+        return self._start(words, log, log, imitate=imitate, root=str(root))
+
+    def run(
+        self, words: Sequence[object], cwd: Path = ROOT, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of tools/ to its end, as `subprocess.run` does.
+
+        Args:
+            words: file name and arguments of the command.
+            cwd: the current folder of the command.
+            env: environment variables on top of those of the tests; what is in PYTHONPATH is found first.
+        """
+        with TemporaryDirectory() as folder:
+            out, errors = Path(folder) / 'out', Path(folder) / 'errors'
+            command = self._start(words, out, errors, cwd=str(cwd), env={**os.environ, **(env or {})})
+            try:
+                code = command.ends(_SECONDS)
+                assert code is not None, f'{words} still runs after {_SECONDS} s: {errors.read_text()[-3000:]}'
+            finally:
+                command.clear()
+            return subprocess.CompletedProcess([*words], code, out.read_text(), errors.read_text())
+
+    def _start(self, words: Sequence[object], log: Path, errors: Path, **more: object) -> Command:
+        for file in {log, errors}:
+            file.touch()
+        pid = self._ask({'words': [str(word) for word in words], 'log': str(log), 'errors': str(errors)} | more)
         assert pid is not None
         return Command(pid, log, lambda: self._ask({'poll': pid}))
 
@@ -181,16 +206,23 @@ def _become(request: dict) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Nor does a command under nohup hear the hang-up: what started the tests does not decide what they show.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    for file, number in ((os.devnull, 0), (request['log'], 1), (request['log'], 2)):
+    for file, number in ((os.devnull, 0), (request['log'], 1), (request['errors'], 2)):
         opened = os.open(file, os.O_RDWR | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
+    os.environ |= request.get('env', {})
+    if (added := request.get('env', {}).get('PYTHONPATH')) is not None:
+        sys.path[:0] = added.split(os.pathsep)
+    os.chdir(request.get('cwd', '.'))
     sys.argv = [str(TOOLS / request['words'][0]), *request['words'][1:]]
-    with nullcontext() if request['imitate'] is None else imitation(request['imitate'], Path(request['root'])):
+    imitate = request.get('imitate')
+    with nullcontext() if imitate is None else imitation(imitate, Path(request['root'])):
         runpy.run_path(sys.argv[0], run_name='__main__')
 
 
 def _main() -> None:
+
+    import openmix.data
     import openmix.engine.launch
     import openmix.evaluation
     import openmix.models  # noqa: F401

@@ -3,8 +3,6 @@
 import copy
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -36,13 +34,11 @@ LOSSES.import_from_location()
 
 
 @pytest.fixture
-def tool(tmp_path):
+def tool(nursery, tmp_path):
     """Run a command of `tools/` in an empty folder, on the CPU."""
 
     def run(name, *args, code=0):
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-        call = [sys.executable, str(ROOT / 'tools' / name), *args]
-        done = subprocess.run(call, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        done = nursery.run([name, *args], tmp_path, {'CUDA_VISIBLE_DEVICES': ''})
         assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
         return done
 

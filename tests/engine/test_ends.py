@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from processes import TOOLS, Nursery, members, naming, start, until
+from processes import TOOLS, members, naming, start, until
 
 from openmix.config import load_config
 from openmix.config_files import configs_dir
@@ -43,13 +43,6 @@ default_hooks = dict(logger=dict(interval=1))
 vis_backends = []
 visualizer = dict(vis_backends=vis_backends)
 """
-
-
-@pytest.fixture(scope='module')
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """With another global batch size, the whole learning rate schedule is scaled, or a line says that it is not."""
 
-import os
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -142,14 +139,12 @@ def test_every_recipe_states_its_global_batch(recipe):
 
 
 @pytest.mark.slow
-def test_the_command_scales_what_it_is_asked_to(tmp_path):
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+def test_the_command_scales_what_it_is_asked_to(nursery, tmp_path):
     small = ['--cfg-options', 'model.backbone.depth=8', 'train_dataloader.batch_size=240', 'train_cfg.max_epochs=1']
     said = {}
     for option in ('', '--auto-scale-lr'):
-        call = [sys.executable, str(ROOT / 'tools/train.py'), 'classification/digits/resnet20.py', '--dry-run', '2']
-        call += [option] if option else []
-        done = subprocess.run([*call, *small], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        call = ['train.py', 'classification/digits/resnet20.py', '--dry-run', 2, *([option] if option else []), *small]
+        done = nursery.run(call, tmp_path, {'CUDA_VISIBLE_DEVICES': ''})
         assert done.returncode == 0, done.stderr[-3000:]
         said[option] = done.stdout + done.stderr
     assert said[''].count('is kept; --auto-scale-lr trains with 0.375') == 1
