@@ -4,6 +4,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# Compiled packages, which have wheels for every Python that openmix runs on.
+DETECTION = ['torchmetrics>=1.9', 'pycocotools>=2.0.11']
 EXPORT = ['onnx>=1.18', 'onnxscript>=0.6.2', 'onnxruntime>=1.20']
 
 
@@ -39,8 +41,17 @@ setup(
     },
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=9', 'pytest-xdist>=3.8', 'pytest-timeout>=2.3', 'setuptools>=77', 'submitit>=1.5.4', *EXPORT],
+        'test': [
+            'pytest>=9',
+            'pytest-xdist>=3.8',
+            'pytest-timeout>=2.3',
+            'setuptools>=77',
+            'submitit>=1.5.4',
+            *DETECTION,
+            *EXPORT,
+        ],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
+        'detection': DETECTION,
         'export': EXPORT,
         'slurm': ['submitit>=1.5.4'],
         'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],
