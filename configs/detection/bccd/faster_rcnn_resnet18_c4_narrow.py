@@ -34,6 +34,8 @@ model = dict(
     backbone=dict(type='TimmBackbone', name='resnet18', channels=(32, 64, 128, 256)),
     # As small beside the images as those of Pascal VOC at 800 px.
     anchor_sizes=(12.8, 25.6, 51.2, 102.4, 204.8),
+    pre_nms=(3000, 2000),
+    post_nms=(500, 300),
     rois=64,
 )
 optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(lr=0.02), paramwise_cfg=dict(norm_decay_mult=0.0))
