@@ -7,7 +7,7 @@ import argparse
 import heapq
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ class Training(NamedTuple):
     """Runs of a table with the same cost.
 
     Attributes:
-        recipe, policy: name of the recipe and of the policy, which determine the cost.
+        recipe, policy: name of the recipe, and of the policy or another algorithm, which determine the cost.
         flops: FLOPs of one whole training.
         batch: images per step.
         runs: number of such runs in the table.
@@ -45,11 +45,23 @@ class Training(NamedTuple):
 
 
 def images_trained(cfg: Config) -> int | None:
-    """Count the images that a training processes; None if it counts iterations, or its data have no official size."""
+    """Count the images that a training draws, of all pools; None if its data have no official size."""
     dataset = dict(cfg.train_dataloader.dataset)
-    official = getattr(DATASETS.get(dataset['type']), 'OFFICIAL', {}).get(dataset.get('split', 'train'))
-    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
-    return official * epochs if official and epochs else None
+    cls = DATASETS.get(dataset.pop('type'))
+    for pool in list(cls.pools(**dataset).values())[:1]:
+        cls, dataset = DATASETS.get(pool['type']), pool
+    official = getattr(cls, 'OFFICIAL', {}).get(dataset.get('split', 'train'))
+    loop = cfg.get('train_cfg') or {}
+    if not official:
+        return None
+    if 'max_iters' in loop:
+        return loop['max_iters'] * batch_of(cfg)
+    return official * loop['max_epochs'] if loop.get('max_epochs') else None
+
+
+def kind_of(model: Mapping[str, Any]) -> str:
+    """Return the policy of a recipe's model, or the algorithm if it has none of its own."""
+    return str((model.get('policy') or model)['type'])
 
 
 def batch_of(cfg: Config) -> int:
@@ -62,7 +74,7 @@ def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Trainin
     found: Counter[tuple[str, str, int, int]] = Counter()
     for cell in {cell.folder: cell for cell in table.cells if cell.implemented}.values():
         cfg = cell.resolve()
-        images, key = images_trained(cfg), (cell.config, str(cfg.model.policy.type))
+        images, key = images_trained(cfg), (cell.config, kind_of(cfg.model))
         if images is None:
             continue
         if key not in known:

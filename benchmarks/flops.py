@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.timing import Measure, Turn, Turns, alternating
-from openmix.engine.foretold import served
+from openmix.algorithm import Algorithm
+from openmix.engine.foretold import dataset_of, example_of, served
 from openmix.engine.launch import fill_from_data
 from openmix.errors import InputError
 from openmix.evaluation.complexity import attention_as_products
+from openmix.memory import memories_in
 from openmix.models.originals import WEIGHTS_FROM
 from openmix.overrides import apply_overrides
 from openmix.parts import parts
@@ -45,29 +46,52 @@ def recipe_flops(cfg: Config) -> float:
     said = {f'{part.place}.{key}': value for part in found for key, value in small_of(part.built, part.node).items()}
     untrained = {place: value for place, value in said.items() if place.rpartition('.')[2] in WEIGHTS_FROM}
     cfg = fill_from_data(apply_overrides(cfg, untrained))
+    model, (dataset, given) = MODELS.build(cfg.model), dataset_of(cfg, 'train')
+    if dataset.pools(**given):
+        images = IMAGES * dataset.group(**given)
+        batch, _ = example_of(cfg, 'train', images)
+        return batch_flops(model, model.data_preprocessor(_drawn(batch), training=True), images)
     if (shape := served(cfg)) is None:
         raise InputError('only reading the training images would tell their size')
-    return step_flops(MODELS.build(cfg.model), shape)
+    return step_flops(model, shape)
 
 
-def step_flops(model: nn.Module, shape: Sequence[int]) -> float:
-    """Count the FLOPs of training on one image: all forward and backward passes, two FLOPs per multiply-add.
+def step_flops(model: Algorithm, shape: Sequence[int]) -> float:
+    """Count the FLOPs of training on one image of shape (3, H, W), or (V, 3, H, W) with V views; see `batch_flops`."""
+    torch.manual_seed(0)
+    return batch_flops(model, dict(inputs=torch.rand(IMAGES, *shape), labels=torch.arange(IMAGES)), IMAGES)
+
+
+def batch_flops(model: Algorithm, batch: dict[str, Any], images: int) -> float:
+    """Count the FLOPs of a training step per image: all forward and backward passes, two FLOPs per multiply-add.
 
     If the work of a policy differs at random between steps, the result is the mean of 25 steps.
 
     Args:
-        model: a `MixClassifier`.
-        shape: (3, H, W) of an image, or (V, 3, H, W) with V views.
+        model: the algorithm.
+        batch: a preprocessed batch.
+        images: number of images in it; those of all pools count, and the views of an image are one image.
     """
-    torch.manual_seed(0)
-    x, y = torch.rand(IMAGES, *shape), torch.arange(IMAGES)
-    steps = DRAWS if model.policy.leaves_parameters_unused else 1
+    for memory in memories_in(model):
+        memory.allocate(images)
+    steps = DRAWS if model.leaves_parameters_unused else 1
     with attention_as_products(), Flops() as counter:
         for _ in range(steps):
-            losses = model.loss(dict(inputs=x, labels=y))
+            losses = model.loss(batch)
             torch.stack([value for key, value in losses.items() if 'loss' in key]).sum().backward()
             model.zero_grad()
-    return counter.total / IMAGES / steps
+    return counter.total / images / steps
+
+
+def _drawn(batch: Any) -> Any:
+    """Return an example batch with random images, and numbers from 0 for labels and ids, in place of meta tensors."""
+    if isinstance(batch, Mapping):
+        return {name: _drawn(part) for name, part in batch.items()}
+    if isinstance(batch, list):
+        return [_drawn(part) for part in batch]
+    if batch.dtype == torch.uint8:
+        return torch.randint(256, batch.shape, dtype=torch.uint8)
+    return torch.arange(len(batch)) % IMAGES
 
 
 def beside_arithmetic(measure: Measure, flops: Mapping[str, float], side: int, device: str) -> Measure:

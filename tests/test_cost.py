@@ -64,6 +64,30 @@ def test_views_are_trained_too():
     assert recipe_flops(cfg) == pytest.approx(3 * recipe_flops(vanilla), rel=0.01)
 
 
+def semi_supervised(name, ratio, views, **more):
+    """Return a recipe of two pools with so many views of an unlabelled image."""
+    cfg = recipe(dict(type='NoMix'))
+    model = {key: value for key, value in cfg.model.to_dict().items() if key != 'policy'}
+    augment = dict(labelled=[], unlabelled=[[]] * views)
+    cfg.model = dict(model, type=name, data_preprocessor=dict(type='ImagePreprocessor', augment=augment), **more)
+    labelled = dict(type='CIFAR10', root='nowhere', split='train', subset=40)
+    cfg.train_dataloader = dict(dataset=dict(type='Pools', labelled=labelled, ratio=ratio), batch_size=64 * (1 + ratio))
+    cfg.train_cfg = dict(max_iters=1000)
+    return cfg
+
+
+def test_two_pools_cost_their_views():
+    """An image is one that is drawn; of a group of 8, FixMatch trains on 15 views, one more if a branch mixes."""
+    vanilla = recipe_flops(recipe(dict(type='NoMix')))
+    assert recipe_flops(semi_supervised('FixMatch', 7, 2)) == pytest.approx(vanilla * 15 / 8)
+    branch = dict(policy=dict(type='Mixup'))
+    assert recipe_flops(semi_supervised('FixMatch', 7, 2, branch=branch)) == pytest.approx(vanilla * 16 / 8)
+    # Two views in a forward pass, a third of a step, and three images that are trained on.
+    assert recipe_flops(semi_supervised('MixMatch', 1, 2)) == pytest.approx(vanilla * (2 / 3 + 3) / 2, rel=0.02)
+    assert recipe_flops(semi_supervised('FlexMatch', 7, 2)) == pytest.approx(vanilla * 15 / 8)
+    assert images_trained(semi_supervised('FixMatch', 7, 2)) == 1000 * 64 * 8
+
+
 def test_images_trained():
     assert images_trained(recipe(dict(type='NoMix'))) == 150_000
     own = recipe(dict(type='NoMix'))

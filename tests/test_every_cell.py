@@ -19,7 +19,7 @@ from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.table import load_table, table_names
 from openmix.data.imitation import imitation
 from openmix.engine import launch
-from openmix.engine.foretold import served
+from openmix.engine.foretold import example_of
 from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.registry import MODELS
 
@@ -52,16 +52,18 @@ def build(model):
     """Build a model on the meta device from its recipe as text; return the number of parameters of its network."""
     with torch.device('meta'):
         built = MODELS.build(json.loads(model))
-    policy = {id(parameter) for parameter in built.policy.parameters()}
-    return sum(parameter.numel() for parameter in built.parameters() if id(parameter) not in policy)
+    return sum(parameter.numel() for part in (built.backbone, built.head) for parameter in part.parameters())
 
 
 def parts_of(cfg):
     """Return the settings that decide which code runs: task and policies, loss, backbone and its family."""
-    backbone, policy = cfg.model.backbone, cfg.model.policy
+    backbone, branch = cfg.model.backbone, cfg.model.get('branch') or {}
     family = re.match('[a-z]*', backbone.get('name', '')).group()
-    policies = [policy.type, *(part.type for part in policy.get('policies', []))]
+    policy = cfg.model.get('policy') or branch.get('policy') or {'type': ''}
+    policies = [policy['type'], *(part.type for part in policy.get('policies', []))]
     loss = cfg.model.head.loss.type if 'head' in cfg.model else ''
+    if branch:
+        loss = f'{loss}, {branch.loss.type} {branch.loss.get("sides", "")} {branch.get("lam")}'
     return (cfg.model.type, *policies), loss, (backbone.type, family)
 
 
@@ -109,11 +111,10 @@ def test_every_two_parts_run_together(name):
 def step_on_meta(cfg):
     """Compute the losses of a training step with a recipe's whole batch."""
     complete_meta()
-    n, shape = cfg.train_dataloader.batch_size, served(cfg)
+    data, why = example_of(cfg, 'train', cfg.train_dataloader.batch_size)
+    assert data is not None, why
     with torch.device('meta'):
         model = MODELS.build(json.loads(as_text(cfg.model)))
-        images = torch.empty(n, *shape, dtype=torch.uint8)
-        data = dict(inputs=images, labels=torch.empty(n, dtype=torch.int64), ids=torch.empty(n, dtype=torch.int64))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     optimizer.register_step_post_hook(lambda *_: model.after_step())
     model.before_step(0, 10)

@@ -72,6 +72,12 @@ RESNET50, RESNET101 = Printed(25_557_032, 1000, 2048), Printed(44_549_160, 1000,
 RESNEXT50, RESNEXT101 = Printed(25_028_904, 1000, 2048), Printed(44_177_704, 1000, 2048)
 CIFAR_RESNET18, CIFAR_RESNEXT50 = Printed(11_220_132, 100, 512), Printed(23_177_124, 100, 2048)
 RESNET20 = Printed(269_722, 10, 64)  # He et al.: 0.27 M
+# With the biases of MixMatch's and FixMatch's code, which prints the first.
+WRN28_2, WRN28_8 = Printed(1_469_642, 10, 128), Printed(23_409_092, 100, 512)
+# Stem, two convolutions a stage with widths 8, 16 and 32, norms of two a channel; no shortcut has weights.
+RESNET8 = Printed(9 * (3 * 8 + 2 * 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32) + 2 * (8 + 2 * 56), 0, 32)
+SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixmatch', 'flexmatch')
+SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
 PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
@@ -94,6 +100,9 @@ PARAMETERS = {
     'classification/imagenet/resnext101_100ep.py': RESNEXT101,
     'classification/imagenet/deit_small.py': Printed(22_050_664, 1000, 384),
     'classification/imagenet/swin_tiny.py': Printed(28_288_354, 1000, 768),
+    **{f'semisup/cifar10/{method}.py': WRN28_2 for method in SEMISUP},
+    **{f'semisup/cifar100/{method}.py': WRN28_8 for method in SEMISUP},
+    **{f'semisup/digits/{method}.py': RESNET8 for method in (*SEMISUP, 'supervised')},
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,
@@ -133,9 +142,11 @@ def test_recipe_builds(recipe):
     find(MODELS, cfg.model.type).complete(cfg.model, facts)
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
+    trained = (model.backbone, model.head) if model.networks() else (model,)
     if model.networks():
         assert model(torch.empty(2, 3, *facts.size, device='meta')).shape == (2, len(facts.classes))
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[recipe].with_classes(len(facts.classes))
+    size = sum(p.numel() for part in trained for p in part.parameters())
+    assert size == PARAMETERS[recipe].with_classes(len(facts.classes))
     METRICS.build(cfg.val_evaluator)
 
 

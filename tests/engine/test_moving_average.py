@@ -1,6 +1,7 @@
 """The moving average of all weights in one operation equals mmengine's, which loops over the weights."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -114,6 +115,25 @@ def test_the_average_begins_at_an_iteration_or_an_epoch():
             0,
             *averages(weights, 0.5, first=3)[:-1],
         ]
+
+
+def test_a_validation_takes_averaged_weights_and_the_statistics_of_the_model():
+    """Also those that have moved since the last step, and none is averaged."""
+    net = network()
+    run = SimpleNamespace(model=net, val_evaluator=SimpleNamespace(metrics=[]))
+    hook = EMAHook(momentum=0.5)
+    hook.before_run(run)
+    weights = []
+    for _ in range(3):
+        net.load_state_dict(moved(net).state_dict())
+        weights.append(net[0].weight.detach().clone())
+        hook.ema_model.update_parameters(net)
+    net(torch.randn(5, 2, 3, 3))
+    live = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    hook.before_val_epoch(run)
+    torch.testing.assert_close(net[0].weight, weights[0] / 4 + weights[1] / 4 + weights[2] / 2)
+    assert all(torch.equal(buffer, live[name]) for name, buffer in net.named_buffers())
+    assert torch.equal(hook.ema_model.module[0].weight, weights[2])
 
 
 def test_an_interval_counts_steps():

@@ -1,0 +1,10 @@
+"""MixMatch on digits with 20 labels, a small ResNet-8: 2,000 steps.
+
+Command: python tools/train.py semisup/digits/mixmatch.py
+"""
+
+_base_ = '../../_base_/semisup/digits.py'
+
+model = dict(type='MixMatch', data_preprocessor=dict(augment=dict(unlabelled=[_base_.weak, _base_.weak])))
+train_dataloader = dict(batch_size=16 * (1 + 1), dataset=dict(ratio=1))
+auto_scale_lr = dict(base_batch_size=16 * (1 + 1))
