@@ -15,6 +15,7 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=64 * (1 + 7),
+    drop_last=True,
     sampler=dict(_delete_=True, type='PoolSampler', replacement=True),
     dataset=dict(
         type='Pools',

@@ -6,6 +6,7 @@ strong = [dict(type='BatchUniformRandAugment', layers=3), dict(type='BatchRandom
 model = dict(data_preprocessor=dict(augment=dict(_delete_=True, labelled=weak, unlabelled=[weak, strong])))
 train_dataloader = dict(
     batch_size=16 * (1 + 7),
+    drop_last=True,
     sampler=dict(_delete_=True, type='PoolSampler', replacement=True),
     dataset=dict(
         _delete_=True, type='Pools', labelled=dict(type='Digits', split='train', subset=20, split_seed=None), ratio=7

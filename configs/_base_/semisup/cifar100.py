@@ -12,8 +12,11 @@ model = dict(
         norm_momentum=1e-3,
         transition='raw_shortcut',
     ),
-    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
+    # Xavier's normal initialisation of 512 features and 100 classes.
+    head=dict(type='LinearHead', loss=dict(type='mix_ce'), init_std=0.0572),
 )
+# The printed runs had TorchSSL's port of the network, in which two batch norms have no effect.
+published = {'model.backbone.transition': 'raw'}
 optim_wrapper = dict(optimizer=dict(weight_decay=1e-3))
 custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.001)]
 default_hooks = dict(logger=dict(interval=500), checkpoint=dict(interval=5000, by_epoch=False))

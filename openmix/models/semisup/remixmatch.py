@@ -107,6 +107,8 @@ class ReMixMatch(SemiSupervised):
         self.temperature, self.alpha, self.share, self.ramp, self.momentum = temperature, alpha, share, ramp, momentum
         self.match_weight, self.view_weight, self.rotation_weight = match_weight, view_weight, rotation_weight
         self.rotation_head = nn.Linear(width_of(self.backbone), TURNS)
+        nn.init.xavier_normal_(self.rotation_head.weight)
+        nn.init.zeros_(self.rotation_head.bias)
         self.register_buffer('label_distribution', torch.tensor(shares), persistent=False)
         self.register_buffer('running_mean', torch.zeros(classes))
         self.register_buffer('started', torch.tensor(False))
