@@ -74,7 +74,7 @@ def magnitude(operation: Operation, u: Tensor) -> Tensor:
 
 @TRANSFORMS.register_module()
 class UniformRandAugment:
-    """Apply operations drawn from fourteen to one Pillow image, with a uniform magnitude each (FixMatch's RandAugment).
+    """Apply operations drawn from fourteen to one Pillow image, with a uniform magnitude each.
 
     Operations are drawn with replacement and always applied. Rotations, shears about the corner and translations take
     the nearest neighbour and leave black; the nine others change levels (Sohn et al., 2020, as in TorchSSL).

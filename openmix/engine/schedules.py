@@ -189,8 +189,8 @@ class ExponentialMomentum(MomentumSchedulerMixin, _Exponential):
 class _CosineDecay(mm.param_scheduler._ParamScheduler):
     """Multiply a parameter by cos(angle pi k / K), where k counts steps and K is their number, without reaching 0.
 
-    With the default angle, 0.773 of the parameter is left half-way and 0.195 at the end (FixMatch, Sohn et al., 2020,
-    section 2.4).
+    With the default angle, 0.773 of the parameter is left half-way and 0.195 at the end (Sohn et al., 2020, section
+    2.4). Another schedule of the same parameter, such as a warm-up that overlaps, multiplies it too.
 
     Args:
         optimizer, param_name, begin, end, last_step, by_epoch, verbose: see mmengine's schedules.
@@ -230,9 +230,14 @@ class _CosineDecay(mm.param_scheduler._ParamScheduler):
         return cls(*args, **{**kwargs, 'begin': int(begin * epoch_length), 'end': end, 'by_epoch': False})
 
     def _get_value(self) -> list[float]:
-        # Not from the last value, whose rounding errors would add up over a million steps.
-        factor = math.cos(self.angle * math.pi * self.last_step / (self.end - self.begin))
-        return [base * factor for base in self.base_values]
+        # From the current value, as mmengine's schedules, so that one which overlaps is not overwritten.
+        if self.last_step == 0:
+            return [group[self.param_name] for group in self.optimizer.param_groups]
+        now, before = (
+            math.cos(self.angle * math.pi * step / (self.end - self.begin))
+            for step in (self.last_step, self.last_step - 1)
+        )
+        return [group[self.param_name] * now / before for group in self.optimizer.param_groups]
 
 
 @PARAM_SCHEDULERS.register_module()

@@ -51,7 +51,7 @@ def width_of(backbone: Any) -> int:
 class Classifier(Algorithm):
     """A backbone and a head that are trained on labels, the base of algorithms that may mix.
 
-    A derived class builds what it adds, and calls `settle` at the end of its constructor.
+    A derived class builds what it adds, and calls `finish` at the end of its constructor.
 
     Args:
         backbone: registry dict of a module (N, 3, H, W) -> (N, D) with an attribute `num_features`.
@@ -74,7 +74,7 @@ class Classifier(Algorithm):
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build({'in_features': width_of(self.backbone), **head})
 
-    def settle(self, policy: MixPolicy | None = None, grad_checkpointing: bool | Sequence[str] = False) -> None:
+    def finish(self, policy: MixPolicy | None = None, grad_checkpointing: bool | Sequence[str] = False) -> None:
         """Prepare the whole model for training, once all its parts are built.
 
         Args:
@@ -173,7 +173,7 @@ class MixClassifier(Classifier):
         find(MIXUPS, policy.get('type'))
         super().__init__(backbone, head, data_preprocessor)
         self.policy = build_policy(type(self).__name__, policy)
-        self.settle(self.policy, grad_checkpointing)
+        self.finish(self.policy, grad_checkpointing)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a training batch: the classifier's and those of a learned policy.

@@ -178,6 +178,15 @@ def test_stepped_by_iterations_the_rate_is_that_of_the_formula(runners, kind, le
     assert [lr for lr, _ in seen[:length]] == pytest.approx([closed_form(kind, n, length) for n in range(length)])
 
 
+@pytest.mark.parametrize('kind', ['CosineDecay', 'Exponential', 'MultiStep', 'Step'])
+def test_a_schedule_multiplies_a_warm_up_that_overlaps(runners, kind):
+    steps = 3 * PER_EPOCH
+    warm_up = dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=6)
+    seen = trained(runners['iterations'], [warm_up, schedule(f'{kind}LR', convert_to_iter_based=True)])
+    wanted = [closed_form(kind, n, steps) * min(1, 0.1 + 0.9 * n / 5) for n in range(steps)]
+    assert [lr for lr, _ in seen[:steps]] == pytest.approx(wanted)
+
+
 def test_the_rate_of_a_shipped_cosine_does_not_stand_still(runners):
     """A cosine to zero over 21 iterations: at two thirds of the run a quarter is left, at the end nothing."""
     seen = trained(runners['iterations'], [dict(type='CosineAnnealingLR', eta_min=0.0, convert_to_iter_based=True)])

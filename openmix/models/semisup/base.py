@@ -66,7 +66,7 @@ class SemiSupervised(Classifier):
                 named = ', '.join(f'{place} ({view})' for place, view in enumerate(self.views))
                 raise InputError(f'branch: view is {self.branch.view}, and {type(self).__name__} has {named}')
         self.progress = 0.0
-        self.settle(None if self.branch is None else self.branch.policy, grad_checkpointing)
+        self.finish(None if self.branch is None else self.branch.policy, grad_checkpointing)
         if self.branch is not None:
             self.branch.check_untrained()
 

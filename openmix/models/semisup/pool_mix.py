@@ -1,4 +1,4 @@
-"""Mixing of the whole pool, labelled and unlabelled images together, for MixMatch and its successor."""
+"""Mixing of the whole pool, labelled and unlabelled images together, for methods that mix both pools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmix.ops.kept_buffers import KeptBuffers
 
 
 def draw_mix(n: int, alpha: float, share: str, device: torch.device) -> Mix:
-    """Draw how n images are mixed with a random permutation of themselves (MixMatch, Eqs. 8 to 11).
+    """Draw how n images are mixed with a random permutation of themselves (Berthelot et al., 2019, Eqs. 8 to 11).
 
     Each image has a share of max(lam, 1 - lam), at least 1/2, with lam ~ Beta(alpha, alpha).
 

@@ -29,9 +29,9 @@ def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def sharpen(p: Tensor, temperature: float) -> Tensor:
-    """Raise (N, C) probabilities to the power 1 / temperature and normalise them (MixMatch, Eq. 7)."""
-    powered = p ** (1 / temperature)
-    return powered / powered.sum(1, keepdim=True)
+    """Raise (N, C) probabilities to the power 1 / temperature and normalise them (Berthelot et al., 2019, Eq. 7)."""
+    # Powers of p would all be 0 at a low temperature.
+    return (p.log() / temperature).softmax(1)
 
 
 def confident(p: Tensor, threshold: float | Tensor) -> PseudoLabels:

@@ -1,11 +1,15 @@
 """What holds for every semi-supervised method: labels are not leaked, statistics, precision, compilation."""
 
 import copy
+import inspect
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from toys import BranchOf, Flat, batch, method, total_of
 
+import openmix
 from openmix.memory import memories_in
 from openmix.models.semisup.base import SemiSupervised
 from openmix.registry import MODELS
@@ -42,6 +46,14 @@ def data_for(model, **options):
 
 def test_all_of_them_are_here():
     assert {'FixMatch', 'FlexMatch', 'MixMatch', 'PseudoLabel', 'ReMixMatch', 'UDA'} <= set(METHODS)
+
+
+def test_each_is_named_in_files_of_methods_alone():
+    own = {Path(inspect.getfile(MODELS.get(name))).resolve() for name in METHODS}
+    named = re.compile(rf'\b({"|".join(METHODS)})\b')
+    others = set(Path(openmix.__file__).parent.rglob('*.py')) - own
+    assert len(others) > 100
+    assert [str(path) for path in others if named.search(path.read_text())] == []
 
 
 @every_method

@@ -75,6 +75,14 @@ def test_shares_are_folded():
     assert sorted(own.partner.tolist()) == list(range(50))
 
 
+def test_sharpening_at_a_low_temperature_underflows_nothing():
+    """Also where a power of every probability is 0, and where a probability is 0."""
+    p = torch.full((1, 100), 0.0099)
+    p[0, 3] += 0.01
+    assert sharpen(p, 0.02)[0, 3] == 1
+    assert sharpen(torch.tensor([[1.0, 0.0, 0.0]]), 0.5).tolist() == [[1, 0, 0]]
+
+
 def test_sharpening():
     p = [0.5, 0.3, 0.2]
     assert sharpen(torch.tensor([p]), 0.5)[0].tolist() == pytest.approx(slow_sharpen(p, 0.5))
