@@ -72,7 +72,8 @@ class WideResNet(nn.Module):
     Two forms are in use. The defaults are that of the paper and its authors' code. Semi-supervised learning uses
     that of Oliver et al. (NeurIPS 2018), as do Berthelot et al. (2019) and Sohn et al. (2020), and it is the form of
     the published supervised runs of Decoupled Mixup: `bias=True, negative_slope=0.1, norm_eps=1e-3,
-    norm_momentum=1e-3, transition='raw_shortcut'`. TorchSSL has this form with `transition='raw'`, and draws its biases.
+    norm_momentum=1e-3, transition='raw_shortcut'`. TorchSSL has this form with `transition='raw'`, and
+    draws its biases.
 
     (N, 3, H, W) float -> (N, 64 widen_factor).
 
