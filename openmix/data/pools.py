@@ -234,7 +234,8 @@ def check_every_class(labelled: ImageDataset, subset: Any) -> None:
         wanted = 1
     fewest = int(counts.argmin())
     if counts[fewest] < wanted:
-        has = f'has {counts[fewest]} labelled images' if counts[fewest] else 'has no labelled image'
+        count = int(counts[fewest])
+        has = f'has {count or "no"} labelled image{"s" if count > 1 else ""}'
         raise InputError(
             f"Pools: the class '{classes[fewest]}' {has}, and {'it' if wanted == 1 else 'each'} needs {wanted}; "
             'take fewer of each class or other images, or balanced=False'

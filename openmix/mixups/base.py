@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
@@ -33,9 +33,11 @@ class MixPolicy(nn.Module):
     Attributes:
         published: options of the published runs that differ from the defaults, see a table's `variant`.
         clean_weight: weight of the loss on the clean images, which is added to the loss on the mixed ones; 0: none.
+        mixes: false if every image stays what it is.
     """
 
     published: ClassVar[dict[str, Any]] = {}
+    mixes: ClassVar[bool] = True
     clean_weight: float = 0.0
 
     def __init__(self, sites: Sequence[str] = ('',)) -> None:
@@ -116,6 +118,10 @@ class MixPolicy(nn.Module):
             f'{type(self).__name__} cannot keep the share of an image in a range, since its masks are cut to whole '
             'pixels, clipped or learned; take a policy that interpolates whole images'
         )
+
+    def with_choices(self, change: Callable[[MixPolicy], MixPolicy]) -> MixPolicy:
+        """Return a policy in which each policy that `pick` may return is changed by a function."""
+        return change(self)
 
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         """Build modules that depend on the trained network, for learned policies. Called when it is constructed.

@@ -14,6 +14,8 @@ from openmix.registry import MIXUPS
 class NoMix(MixPolicy):
     """Return every sample unmixed (K = 1, weight 1): vanilla training."""
 
+    mixes = False
+
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         n = len(z) if pairs is None else len(pairs)
         return z[:n], Mix.none(n, z.device)

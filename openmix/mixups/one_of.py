@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
@@ -58,6 +58,9 @@ class OneOf(MixPolicy):
     def choices(self) -> list[MixPolicy]:
         """Return the child policies, in the order of `probs`."""
         return [cast(MixPolicy, policy) for policy in self.policies]
+
+    def with_choices(self, change: Callable[[MixPolicy], MixPolicy]) -> OneOf:
+        return OneOf([policy.with_choices(change) for policy in self.choices()], self.probs)
 
     def pick(self) -> tuple[MixPolicy, str]:
         drawn = int(torch.multinomial(torch.tensor(self.probs), 1))

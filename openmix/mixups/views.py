@@ -19,6 +19,8 @@ class Views(MixPolicy):
     the sample as its source. A batch with one view, (M, C, H, W), is returned as it is.
     """
 
+    mixes = False
+
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         n = len(z) if pairs is None else len(pairs)
         views = z[:n] if z.dim() == 5 else z[:n, None]

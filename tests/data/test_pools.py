@@ -361,7 +361,7 @@ def test_a_class_with_too_few_images_is_refused(folder_tree, tmp_path):
     given = dict(type='ImageFolder', root=str(root), size=16)
     classes = ImageFolder.facts(root=str(root)).classes
     with pytest.raises(
-        InputError, match=f"the class '{classes[0]}' has 1 labelled images, and each needs 2; take fewer"
+        InputError, match=f"the class '{classes[0]}' has 1 labelled image, and each needs 2; take fewer"
     ):
         Pools(dict(given, subset=2 * len(classes)), given)
     assert Pools(dict(given, subset=len(classes)), given).parts['labelled'].labels.tolist() == [*range(len(classes))]

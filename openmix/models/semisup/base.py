@@ -32,6 +32,9 @@ class SemiSupervised(Classifier):
     known: `mask_rate`, the share of unlabelled images that the method trains on, and `pseudo_label_accuracy`, the
     share of right classes among them.
 
+    The loss of the head is that of the labelled images, which only some methods mix: elsewhere DM's term has no pairs.
+    That of the unlabelled images is the method's.
+
     Args:
         backbone, head, data_preprocessor: see `Classifier`.
         branch: options of a mixed branch, see `MixedBranch`; None: there is none.
@@ -60,7 +63,10 @@ class SemiSupervised(Classifier):
         super().__init__(backbone, head, data_preprocessor)
         self.branch: MixedBranch | None = None
         if branch is not None:
-            self.branch = MODELS.build({'type': MixedBranch.__name__, **branch})
+            built = MODELS.build({'type': MixedBranch.__name__, **branch})
+            if not isinstance(built, MixedBranch):
+                raise InputError(f'branch: {type(built).__name__} is no mixed branch; leave its type out')
+            self.branch = built
             self.branch.attach(self.online())
             if self.branch.view >= len(self.views):
                 named = ', '.join(f'{place} ({view})' for place, view in enumerate(self.views))
@@ -137,9 +143,9 @@ class SemiSupervised(Classifier):
     ) -> Tensor:
         """Mix labelled images with random unlabelled ones, and compute the weighted loss of the mixed images."""
         images = views[branch.view]
-        partner = torch.randperm(len(images), device=images.device)[: len(x)]
-        n = len(partner)
-        clean, labels = torch.cat([x[:n], images[partner]]), torch.cat([y[:n], guess.classes[partner]])
+        n, unlabelled = len(x), len(images)
+        partner = torch.randperm(-(-n // unlabelled) * unlabelled, device=x.device)[:n] % unlabelled
+        clean, labels = torch.cat([x, images[partner]]), torch.cat([y, guess.classes[partner]])
         pairs = torch.arange(n, 2 * n, device=x.device)
         kept = KeptBuffers(self.online()) if branch.statistics == 'kept' else nullcontext()
         with kept:
@@ -147,7 +153,7 @@ class SemiSupervised(Classifier):
             logits = (self.head if branch.head is None else branch.head)(mixed.features)
         rows = None if guess.mask is None else guess.mask[partner]
         weight = branch.weight * self.rise(self.ramp if branch.ramp is None else branch.ramp)
-        return weight * branch.loss(logits, labels, mixed.mix, mixed.policy, rows)
+        return weight * branch.loss(logits, labels, mixed.mix, rows)
 
     def networks(self) -> dict[str, Network]:
         found = super().networks()
@@ -158,10 +164,18 @@ class SemiSupervised(Classifier):
     def ways(self) -> Iterator[AbstractContextManager[None]]:
         return super().ways() if self.branch is None else self.branch.policy.ways()
 
+    def start(self) -> None:
+        if self.branch is not None:
+            self.branch.policy.start(self.online())
+
     def before_step(self, step: int, steps: int) -> None:
         self.progress = step / steps
         if self.branch is not None:
             self.branch.policy.before_step(step, steps)
+
+    def after_step(self) -> None:
+        if self.branch is not None:
+            self.branch.policy.after_step(self.online())
 
 
 def one_view(name: str, inputs: Any) -> Tensor:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 from torch import Tensor, nn
 
 from openmix.algorithm import HasClasses, Network
 from openmix.errors import InputError, check_choice, check_number, check_range
+from openmix.losses.cross_entropy import mix_ce
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, PairPolicy
 from openmix.models.classifier import build_policy, width_of
+from openmix.models.heads.linear_head import LinearHead
 from openmix.registry import LOSSES, MODELS, HeadConfig, LossConfig, PolicyConfig
 
 _WHOLE = (0.0, 1.0)
@@ -20,17 +23,17 @@ _WHOLE = (0.0, 1.0)
 class MixedBranch(nn.Module):
     """Options of the mixed branch of a semi-supervised method (Decoupled Mixup, 3.2).
 
-    As many unlabelled images as there are labelled ones are drawn, and each is the partner of a labelled image. Their
-    labels are the method's pseudo-labels; the method's mask leaves out pairs, but the loss is still averaged over all.
-    `lam=(0, 0.5)` with `decoupled_ce` and `sides='own'` is the asymmetric strategy: the labelled image has the smaller
-    share, and its class alone is decoupled from the pseudo-label.
+    As many unlabelled images as there are labelled ones are drawn, without repetition if there are enough, and each is
+    the partner of a labelled image. Their labels are the method's pseudo-labels; the method's mask leaves out pairs,
+    but the loss is still averaged over all. `lam=(0, 0.5)` with `decoupled_ce` and `sides='own'` is the asymmetric
+    strategy: the labelled image has the smaller share, and its class alone is decoupled from the pseudo-label.
 
     *Differs from the paper*, which does not say which unlabelled images are the partners, whether pairs are masked, or
     how the branch is weighted: random images of the weak view, the method's own mask, and a weight of 1.
 
     Args:
         policy: registry dict of a mixing policy without trained parameters.
-        loss: registry dict of a loss; by default the mixed cross-entropy. With a mask it must be one that weighs rows.
+        loss: registry dict of a loss that weighs rows; by default the mixed cross-entropy.
         weight: weight of the branch's loss.
         ramp: share of the training over which the weight rises linearly from 0; None: the method's own ramp.
         lam: lowest and highest share of the labelled image, (0, 0.5) in the paper; the policy must be able to keep it
@@ -38,11 +41,13 @@ class MixedBranch(nn.Module):
             term of the labelled class still has its full weight; (0.001, 0.5) leaves out the smallest.
         view: which view of an unlabelled image is mixed, from 0.
         statistics: 'moved': the branch's pass moves batch-norm statistics as any other; 'kept': it does not.
-        head: registry dict of a second head, for mixed images only; None: the head of the clean images.
+        head: registry dict of a second head, for mixed images only, without a loss of its own; None: the head of the
+            clean images.
 
     Raises:
-        InputError: an option is out of range, or the policy cannot keep the share of an image in a range although
-            `lam`, the policy's own `lam_range` or the one-sided loss asks for it.
+        InputError: an option is out of range; the policy cannot keep the share of an image in a range although `lam`,
+            its own `lam_range` or the one-sided loss asks for it, mixes nothing, or asks for a loss of clean images;
+            the loss cannot mask pairs.
     """
 
     def __init__(
@@ -66,7 +71,13 @@ class MixedBranch(nn.Module):
         check_choice('branch: statistics', statistics, ('moved', 'kept'))
         loss = loss or dict(type='mix_ce')
         self.criterion = LOSSES.build(loss)
-        self.policy = bounded(build_policy('branch', policy), lam, one_sided=loss.get('sides') == 'own')
+        if 'rows' not in inspect.signature(self.criterion).parameters:
+            raise InputError(
+                f"branch: loss: {self.criterion.func.__name__} has no argument 'rows', by which pairs are masked; take "
+                'another'
+            )
+        one_sided = loss.get('sides') == 'own'
+        self.policy = build_policy('branch', policy).with_choices(lambda one: bounded(one, lam, one_sided))
         self.weight, self.ramp, self.view, self.statistics = weight, ramp, view, statistics
         self.own_head = head
         self.head: nn.Module | None = None
@@ -75,13 +86,16 @@ class MixedBranch(nn.Module):
         """Build the second head, if there is one, for the features and the classes of the trained network.
 
         Raises:
-            InputError: a second head is given, and the first one does not tell its number of classes.
+            InputError: a second head is given, and has a loss of its own, or the first one does not tell its number of
+                classes.
         """
         if self.own_head is not None:
             if not isinstance(online.head, HasClasses):
                 raise InputError(f'branch: head: {type(online.head).__name__} tells no num_classes, which both share')
             given = {'in_features': width_of(online.backbone), 'num_classes': online.head.num_classes}
             self.head = MODELS.build({**given, **self.own_head})
+            if isinstance(self.head, LinearHead) and not _is_plain(self.head.criterion):
+                raise InputError('branch: head: its loss has no effect; give it as the loss of the branch')
 
     def check_untrained(self) -> None:
         """Raise an `InputError` if the policy trains parameters: only `MixClassifier` trains a mixer."""
@@ -89,42 +103,39 @@ class MixedBranch(nn.Module):
             name = type(self.policy).__name__
             raise InputError(f'branch: policy: {name} trains parameters of its own; take a policy that trains none')
 
-    def loss(self, logits: Tensor, y: Tensor, mix: Mix, drawn: MixPolicy, rows: Tensor | None) -> Tensor:
+    def loss(self, logits: Tensor, y: Tensor, mix: Mix, rows: Tensor | None) -> Tensor:
         """Compute the loss of the mixed images.
 
         Args:
             logits: (N, C) of the mixed images.
             y: (M,) int64 labels and pseudo-labels of the clean images.
             mix: how they were mixed.
-            drawn: the policy that mixed them.
             rows: (N,) mask of the pairs; None: all count.
-
-        Raises:
-            InputError: the policy asks for a loss of the clean images, or the loss cannot mask rows.
         """
-        if drawn.clean_weight:
-            name = type(drawn).__name__
-            raise InputError(
-                f'branch: policy: {name} has clean_weight={drawn.clean_weight}; a branch trains no clean images'
-            )
-        if rows is None:
-            return self.criterion(logits, y, mix)
-        if 'rows' not in inspect.signature(self.criterion).parameters:
-            name = self.criterion.func.__name__
-            raise InputError(f"branch: loss: {name} has no argument 'rows', by which pairs are masked; take another")
         return self.criterion(logits, y, mix, rows=rows)
 
 
+def _is_plain(criterion: functools.partial) -> bool:
+    return criterion.func is mix_ce and not criterion.keywords
+
+
 def bounded(policy: MixPolicy, lam: tuple[float, float] | None, one_sided: bool) -> MixPolicy:
-    """Return the policy with the labelled image's share in a range, if anything asks for one.
+    """Check a policy that draws from no others; return it with the labelled image's share in the range asked for.
 
     Args:
         lam: the range; None: the policy's own.
         one_sided: the loss decouples one side only, which presumes that its share is known.
 
     Raises:
-        InputError: the policy cannot keep the share in a range.
+        InputError: the policy mixes nothing, trains clean images, or cannot keep the share in a range.
     """
+    name = type(policy).__name__
+    if not policy.mixes:
+        raise InputError(f'branch: policy: {name} mixes no images; take a policy that does, or leave branch out')
+    if policy.clean_weight:
+        raise InputError(
+            f'branch: policy: {name} has clean_weight={policy.clean_weight}, and a branch trains no clean images'
+        )
     narrowed = isinstance(policy, PairPolicy) and (policy.lam_range != _WHOLE or policy.fold)
     if lam is None and not one_sided and not narrowed:
         return policy

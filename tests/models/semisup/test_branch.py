@@ -1,12 +1,16 @@
 """The mixed branch: which images are mixed in which shares, its loss by value, and what it refuses."""
 
+import copy
 from math import log
 
 import pytest
 import torch
+from torch import nn
 from toys import CLASSES, B, U, batch, logits_of, method, softmax, total_of
 
+from openmix.algorithm import Network
 from openmix.errors import InputError
+from openmix.mixups.mixup import Mixup
 from openmix.models.semisup.branch import MixedBranch
 from openmix.registry import MODELS
 
@@ -103,7 +107,7 @@ def gradients(branch, y, eta):
     _, mix = built.policy.holding(0.3)(x, pairs=torch.tensor([2, 3]))
     g = torch.Generator().manual_seed(1)
     z = torch.randn(2, CLASSES, dtype=torch.float64, generator=g).requires_grad_()
-    (found,) = torch.autograd.grad(built.loss(z, y, mix, built.policy, None), z)
+    (found,) = torch.autograd.grad(built.loss(z, y, mix, None), z)
     return found
 
 
@@ -124,7 +128,7 @@ def test_with_two_classes_a_one_sided_term_is_zero():
     plain = MODELS.build(dict(type='MixedBranch', policy=AS['policy']))
     _, mix = built.policy.holding(0.3)(torch.randn(2, 3, 2, 2), pairs=torch.tensor([1]))
     z, y = torch.randn(1, 2), torch.tensor([0, 1])
-    assert torch.equal(built.loss(z, y, mix, built.policy, None), plain.loss(z, y, mix, plain.policy, None))
+    assert torch.equal(built.loss(z, y, mix, None), plain.loss(z, y, mix, None))
 
 
 @pytest.mark.parametrize(('statistics', 'passes'), [('moved', 2), ('kept', 1)])
@@ -164,14 +168,30 @@ def test_a_second_head_answers_for_mixed_images_alone():
 
 
 def test_hidden_sites_and_several_policies_are_mixed_too():
+    """A labelled and an unlabelled image: their features are interpolated, or a box of one lies on the other."""
     policies = [dict(type='Mixup', sites=('norm',)), dict(type='CutMix')]
     model, data = method('FixMatch', threshold=0.2, branch=dict(policy=dict(type='OneOf', policies=policies))), batch(2)
-    sizes = set()
-    for way in model.ways():
-        with way:
-            trained(model, data)
-        sizes.add(len(model.backbone.seen[-1]))
-    assert sizes == {B, 2 * B}
+    x, others, features = data['labelled']['inputs'], data['unlabelled']['inputs'][:, 0], []
+    model.head.register_forward_pre_hook(lambda head, given: features.append(given[0].detach()))
+    at_norm, at_input = model.ways()
+    with at_norm:
+        trained(model, data)
+    clean = model.backbone.seen[-1]
+    assert torch.equal(clean[:B], x)
+    assert all((row == others).flatten(1).all(1).any() for row in clean[B:])
+    own, partner = copy.deepcopy(model.backbone)(clean).detach().split(B)
+    lam = ((features[-1] - partner) * (own - partner)).sum(1) / (own - partner).square().sum(1)
+    assert ((lam > 0) & (lam < 1)).all()
+    assert torch.allclose(features[-1], partner + lam[:, None] * (own - partner), atol=1e-6)
+    with at_input:
+        trained(model, data)
+    mixed, cut = model.backbone.seen[-1], 0
+    assert len(mixed) == B
+    for row, image in zip(mixed, x):
+        is_own = (row == image).all(0)
+        assert ((row == others).all(1) == ~is_own).flatten(1).all(1).any()
+        cut += 0 < int(is_own.sum()) < is_own.numel()
+    assert cut
 
 
 @pytest.mark.parametrize(
@@ -187,6 +207,17 @@ def test_hidden_sites_and_several_policies_are_mixed_too():
         ({**AS, 'policy': dict(type='Mixup', lam_range=(0.5, 1))}, r'draws no lam in \[0, 0.5\]'),
         ({**AS, 'lam': (0.5, 0)}, 'branch: lam must be two numbers, lowest first'),
         ({**AS, 'lam': (0, 1.5)}, 'branch: lam: both numbers must be in'),
+        (dict(policy=dict(type='OneOf', policies=[dict(type='CutMix', lam_range=(0, 0.5))])), 'CutMix cannot keep'),
+        ({**AS, 'policy': dict(type='OneOf', policies=[AS['policy'], dict(type='CutMix')])}, 'CutMix cannot keep'),
+        (dict(policy=dict(type='NoMix')), 'branch: policy: NoMix mixes no images'),
+        (dict(policy=dict(type='OneOf', policies=[dict(type='Views')])), 'branch: policy: Views mixes no images'),
+        (dict(policy=dict(type='PuzzleMix', block_nums=(2,), clean_weight=1.0)), 'PuzzleMix has clean_weight=1.0'),
+        (dict(policy=dict(type='CoMixup')), 'branch: policy: CoMixup has clean_weight=1.0'),
+        (dict(policy=dict(type='AutoMix', site='norm')), 'branch: policy: AutoMix has clean_weight=1.0'),
+        (dict(policy=AS['policy'], loss=dict(type='jensen_shannon')), "jensen_shannon has no argument 'rows'"),
+        ({**AS, 'head': dict(type='DMHead', eta=5.0)}, 'branch: head: its loss has no effect'),
+        ({**AS, 'head': dict(type='LinearHead', loss=dict(type='mix_ce', smoothing=0.1))}, 'branch: head: its loss'),
+        (dict(type='LinearHead', in_features=3, num_classes=5), 'branch: LinearHead is no mixed branch'),
         ({**AS, 'weight': -1.0}, 'branch: weight must be >= 0'),
         ({**AS, 'ramp': 2.0}, 'branch: ramp must be in'),
         ({**AS, 'statistics': 'frozen'}, "branch: statistics must be 'moved' or 'kept'"),
@@ -199,10 +230,15 @@ def test_what_cannot_be_is_refused_in_a_line(branch, line):
     assert '\n' not in str(error.value)
 
 
+class Trained(Mixup):
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+
 def test_a_policy_that_is_trained_is_refused():
-    thin = dict(type='ThinResNet', depth=8, width=4)
-    with pytest.raises(InputError, match='branch: policy: AutoMix trains parameters of its own'):
-        method('FixMatch', backbone=thin, branch=dict(policy=dict(type='AutoMix', site='layer2')))
+    with pytest.raises(InputError, match='branch: policy: Trained trains parameters of its own'):
+        method('FixMatch', branch=dict(policy=dict(type=Trained)))
 
 
 def test_a_narrower_range_of_the_policy_itself_is_kept():
@@ -210,17 +246,24 @@ def test_a_narrower_range_of_the_policy_itself_is_kept():
     assert built.policy.lam_range == (0.001, 0.5)
 
 
-@pytest.mark.parametrize(
-    ('branch', 'line'),
-    [
-        (dict(policy=dict(type='PuzzleMix', block_nums=(2,), clean_weight=1.0)), 'PuzzleMix has clean_weight=1.0'),
-        (dict(policy=dict(type='Mixup'), loss=dict(type='jensen_shannon')), "jensen_shannon has no argument 'rows'"),
-    ],
-)
-def test_what_only_a_step_shows_is_refused_by_it(branch, line):
-    with pytest.raises(InputError, match=line):
-        method('FixMatch', branch=branch).float().loss(in_float32(batch(2)))
+def test_a_range_holds_for_each_of_several_policies():
+    policies = [dict(type='Mixup'), dict(type='Mixup', lam_range=(0.2, 1), sites=('norm',))]
+    built = MixedBranch(dict(type='OneOf', policies=policies, probs=[0.3, 0.7]), lam=(0, 0.5))
+    assert [one.lam_range for one in built.policy.choices()] == [(0, 0.5), (0.2, 0.5)]
+    assert (built.policy.probs, built.policy.all_sites()) == ([0.3, 0.7], {'', 'norm'})
 
 
-def in_float32(data):
-    return {name: {**pool, 'inputs': pool['inputs'].float()} for name, pool in data.items()}
+def test_a_policy_is_told_of_every_step():
+    model, heard = method('FixMatch', branch=AS), []
+    for name in ('start', 'before_step', 'after_step'):
+        setattr(model.branch.policy, name, lambda *given, name=name: heard.append((name, *map(type, given))))
+    model.start()
+    model.before_step(3, 9)
+    model.after_step()
+    assert heard == [('start', Network), ('before_step', int, int), ('after_step', Network)]
+
+
+def test_fewer_unlabelled_images_are_drawn_more_than_once():
+    model, data = method('FixMatch', threshold=0.2, branch=AS), batch(2, labelled=6, unlabelled=4)
+    trained(model, data)
+    assert {place for _, place in pairs_of(model, data)} <= set(range(4))

@@ -11,11 +11,17 @@ from openmix.memory import memories_in
 
 STEPS = 3
 NAMES = ('FixMatch', 'FlexMatch', 'UDA', 'PseudoLabel')
+BRANCH = dict(policy=dict(type='Mixup'), loss=dict(type='decoupled_ce', sides='own'))
 
 
-def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1):
-    """Train some steps on a part of every batch; return losses, gradients, buffers and the memory of each step."""
-    model = method(name, threshold=0.5)
+def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partners=None):
+    """Train some steps on a part of every batch; return losses, gradients, buffers and the memory of each step.
+
+    With `partners`, the unlabelled images of the branch's pairs, there is a branch; lam is 0.3.
+    """
+    model = method(name, threshold=0.5, branch=None if partners is None else BRANCH)
+    if partners is not None:
+        model.branch.policy = model.branch.policy.holding(0.3)
     for memory in memories_in(model):
         memory.allocate(12)
     convert_sync_batch_norm(model)
@@ -27,7 +33,10 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1):
             data[pool] = {key: value[part] for key, value in data[pool].items()}
         model.before_step(step, 2)
         optimizer.zero_grad()
-        losses = model.loss(data)
+        with pytest.MonkeyPatch.context() as patch:
+            if partners is not None:
+                patch.setattr(torch, 'randperm', lambda n, **_: torch.tensor(partners))
+            losses = model.loss(data)
         total_of(model, losses).backward()
         values = [*(v.detach() for k, v in losses.items() if k != 'pseudo_label_accuracy')]
         values += [p.grad for p in model.parameters()]
@@ -50,6 +59,7 @@ def one_rank(rank, folder):
     dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
     halves = (slice(0, 2), slice(0, U // 2)) if rank == 0 else (slice(2, None), slice(U // 2, None))
     found = {name: steps_of(name, *halves, processes=2) for name in NAMES}
+    found['branch'] = steps_of('FixMatch', *halves, processes=2, partners=(0, 1))
     torch.save((found, running_mean(halves[1])), f'{folder}/rank{rank}.pt')
     dist.barrier()
     dist.destroy_process_group()
@@ -60,8 +70,9 @@ def one_rank(rank, folder):
 def test_two_processes_take_the_steps_of_one(tmp_path):
     mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
     ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)]
-    for name in NAMES:
-        alone = steps_of(name)
+    # Each process mixes its first two unlabelled images.
+    of_one = {name: steps_of(name) for name in NAMES} | {'branch': steps_of('FixMatch', partners=(0, 1, 4, 5))}
+    for name, alone in of_one.items():
         for found, _ in ranks:
             for one, other in zip(alone, found[name], strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
