@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from openmix.benchmark.length import values_of
 from openmix.benchmark.shorten import shortened
 from openmix.benchmark.table import load_table
+from openmix.benchmark.variant import load_variant
 from openmix.config import load_config
 from openmix.engine.optim_groups import PartConstructor
 from openmix.registry import MODELS, find
@@ -65,6 +66,24 @@ def test_norms_and_biases_do_not_decay():
     spared = {id(p) for group in constructor.groups(network) if group.get('weight_decay') == 0 for p in group['params']}
     named = {name for name, parameter in network.named_parameters() if id(parameter) in spared}
     assert named == {name for name, _ in network.named_parameters() if 'bias' in name or 'bn' in name}
+
+
+@pytest.mark.parametrize('data', DATA)
+@pytest.mark.parametrize('method', ['fixmatch_dm', 'mixmatch_dm'])
+def test_the_one_sided_term_has_a_constant_weight_in_both_variants(method, data):
+    """By its share, at most 1/2 and at alpha 0.2 mostly near 0, it would hardly count."""
+    for variant in ('corrected', 'published'):
+        branch = load_variant(f'semisup/{data}/{method}.py', None, variant).model.branch
+        said = {'scale': 'none', 'least_share': 0, 'skip_half': False, 'sides': 'own', 'eta': 0.1}
+        assert dict(branch.loss) == {'type': 'decoupled_ce', **said}
+        assert tuple(branch.lam) == (0, 0.5)
+
+
+@pytest.mark.parametrize('data', DATA)
+@pytest.mark.parametrize('method', ['fixmatch', 'mixmatch', 'remixmatch', 'pseudo_label'])
+def test_views_are_no_keys_of_their_own(method, data):
+    """A recipe that set such a key would change nothing but its hash."""
+    assert not {'weak', 'strong', 'views'} & load_config(f'semisup/{data}/{method}.py').keys()
 
 
 def test_steps_shorten_all_rows_alike():

@@ -7,8 +7,11 @@ Command: python tools/train.py semisup/cifar10/remixmatch.py
 
 _base_ = '../../_base_/semisup/cifar10.py'
 
+views = _base_.model.data_preprocessor.augment
 model = dict(
-    type='ReMixMatch', data_preprocessor=dict(augment=dict(unlabelled=[_base_.weak, _base_.strong, _base_.strong]))
+    type='ReMixMatch',
+    data_preprocessor=dict(augment=dict(unlabelled=[views.labelled, views.unlabelled[1], views.unlabelled[1]])),
 )
 train_dataloader = dict(batch_size=64 * (1 + 1), dataset=dict(ratio=1))
 auto_scale_lr = dict(base_batch_size=64 * (1 + 1))
+del views

@@ -10,7 +10,8 @@ _base_ = 'fixmatch.py'
 model = dict(
     branch=dict(
         policy=dict(type='Mixup', alpha=0.2),
-        loss=dict(type='decoupled_ce', sides='own', eta=0.1),
+        # One term of constant weight: the released code's weights by shares are of the two-sided loss.
+        loss=dict(type='decoupled_ce', sides='own', eta=0.1, scale='none', least_share=0.0, skip_half=False),
         lam=(0, 0.5),
     )
 )

@@ -7,6 +7,8 @@ Command: python tools/train.py semisup/cifar100/mixmatch.py
 
 _base_ = '../../_base_/semisup/cifar100.py'
 
-model = dict(type='MixMatch', data_preprocessor=dict(augment=dict(unlabelled=[_base_.weak, _base_.weak])))
+views = _base_.model.data_preprocessor.augment
+model = dict(type='MixMatch', data_preprocessor=dict(augment=dict(unlabelled=[views.labelled, views.labelled])))
 train_dataloader = dict(batch_size=64 * (1 + 1), dataset=dict(ratio=1))
 auto_scale_lr = dict(base_batch_size=64 * (1 + 1))
+del views
