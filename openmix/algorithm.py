@@ -147,6 +147,9 @@ class Algorithm(BaseModel):
     def before_step(self, step: int, steps: int) -> None:
         """Update schedules. Called before iteration `step` of `steps`."""
 
+    def check_data(self, dataset: Any) -> None:
+        """Raise an `InputError` if the images do not fit. Called with the training data before the first step."""
+
     def after_step(self) -> None:
         """Update momentum encoders. Called after every optimiser step."""
 

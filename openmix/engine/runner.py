@@ -160,6 +160,7 @@ class Runner(MMRunner):
         self._train_dataloader = self._loader(self._train_dataloader, 'train_dataloader')
         built: Any = super().build_train_loop(loop)
         try_smallest_batch(self.cfg, built.dataloader, self.world_size)
+        algorithm_of(self.model).check_data(built.dataloader.dataset)
         refuse_together(self._refusal_of_images(built.dataloader.dataset) if is_main_process() else None)
         return self._with_data_on_device(built)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openmix.algorithm import HasClasses
+from openmix.batch import LABELLED
 from openmix.errors import InputError, brief, check_choice, check_number
 from openmix.losses.cross_entropy import mix_ce
 from openmix.models.classifier import width_of
@@ -23,6 +24,17 @@ from openmix.ops.precision import no_grad
 from openmix.registry import MODELS
 
 TURNS = 4
+
+
+class _Pool(Protocol):
+    labels: Tensor
+
+
+@runtime_checkable
+class HasPools(Protocol):
+    """A data set of several pools; `parts` has them by name."""
+
+    parts: Mapping[str, _Pool]
 
 
 def rotated(x: Tensor, turns: Tensor) -> Tensor:
@@ -57,13 +69,14 @@ class ReMixMatch(SemiSupervised):
         rotation_weight: weight of the rotation task.
         ramp: share of the training over which they rise, in [0, 1]; 0: no ramp.
         momentum: of the running mean, the weight of the old value, in [0, 1).
-        label_distribution: C shares of the classes among the labelled images, which sum to 1; None: equal shares, as in
-            balanced splits.
+        label_distribution: C shares of the classes among the labelled images, which sum to 1; None: equal shares, and
+            data with other shares are refused.
         kwargs: see `SemiSupervised`.
 
     Raises:
         InputError: an option is out of range, or the head does not tell its number of classes; in `losses`, images that
-            are not square.
+            are not square; in `check_data`,
+            classes with unequal numbers of labelled images and no `label_distribution`.
     """
 
     views = ('weak', 'strong', 'strong')
@@ -96,7 +109,7 @@ class ReMixMatch(SemiSupervised):
         check_number(f'{name}: momentum', momentum, 0.0, 1.0, below=True)
         if not isinstance(self.head, HasClasses):
             raise InputError(f'{name}: {type(self.head).__name__} has no num_classes, the classes of the running mean')
-        classes = self.head.num_classes
+        classes, self.is_given = self.head.num_classes, label_distribution is not None
         shares = [1 / classes] * classes if label_distribution is None else list(label_distribution)
         for value in shares:
             check_number(f'{name}: every number of label_distribution', value, 0.0, 1.0, above=True)
@@ -112,6 +125,21 @@ class ReMixMatch(SemiSupervised):
         self.register_buffer('label_distribution', torch.tensor(shares), persistent=False)
         self.register_buffer('running_mean', torch.zeros(classes))
         self.register_buffer('started', torch.tensor(False))
+
+    def check_data(self, dataset: Any) -> None:
+        """Check that classes have equally many labelled images, unless their shares are given.
+
+        Raises:
+            InputError: they have not.
+        """
+        if self.is_given or not isinstance(dataset, HasPools):
+            return
+        counts = dataset.parts[LABELLED].labels.bincount(minlength=len(self.label_distribution))
+        if counts.min() != counts.max():
+            raise InputError(
+                f'{type(self).__name__}: the classes have {int(counts.min())} to {int(counts.max())} labelled images; '
+                'give their shares as label_distribution, or equally many of each'
+            )
 
     def losses(
         self, x: Tensor, y: Tensor, views: tuple[Tensor, ...], ids: Tensor

@@ -74,6 +74,17 @@ def test_data_of_one_pool_are_refused_by_the_command(recipe, call, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+def test_unequal_classes_are_refused_by_the_command_where_equal_shares_are_presumed(call, tmp_path):
+    recipe, run = tmp_path / 'recipe.py', tmp_path / 'run'
+    recipe.write_text(ALGORITHMS['ReMixMatch'].text(tmp_path))
+    (tmp_path / 'labelled.txt').write_text(''.join(f'{row}\n' for row in range(57)))
+    listed = [f'train_dataloader.dataset.labelled.subset={tmp_path}/labelled.txt']
+    code, _, said = call('train.py', recipe, '--work-dir', run, '--dry-run', 1, '--cfg-options', *listed)
+    assert code == 2, said
+    assert 'ReMixMatch: the classes have ' in said
+    assert 'give their shares as label_distribution' in said
+
+
 def test_what_is_measured_reaches_the_records(recipe, call, tmp_path):
     short = ['train_cfg.max_epochs=1', 'optim_wrapper.accumulative_counts=1', 'model.threshold=0.0']
     workers = {'num_workers': 0, 'persistent_workers': False}
