@@ -6,6 +6,7 @@ So `list`, `plan` and the first check of a table are fast, and the class remains
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ def _classes(folder: str) -> dict[str, Declaration]:
     found = {}
     for path in sorted((_PACKAGE / folder).rglob('*.py')):
         body = ast.parse(path.read_text(encoding='utf-8')).body
-        constants = _values(body, {})
+        constants = _values(body, {}) | _of_imported(body, folder)
         for node in body:
             if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
                 continue
@@ -94,6 +95,26 @@ def _classes(folder: str) -> dict[str, Declaration]:
     return found
 
 
+def _of_imported(body: list[ast.stmt], own: str) -> dict[str, Any]:
+    """Map each `NAME.attribute` that a class body assigns from a part of another package than `own` to its value."""
+    folders = {
+        each.asname or each.name: (node.module.split('.')[1], each.name)
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith('openmix.')
+        for each in node.names
+    }
+    found = {}
+    for holder in body:
+        for node in holder.body if isinstance(holder, ast.ClassDef) else ():
+            value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+            if isinstance(value, ast.Attribute) and (name := ast.unparse(value.value)) in folders:
+                folder, part = folders[name]
+                if folder != own:  # whose classes are being read
+                    with contextlib.suppress(KeyError):  # no registered part
+                        found[ast.unparse(value)] = value_of(folder, part, value.attr, _COMPUTED)
+    return found
+
+
 def _registered_as(node: ast.ClassDef | ast.FunctionDef) -> str:
     """Return the name that a class or function is registered by; '' if it is not registered."""
     for decorator in node.decorator_list:
@@ -104,7 +125,7 @@ def _registered_as(node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _values(body: list[ast.stmt], constants: Mapping[str, Any], of: str = '') -> dict[str, Any]:
-    """Map the names of assignments, or of attributes of `of` assigned to, to values: literals or constants."""
+    """Map the names of assignments, or of attributes of `of` assigned to, to values: literals or known names."""
     found: dict[str, Any] = {}
     for node in body:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
@@ -112,8 +133,8 @@ def _values(body: list[ast.stmt], constants: Mapping[str, Any], of: str = '') ->
         target, value = node.targets[0] if isinstance(node, ast.Assign) else node.target, node.value
         holder, _, name = ast.unparse(target).rpartition('.')
         if holder == of and isinstance(target, (ast.Name, ast.Attribute)):
-            if isinstance(value, ast.Name) and value.id in constants:
-                found[name] = constants[value.id]
+            if isinstance(value, (ast.Name, ast.Attribute)) and (said := ast.unparse(value)) in constants:
+                found[name] = constants[said]
                 continue
             try:
                 found[name] = ast.literal_eval(value)

@@ -1,9 +1,11 @@
-"""Properties of a metric that follow from its name."""
+"""Properties of a number of a run that follow from its name."""
 
 from __future__ import annotations
 
 import re
 
+# Names in a line of `metrics.jsonl` that no scalar of `Algorithm.loss` may have.
+TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
 _LOWER_IS_BETTER = ('loss', 'nll', 'error')
 
 
@@ -18,3 +20,13 @@ def lower_is_better(metric: str) -> bool:
     """
     words = re.split(r'[^a-z0-9]+', metric.rpartition('/')[2].lower())
     return metric.startswith('time/') or any(word.endswith(_LOWER_IS_BETTER) for word in words)
+
+
+def is_loss(name: str) -> bool:
+    """Return true if a scalar of `Algorithm.loss` is minimised; the others are diagnostics."""
+    return 'loss' in name
+
+
+def is_diagnostic(name: str) -> bool:
+    """Return true if a number in a line of `metrics.jsonl` is a diagnostic: metrics of a validation contain a '/'."""
+    return name not in TAKEN and '/' not in name and not is_loss(name)

@@ -19,7 +19,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from openmix.errors import InputError, brief
-from openmix.recipe_published import PUBLISHED, inherited, keep_published, take_published
+from openmix.recipe_published import PUBLISHED, Published, inherited, keep_published, take_published
 from openmix.recipe_text import Recipe, is_program
 from openmix.regular_file import read_text
 from openmix.yaml_file import DEEPEST, MOST_BYTES, MOST_NODES, parse_yaml
@@ -55,7 +55,7 @@ class Found:
     """The result of reading a chain of files: the settings, `published`, and the files in the order of merging."""
 
     settings: ConfigDict = field(default_factory=ConfigDict)
-    published: dict[str, Any] = field(default_factory=dict)
+    published: Published = field(default_factory=Published)
     texts: list[str] = field(default_factory=list)
 
 
@@ -155,10 +155,11 @@ def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> 
         one = _read(file, base_path, is_ours, (*above, path))
         if twice := sorted(bases.settings.keys() & one.settings.keys()):
             raise InputError(f"{path}: two files of {BASE} set '{twice[0]}'; name what they share in one of them")
-        if twice := sorted(bases.published.keys() & one.published.keys()):
+        if twice := sorted(bases.published.settings.keys() & one.published.settings.keys()):
             raise InputError(f"{path}: two files of {BASE} set '{twice[0]}' in {PUBLISHED}; name it in one of them")
         bases.settings.update(one.settings)
-        bases.published.update(one.published)
+        bases.published.settings.update(one.published.settings)
+        bases.published.lost.update(one.published.lost)
         bases.texts += one.texts
     settings = source.data if source.data is not None else _run(source, bases.settings)
     try:

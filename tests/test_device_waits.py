@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from device_waits import DEVICE, Waits, no_waits
 from registered import registered
 
+from openmix.losses.decoupled import decoupled_ce
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -102,11 +103,9 @@ def test_what_does_not_wait_passes(name):
     run(PASSES[name])
 
 
-RELEASED = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
-
-
 @pytest.mark.parametrize(
-    ('name', 'options'), [*((name, {}) for name in sorted(registered(LOSSES))), ('decoupled_ce', RELEASED)]
+    ('name', 'options'),
+    [*((name, {}) for name in sorted(registered(LOSSES))), ('decoupled_ce', decoupled_ce.published)],
 )
 def test_no_loss_waits_for_the_device(name, options):
     with torch.device(DEVICE):

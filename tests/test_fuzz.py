@@ -18,6 +18,7 @@ from openmix.config import load_config
 from openmix.config_files import configs_dir
 from openmix.engine import launch
 from openmix.errors import InputError
+from openmix.losses.decoupled import decoupled_ce
 
 SEED, MUTANTS, CHUNKS = 0, 300, 10
 STEPS = 2
@@ -60,7 +61,7 @@ LOSSES = [
     {'type': 'mix_ce', 'smoothing': 0.1},
     {'type': 'mix_bce', 'labels': 'two'},
     {'type': 'decoupled_ce', 'eta': 0.1, 'sides': 'own'},
-    {'type': 'decoupled_ce', 'scale': 'share', 'least_share': 0.001, 'skip_half': True},
+    {'type': 'decoupled_ce', **decoupled_ce.published},
     {'type': 'decoupled_bce', 't': 1.0, 'xi': 0.8},
 ]
 OTHER_TYPES = [None, 'word', '', [], {}, 0, 7, True, 1.5, ['word'], [None], {'type': 'Nothing'}, {'key': 1}, [{}]]

@@ -15,7 +15,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from openmix.benchmark.table import load_table
+from openmix.benchmark.cell import _recipe as load_recipe
+from openmix.benchmark.table import load_table, table_names
 from openmix.check import check_recipe
 from openmix.config import load_config
 from openmix.config_files import configs_dir
@@ -248,6 +249,9 @@ SGD_CELLS = [
 def test_the_learning_rate_steps_once_an_epoch(table, row, column, top, end, epochs):
     ran, right = both(table, row, column)
     assert (ran.train_cfg.max_epochs, right.param_scheduler[0].convert_to_iter_based) == (epochs, True)
+    # A cosine's form does not depend on its length, which no schedule states.
+    assert not any('end' in scheduler for cfg in (ran, right) for scheduler in cfg.param_scheduler)
+    epochs = ran.train_cfg.max_epochs = right.train_cfg.max_epochs = 10
     stepped, smooth = rates(ran, 4), rates(right, 4)
     for epoch in (0, epochs // 2, epochs - 1):
         of_epoch = stepped[4 * epoch : 4 * epoch + 4]
@@ -376,6 +380,28 @@ def test_tables_say_how_many_gpus_trained_them():
         assert any(
             f'GPUs with {50 if count == 2 else 64} images each' in note and '--gpus-per-run' in note for note in notes
         )
+
+
+def test_every_cell_has_what_its_recipe_has_as_published():
+    """Or it states another value by the same key; a dict or list that it replaces loses none without a word."""
+    found = 0
+    for name in table_names():
+        table = load_table(name).as_variant('published')
+        for cell in table.cells if table.declared_variant == 'published' else ():
+            if cell.implemented and (had := published_of(load_recipe(cell.config))):
+                cfg, own = cell.resolve(), cell.own_settings
+                for key, value in had.items():
+                    found += 1
+                    assert key in own or at(cfg, key) == value, (name, cell.name, key)
+    assert found > 1000
+
+
+def at(cfg, key):
+    """Return the value at a dotted key, None if it is missing."""
+    node = cfg._cfg_dict
+    for part in key.split('.'):
+        node = node[int(part)] if isinstance(node, list) else node.get(part, {})
+    return node
 
 
 RECIPES = [

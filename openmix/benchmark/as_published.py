@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from openmix.benchmark.earlier import below, beside
 from openmix.benchmark.values import check_settings
 from openmix.errors import InputError, brief
 from openmix.recipe_published import PUBLISHED
@@ -41,6 +42,27 @@ def dotted_published(where: str, overrides: Mapping[str, Any]) -> Overrides:
                 check_settings(f'{where}, {match[1]}', {setting: one})
             found[name] = one
     return found
+
+
+def printed_place(key: str) -> str:
+    """Return the key of the printed run alone that sets the same as a key of every variant, at the same stage."""
+    setting = key
+    while setting.startswith('from.'):
+        setting = setting.removeprefix('from.')
+    return key if setting.startswith(PREFIX) else f'{key.removesuffix(setting)}{PREFIX}{setting}'
+
+
+def without_printed(overrides: Mapping[str, Any], variant: str) -> Overrides:
+    """Return overrides without the settings of printed runs that a cell in this variant, or its stage, does not have.
+
+    Args:
+        overrides: dotted overrides of a cell and its earlier stages.
+        variant: the variant of the cell; a stage may have its own.
+    """
+    before = below(overrides)
+    said = without_printed(before, before.get('variant', variant)) if before else {}
+    own = beside(overrides) if variant == 'published' else settings_of(beside(overrides))[0]
+    return own | {f'from.{key}': value for key, value in said.items()}
 
 
 def settings_of(overrides: Mapping[str, Any]) -> tuple[Overrides, Overrides]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmengine.config import Config
 
-from openmix.benchmark.as_published import settings_of
+from openmix.benchmark.as_published import printed_place, settings_of
 from openmix.benchmark.earlier import PREFIX, below, beside
 from openmix.benchmark.escape import visible
 from openmix.benchmark.literal import as_python
@@ -22,7 +22,7 @@ from openmix.errors import InputError
 from openmix.metrics import lower_is_better
 from openmix.overrides import apply_overrides
 from openmix.provenance import data_fingerprint, needs_files, provenance
-from openmix.recipe_published import published_of
+from openmix.recipe_published import divided, lost_of, published_of
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,17 @@ class Cell:
         """The dotted keys that this stage says in its variant, without those of earlier stages."""
         own, printed = settings_of(beside(self.overrides))
         return own | printed if self.variant == 'published' else own
+
+    def divide_published(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Divide `published` of the recipe into the settings that this stage takes, and those that it loses.
+
+        Lost are those in a dict or list that the cell replaces without stating them.
+        """
+        return divided(published_of(_recipe(self.config)), self.own_settings | beside(self.options))
+
+    def lost_by_recipe(self) -> dict[str, Any]:
+        """Return what the bases of the recipe have as published and the recipe lost."""
+        return lost_of(_recipe(self.config))
 
     @property
     def lower_is_better(self) -> bool:
@@ -211,16 +222,6 @@ def value_at(cfg: Config, place: str) -> Any:
     return node
 
 
-def published_settings(cells: Iterable[Cell]) -> list[str]:
-    """List the settings of printed runs that the recipes of published cells have, a line for recipes with the same."""
-    recipes: dict[str, dict[str, None]] = {}
-    for cell in cells:
-        if cell.implemented and cell.variant == 'published' and (found := published_of(_recipe(cell.config))):
-            said = ', '.join(f'{key}={value!r}' for key, value in found.items())
-            recipes.setdefault(said, {})[cell.config] = None
-    return [f'{", ".join(names)} as published: {said}' for said, names in recipes.items()]
-
-
 @functools.lru_cache(maxsize=64)
 def _recipe(name: str) -> Config:
     """Load a recipe once for all cells; they must not modify it (`apply_overrides` copies)."""
@@ -228,6 +229,11 @@ def _recipe(name: str) -> Config:
 
 
 def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge overrides, `over` taking precedence; if it replaces a whole dict, keys of `under` below it are dropped."""
-    replaced = tuple(f'{key}.' for key, value in over.items() if isinstance(value, Mapping) and value.get('_delete_'))
-    return {key: value for key, value in under.items() if not key.startswith(replaced)} | dict(over)
+    """Merge overrides, `over` taking precedence; if it replaces a whole value, keys of `under` below it are dropped.
+
+    What `over` states or replaces for every variant, `under` no longer has for the printed run alone.
+    """
+    whole = [key for key, value in over.items() if not isinstance(value, Mapping) or value.get('_delete_')]
+    below = tuple(f'{place}.' for key in whole for place in (key, printed_place(key)))
+    stated = set(map(printed_place, over))
+    return {key: value for key, value in under.items() if key not in stated and not key.startswith(below)} | dict(over)

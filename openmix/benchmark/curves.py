@@ -15,12 +15,9 @@ from openmix.benchmark.markup import element
 from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, panel, panels, scale
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
+from openmix.metrics import is_diagnostic
 
 _MOST_POINTS = 100  # largest number of points per line; more would not be visible on a phone
-
-
-# Numbers of a row of a run's history that are neither metrics nor diagnostics.
-_NO_DIAGNOSTICS = ('epoch', 'iter', 'lr', 'time_s')
 
 
 class Curve(NamedTuple):
@@ -94,9 +91,8 @@ def draw_diagnostics(table: Table, records: Sequence[Record]) -> str:
 
 
 def _diagnostics(record: Record) -> set[str]:
-    """Return the names of a record's diagnostics: validation metrics have a '/' in their name."""
-    names = {name for result in record.results for row in result.history for name in row}
-    return {name for name in names if name not in _NO_DIAGNOSTICS and '/' not in name and 'loss' not in name}
+    """Return the names of a record's diagnostics."""
+    return {name for result in record.results for row in result.history for name in row if is_diagnostic(name)}
 
 
 def _trained(table: Table, records: Sequence[Record]) -> list[str]:

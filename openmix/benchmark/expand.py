@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from openmix.benchmark.as_published import PREFIX as PRINTED
+from openmix.benchmark.as_published import without_printed
 from openmix.benchmark.cell import Cell, layered
 from openmix.benchmark.earlier import PREFIX, cleared, resolved, unmarked
-from openmix.benchmark.folders import slugs
+from openmix.benchmark.folders import slug, slugs
 from openmix.benchmark.schema import RESERVED, Schema
 from openmix.errors import InputError, brief, nearest
 
@@ -32,7 +33,6 @@ def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
         slugs(f'{where}, {kind}', of) for kind, of in (('row', schema.rows), ('column', schema.columns))
     )
     cells: list[Cell] = []
-    folders: dict[Hashable, str] = {}
 
     def said_of(place: str, table: str, row: str, column: str) -> dict[str, Any]:
         try:
@@ -65,8 +65,15 @@ def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
         if both:
             raise InputError(f"{place}: '{both[0]}' is searched by the grid and set by published; leave out one")
         cell = Cell(name, row, column, overrides=overrides, folder=folder, variant=schema.variant, **numbers, **words)
-        cells.append(replace(cell, folder=folders.setdefault(_run_of(cell), folder)))
-    return cells
+        cells.append(cell)
+    return share_folders(cells)
+
+
+def share_folders(cells: Sequence[Cell]) -> list[Cell]:
+    """Give cells with the same run the folder of the first one; the variant decides what is the same run."""
+    folders: dict[Hashable, str] = {}
+    own = ((cell, f'{slug(cell.row)}/{slug(cell.column)}') for cell in cells)
+    return [replace(cell, folder=folders.setdefault(_run_of(cell), folder)) for cell, folder in own]
 
 
 def _said(schema: Schema, row: str, column: str) -> dict[str, Any]:
@@ -105,8 +112,9 @@ def _run_of(cell: Cell) -> Hashable:
     """Return a key for a cell's training; cells with the same training, for example with two metrics, share it."""
     if not cell.implemented:
         return cell.row, cell.column
+    said = without_printed(cell.overrides, cell.variant)
     searched = (cell.metric, cell.readout) if cell.grid else None
-    return cell.config, repr(_sorted(cell.grid)), repr(_sorted(_folded(cell.overrides))), searched
+    return cell.config, repr(_sorted(cell.grid)), repr(_sorted(_folded(said))), searched
 
 
 def _sorted(node: Any) -> Any:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from openmix.benchmark.cell import Cell, published_settings, value_at
+from openmix.benchmark.cell import Cell, value_at
 from openmix.benchmark.length import length_of, unit_of
+from openmix.benchmark.published_settings import published_settings
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.benchmark.text_table import TextTable, text_table

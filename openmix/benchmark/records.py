@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.folders import Layout
+from openmix.benchmark.length import median_of
 from openmix.benchmark.trial import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
 from openmix.result import Result, read_result
@@ -115,15 +117,24 @@ class Record:
 
 
 def side_by_side(record: Record) -> dict[str, tuple[float, ...]]:
-    """Return each of `READOUTS` of every finished trial; empty if a trial has fewer validations than a median needs."""
-    try:
-        return {
-            readout: tuple(read_out(result, record.cell.metric, readout) for result in record.results)
-            for readout in READOUTS
-            if record.results
-        }
-    except InputError:
+    """Return each of `READOUTS` of every finished trial; empty if a trial has fewer validations than a median needs.
+
+    It is empty also if a validation is not finite, or an older version did not record a readout.
+    """
+    metric = record.cell.metric
+    if not record.results or not all(_has_each_readout(result, metric) for result in record.results):
         return {}
+    return {readout: tuple(read_out(result, metric, readout) for result in record.results) for readout in READOUTS}
+
+
+def _has_each_readout(result: Result, metric: str) -> bool:
+    values = [row[metric] for row in result.history if metric in row]
+    recorded = result.readouts.get(metric, {})
+    return (
+        len(values) >= max(map(median_of, READOUTS))
+        and all(map(math.isfinite, [*values, *recorded.values()]))
+        and all(median_of(readout) or readout in recorded for readout in READOUTS)
+    )
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from openmix.benchmark.cell import Cell, published_settings
+from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Verdict
 from openmix.benchmark.escape import terminal as words
 from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.made_for import told
+from openmix.benchmark.published_settings import published_settings
 from openmix.benchmark.records import READOUTS, Record, deviation, mean
 from openmix.benchmark.statistics import Gain, agreement, difference, gains, verdicts
 from openmix.benchmark.table import Table

@@ -15,7 +15,7 @@ from typing import Any
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.earlier import check_dotted, reaching, settled
-from openmix.benchmark.expand import expand, loss_gains
+from openmix.benchmark.expand import expand, loss_gains, share_folders
 from openmix.benchmark.folders import plain_slug, slug
 from openmix.benchmark.made_for import STEPS
 from openmix.benchmark.schema import read_schema
@@ -91,7 +91,9 @@ class Table:
             return self
         if variant not in VARIANTS:
             raise InputError(f"unknown variant '{variant}'; {nearest(variant, VARIANTS)}")
-        return replace(self, variant=variant, cells=tuple(cell.as_variant(variant) for cell in self.cells))
+        return replace(
+            self, variant=variant, cells=tuple(share_folders([cell.as_variant(variant) for cell in self.cells]))
+        )
 
     def with_options(self, options: Mapping[str, Any] | None, chosen: Sequence[Cell] | None = None) -> Table:
         """Return the table with the dotted keys of `--cfg-options` on top of every cell; None: unchanged.

@@ -226,7 +226,7 @@ def check_every_class(labelled: ImageDataset, subset: Any) -> None:
         InputError: a class has none, or has fewer images than it should give.
     """
     classes = labelled.known.classes
-    counts = labelled.labels.bincount(minlength=len(classes))
+    counts = labelled.images_a_class()
     if type(subset) is int:
         check_divides('Pools: subset of labelled', subset, len(classes))
         wanted = subset // len(classes)

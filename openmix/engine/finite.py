@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openmix.engine import measures
 from openmix.engine.checkpoint_folder import last_good
 from openmix.engine.read_back import ReadBackHook
 from openmix.errors import InputError
+from openmix.metrics import is_loss
 from openmix.registry import HOOKS
 
 
@@ -28,7 +28,7 @@ class FiniteLossHook(ReadBackHook):
 
     def take(self, runner: Any, iteration: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            if measures.is_loss(name) and not math.isfinite(value):
+            if is_loss(name) and not math.isfinite(value):
                 epoch = iteration // len(runner.train_dataloader)
                 raise InputError(
                     f'{name} became {value} at iteration {iteration + 1} (epoch {epoch + 1}); '

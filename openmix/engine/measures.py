@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from openmix.errors import InputError
+from openmix.metrics import TAKEN, is_loss
 
 _LAST_LINE = 'last_line'
 _OUTPUTS = 'loss_outputs'
 _TRAIN = 'train/'
-# Names that have another meaning in a line of `metrics.jsonl`.
-_TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
 
 
 def set_last_line(runner: Any, iterations: int) -> None:
@@ -50,16 +49,11 @@ def add(runner: Any, values: Mapping[str, float]) -> None:
 
 def check_free(names: Iterable[str]) -> None:
     """Raise an `InputError` if a scalar of `Algorithm.loss` has a name that the records of a run use otherwise."""
-    if taken := [name for name in names if name in _TAKEN]:
+    if taken := [name for name in names if name in TAKEN]:
         raise InputError(
             f"the model's loss gives '{taken[0]}', and the records of a run have something else under that name; "
             'give it another one'
         )
-
-
-def is_loss(name: str) -> bool:
-    """Return true if a scalar of `Algorithm.loss` is minimised; the others are diagnostics."""
-    return 'loss' in name
 
 
 def output_names(runner: Any) -> list[str]:

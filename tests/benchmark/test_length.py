@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 from bisect import bisect
+from dataclasses import replace
 
 import pytest
 from mmengine.config import Config
@@ -13,13 +15,16 @@ from openmix.benchmark.curves import draw_curves, draw_diagnostics
 from openmix.benchmark.length import Length, length_of, median_of, unit_of, values_of
 from openmix.benchmark.plan import needs, trial_table
 from openmix.benchmark.progress import pace_of, seconds_left, status
+from openmix.benchmark.records import side_by_side
 from openmix.benchmark.report import as_text
 from openmix.benchmark.table import load_table, table_names
 from openmix.benchmark.trial import read_out
 from openmix.benchmark.trials import check_readouts
+from openmix.engine.measures import check_free
 from openmix.engine.results import readouts
 from openmix.errors import InputError
 from openmix.lease import Lease, beside
+from openmix.metrics import TAKEN, is_diagnostic
 from openmix.result import Result
 
 ITERATIONS = '{_delete_: true, type: IterBasedTrainLoop, max_iters: 400, val_interval: 100}'
@@ -198,6 +203,32 @@ def test_best_last_and_median_stand_side_by_side(bench):
     of_cells = json.loads(as_text(bench.table, records, 'json', bench.work_dir, full=True))['cells']
     means = [{name: found['mean'] for name, found in cell['readouts'].items()} for cell in of_cells]
     assert means == [{}, {'best': 90.5, 'last': 79.5, 'median_last20': 70.0}]
+
+
+@pytest.mark.parametrize(
+    ('values', 'recorded', 'there'),
+    [
+        ([50.0] * 20, {'best': 50.0, 'last': 50.0}, True),
+        ([50.0] * 19, {'best': 50.0, 'last': 50.0}, False),
+        ([50.0] * 20, {'last': 50.0}, False),
+        ([50.0] * 19 + [math.nan], {'best': 50.0, 'last': math.nan}, False),
+    ],
+)
+def test_readouts_of_runs_that_have_each_of_them(bench, values, recorded, there):
+    (record,) = bench.records(rows='Mixup', columns='MCE')
+    history = tuple({'epoch': k, 'accuracy/top1': value} for k, value in enumerate(values, 1))
+    result = Result(seed=0, config_hash='', readouts={'accuracy/top1': recorded}, history=history)
+    found = side_by_side(replace(record, results=(result, result)))
+    assert found == (dict.fromkeys(('best', 'last', 'median_last20'), (50.0, 50.0)) if there else {})
+
+
+def test_what_counts_as_a_diagnostic():
+    """One rule for the training and the report: every name that a line has otherwise is none."""
+    names = ['mask_rate', 'accuracy/top1', 'loss', 'loss_u', 'momentum', 'gpu_mib', 'lr', 'time_s', 'base_lr']
+    assert [name for name in names if is_diagnostic(name)] == ['mask_rate']
+    for name in TAKEN:
+        with pytest.raises(InputError, match=f"gives '{name}'"):
+            check_free([name])
 
 
 def test_diagnostics_are_drawn_as_they_were_recorded(bench):

@@ -3,10 +3,17 @@
 import json
 
 import pytest
+import yaml
 from mmengine.config import Config
 
 from openmix.benchmark import variant
-from openmix.benchmark.cell import _recipe
+from openmix.benchmark.as_published import without_printed
+from openmix.benchmark.cell import _recipe, layered
+from openmix.benchmark.plan import needs, summary
+from openmix.benchmark.published_settings import published_settings
+from openmix.benchmark.records import read_records
+from openmix.benchmark.render import remarks
+from openmix.benchmark.trials import trials_of
 from openmix.benchmark.variant import add_published
 from openmix.declared import value_of
 from openmix.errors import InputError
@@ -36,6 +43,21 @@ built.published = {'a': 2}
 @R.register_module(name='Renamed')
 class Part:
     published = {'b': 3}
+
+@R.register_module()
+class Around:
+    published = theirs.published
+    other = theirs.other
+"""
+
+
+OTHER = """
+@R.register_module()
+def its(x):
+    return x
+
+its.published = {'c': 4}
+its.other = len('')
 """
 
 
@@ -116,7 +138,9 @@ def test_a_function_declares_behind_itself_and_a_renamed_part_is_found(tmp_path,
     from openmix import declared
 
     (tmp_path / 'parts').mkdir()
-    (tmp_path / 'parts/one.py').write_text(SOURCE)
+    (tmp_path / 'parts/one.py').write_text('from openmix.others.a import its as theirs\n' + SOURCE)
+    (tmp_path / 'others').mkdir()
+    (tmp_path / 'others/a.py').write_text(OTHER)
     monkeypatch.setattr(declared, '_PACKAGE', tmp_path)
     declared._classes.cache_clear()
     try:
@@ -126,6 +150,9 @@ def test_a_function_declares_behind_itself_and_a_renamed_part_is_found(tmp_path,
         assert value_of('parts', 'Renamed', 'published') == {'b': 3}
         with pytest.raises(KeyError):
             value_of('parts', 'built', 'published')
+        assert value_of('parts', 'Around', 'published') == {'c': 4}
+        with pytest.raises(KeyError):  # computed there
+            value_of('parts', 'Around', 'other')
     finally:
         declared._classes.cache_clear()
 
@@ -202,15 +229,73 @@ def test_a_wrong_key_of_a_cell_is_told(bench):
         bench.table.cell('CutMix', 'MCE').resolve()
 
 
-@pytest.mark.parametrize('verb', ['show', 'plan', 'report'])
-def test_what_recipes_have_as_published_is_said(bench, verb, benchmark_py):
+def test_what_recipes_have_as_published_is_said(bench, benchmark_py):
     recipe = bench.root / 'recipe.py'
     recipe.write_text(recipe.read_text() + "published = {'train_cfg.max_epochs': 6}\n")
     told = f'{recipe} as published: train_cfg.max_epochs=6'
     for name in ('published', 'corrected'):
-        done = benchmark_py(verb, bench.path, '--variant', name, '--work-dir', bench.root / name)
-        assert done.returncode == 0, done.stderr
-        assert (told in ' '.join(done.stdout.split())) == (name == 'published'), done.stdout
+        table = bench.table.as_variant(name)
+        trials = trials_of(table, table.cells, bench.work_dir)
+        records = read_records(table.cells, trials)
+        for lines in (remarks(table, records), summary(trials, records, needs(table, trials, records, None))):
+            assert (told in lines) == (name == 'published')
+    done = benchmark_py('plan', bench.path, '--work-dir', bench.root / 'work', '--variant', 'published')
+    assert done.returncode == 0, done.stderr
+    assert told in ' '.join(done.stdout.split())
+
+
+def test_only_what_a_cell_takes_is_said_and_what_is_lost_too(bench):
+    """Settings of earlier stages are among them, and not what every cell states itself."""
+    recipe, other = bench.root / 'recipe.py', bench.root / 'other.py'
+    loss = "model['head']['loss'] = dict(type='decoupled_ce', eta=0.1)\n"
+    first = "published = {'train_cfg.max_epochs': 6, 'model.head.loss.eta': 0.3, 'model.policy.share': 'batch'}\n"
+    recipe.write_text(recipe.read_text() + loss + first)
+    lost = ' without these published settings, whose place it replaces: '
+    gone = f"'CutMix / MCE'{lost}model.head.loss.eta=0.3, model.policy.share='batch'"
+    assert published_settings([bench.table.cell('CutMix', 'MCE')]) == [
+        f'{recipe} as published: train_cfg.max_epochs=6', gone
+    ]  # fmt: skip
+    # The cell's own share is stated, not lost; its stage takes what its recipe has left.
+    other.write_text(f"_base_ = '{recipe}'\ntrain_cfg = dict(_delete_=True, type='EpochBasedTrainLoop')\n")
+    stage = f', share: sample, _delete_: true}}, train_cfg.max_epochs: 5, from: {{config: {other}}}}}'
+    bench.edit(CUTMIX, CUTMIX.replace(', _delete_: true}}', stage))
+    assert published_settings([bench.table.cell('CutMix', 'MCE')]) == [
+        f"{other} as published: model.head.loss.eta=0.3, model.policy.share='batch'",
+        f"'CutMix / MCE'{lost}model.head.loss.eta=0.3",
+        f'{other}{lost}train_cfg.max_epochs=6',
+    ]
+
+
+def test_cells_that_differ_in_the_printed_run_alone_train_once_where_they_are_corrected(bench):
+    other = CUTMIX.replace('CutMix:', 'Other:').replace('}}', '}, published: {train_cfg.max_epochs: 9}}')
+    bench.edit(CUTMIX, f'{CUTMIX}\n{other}')
+    for name, count in (('published', 2), ('corrected', 1), ('published', 2)):
+        table = bench.table.as_variant('corrected').as_variant(name)
+        assert len({table.cell(row, 'MCE').folder for row in ('CutMix', 'Other')}) == count
+    said = {'from.config': 'a', 'from.published.model.policy.alpha': 1, 'published.model.policy.alpha': 2}
+    assert without_printed(said, 'published') == said
+    assert without_printed(said, 'corrected') == {'from.config': 'a'}
+    own = {**said, 'from.variant': 'published'}
+    assert without_printed(own, 'corrected') == {key: own[key] for key in own if key.startswith('from.')}
+
+
+@pytest.mark.parametrize(
+    ('under', 'over', 'left'),
+    [
+        ('published.model.head.loss.eta: 9', 'model.head.loss: {type: mix_ce, _delete_: true}', False),
+        ('published.model.head.loss.eta: 9', 'model.head: null', False),
+        ('published.model.head.loss.eta: 9', 'model.head.loss.eta: 8', False),
+        ('published.param_scheduler.0.power: 9', 'param_scheduler: [{type: StepLR}]', False),
+        ('published.model.head.loss.eta: 9', 'model.head.loss: {smoothing: 0.1}', True),
+        ('published.model.head.loss.eta: 9', 'model.head.loss.smoothing: 0.1', True),
+        ('from.published.model.policy.alpha: 9', 'from.model.policy: {type: NoMix, _delete_: true}', False),
+        ('from.published.model.policy.alpha: 9', 'model.policy: {type: NoMix, _delete_: true}', True),
+        ('published.model.policy.alpha: 9', 'published.model.policy: {type: NoMix, _delete_: true}', False),
+    ],
+)
+def test_a_cell_that_replaces_a_part_has_none_of_its_printed_settings(under, over, left):
+    under, over = yaml.safe_load(f'{{{under}}}'), yaml.safe_load(f'{{{over}}}')
+    assert layered(under, over) == (under | over if left else over)
 
 
 def test_a_published_result_is_another_than_a_corrected_one(bench):

@@ -14,9 +14,10 @@ from torch import Tensor
 from openmix.algorithm import Algorithm, Network
 from openmix.engine.blame import building, line_of, where_in_model
 from openmix.engine.foretold import example_of
-from openmix.engine.measures import check_free, is_loss
+from openmix.engine.measures import check_free
 from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.errors import InputError, from_library, message_of
+from openmix.metrics import is_loss
 from openmix.ops.batches import what
 
 # Matches torch's errors about operations that need the values of a meta tensor.

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from openmix.errors import InputError, check_number
+from openmix.losses.decoupled import decoupled_ce
 from openmix.mix import Mix
 from openmix.ops.batches import what
 from openmix.registry import LOSSES, MODELS, LossConfig
@@ -69,7 +70,7 @@ class DMHead(LinearHead):
         sides, smoothing, scale, least_share, skip_half: see `decoupled_ce`.
     """
 
-    published = {'scale': 'share', 'least_share': 0.001, 'skip_half': True}
+    published = decoupled_ce.published
 
     def __init__(
         self,
