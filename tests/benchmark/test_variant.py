@@ -113,6 +113,7 @@ def test_what_a_recipe_states_stays_and_a_name_becomes_a_dict(declares):
         ({'type': 'mix_ce', 'smoothing': 0.0}, {'type': 'mix_ce', 'smoothing': 0.0}),
         ('mix_ce', {'type': 'mix_ce', 'smoothing': 0.5}),
         ('mix_bce', 'mix_bce'),
+        (('mix_ce', 'mix_bce'), [{'type': 'mix_ce', 'smoothing': 0.5}, 'mix_bce']),
     ]:
         cfg = add_published(Config({'model': {'type': 'MixClassifier', 'head': {'type': 'LinearHead', 'loss': said}}}))
         assert cfg.model.head.loss == made
