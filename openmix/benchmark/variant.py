@@ -117,7 +117,8 @@ def _held(node: Any, key: Any) -> list[tuple[Any, Any]]:
     """List the containers and keys of the parts under a key: of the one part, or of those in a list or dict."""
     value = node[key]
     if isinstance(value, tuple):  # a name in it becomes a dict
-        value = node[key] = list(value)
+        node[key] = list(value)
+        value = node[key]  # a config stores a copy
     if isinstance(value, list):
         return [(value, i) for i in range(len(value))]
     if isinstance(value, Mapping) and 'type' not in value:
