@@ -33,7 +33,7 @@ def import_folder(package: str, path: Iterable[str]) -> None:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Disable garbage collection in the block: imports make many objects and no garbage, which takes a sixth longer."""
+    """Disable garbage collection in the block: with it imports take a sixth longer, and they leave no garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -61,7 +61,7 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     for split, given in splits.items():
         with warnings.catch_warnings():
             # The warnings are replaced by the checks below, which cover all splits.
-            warnings.filterwarnings('ignore', message=r'\w+: (left out|.* has no images|.* not read): ')
+            warnings.filterwarnings('ignore', message=r'\w+: (left out|.* has no images of .*|.* not read): ')
             found = pools_in(split, build(given), given)
         for name, (dataset, cfg) in found.items():
             built[name], cfgs[name] = dataset, cfg

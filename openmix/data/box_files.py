@@ -148,8 +148,9 @@ class BoxFiles(ImageFiles):
     def images_a_class(self) -> Tensor:
         """Count the images in which each class has an object, (C,) int64."""
         image = torch.arange(len(self)).repeat_interleave(self.counts)
-        labels = torch.cat([self.truth(index).labels for index in range(len(self))])
-        pairs = torch.stack([image, labels], 1).unique(dim=0)
+        # After `keep` the boxes of the samples are not consecutive any more.
+        place = torch.arange(len(image)) - (self.counts.cumsum(0) - self.counts)[image]
+        pairs = torch.stack([image, self.box_labels[self.starts[image] + place]], 1).unique(dim=0)
         return torch.bincount(pairs[:, 1], minlength=len(self.known.classes))
 
     def keep(self, places: Tensor) -> None:

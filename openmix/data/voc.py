@@ -33,7 +33,7 @@ CLASSES = (
 Lists = str | Sequence[Sequence[str]]
 _SPLITS = {'train': (('2007', 'trainval'), ('2012', 'trainval')), 'test': (('2007', 'test'),)}
 _FOLDER = 'VOCdevkit'
-# Year, list, and the archive's key in torchvision.
+# Year, a list in the archive, and the archive's key in torchvision.
 _ARCHIVES = (('2007', 'trainval', '2007'), ('2007', 'test', '2007-test'), ('2012', 'trainval', '2012'))
 _REMEDY = 'run python tools/prepare_dataset.py VOC --root {root}'
 _USUAL_SIZE = (375, 500)
@@ -152,11 +152,7 @@ class VOC(BoxFiles):
     @classmethod
     def prepare(cls, root: Path) -> None:
         """Download and unpack the official archives of 2007 and 2012."""
-        for year, file, key in (
-            ('2007', 'trainval', '2007'),
-            ('2007', 'test', '2007-test'),
-            ('2012', 'trainval', '2012'),
-        ):
+        for year, file, key in _ARCHIVES:
             if not (_year(str(root), year) / 'ImageSets' / 'Main' / f'{file}.txt').is_file():
                 fetch('VOC', root, DATASET_YEAR_DICT[key]['url'], DATASET_YEAR_DICT[key]['md5'])
 

@@ -34,6 +34,7 @@ class Marked(NamedTuple):
         left, top, right, bottom = self.corners
         if left < 0 or top < 0 or right > size[1] or bottom > size[0]:
             return f'outside the image of {size[0]}x{size[1]}'
+        # Equal ends mean one pixel in this format, but tools that exclude the right end write empty boxes so.
         return '' if left < right and top < bottom else 'of no area'
 
 

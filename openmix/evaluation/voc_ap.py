@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
+from torch import Tensor
 
 from openmix.errors import InputError
 from openmix.registry import METRICS
@@ -136,6 +138,11 @@ def _rounded(values: np.ndarray, decimals: int) -> np.ndarray:
     return np.array(flat, float).reshape(values.shape)
 
 
+def _to_array(values: Tensor) -> np.ndarray:
+    """Return a tensor as an array; NumPy has no bfloat16."""
+    return (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
+
+
 class PerImage(BaseMetric):
     """A metric that keeps the detections and objects of every image by its id, and gathers them from all processes."""
 
@@ -162,7 +169,7 @@ class PerImage(BaseMetric):
                 raise InputError(
                     f"{type(self).__name__}: a batch that is measured must hold '{lacking}', see docs/data.md, Boxes"
                 )
-            columns = [[one.detach().cpu().numpy() for one in answer[key]] for key in keys]
+            columns = [[_to_array(one) for one in answer[key]] for key in keys]
             for index, *arrays in zip(answer['ids'].tolist(), *columns):
                 self.results.append((index, Found(*arrays)))
 

@@ -178,6 +178,14 @@ def test_a_class_without_images_is_named(main, folder_tree, capsys):
     assert 'test: no image of emu' in capsys.readouterr().out
 
 
+def test_what_the_summary_says_is_not_warned_of_too(main, folder_tree, capsys, recwarn):
+    for path in (folder_tree / 'test' / 'emu').iterdir():
+        path.unlink()
+    main(['--type', 'ImageFolder', '--root', str(folder_tree)])
+    assert 'test: 4 images, served at 224x224, 3 classes, 0 to 2 images a class' in capsys.readouterr().out
+    assert [str(one.message) for one in recwarn if 'has no images' in str(one.message)] == []
+
+
 def test_a_recipe_without_data_is_named():
     with pytest.raises(InputError, match='no data'):
         splits_of({'train_dataloader': None})

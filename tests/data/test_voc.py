@@ -144,6 +144,8 @@ def test_images_without_objects_are_kept_or_left_out(root):
     assert data.rows.tolist() == [0, 1, 2]
     assert data.skipped.line() == f'1 without objects ({root}/JPEGImages/d.jpg)'
     assert data.images_a_class().tolist() == VOCFolder(root).images_a_class().tolist() == [2, 2]
+    data.keep(torch.tensor([0, 2]))  # a dog and a cat, and two dogs
+    assert data.images_a_class().tolist() == [1, 2]
     write_list(data.path(0).parents[1], 'none', 'df')
     with pytest.raises(InputError, match='VOCFolder: no image of the split has an object'):
         VOCFolder(root, 'none', classes=['cat'], empty='drop')

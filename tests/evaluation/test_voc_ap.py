@@ -200,6 +200,15 @@ def test_ap75_and_the_mean_over_thresholds(monkeypatch):
     }
 
 
+def test_answers_in_bfloat16_are_kept():
+    given = answer([0], [image([(BOX, 0.5, 0)], [(BOX, 0, False)])])
+    halved = {key: [one.bfloat16() for one in given[key]] for key in ('boxes', 'scores')}
+    metric = VOCAveragePrecision()
+    metric.process(None, [{**given, **halved}])
+    ((_, found),) = metric.results
+    assert (found.boxes.tolist(), found.scores.tolist()) == ([BOX], [0.5])
+
+
 def test_what_is_missing_is_told(monkeypatch):
     given = answer([0], [image([(BOX, 0.9, 0)], [(BOX, 0, False)])])
     metric = VOCAveragePrecision()
