@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -77,6 +79,8 @@ class CIFARResNet(ResNet):
 @MODELS.register_module()
 class CIFARResNeXt(CIFARResNet):
     """A ResNeXt with the stem of `CIFARResNet`; by default ResNeXt-50 (32x4d)."""
+
+    small: ClassVar[dict[str, Any]] = {'width_per_group': 1}
 
     def __init__(
         self, depth: int = 50, groups: int = 32, width_per_group: int = 4, zero_init_residual: bool = False
