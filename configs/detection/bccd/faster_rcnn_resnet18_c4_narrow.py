@@ -1,7 +1,8 @@
 """Faster R-CNN R18-C4 of half the width on 364 images of blood cells, a small data set in Pascal VOC's format.
 
-Data: data/BCCD is the folder with JPEGImages, Annotations and ImageSets; two boxes of its trainval have no area. The
-backbone is that of classification/tiny_imagenet/resnet18_narrow.py, whose weights --weights takes; else it is random.
+Data: data/BCCD is the folder of that name of https://github.com/Shenggan/BCCD_Dataset, with JPEGImages, Annotations and
+ImageSets; two boxes of its trainval have no area. The backbone is that of
+classification/tiny_imagenet/resnet18_narrow.py, whose weights --weights takes; else it is random.
 Command: python tools/train.py detection/bccd/faster_rcnn_resnet18_c4_narrow.py
 """
 

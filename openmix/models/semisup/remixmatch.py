@@ -69,8 +69,8 @@ class ReMixMatch(SemiSupervised):
         rotation_weight: weight of the rotation task.
         ramp: share of the training over which they rise, in [0, 1]; 0: no ramp.
         momentum: of the running mean, the weight of the old value, in [0, 1).
-        label_distribution: C shares of the classes among the labelled images, which sum to 1; None: equal shares, and
-            data with other shares are refused.
+        label_distribution: C shares of the classes among the unlabelled images, which sum to 1; 'uniform': equal
+            shares, whatever the labelled images have; None: equal shares, and labelled images with others are refused.
         kwargs: see `SemiSupervised`.
 
     Raises:
@@ -80,6 +80,7 @@ class ReMixMatch(SemiSupervised):
     """
 
     views = ('weak', 'strong', 'strong')
+    small = {'label_distribution': 'uniform'}  # too few images for every class
     equal_buffers = frozenset({'running_mean', 'started'})
     running_mean: Tensor
     started: Tensor
@@ -95,7 +96,7 @@ class ReMixMatch(SemiSupervised):
         rotation_weight: float = 0.5,
         ramp: float = 1 / 64,
         momentum: float = 0.999,
-        label_distribution: Sequence[float] | None = None,
+        label_distribution: Sequence[float] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,7 +111,10 @@ class ReMixMatch(SemiSupervised):
         if not isinstance(self.head, HasClasses):
             raise InputError(f'{name}: {type(self.head).__name__} has no num_classes, the classes of the running mean')
         classes, self.is_given = self.head.num_classes, label_distribution is not None
-        shares = [1 / classes] * classes if label_distribution is None else list(label_distribution)
+        if isinstance(label_distribution, str):
+            check_choice(f'{name}: label_distribution', label_distribution, ('uniform',))
+        equal = label_distribution is None or isinstance(label_distribution, str)
+        shares: list[Any] = [1 / classes] * classes if equal else [*(label_distribution or ())]
         for value in shares:
             check_number(f'{name}: every number of label_distribution', value, 0.0, 1.0, above=True)
         if len(shares) != classes or not math.isclose(sum(shares), 1, abs_tol=1e-4):
@@ -138,7 +142,7 @@ class ReMixMatch(SemiSupervised):
         if counts.min() != counts.max():
             raise InputError(
                 f'{type(self).__name__}: the classes have {int(counts.min())} to {int(counts.max())} labelled images; '
-                'give their shares as label_distribution, or equally many of each'
+                "give their shares, or 'uniform', as label_distribution, or equally many of each"
             )
 
     def losses(

@@ -205,6 +205,7 @@ def test_rotations_are_quarter_turns():
         ('ReMixMatch', dict(momentum=1.0), 'ReMixMatch: momentum must be in'),
         ('ReMixMatch', dict(rotation_weight=-1), 'ReMixMatch: rotation_weight must be >= 0'),
         ('ReMixMatch', dict(label_distribution=[0.5, 0.5]), 'label_distribution must be 5 shares that sum to 1'),
+        ('ReMixMatch', dict(label_distribution='unifrom'), "did you mean 'uniform'"),
         ('ReMixMatch', dict(label_distribution=[0.3] * 5), 'label_distribution must be 5 shares that sum to 1'),
         ('ReMixMatch', dict(label_distribution=[1.0, 0, 0, 0, 0]), 'every number of label_distribution must be'),
     ],

@@ -82,7 +82,7 @@ def test_unequal_classes_are_refused_by_the_command_where_equal_shares_are_presu
     code, _, said = call('train.py', recipe, '--work-dir', run, '--dry-run', 1, '--cfg-options', *listed)
     assert code == 2, said
     assert 'ReMixMatch: the classes have ' in said
-    assert 'give their shares as label_distribution' in said
+    assert "give their shares, or 'uniform', as label_distribution" in said
 
 
 def test_what_is_measured_reaches_the_records(recipe, call, tmp_path):
