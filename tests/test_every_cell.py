@@ -25,7 +25,8 @@ from openmix.registry import MODELS
 
 pytestmark = pytest.mark.slow
 every_table = pytest.mark.parametrize('name', table_names())
-PARAMETERS = importlib.import_module('test_every_recipe').PARAMETERS
+_RECIPES = importlib.import_module('test_every_recipe')
+PARAMETERS, Printed = _RECIPES.PARAMETERS, _RECIPES.Printed
 
 
 @functools.cache
@@ -98,7 +99,9 @@ def chosen():
 def test_builds_at_full_size(name):
     for cell, cfg in resolved(name):
         size = build(as_text(cfg.model))
-        assert size == PARAMETERS[cell.config].with_classes(cfg.model.head.num_classes), cell.name
+        biased = cell.config.endswith('wrn28_8.py') and cell.variant == 'published'
+        printed = Printed(23_409_092, 100, 512) if biased else PARAMETERS[cell.config]
+        assert size == printed.with_classes(cfg.model.head.num_classes), cell.name
 
 
 @every_table
@@ -145,7 +148,7 @@ def test_every_two_parts_and_every_recipe_are_chosen():
         assert any(one[1:] == (loss, backbone) for one in alike), cell.name
         assert any((one[0], one[2]) == (policies, backbone) for one in alike), cell.name
         assert any(other.config == cell.config for other, _ in of_run), cell.name
-    assert 80 < len(of_run) < 120
+    assert 80 < len(of_run) < 150
 
 
 def test_counts_are_compared():
