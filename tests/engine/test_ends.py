@@ -15,8 +15,8 @@ from openmix.engine.workers import _tell_but_of_hanging_up
 pytestmark = pytest.mark.slow
 SECONDS = 90  # from the last word to the end, on a loaded machine; what never ends fails all the same
 # Of images with one label each; pools and boxes, of which the recipe below trains nothing, end as other data do.
-OF_CLASSES = [path for path in (configs_dir() / '_base_' / 'datasets').glob('*.py') if not path.stem.endswith('semisup')]
-BASES = sorted(path.stem for path in OF_CLASSES if path.stem != 'voc')
+NAMES = sorted(path.stem for path in (configs_dir() / '_base_' / 'datasets').glob('*.py'))
+BASES = [name for name in NAMES if name != 'voc' and not name.endswith('_semisup')]
 SIGNALS = {'SIGINT': signal.SIGINT, 'SIGTERM': signal.SIGTERM}
 CODES = {'well': 0, 'error': 2, 'SIGINT': 130, 'SIGTERM': 143}
 LAST_WORDS = {'well': 'Result: ', 'error': 'error: ', 'SIGINT': 'saved after', 'SIGTERM': 'saved after'}
