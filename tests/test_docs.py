@@ -24,6 +24,7 @@ import torch
 from openmix.benchmark.table import table_names
 from openmix.config import load_config
 from openmix.config_files import config_path
+from openmix.data.imitation import imitation
 from openmix.engine import launch
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.options import DictAction
@@ -160,8 +161,10 @@ def test_recipes_load_and_their_policies_and_losses_build(page, checkout, regist
             MIXUPS.build(cfg.model.policy)
             LOSSES.build(cfg.model.head.loss)
         else:
-            MODELS.build(launch.fill_from_data(cfg).model)
-        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder', 'Pools')
+            read = cfg.train_dataloader.dataset.get('labelled', cfg.train_dataloader.dataset)
+            with imitation(read.to_dict(), checkout / read.root) if 'root' in read else contextlib.nullcontext():
+                MODELS.build(launch.fill_from_data(cfg).model)
+        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder', 'Pools', 'VOCFolder')
 
 
 def neighbours(checkout: Path) -> Path:
