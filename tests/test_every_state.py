@@ -6,6 +6,7 @@ equal bit for bit, which fails if state is kept elsewhere.
 
 import pytest
 import torch
+from algorithm_cases import ALGORITHMS
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from test_every_policy import CASES
@@ -28,8 +29,10 @@ BACKBONES = {
     'TorchvisionBackbone': {'name': 'resnet18'},
 }
 SMALL = {'type': 'ThinResNet', **BACKBONES['ThinResNet']}
-# Parts of what is tested above or below.
-INSIDE = ('MixClassifier', 'ImagePreprocessor', 'MixBlock', 'Teacher', 'ExponentialMovingAverage')
+# Parts of what is tested above or below, and of the algorithms of tests/algorithm_cases.py, whose state is tested in
+# tests/test_every_algorithm.py.
+INSIDE = ('ImagePreprocessor', 'MixBlock', 'Teacher', 'ExponentialMovingAverage')
+OF_ALGORITHMS = ('MixedBranch', 'DetectionPreprocessor')
 HEADS = ('LinearHead', 'DMHead')
 AUGMENT = [{'type': 'BatchRandomCrop', 'padding': 2, 'mode': 'zero'}, {'type': 'BatchRandomFlip'}]
 
@@ -98,5 +101,6 @@ def test_optim_wrapper(wrapper):
 
 
 def test_nothing_registered_is_missing():
-    assert set(MODELS.module_dict) <= {*BACKBONES, *HEADS, *INSIDE}
+    tested = {*BACKBONES, *HEADS, *INSIDE, *OF_ALGORITHMS, *ALGORITHMS}
+    assert {name for name, kind in MODELS.module_dict.items() if kind.__module__.startswith('openmix.')} <= tested
     assert set(OPTIM_WRAPPERS.module_dict) <= {'AutocastOptimWrapper'}

@@ -88,7 +88,7 @@ def test_a_base_that_cannot_be_meant_is_one_line(text, told, tmp_path):
         ('.', "'.' is a folder"),
         ('-', "no config file '-'"),
         ('x.p', 'did you mean'),
-        ('digits', "'classification/digits/resnet20.py'"),
+        ('digits', '/digits/'),
         ('resnet20_smal', "'classification/cifar10/resnet20_small.py'"),
         ('classification/digits', 'is a folder, which holds resnet20.py'),
         ('a\0b', 'no config file'),

@@ -161,10 +161,12 @@ def test_ways_change_a_policy_for_a_while():
 def test_a_learned_policy_is_tried_with_the_loss_that_few_steps_have(monkeypatch):
     calls = []
     whole = LearnedMix.generation_losses
-    monkeypatch.setattr(LearnedMix, 'generation_losses', lambda *args: calls.append(1) or whole(*args))
+    monkeypatch.setattr(
+        LearnedMix, 'generation_losses', lambda *args, on_logits: calls.append(on_logits) or whole(*args, on_logits)
+    )
     policy = {'type': 'AutoMix', 'site': 'layer2', 'train_prob': 1e-9, '_delete_': True}
     cfg = prepare(load_config(DIGITS, {'model.policy': policy}))
-    assert len(calls) == 1
+    assert calls == [True]
     assert cfg.model.policy.train_prob == 1e-9
 
 
