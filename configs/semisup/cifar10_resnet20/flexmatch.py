@@ -1,0 +1,8 @@
+"""FlexMatch on CIFAR-10 with 250 labels, ResNet-20: 13,000 steps.
+
+Command: python tools/train.py semisup/cifar10_resnet20/flexmatch.py
+"""
+
+_base_ = '../../_base_/semisup/cifar10_resnet20.py'
+
+model = dict(type='FlexMatch')
