@@ -103,6 +103,10 @@ PARAMETERS = {
     **{f'semisup/cifar10/{method}.py': WRN28_2 for method in SEMISUP},
     **{f'semisup/cifar100/{method}.py': WRN28_8 for method in SEMISUP},
     **{f'semisup/digits/{method}.py': RESNET8 for method in (*SEMISUP, 'supervised')},
+    **{
+        f'semisup/cifar10_resnet20/{method}.py': RESNET20
+        for method in ('supervised', 'fixmatch', 'fixmatch_dm', 'flexmatch')
+    },
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,

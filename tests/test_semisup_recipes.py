@@ -16,6 +16,9 @@ RATIO = dict.fromkeys(('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm'),
 RATIO |= dict.fromkeys(('uda', 'fixmatch', 'flexmatch', 'fixmatch_mixup', 'fixmatch_dm'), 7)
 DATA = {'cifar10': (5e-4, (125.3, 123.0, 113.9), 64), 'cifar100': (1e-3, (129.3, 124.1, 112.4), 64)}
 DATA |= {'digits': (5e-4, None, 16)}
+RECIPES = [(method, data, *DATA[data]) for data in DATA for method in RATIO]
+FEWER_STEPS = (5e-4, (125.3, 123.0, 113.9), 8)
+RECIPES += [(method, 'cifar10_resnet20', *FEWER_STEPS) for method in ('fixmatch', 'flexmatch', 'fixmatch_dm')]
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -23,11 +26,9 @@ def scope():
     init_default_scope('openmix')
 
 
-@pytest.mark.parametrize('data', DATA)
-@pytest.mark.parametrize('method', RATIO)
-def test_batches_views_and_decay(method, data):
+@pytest.mark.parametrize(('method', 'data', 'decay', 'mean', 'labelled'), RECIPES)
+def test_batches_views_and_decay(method, data, decay, mean, labelled):
     cfg, ratio = load_config(f'semisup/{data}/{method}.py'), RATIO[method]
-    decay, mean, labelled = DATA[data]
     loader, preprocessor = cfg.train_dataloader, cfg.model.data_preprocessor
     assert (loader.batch_size, loader.dataset.ratio) == (labelled * (1 + ratio), ratio)
     assert (loader.sampler.replacement, loader.dataset.get('keep_labelled', True)) == (True, True)

@@ -38,6 +38,7 @@ PRINTED = {
     'digits_dynamic': (7, 6, 0, 0.0),
     'few/settings': (5, 2, 0, 0.0),
     'digits_semisup': (13, 1, 0, 0.0),
+    'cifar10_semisup': (4, 1, 0, 0.0),
     'quickstart': (4, 2, 0, 0.0),
     'tiny_imagenet50': (3, 2, 0, 0.0),
     'tiny_imagenet50_transformers': (1, 4, 0, 0.0),
