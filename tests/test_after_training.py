@@ -143,6 +143,22 @@ def test_ten_crops_in_a_process_group(folder, tmp_path):
     assert metrics == pytest.approx({'accuracy/top1': top1, 'accuracy/nll': nll}, rel=1e-5)
 
 
+def test_an_attack_is_measured_beside_the_clean_images(call, folder, tmp_path):
+    recipe, _, checkpoint = folder
+    found = {}
+    for eps in (0, '40/255'):
+        out = tmp_path / 'attack.json'
+        attack = ['--attack', 'pgd', '--eps', eps, '--attack-step', '20/255', '--attack-iterations', 3]
+        code, _, err = call('test.py', recipe, checkpoint, '--work-dir', tmp_path / 'log', '--out', out, *attack)
+        assert code == 0, err
+        found[eps] = json.loads(out.read_text())
+    clean, attacked = (one['metrics'] for one in found.values())
+    assert clean['pgd/error'] == pytest.approx(100 - clean['accuracy/top1'])
+    assert attacked['pgd/error'] > clean['pgd/error']
+    assert attacked['accuracy/top1'] == clean['accuracy/top1']
+    assert found['40/255']['attack'] == {'type': 'PGDHook', 'eps': '40/255', 'step': '20/255', 'iterations': 3}
+
+
 @pytest.mark.parametrize(
     ('args', 'line'),
     [
@@ -154,6 +170,9 @@ def test_ten_crops_in_a_process_group(folder, tmp_path):
         (['export_torchscript.py', 'digits', 'none.pth', '--out', 'x.pt'], 'no config file'),
         (['export_onnx.py', RECIPE, 'none.pth', '--out', 'x.onnx', '--shape', 1, 2, 3], 'got 3 numbers'),
         (['test.py', RECIPE, 'none.pth', '--ten-crop'], 'Digits serves them whole; end test_dataloader'),
+        (['test.py', RECIPE, 'none.pth', '--eps', '8/255'], '--eps belongs to --attack fgsm or pgd'),
+        (['test.py', RECIPE, 'none.pth', '--attack', 'fgsm', '--attack-step', '.1'], 'belongs to --attack pgd'),
+        (['test.py', RECIPE, 'none.pth', '--attack', 'fgsm', '--ten-crop'], 'do not go together'),
     ],
     ids=lambda value: ' '.join(map(str, value)) if isinstance(value, list) else '',
 )

@@ -3,6 +3,7 @@
 import argparse
 import json
 from functools import partial
+from typing import Any
 
 from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config
@@ -21,15 +22,41 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
     help_text = 'average the softmax of ten crops: corners, centre, and their mirror images'
     parser.add_argument('--ten-crop', action='store_true', help=help_text)
+    parser.add_argument('--attack', choices=('fgsm', 'pgd'), help='also measure the error under this attack')
+    parser.add_argument('--eps', help='size of the attack for pixels in [0, 1], such as 8/255, the default')
+    parser.add_argument('--attack-step', help='of pgd: size of a step (default: a quarter of --eps)')
+    parser.add_argument('--attack-iterations', type=int, help='of pgd: number of steps (default: 10)')
     parser.add_cfg_options()
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def attack_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Make the registry dict of the attack that was asked for; None: of none.
+
+    Raises:
+        InputError: an option is not of that attack.
+    """
+    given = {'--eps': args.eps, '--attack-step': args.attack_step, '--attack-iterations': args.attack_iterations}
+    said = {option: value for option, value in given.items() if value is not None}
+    taken = {'fgsm': ['--eps'], 'pgd': list(given)}.get(args.attack, [])
+    for option in said:
+        if option not in taken:
+            raise InputError(f'{option} belongs to --attack {"fgsm or pgd" if option == "--eps" else "pgd"}; add that')
+    if args.attack is None:
+        return None
+    if args.ten_crop:
+        raise InputError('--attack and --ten-crop do not go together: no protocol attacks ten crops')
+    names = {'--eps': 'eps', '--attack-step': 'step', '--attack-iterations': 'iterations'}
+    hook = {'fgsm': 'FGSMHook', 'pgd': 'PGDHook'}[args.attack]
+    return {'type': hook, **{names[option]: value for option, value in said.items()}}
+
+
 @command
 def main() -> None:
     args = parse_args()
+    attack = attack_of(args)
     said = {'work_dir': '--work-dir'} if args.work_dir else {}
     check_said_once(args.cfg_options, said | {'launcher': '--launcher'})
     cfg = load_config(args.config, args.cfg_options)
@@ -48,7 +75,7 @@ def main() -> None:
         check_answers(cfg, {'logits'}, '', '--ten-crop')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap, crops = partial(TenCrop, size=size), TenCrop.crops
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops)
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, attack)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 

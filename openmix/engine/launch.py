@@ -7,7 +7,7 @@ import copy
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -205,6 +205,7 @@ def evaluate(
     out: str | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     crops: int = 1,
+    attack: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
@@ -215,6 +216,7 @@ def evaluate(
         out: file for the metrics as JSON.
         wrap: function that wraps the model to change its predictions, such as averaging over crops.
         crops: number of crops that predictions are averaged over, which is recorded in `out`.
+        attack: registry dict of an `AttackHook`, which is recorded in `out`.
     """
     if cfg.get('test_dataloader') is None:
         raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
@@ -227,7 +229,7 @@ def evaluate(
     cfg.load_from, cfg.resume = None, False
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
-    cfg.custom_hooks = []
+    cfg.custom_hooks = [] if attack is None else [dict(attack)]
     cfg.default_hooks.checkpoint = None
     # An evaluation has no curve, and TensorBoard would show its event file as an empty run.
     cfg.vis_backends, cfg.visualizer = [], {'type': 'Visualizer', 'vis_backends': []}
@@ -243,8 +245,9 @@ def evaluate(
         metrics = {name: float(value) for name, value in runner.test().items()}
     if out and is_main_process():
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({'checkpoint': str(checkpoint), 'ema': ema, 'crops': crops, 'metrics': metrics}, indent=1)
-        write_text(Path(out), text + '\n')
+        said = {'checkpoint': str(checkpoint), 'ema': ema, 'crops': crops}
+        said |= {} if attack is None else {'attack': dict(attack)}
+        write_text(Path(out), json.dumps({**said, 'metrics': metrics}, indent=1) + '\n')
     leave_group()
     return metrics
 

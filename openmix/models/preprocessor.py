@@ -112,13 +112,20 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return {**batch, 'inputs': [self._scaled(one) for one in x] if isinstance(x, list) else self._scaled(x)}
 
     def _scaled(self, x: Tensor) -> Tensor:
-        scaled = x.float().div_(255) if x.dtype == torch.uint8 else x
+        scaled = to_pixels(x)
         # As `normalize`, but in place unless the tensor is the caller's: half the time for a large batch on the CPU.
         x = self.normalize(x) if scaled is x else scaled.sub_(self.mean).div_(self.std)
+        return self._in_format(x)
+
+    def _in_format(self, x: Tensor) -> Tensor:
         if self.channels_last:
             # The memory format is defined for four dimensions, so the dimension of views is folded into the batch.
             x = x.flatten(0, -4).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])
         return x
+
+    def network_input(self, pixels: Tensor) -> Tensor:
+        """Compute what the network reads from (..., C, H, W) pixels in [0, 1]; gradients pass."""
+        return self._in_format(self.normalize(pixels))
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Normalise (..., C, H, W) pixels in [0, 1] by mean and std."""
@@ -127,6 +134,11 @@ class ImagePreprocessor(BaseDataPreprocessor):
     def denormalize(self, x: Tensor) -> Tensor:
         """Invert `normalize`."""
         return x * self.std + self.mean
+
+
+def to_pixels(x: Tensor) -> Tensor:
+    """Scale uint8 images to float32 pixels in [0, 1]; those in floating point are pixels already."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 def check_statistics(name: str, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -1,0 +1,93 @@
+"""Adversarial attacks on classifiers, within a maximum norm around each image's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openmix.errors import InputError, check_number
+
+
+def pixel_size(where: str, value: Any) -> float:
+    """Read a distance of pixels in [0, 1]: a number, or a fraction as a text, such as '8/255'.
+
+    Raises:
+        InputError: it is neither, or not in [0, 1], as 8 of 255 grey levels is not.
+    """
+    if isinstance(value, str):
+        try:
+            value = float(Fraction(value))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise InputError(f"{where} must be a number or a fraction such as '8/255', got {value!r}") from None
+    check_number(where, value, 0.0)
+    if value > 1:
+        raise InputError(
+            f'{where} is a distance of pixels in [0, 1], got {value:g}; for grey levels write {value:g}/255'
+        )
+    return float(value)
+
+
+def fgsm(logits_of: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Move every pixel by eps in the direction that raises the cross-entropy of the true class.
+
+    The Fast Gradient Sign Method of Goodfellow et al., "Explaining and Harnessing Adversarial Examples" (ICLR 2015,
+    section 4), one step without a random start.
+
+    Args:
+        logits_of: maps (N, 3, H, W) pixels in [0, 1] to (N, C) logits; normalisation is part of it.
+        x: (N, 3, H, W) pixels in [0, 1].
+        y: (N,) int64 true classes.
+        eps: size of the step, of pixels in [0, 1]; 0 leaves the images as they are.
+
+    Returns:
+        (N, 3, H, W) pixels in [0, 1].
+    """
+    return (x + eps * slope(logits_of, x, y).sign()).clamp(0, 1)
+
+
+def pgd(
+    logits_of: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    step: float,
+    iterations: int,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Repeat steps of `fgsm` and project onto the pixels within eps of the image, and onto [0, 1].
+
+    Projected gradient descent of Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (ICLR
+    2018, section 2.1).
+
+    Args:
+        logits_of, x, y: see `fgsm`.
+        eps: largest distance of a pixel from its value in the image.
+        step: size of a step.
+        iterations: number of steps.
+        start: (N, 3, H, W) pixels to start from; None: the images.
+
+    Returns:
+        (N, 3, H, W) pixels in [0, 1].
+    """
+    low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
+    found = x if start is None else start.clamp(low, high)
+    for _ in range(iterations):
+        found = (found + step * slope(logits_of, found, y).sign()).clamp(low, high)
+    return found
+
+
+def slope(logits_of: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Compute the gradient (N, 3, H, W) of each image's cross-entropy; parameters get no gradient.
+
+    The loss is computed in float64: in float32 that of a sure prediction is 0, and so its gradient.
+    """
+    with torch.enable_grad():
+        pixels = x.detach().requires_grad_()
+        loss = F.cross_entropy(logits_of(pixels).double(), y, reduction='sum')
+        (found,) = torch.autograd.grad(loss, pixels)
+    return found
