@@ -82,12 +82,14 @@ def pgd(
 
 
 def slope(logits_of: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Compute the gradient (N, 3, H, W) of each image's cross-entropy; parameters get no gradient.
+    """Compute the gradient (N, 3, H, W) of each image's cross-entropy, in at least float32.
 
-    The loss is computed in float64: in float32 that of a sure prediction is 0, and so its gradient.
+    Parameters get no gradient.
     """
     with torch.enable_grad():
         pixels = x.detach().requires_grad_()
-        loss = F.cross_entropy(logits_of(pixels).double(), y, reduction='sum')
+        logits = logits_of(pixels)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(logits, y, reduction='sum')
         (found,) = torch.autograd.grad(loss, pixels)
     return found
