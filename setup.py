@@ -5,7 +5,8 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 # Compiled packages, which have wheels for every Python that openmix runs on.
-DETECTION = ['torchmetrics>=1.9', 'pycocotools>=2.0.11']
+EVALUATION = ['torchmetrics>=1.9']
+DETECTION = [*EVALUATION, 'pycocotools>=2.0.11']
 EXPORT = ['onnx>=1.18', 'onnxscript>=0.6.2', 'onnxruntime>=1.20']
 
 
@@ -52,6 +53,7 @@ setup(
         ],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
         'detection': DETECTION,
+        'evaluation': EVALUATION,
         'export': EXPORT,
         'slurm': ['submitit>=1.5.4'],
         'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],

@@ -42,6 +42,15 @@ def one_row_an_id(rows: Tensor) -> Tensor:
     return rows[first]
 
 
+def rows_of_all(rows: Sequence[Tensor]) -> Tensor:
+    """Gather the rows of all processes and keep one an id, see `one_row_an_id`.
+
+    Args:
+        rows: of this process, tensors (N, 1 + K) with ids in column 0; a process may have none.
+    """
+    return one_row_an_id(torch.cat([part for parts in all_gather_object(list(rows)) for part in parts]))
+
+
 @METRICS.register_module()
 class Accuracy(BaseMetric):
     """Measure top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import Tensor
 
 from openmix.algorithm import Algorithm, algorithm_of
 from openmix.errors import InputError, check_number
-from openmix.evaluation.accuracy import one_row_an_id, rank_of_label
+from openmix.evaluation.accuracy import rank_of_label, rows_of_all
 from openmix.evaluation.attacks import fgsm, pgd, pixel_size
 from openmix.models.preprocessor import ImagePreprocessor, to_pixels
 from openmix.registry import HOOKS
@@ -68,9 +67,8 @@ class AttackHook(Hook):
         self.rows.append(torch.stack([ids.double(), wrong.double()], 1).cpu())
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        rows = [row for rows in all_gather_object(self.rows) for row in rows]
+        _, wrong = rows_of_all(self.rows).unbind(1)
         if metrics is not None:
-            _, wrong = one_row_an_id(torch.cat(rows)).unbind(1)
             metrics[f'{self.name}/error'] = wrong.mean().item() * 100
 
     before_test_epoch, after_test_iter, after_test_epoch = before_val_epoch, after_val_iter, after_val_epoch

@@ -1,0 +1,70 @@
+"""Test calibration errors by hand calculations and against a loop over bins."""
+
+import math
+
+import pytest
+import torch
+
+from openmix.errors import InputError
+from openmix.registry import METRICS
+
+pytest.importorskip('torchmetrics', reason='needs torchmetrics: the extra [evaluation]')
+
+
+def measure(share, y, ids=None, bins=10):
+    """Measure probabilities (N, C), in batches of two."""
+    share, y = torch.tensor(share, dtype=torch.float64), torch.tensor(y)
+    ids = torch.arange(len(y)) if ids is None else torch.tensor(ids)
+    metric = METRICS.build(dict(type='Calibration', bins=bins))
+    for part in zip(share.log().split(2), y.split(2), ids.split(2)):
+        metric.process({}, [dict(zip(('logits', 'labels', 'ids'), part))])
+    return metric.evaluate(len(y))
+
+
+def test_errors_by_hand():
+    """Two images at confidence .75, one right; two at .95, both right."""
+    share = [[0.75, 0.25], [0.25, 0.75], [0.95, 0.05], [0.95, 0.05]]
+    found = measure(share, [0, 0, 0, 0])
+    assert found == pytest.approx(
+        {
+            'calibration/ece': 100 * (0.5 * 0.25 + 0.5 * 0.05),
+            'calibration/rms': 100 * math.sqrt(0.5 * 0.25**2 + 0.5 * 0.05**2),
+            'calibration/mce': 25,
+            'calibration/brier': (2 * 0.25**2 + 2 * 0.75**2 + 4 * 0.05**2) / 4,
+        },
+        rel=1e-6,
+    )
+
+
+@pytest.mark.parametrize('bins', [1, 7, 15])
+def test_errors_are_those_of_a_loop(bins):
+    g = torch.Generator().manual_seed(0)
+    share = (3 * torch.randn(200, 5, generator=g, dtype=torch.float64)).softmax(1)
+    y = torch.randint(5, (200,), generator=g)
+    ece = mean = worst = 0.0
+    for low in range(bins):
+        inside = [i for i in range(200) if low / bins < share[i].max() <= (low + 1) / bins]
+        if inside:
+            confidence = sum(float(share[i].max()) for i in inside) / len(inside)
+            accuracy = sum(int(share[i].argmax()) == int(y[i]) for i in inside) / len(inside)
+            gap, weight = abs(confidence - accuracy), len(inside) / 200
+            ece, mean, worst = ece + weight * gap, mean + weight * gap**2, max(worst, gap)
+    found = measure(share.tolist(), y.tolist(), bins=bins)
+    assert found['calibration/ece'] == pytest.approx(100 * ece, rel=1e-5)
+    assert found['calibration/rms'] == pytest.approx(100 * math.sqrt(mean), rel=1e-5)
+    assert found['calibration/mce'] == pytest.approx(100 * worst, rel=1e-5)
+
+
+def test_images_that_a_sampler_repeats_count_once():
+    share = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+    assert measure([*share, share[0]], [0, 1, 1, 0], [0, 1, 2, 0]) == measure(share, [0, 1, 1])
+
+
+def test_a_perfect_classifier_has_no_error():
+    assert set(measure([[1.0, 0.0], [0.0, 1.0]], [0, 1]).values()) == {0.0}
+
+
+@pytest.mark.parametrize('bins', [0, 1.5, True])
+def test_bins_are_a_positive_integer(bins):
+    with pytest.raises(InputError, match='Calibration: bins'):
+        METRICS.build(dict(type='Calibration', bins=bins))
