@@ -24,8 +24,8 @@ class Calibration(BaseMetric):
 
     The confidences are sorted into bins of equal width; in each, the mean confidence is compared with the accuracy.
 
-    - `calibration/ece`, in percent: the mean difference, weighted by the images of a bin (expected calibration error, Guo
-      et al., "On Calibration of Modern Neural Networks", ICML 2017, Eq. 3).
+    - `calibration/ece`, in percent: the mean difference, weighted by the images of a bin (expected calibration error,
+      Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, Eq. 3).
     - `calibration/rms`, in percent: the root of the weighted mean squared difference.
     - `calibration/mce`, in percent: the largest difference (maximum calibration error, Eq. 5).
     - `calibration/brier`, in [0, 2]: the squared distance of the probabilities from the one-hot label, summed over the
