@@ -104,14 +104,22 @@ class Case:
         return head + f'base: {recipe}\ncolumns: {{Plain: {{}}}}\nrows: {{Toy: {{}}}}\n'
 
 
-def _semi_supervised(name: str, views: str, options: str = '') -> Case:
-    """Make the case of a method of `openmix/models/semisup`, with the views of an unlabelled image."""
+def _semi_supervised(name: str, views: str, options: str = '', labelled: str = '*weak', **full: Any) -> Case:
+    """Make the case of a method of two pools, with the views of an unlabelled image.
+
+    Args:
+        name: the method.
+        views: the pipelines of an unlabelled image, by name.
+        options: its own options.
+        labelled: the pipelines of a labelled image by name, or the transforms of the only one.
+        full: options for its usual size, besides the backbone.
+    """
     model = f"""
 model = dict(
     type='{name}',
     backbone=backbone,
     head=dict(type='LinearHead'),
-    data_preprocessor=dict(type='ImagePreprocessor', augment=dict(labelled=weak, unlabelled=[{views}])),
+    data_preprocessor=dict(type='ImagePreprocessor', augment=dict(labelled=[{labelled}], unlabelled=[{views}])),
     {options}
 )
 """
@@ -120,7 +128,7 @@ model = dict(
         'accuracy/top1',
         classifies=True,
         more_images={'train_dataloader.dataset.unlabelled.subset': 40},
-        full={'model.backbone': dict(type='WideResNet', depth=28, widen_factor=2, _delete_=True)},
+        full={'model.backbone': dict(type='WideResNet', depth=28, widen_factor=2, _delete_=True)} | full,
     )
 
 
@@ -175,6 +183,13 @@ model = dict(
     'UDA': _semi_supervised('UDA', 'weak, strong', 'threshold=0.11'),
     'FlexMatch': _semi_supervised('FlexMatch', 'weak, strong', 'threshold=0.11'),
     'FixMatch': _semi_supervised('FixMatch', 'weak, strong', "threshold=0.2, branch=dict(policy=dict(type='Mixup'))"),
+    'SelfTuning': _semi_supervised(
+        'SelfTuning',
+        'weak, strong',
+        f"projector_width=8, queue=16, momentum=0.9, moves='pass', query_passes=2, branch={_ASYMMETRIC}",
+        labelled='weak, strong',
+        **{'model.projector_width': 1024, 'model.queue': 64},
+    ),
     'FasterRCNN': Case(
         """
 def images(split, **more):

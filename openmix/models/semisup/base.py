@@ -41,7 +41,8 @@ class SemiSupervised(Classifier):
         grad_checkpointing: see `MixClassifier`.
 
     Attributes:
-        views: the views of every unlabelled image that the method reads, in their order.
+        labelled_views: the views of every labelled image that the method reads, in their order.
+        views: those of every unlabelled image.
         ramp: share of the training over which the weight of the unlabelled images rises linearly from 0; 0: none.
         progress: share of the training that is done, in [0, 1).
 
@@ -49,6 +50,7 @@ class SemiSupervised(Classifier):
         InputError: an unknown part, or an option out of range.
     """
 
+    labelled_views: ClassVar[tuple[str, ...]] = ('weak',)
     views: ClassVar[tuple[str, ...]]
     ramp: float = 0.0
 
@@ -82,7 +84,7 @@ class SemiSupervised(Classifier):
         """Compute the method's losses by name, and its pseudo-labels; the only duty of a method.
 
         Args:
-            x: (B, 3, H, W) normalised labelled images.
+            x: (B, 3, H, W) normalised labelled images; (B, V, 3, H, W) if the method reads V > 1 `labelled_views`.
             y: (B,) int64 labels.
             views: the `views` of U unlabelled images, each (U, 3, H, W).
             ids: (U,) int64 indices of the unlabelled images in their pool.
@@ -99,11 +101,12 @@ class SemiSupervised(Classifier):
         unlabelled = batch[UNLABELLED]
         losses, guess = self.losses(x, y, views, unlabelled['ids'])
         if self.branch is not None:
-            losses['branch_loss'] = self.branch_loss(self.branch, x, y, views, guess)
+            mixed = x if x.dim() == 4 else x[:, 0]
+            losses['branch_loss'] = self.branch_loss(self.branch, mixed, y, views, guess)
         return losses | measured(guess, unlabelled.get('true_labels'))
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Check a batch; return the labelled images, their labels, and the views of the unlabelled images.
+        """Check a batch; return the labelled images as `losses` takes them, their labels, and the unlabelled views.
 
         Raises:
             InputError: see `loss`.
@@ -114,21 +117,18 @@ class SemiSupervised(Classifier):
                 f"{name} trains on the pools '{LABELLED}' and '{UNLABELLED}', and the batch has not both; set "
                 "train_dataloader.dataset=dict(type='Pools', ...) and train_dataloader.sampler=dict(type='PoolSampler')"
             )
-        x, y = one_view(name, batch[LABELLED]['inputs']), batch[LABELLED].get('labels')
+        of_labelled, y = all_views(batch[LABELLED]['inputs']), batch[LABELLED].get('labels')
         if y is None:
             raise InputError(f"{name} learns from the labels of the pool '{LABELLED}', and the batch has none")
         if batch[UNLABELLED].get('ids') is None:
             raise InputError(f"{name}: the pool '{UNLABELLED}' of the batch has no ids, the places of its images")
         views = all_views(batch[UNLABELLED]['inputs'])
-        if len(views) != len(self.views):
-            raise InputError(
-                f'{name} reads {len(self.views)} views of every unlabelled image ({", ".join(self.views)}), and the '
-                f'batch has {len(views)}; list as many pipelines in augment of the preprocessor for the pool '
-                f"'{UNLABELLED}', or in a MultiView of that pool"
-            )
-        if any(view.shape[1:] != x.shape[1:] for view in views):
-            raise InputError(f'{name}: all views must have the size of the labelled images, {tuple(x.shape[1:])}')
-        return x, y, views
+        check_views(name, LABELLED, self.labelled_views, of_labelled)
+        check_views(name, UNLABELLED, self.views, views)
+        size = of_labelled[0].shape[1:]
+        if any(view.shape[1:] != size for view in (*of_labelled, *views)):
+            raise InputError(f'{name}: all views must have the size of the labelled images, {tuple(size)}')
+        return of_labelled[0] if len(of_labelled) == 1 else torch.stack(of_labelled, 1), y, views
 
     def together(self, *images: Tensor) -> tuple[Tensor, ...]:
         """Compute the (N, C) logits of several batches in one pass, which is one batch for batch norm."""
@@ -178,16 +178,21 @@ class SemiSupervised(Classifier):
             self.branch.policy.after_step(self.online())
 
 
-def one_view(name: str, inputs: Any) -> Tensor:
-    """Return (N, 3, H, W) images that have no views, or one.
+def check_views(name: str, pool: str, wanted: tuple[str, ...], views: tuple[Tensor, ...]) -> None:
+    """Check that the images of a pool have the views that a method reads.
 
     Raises:
-        InputError: they have several views.
+        InputError: they have more or fewer.
     """
-    views = all_views(inputs)
-    if len(views) != 1:
-        raise InputError(f'{name} reads one view of a labelled image, and the batch has {len(views)}')
-    return views[0]
+    if len(views) == len(wanted):
+        return
+    if len(wanted) == 1:
+        raise InputError(f'{name} reads one view of every {pool} image, and the batch has {len(views)}')
+    raise InputError(
+        f'{name} reads {len(wanted)} views of every {pool} image ({", ".join(wanted)}), and the batch has '
+        f"{len(views)}; list as many pipelines in augment of the preprocessor for the pool '{pool}', or in a MultiView "
+        'of that pool'
+    )
 
 
 def all_views(inputs: Any) -> tuple[Tensor, ...]:

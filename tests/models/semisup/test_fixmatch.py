@@ -93,7 +93,7 @@ def test_a_batch_that_does_not_fit_is_refused():
         model.loss({'labelled': plain})
     with pytest.raises(InputError, match=r'reads 2 views of every unlabelled image \(weak, strong\), .* has 3'):
         model.loss(batch(3))
-    with pytest.raises(InputError, match='reads one view of a labelled image, and the batch has 2'):
+    with pytest.raises(InputError, match='reads one view of every labelled image, and the batch has 2'):
         model.loss({**data, 'labelled': {**plain, 'inputs': torch.stack([plain['inputs']] * 2, 1)}})
     without = {key: value for key, value in plain.items() if key != 'labels'}
     with pytest.raises(InputError, match='learns from the labels'):

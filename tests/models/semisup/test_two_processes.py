@@ -4,13 +4,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from toys import U, batch, method, total_of
+from toys import U, batch_for, method, total_of, trained_in
 
 from openmix.engine.sync_batch_norm import convert_sync_batch_norm
 from openmix.memory import memories_in
+from openmix.registry import MODELS
 
 STEPS = 3
-NAMES = ('FixMatch', 'FlexMatch', 'UDA', 'PseudoLabel')
+NAMES = ('FixMatch', 'FlexMatch', 'UDA', 'PseudoLabel', 'SelfTuning')
+OPTIONS = {'SelfTuning': dict(projector_width=4, queue=8, momentum=0.5, **MODELS.get('SelfTuning').published)}
 BRANCH = dict(policy=dict(type='Mixup'), loss=dict(type='decoupled_ce', sides='own'))
 
 
@@ -19,7 +21,8 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partne
 
     With `partners`, the unlabelled images of the branch's pairs, there is a branch; lam is 0.3.
     """
-    model = method(name, threshold=0.5, branch=None if partners is None else BRANCH)
+    model = method(name, branch=None if partners is None else BRANCH, **OPTIONS.get(name, {'threshold': 0.5}))
+    model.start()
     if partners is not None:
         model.branch.policy = model.branch.policy.holding(0.3)
     for memory in memories_in(model):
@@ -27,7 +30,7 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partne
     convert_sync_batch_norm(model)
     optimizer, found = torch.optim.SGD(model.parameters(), lr=0.3), []
     for step in range(STEPS):
-        data = batch(len(model.views), seed=step)
+        data = batch_for(model, seed=step)
         data['unlabelled']['ids'] = torch.randint(12, (U,), generator=torch.Generator().manual_seed(step))
         for pool, part in (('labelled', rows), ('unlabelled', unlabelled)):
             data[pool] = {key: value[part] for key, value in data[pool].items()}
@@ -39,11 +42,12 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partne
             losses = model.loss(data)
         total_of(model, losses).backward()
         values = [*(v.detach() for k, v in losses.items() if k != 'pseudo_label_accuracy')]
-        values += [p.grad for p in model.parameters()]
+        values += [p.grad for p in trained_in(model)]
         for value in values if processes > 1 else ():
             dist.all_reduce(value)  # the mean over processes, as DDP takes it of gradients
             value /= processes
         optimizer.step()
+        model.after_step()
         found += [value.clone() for value in values] + [value.clone() for value in model.buffers()]
     return found
 

@@ -47,8 +47,8 @@ def method(name: str, seed: int = 0, std: float = 1.0, **options) -> SemiSupervi
     return MODELS.build({'type': name, 'backbone': dict(type=Flat), 'head': head, **options}).double().train()
 
 
-def batch(views: int, seed: int = 0, labelled: int = B, unlabelled: int = U) -> dict:
-    """Draw a batch of two pools with the views of every unlabelled image."""
+def batch(views: int, seed: int = 0, labelled: int = B, unlabelled: int = U, labelled_views: int = 1) -> dict:
+    """Draw a batch of two pools with the views of every image; one view of a labelled image has no dimension for it."""
     g = torch.Generator().manual_seed(seed)
 
     def images(*shape: int) -> Tensor:
@@ -57,7 +57,7 @@ def batch(views: int, seed: int = 0, labelled: int = B, unlabelled: int = U) -> 
     one = images(unlabelled, 1)
     return {
         'labelled': {
-            'inputs': images(labelled),
+            'inputs': images(labelled) if labelled_views == 1 else images(labelled, labelled_views),
             'labels': torch.randint(CLASSES, (labelled,), generator=g),
             'ids': torch.arange(labelled),
         },
@@ -67,6 +67,16 @@ def batch(views: int, seed: int = 0, labelled: int = B, unlabelled: int = U) -> 
             'ids': torch.arange(unlabelled),
         },
     }
+
+
+def batch_for(model: SemiSupervised, **options) -> dict:
+    """Draw a batch with as many views as a method reads."""
+    return batch(len(model.views), labelled_views=len(model.labelled_views), **options)
+
+
+def trained_in(model: SemiSupervised) -> list[nn.Parameter]:
+    """List the parameters that are trained: those of a momentum encoder are not."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def logits_of(model: SemiSupervised, *images: Tensor) -> list[list[list[float]]]:
