@@ -152,16 +152,26 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
 
     def _decide_current_val_interval(self) -> None:
         # mmengine's version applies a new interval one epoch too early.
-        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._epoch) - 1]
+        self.val_interval = self._interval_at(self._epoch)
+
+    def _interval_at(self, epochs: int) -> int:
+        return self.dynamic_intervals[bisect(self.dynamic_milestones, epochs) - 1]
+
+    def validates_after(self, iterations: int) -> bool:
+        """Tell whether a validation follows a number of iterations, unless a hook ends the run."""
+        epochs, left = divmod(iterations, len(self.dataloader))
+        return not left and self._validates(epochs, epochs == self._max_epochs)
+
+    def _validates(self, epochs: int, last: bool) -> bool:
+        due = epochs % self._interval_at(epochs) == 0 or last
+        return due and epochs >= self.val_begin and self.runner.val_loop is not None
 
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()
-            last = self._epoch == self._max_epochs or self.stop_training
-            due = self._epoch % self.val_interval == 0 or last
-            if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
+            if self._validates(self._epoch, self._epoch == self._max_epochs or self.stop_training):
                 self.runner.val_loop.run()
         self.runner.call_hook('after_train')
         return self.runner.model
@@ -232,7 +242,15 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
         return self.runner.model
 
     def _decide_current_val_interval(self) -> None:
-        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, self._iter) - 1]
+        self.val_interval = self._interval_at(self._iter)
+
+    def _interval_at(self, iterations: int) -> int:
+        return self.dynamic_intervals[bisect(self.dynamic_milestones, iterations) - 1]
+
+    def validates_after(self, iterations: int) -> bool:
+        """Tell whether a validation follows a number of iterations, unless a hook ends the run."""
+        due = iterations % self._interval_at(iterations) == 0 or iterations >= self._max_iters
+        return due and iterations >= self.val_begin and self.runner.val_loop is not None
 
     def unfinished(self) -> bool:
         """Return true if there are iterations left to train."""

@@ -310,7 +310,7 @@ def differences(one: Path, other: Path) -> list[str]:
     found = [] if a.name == b.name else [f'{a.name} and {b.name}']
     left, right = read_checkpoint(a), read_checkpoint(b)
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        found += [f'{key}: {place}' for place in _unequal(left[key], right[key])]
+        found += [f'{key}: {place}' for place in _unequal(left.get(key), right.get(key))]
     left, right = (json.loads((folder / 'result.json').read_text()) for folder in (one, other))
     return found + [f'result: {place}' for place in _unequal(left, right)]
 

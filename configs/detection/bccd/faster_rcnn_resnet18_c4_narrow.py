@@ -45,5 +45,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=101, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=16, val_interval=4)
+train_cfg = dict(max_epochs=20, val_interval=5)
+custom_hooks = [*_base_.custom_hooks, dict(type='PreciseBNHook', iterations=73)]  # one pass over the images
 auto_scale_lr = dict(base_batch_size=4)

@@ -10,4 +10,5 @@ _base_ = ['../../_base_/datasets/voc.py', '../../_base_/schedules/sgd_24k.py', '
 model = dict(type='FasterRCNN', backbone=dict(type='TorchvisionBackbone', name='resnet50'))
 # Each process counts alike, as in detectron2.
 sync_bn = 'equal'
+custom_hooks = [*_base_.custom_hooks, dict(type='PreciseBNHook', iterations=200)]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2000))
