@@ -114,7 +114,7 @@ PARAMETERS = {
     'classification/tiny_imagenet/resnet18_narrow.py': Printed(narrow_resnet18(64, (32, 64, 128, 256)), 0, 256),
     'classification/tiny_imagenet/deit_tiny.py': Printed(small_vit(192, 4, 8, 64), 0, 192),
     'classification/tiny_imagenet/swin_narrow.py': Printed(small_swin(48, (2, 2, 2), (2, 4, 8), 4), 0, 192),
-    'detection/bccd/faster_rcnn_resnet18_c4_narrow.py': Detector(narrow_resnet18(64, (32, 64, 128, 256)), 128, 256),
+    'detection/bccd/faster_rcnn_resnet18_c4_narrow.py': Detector(narrow_resnet18(64, (32, 64, 128, 256)), 128, 256, 12),
     'detection/voc/faster_rcnn_resnet18_c4.py': Detector(RESNET18.with_classes(0), 256, 512),
     'detection/voc/faster_rcnn_resnet50_c4.py': Detector(RESNET50.with_classes(0), 1024, 2048),
 }

@@ -305,3 +305,4 @@ def test_the_images_of_detection_are_detectron2s():
     (resize,) = test.dataset.pipeline
     assert (resize.size, resize.max_size) == (800, 1333)
     assert cfg.sync_bn == 'equal'
+    assert cfg.custom_hooks[-1] == dict(type='PreciseBNHook', iterations=200)

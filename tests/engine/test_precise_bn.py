@@ -109,7 +109,7 @@ def train(tmp_path_factory):
 LENGTHS = {
     'epochs': 'train_cfg = dict(max_epochs=3, val_interval=2)\n',
     'iterations': "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=7, val_interval=4)\n"
-    "param_scheduler = None\ndefault_hooks = dict(checkpoint=dict(by_epoch=False))\n",
+    'param_scheduler = None\ndefault_hooks = dict(checkpoint=dict(by_epoch=False))\n',
 }
 
 
