@@ -50,20 +50,25 @@ def precise_statistics(algorithm: Algorithm, batches: Iterable[Any]) -> Statisti
                 norm.momentum = None  # the running values are then the means over all batches
             for batch in batches:
                 algorithm.loss(algorithm.data_preprocessor(batch, training=True))
-            ran = [norm for norm in norms if norm.num_batches_tracked]
-            found = [(norm.running_mean, norm.running_var) for norm in ran]
+            found = {norm: _running(norm) for norm in norms if norm.num_batches_tracked}
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
         algorithm.train(mode)
     if get_world_size() > 1:
-        for value in (value for pair in found for value in pair):
+        for value in (value for pair in found.values() for value in pair):
             all_reduce(value, op='mean')
-    return dict(zip(ran, found))
+    return found
 
 
 def _has_running(norm: _BatchNorm) -> bool:
     return norm.track_running_stats and norm.running_mean is not None
+
+
+def _running(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
 
 
 @contextmanager
@@ -132,8 +137,7 @@ class PreciseBNHook(Hook):
         with _seeded(step_seed(runner.seed, iterations, get_rank())):
             batches = islice(_endless(self._loader, iterations, runner.seed), self.iterations)
             for norm, values in precise_statistics(algorithm, batches).items():
-                for running, value in zip((norm.running_mean, norm.running_var), values):
-                    assert running is not None
+                for running, value in zip(_running(norm), values):
                     running.copy_(value)
         runner.logger.info(f'Batch norm evaluates with the statistics of {self.iterations} batches')
 
