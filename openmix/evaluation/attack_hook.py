@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import Tensor
 
@@ -23,6 +24,9 @@ class AttackHook(Hook):
     wrongly without an attack count too. Nothing of the network changes, and no draw is taken from training's
     generators.
 
+    Args:
+        only_last: attack in the validation at the end of training alone, not in those before.
+
     Attributes:
         name: of the attack, in the metric.
     """
@@ -31,7 +35,8 @@ class AttackHook(Hook):
     priority = 'HIGHEST'
     name: str
 
-    def __init__(self) -> None:
+    def __init__(self, only_last: bool = False) -> None:
+        self.only_last = only_last
         self.rows: list[Tensor] = []
 
     def attacked(self, network: Any, x: Tensor, y: Tensor, ids: Tensor) -> Tensor:
@@ -51,6 +56,8 @@ class AttackHook(Hook):
         self.rows.clear()
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if self.only_last and runner.iter < runner.max_iters:
+            return
         model, preprocessor = self._parts(runner)
         preprocessor(data_batch)  # checks the batch
         batch = preprocessor.cast_data(data_batch)
@@ -67,6 +74,8 @@ class AttackHook(Hook):
         self.rows.append(torch.stack([ids.double(), wrong.double()], 1).cpu())
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if not any(all_gather_object(bool(self.rows))):
+            return
         _, wrong = rows_of_all(self.rows).unbind(1)
         if metrics is not None:
             metrics[f'{self.name}/error'] = wrong.mean().item() * 100
@@ -87,12 +96,13 @@ class FGSMHook(AttackHook):
 
     Args:
         eps: size of the step, of pixels in [0, 1], such as 8/255.
+        only_last: see `AttackHook`.
     """
 
     name = 'fgsm'
 
-    def __init__(self, eps: float | str = 8 / 255) -> None:
-        super().__init__()
+    def __init__(self, eps: float | str = 8 / 255, only_last: bool = False) -> None:
+        super().__init__(only_last)
         self.eps = pixel_size('FGSMHook: eps', eps)
 
     def attacked(self, network: Any, x: Tensor, y: Tensor, ids: Tensor) -> Tensor:
@@ -108,6 +118,7 @@ class PGDHook(AttackHook):
         step: size of a step; None: eps / 4.
         iterations: number of steps.
         random_start: start within eps of the image, by draws of its id that are the same in every validation.
+        only_last: see `AttackHook`.
     """
 
     name = 'pgd'
@@ -118,8 +129,9 @@ class PGDHook(AttackHook):
         step: float | str | None = None,
         iterations: int = 10,
         random_start: bool = True,
+        only_last: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(only_last)
         self.eps = pixel_size('PGDHook: eps', eps)
         self.step = self.eps / 4 if step is None else pixel_size('PGDHook: step', step)
         check_number('PGDHook: iterations', iterations, 1)

@@ -113,9 +113,9 @@ def data(n=16):
     return dict(inputs=x, labels=torch.randint(5, (n,), generator=g), ids=torch.arange(n))
 
 
-def measure(hook, model, batch, sizes=(16,)):
+def measure(hook, model, batch, sizes=(16,), at=10):
     """Return the metrics of one validation in batches of these sizes."""
-    runner, metrics = types.SimpleNamespace(model=model), {}
+    runner, metrics = types.SimpleNamespace(model=model, iter=at, max_iters=10), {}
     hook.before_run(runner)
     hook.before_val_epoch(runner)
     with torch.no_grad():
@@ -161,3 +161,9 @@ def test_images_without_labels_are_refused():
     batch.pop('labels')
     with pytest.raises(InputError, match='FGSMHook needs labels'):
         measure(FGSMHook(), classifier(), {**batch})
+
+
+def test_the_last_validation_alone():
+    model, batch = classifier(), data()
+    assert measure(FGSMHook(only_last=True), model, batch, at=5) == {}
+    assert measure(FGSMHook(only_last=True), model, batch) == measure(FGSMHook(), model, batch, at=5)
