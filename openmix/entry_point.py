@@ -61,6 +61,14 @@ def _tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Print a failed read or write of a thread as one line; writers of logs raise it in the main thread too."""
+    if isinstance(failed.exc_value, OSError):
+        _tell(f'while writing in the background: {printable(str(failed.exc_value))}')
+    else:
+        threading.__excepthook__(failed)
+
+
 @contextmanager
 def _unwinding() -> Iterator[None]:
     """Raise `SystemExit` on SIGTERM and SIGHUP in the block, so that temporary files are removed and locks released.
@@ -94,6 +102,7 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
     @functools.wraps(main)
     def run() -> None:
         open_streams()
+        threading.excepthook = _tell_of_thread
         try:
             _check_current_folder()
             with _unwinding():

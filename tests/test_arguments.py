@@ -195,6 +195,14 @@ def prints(text='"done"', times=0):
     return PRINTS.format(text=text, times=times)
 
 
+def test_what_fails_in_the_background_is_one_line():
+    """TensorBoard writes in a thread; a folder that is gone fails there first, and then in the command."""
+    lost = "import threading; a = threading.Thread(target=open, args=['/none/x']); a.start(); a.join()"
+    done = run('-c', prints().replace('    print', f'    {lost}\n    print', 1))
+    assert (done.returncode, done.stdout) == (0, 'done\n')
+    assert done.stderr == "while writing in the background: [Errno 2] No such file or directory: '/none/x'\n"
+
+
 def test_a_reader_that_goes_away_ends_a_command_quietly():
     writer = subprocess.Popen(
         [sys.executable, '-c', prints(times=200_000)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT

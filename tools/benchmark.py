@@ -15,6 +15,7 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
+from openmix.benchmark.figure import missing, write_figure
 from openmix.benchmark.folders import layout
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.made_for import STEPS, told
@@ -217,6 +218,13 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         else:
             plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
+    if args.verb == 'figure':
+        records = records_of(table, cells, work_dir, args.trials, (), args.weights_dir)
+        drawn = write_figure(table, records, args.out or work_dir)
+        for line in missing(table, records):
+            print(line, file=sys.stderr)
+        print(*drawn, sep='\n')
+        return 0
     full = args.verb == 'report'
     records = records_of(table, cells, work_dir, args.trials, args.imports if full else (), args.weights_dir)
     pictures = []
@@ -245,7 +253,7 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
 def main() -> None:
     args = parse_args()
     out = vars(args).get('out')
-    if out is not None:
+    if out is not None and args.verb != 'figure':  # whose --out is a folder
         table = vars(args).get('table')
         check_out('--out', out, table and table_path(table))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)

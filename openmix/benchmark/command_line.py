@@ -23,6 +23,7 @@ VERBS = {
     'run': 'train what is not done, resume what was interrupted',
     'status': 'where every trial stands',
     'report': 'print leaderboard, gains and claims, write report.html and report.md',
+    'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
 }
 
 
@@ -126,6 +127,11 @@ def _add_report(parser: CommandParser) -> None:
     _add_format(parser)
 
 
+def _add_figure(parser: CommandParser) -> None:
+    _add_choice(parser)
+    parser.add_argument('--out', type=Path, metavar='DIR', help="the folder of the files (default: the table's)")
+
+
 _ADD: dict[str, Callable[[CommandParser], None]] = {
     'list': lambda parser: None,
     'config': _add_config,
@@ -134,4 +140,5 @@ _ADD: dict[str, Callable[[CommandParser], None]] = {
     'run': _add_run,
     'status': _add_status,
     'report': _add_report,
+    'figure': _add_figure,
 }

@@ -33,6 +33,18 @@ def mapping_of(where: str, value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
+def globs_of(where: str, value: Any) -> tuple[str, ...]:
+    """Return the globs of a field that has one or a list of them.
+
+    Raises:
+        InputError: it has neither.
+    """
+    globs = value if isinstance(value, list) else [value]
+    if not globs or not all(isinstance(glob, str) for glob in globs):
+        raise InputError(f'{where} must be a glob or a list of globs, got {brief(value)}')
+    return tuple(globs)
+
+
 def check_known(where: str, kind: str, given: Any, names: Collection[str]) -> None:
     """Raise an `InputError` that names the nearest name unless `given` is one of `names`."""
     if not isinstance(given, str) or given not in names:

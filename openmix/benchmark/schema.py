@@ -11,7 +11,8 @@ from typing import Any
 from openmix.benchmark.as_published import dotted_published
 from openmix.benchmark.claims import PAIRS, Claim, Selection
 from openmix.benchmark.earlier import FROM, check_dotted, dotted
-from openmix.benchmark.fields import check_known, list_of, mapping_of, quoted
+from openmix.benchmark.fields import check_known, globs_of, list_of, mapping_of, quoted
+from openmix.benchmark.figure_panels import Panel, read_panels
 from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TRIALS
 from openmix.benchmark.values import check_name, check_settings, check_text, check_type
 from openmix.benchmark.variant import VARIANTS
@@ -21,7 +22,7 @@ from openmix.recipe_published import PUBLISHED
 FIELDS = (
     *('title', 'source', 'metric', 'readout', 'trials', 'seeds', 'variant', 'base'),
     *('columns', 'rows', 'published', 'spread', 'other_source', 'exceptions'),
-    *('gains', 'claims', 'grid', 'validation', 'notes'),
+    *('gains', 'claims', 'figure', 'grid', 'validation', 'notes'),
 )
 # Words in overrides that are about the cell and are no settings of its recipe.
 RESERVED = ('config', 'metric', 'readout', 'implemented', 'grid')
@@ -58,6 +59,7 @@ class Schema:
     exceptions: dict[str, dict[str, Overrides | None]]
     gains: dict[str, str]
     claims: tuple[Claim, ...]
+    figure: tuple[Panel, ...]
     grid: dict[str, list]
     validation: Overrides
     notes: tuple[str, ...]
@@ -106,6 +108,7 @@ def read_schema(name: str, raw: dict) -> Schema:
         exceptions=_exceptions(where, raw.get('exceptions'), rows, columns),
         gains=gains,
         claims=tuple(_claim(f'{where}, claims {i}', claim) for i, claim in enumerate(claims)),
+        figure=read_panels(f'{where}, figure', raw.get('figure'), list(rows), list(columns)),
         grid=_grid(f'{where}, grid', raw.get('grid')),
         validation=_validation(f'{where}, validation', raw.get('validation') or VALIDATION),
         notes=_notes(f'{where}, notes', raw.get('notes')),
@@ -285,11 +288,6 @@ def _claim(where: str, raw: Any) -> Claim:
 
 def _selection(where: str, raw: Any) -> Selection:
     given = mapping_of(where, raw)
-    globs: dict[str, tuple[str, ...]] = {}
-    for key, value in given.items():
+    for key in given:
         check_known(where, 'field', key, ('rows', 'columns'))
-        names = value if isinstance(value, list) else [value]
-        if not names or not all(isinstance(name, str) for name in names):
-            raise InputError(f'{where}: {key} must be a glob or a list of globs, got {brief(value)}')
-        globs[key] = tuple(names)
-    return Selection(**globs)
+    return Selection(**{key: globs_of(f'{where}: {key}', value) for key, value in given.items()})

@@ -16,6 +16,7 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.claims import Claim, pairs_of
 from openmix.benchmark.earlier import check_dotted, reaching, settled
 from openmix.benchmark.expand import expand, loss_gains, share_folders
+from openmix.benchmark.figure_panels import Panel
 from openmix.benchmark.folders import plain_slug, slug
 from openmix.benchmark.made_for import STEPS
 from openmix.benchmark.schema import read_schema
@@ -44,6 +45,7 @@ class Table:
         cells: the cells that exist, row by row.
         gains: column -> the column that is subtracted for its gain.
         claims: claims of the paper about the numbers.
+        figure: panels of the figure of its numbers.
         validation: dotted overrides that switch a recipe to the held-out split.
         options: dotted keys of `--cfg-options` on top of every cell.
         steps: number of iterations that the chosen cells are shortened to; None: not shortened.
@@ -62,6 +64,7 @@ class Table:
     cells: tuple[Cell, ...]
     gains: dict[str, str] = field(hash=False)
     claims: tuple[Claim, ...] = ()
+    figure: tuple[Panel, ...] = (Panel(),)
     validation: dict[str, Any] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -258,6 +261,7 @@ def _build(name: str, raw: dict) -> Table:
         cells=cells,
         gains=gains,
         claims=schema.claims,
+        figure=schema.figure,
         validation=schema.validation,
         notes=schema.notes,
     )

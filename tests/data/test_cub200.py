@@ -3,6 +3,7 @@ import tarfile
 import pytest
 import torch
 from image_trees import write_cub200
+from unpacking import unpacks
 
 import openmix.data.cub200 as module
 from openmix.data.cub200 import CUB200
@@ -61,6 +62,7 @@ def test_a_truncated_image_is_named(tree):
         data.__getitems__([4])
 
 
+@unpacks
 def test_an_archive_that_is_there_is_checked_and_unpacked(tmp_path, monkeypatch):
     write_cub200(tmp_path / 'source')
     root = tmp_path / 'cub200'

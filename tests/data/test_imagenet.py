@@ -6,6 +6,7 @@ import torch
 import torchvision.datasets.imagenet as archives
 from image_trees import save_image, write_imagenet
 from scipy.io import savemat
+from unpacking import unpacks
 
 from openmix.data.imagenet import ImageNet, official_classes
 from openmix.errors import InputError
@@ -140,6 +141,7 @@ def test_a_flat_validation_folder_is_sorted_by_the_unpacked_kit(tmp_path):
         ImageNet.prepare(tmp_path)
 
 
+@unpacks
 def test_official_archives_are_unpacked(tmp_path, monkeypatch):
     source, root = tmp_path / 'source', tmp_path / 'imagenet'
     root.mkdir()
@@ -173,6 +175,7 @@ def test_official_archives_are_unpacked(tmp_path, monkeypatch):
     assert len(ImageNet(str(root), classes=WNIDS)) == 12
 
 
+@unpacks
 def test_an_unpacking_that_was_cut_off_goes_on(tree):
     with tarfile.open(tree / 'train' / f'{WNIDS[2]}.tar', 'w') as tar:
         for file in sorted((tree / 'train' / WNIDS[2]).iterdir()):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from image_trees import write_aircraft, write_cub200
+from unpacking import unpacks
 
 from openmix.config_files import tools_path
 from openmix.data import tiny_imagenet
@@ -90,6 +91,7 @@ def test_a_truncated_image_is_found_by_the_check(tmp_path, capsys):
     assert 'should hold CUB_200_2011, found bird_0.jpg' in capsys.readouterr().err
 
 
+@unpacks
 def test_tiny_imagenet_is_unpacked_under_the_name_of_the_root(tiny_tree, tmp_path, monkeypatch):
     def download(url, root, file, md5):
         assert (url, md5) == (tiny_imagenet.URL, tiny_imagenet.MD5)

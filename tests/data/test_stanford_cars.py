@@ -3,6 +3,7 @@ import tarfile
 import pytest
 import torch
 from image_trees import write_cars
+from unpacking import unpacks
 
 import openmix.data.stanford_cars as module
 from openmix.data.stanford_cars import StanfordCars
@@ -47,6 +48,7 @@ def test_what_is_missing_or_damaged_is_one_line(tree, file, content, message):
     assert '\n' not in str(error.value)
 
 
+@unpacks
 def test_archives_are_unpacked_or_asked_for(tmp_path, monkeypatch):
     source, root = tmp_path / 'source', tmp_path / 'cars'
     write_cars(source)

@@ -7,9 +7,12 @@ import tarfile
 import zipfile
 
 import pytest
+from unpacking import unpacks
 
 from openmix.data.download import unpack
 from openmix.errors import InputError
+
+pytestmark = unpacks
 
 
 def tar_of(path, *members):
@@ -94,3 +97,10 @@ def test_damaged_archives_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(content.get(name, b'no archive at all'))
     with pytest.raises(InputError, match=rf'{name} is damaged: .*; delete it'):
         unpack(tmp_path / name, tmp_path / 'folder')
+
+
+def test_a_python_that_cannot_check_members_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, 'data_filter')
+    with pytest.raises(InputError, match=r'take 3\.10\.12, 3\.11\.4 or newer'):
+        unpack(tar_of(tmp_path / 'x.tar', ('a.txt', b'a')), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
