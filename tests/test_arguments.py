@@ -169,6 +169,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(place, told, tm
     [
         ['test.py', DIGITS, 'none.pth'],
         ['show_mix.py', DIGITS],
+        ['show_detections.py', DIGITS, 'none.pth'],
         ['export_onnx.py', DIGITS, 'none.pth'],
         ['export_torchscript.py', DIGITS, 'none.pth'],
     ],

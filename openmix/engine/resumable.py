@@ -46,7 +46,7 @@ _TABLE: list[tuple[str, Decision]] = [
     ('randomness.deterministic randomness.seed weights.data', Decision.FREE),
     ('default_hooks.timer default_hooks.logger default_hooks.checkpoint default_hooks.visualization', Decision.FREE),
     ('default_hooks.sampler_seed custom_hooks.*.recipe custom_hooks.EarlyStoppingHook', Decision.FREE),
-    ('custom_hooks.EmptyCacheHook', Decision.FREE),
+    ('custom_hooks.EmptyCacheHook custom_hooks.DrawDetectionsHook', Decision.FREE),
     ('train_cfg.val_interval train_cfg.val_begin train_cfg.dynamic_intervals', Decision.FREE),
     ('test_dataloader test_cfg test_evaluator val_dataloader.batch_size', Decision.FREE),
     (
