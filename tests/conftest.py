@@ -18,7 +18,7 @@ from mmengine.visualization import Visualizer
 TOOLS = Path(__file__).parent.parent / 'tools'
 sys.path.append(str(Path(__file__).parent / 'engine'))
 
-from processes import Nursery  # noqa: E402
+from nursery import Nursery  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):

@@ -1,9 +1,6 @@
 """Run the commands for trained models as a user does: count FLOPs, export, evaluate on ten crops."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,17 +124,15 @@ def test_ten_crops_are_those_of_a_slow_loop(call, folder, tmp_path):
     assert abs(found[0]['metrics']['accuracy/nll'] - nll) > 1e-3
 
 
-def test_ten_crops_in_a_process_group(folder, tmp_path):
+def test_ten_crops_in_a_process_group(folder, tmp_path, nursery):
     """Of one process: the copy that DDP wraps is tested, not what wraps it."""
     recipe, model, checkpoint = folder
     top1, nll = slow_ten_crops(model, tmp_path / 'images' / 'val')
     # Port 0: the system chooses a free one at the moment that it is taken.
     group = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
-    env = {**os.environ, **group, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'GLOO_SOCKET_IFNAME': 'lo'}
-    words = [sys.executable, ROOT / 'tools/test.py', recipe, checkpoint]
-    options = ['--work-dir', tmp_path / 'log', '--launcher', 'pytorch', '--ten-crop']
+    words = ['test.py', recipe, checkpoint, '--work-dir', tmp_path / 'log', '--launcher', 'pytorch', '--ten-crop']
     # A process of its own: waiting for a peer is nothing that a test's time limit could end.
-    done = subprocess.run([*words, *options], env=env, capture_output=True, text=True, timeout=300)
+    done = nursery.run(words, env={**group, 'CUDA_VISIBLE_DEVICES': ''})
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout.splitlines()[-1])
     assert metrics == pytest.approx({'accuracy/top1': top1, 'accuracy/nll': nll}, rel=1e-5)

@@ -5,7 +5,6 @@ Each row has one fault and a text that the line must contain; add rows freely.
 
 import runpy
 import shlex
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -418,17 +417,11 @@ def test_classes_that_differ_between_lists(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_bad_annotation_ends_a_process(tmp_path):
+def test_a_bad_annotation_ends_a_process(tmp_path, nursery):
     """As a user sees it: one line, exit code 2, and no folder of a run."""
     options = boxes(tmp_path)
     (tmp_path / 'pets/Annotations/test_0.xml').write_text(ANNOTATIONS['entities'][0])
-    done = subprocess.run(
-        [sys.executable, TOOLS / 'train.py', BOXES, '--cfg-options', *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = nursery.run(['train.py', BOXES, '--cfg-options', *options], tmp_path)
     assert done.returncode == 2
     (line,) = [one for one in done.stderr.splitlines() if one.startswith('error: ')]
     assert 'pets/Annotations/test_0.xml declares a document type' in line

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -222,16 +221,10 @@ def test_what_is_written_out_holds_the_same_and_runs_nothing(trap):
     assert load_config('written.py').to_dict() == cfg.to_dict()
 
 
-def test_a_command_runs_nothing_of_a_table_or_recipe(trap):
+def test_a_command_runs_nothing_of_a_table_or_recipe(trap, nursery):
     """As a process, with the folder of the trap on its path."""
     (trap / 'mine.yaml').write_text(f'_base_: {DIGITS}\nmodel: {{policy: {{_delete_: true, type: evil.Evil}}}}\n')
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools/train.py'), 'mine.yaml'],
-        env={**os.environ, 'PYTHONPATH': f'{trap}:{ROOT}'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = nursery.run(['train.py', trap / 'mine.yaml'], env={'PYTHONPATH': str(trap)})
     assert done.returncode == 2, done.stderr
     assert "unknown mixup 'evil.Evil'" in done.stderr
     assert not (trap / 'marker').exists()

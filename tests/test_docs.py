@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import io
 import json
-import os
 import re
 import runpy
 import shlex
@@ -197,35 +196,31 @@ def test_the_tutorials_policy_passes_every_policys_tests(registered):
     # Each learns more than to guess: one of 4 rotations, the other view among 257 keys (5.55), one of 10 digits.
     [('rotnet', 'accuracy/top1', 50, 100), ('moco', 'loss', 0, 5.5), ('plain', 'confidence/mean', 20, 100)],
 )
-def test_the_tutorials_algorithm_trains(checkout, module, metric, low, high):
+def test_the_tutorials_algorithm_trains(checkout, nursery, module, metric, low, high):
     """By the command of the page, as a process."""
     for name, text in written_modules().items():
         (checkout / f'{name}.py').write_text(text)
     (recipe,) = [text for _, text in recipes(OF_ALGORITHMS) if f"imports=['{module}'" in text]
     (checkout / 'recipe.py').write_text(recipe)
-    words = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'recipe.py', '--work-dir', 'run']
+    words = ['train.py', 'recipe.py', '--work-dir', 'run']
     words += ['--cfg-options', 'train_cfg.max_epochs=3', 'model.backbone.depth=8']
-    done = subprocess.run(
-        words, env=os.environ | {'PYTHONPATH': f'{checkout}:{ROOT}'}, capture_output=True, text=True, timeout=300
-    )
+    done = nursery.run(words, checkout, {'PYTHONPATH': str(checkout)})
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((checkout / 'run' / 'result.json').read_text())['history']
     assert low < rows[-1][metric] < high
 
 
-def test_a_frozen_backbone_stays_as_the_page_says(checkout):
+def test_a_frozen_backbone_stays_as_the_page_says(checkout, nursery):
     """Of a linear classifier all of it stays; with a rate of 0 the parameters stay and the statistics move."""
     for name, text in written_modules().items():
         (checkout / f'{name}.py').write_text(text)
     moved = []
     for text in (text for _, text in recipes(OF_TRAINING) if 'lr_mult=0' in text or 'LinearProbe' in text):
         (checkout / 'recipe.py').write_text(text)
-        words = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'recipe.py', '--work-dir', f'run{len(moved)}']
+        words = ['train.py', 'recipe.py', '--work-dir', f'run{len(moved)}']
         words += ['--cfg-options', 'train_cfg.max_epochs=2', 'model.backbone.depth=8']
         words += ['default_hooks.checkpoint.max_keep_ckpts=-1']
-        done = subprocess.run(
-            words, env=os.environ | {'PYTHONPATH': f'{checkout}:{ROOT}'}, capture_output=True, text=True, timeout=300
-        )
+        done = nursery.run(words, checkout, {'PYTHONPATH': str(checkout)})
         assert done.returncode == 0, done.stderr[-2000:]
         files = [checkout / f'run{len(moved)}' / f'epoch_{epoch}.pth' for epoch in (1, 2)]
         one, two = (read_checkpoint(str(file))['state_dict'] for file in files)
@@ -236,7 +231,7 @@ def test_a_frozen_backbone_stays_as_the_page_says(checkout):
     assert moved == [head | {f'backbone.{name}' for name in statistics}, head]
 
 
-def test_the_pools_and_views_of_the_page_train(checkout):
+def test_the_pools_and_views_of_the_page_train(checkout, nursery):
     """With an algorithm that reads two pools and two views, by iteration, as the page's recipe says."""
     texts = [text for _, text in recipes(ROOT / 'docs' / 'data.md')]
     (pools,) = [text for text in texts if "type='Pools'" in text]
@@ -250,10 +245,9 @@ def test_the_pools_and_views_of_the_page_train(checkout):
     views = views.replace('model = dict(', f'model = dict({model}, ')
     views = views.replace('data_preprocessor=dict(', "data_preprocessor=dict(type='ImagePreprocessor', ")
     (checkout / 'recipe.py').write_text(views)
-    words = [sys.executable, str(ROOT / 'tools' / 'train.py'), 'recipe.py', '--work-dir', 'run']
+    words = ['train.py', 'recipe.py', '--work-dir', 'run']
     words += ['--cfg-options', 'train_cfg.max_iters=4', 'train_cfg.val_interval=2']
-    path = f'{ROOT / "tests" / "algorithms"}:{ROOT}'
-    done = subprocess.run(words, env=os.environ | {'PYTHONPATH': path}, capture_output=True, text=True, timeout=300)
+    done = nursery.run(words, checkout, {'PYTHONPATH': str(ROOT / 'tests' / 'algorithms')})
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((checkout / 'run' / 'result.json').read_text())['history']
     assert [row['iter'] for row in rows] == [2, 4]

@@ -1,9 +1,6 @@
 """A command writes whole files and replaces only files, never its own input or a pipe."""
 
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -122,23 +119,14 @@ def test_a_picture_of_no_known_kind_is_one_line(call, made, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def limit():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-
-
 @pytest.mark.parametrize(
     ('tool', 'words', 'name'),
     [('show_mix.py', ['--count', '2'], 'old.png'), ('export_torchscript.py', ['run.pth'], 'old.pt')],
 )
-def test_a_full_disk_leaves_the_file_that_was_there(made, tmp_path, tool, words, name):
+def test_a_full_disk_leaves_the_file_that_was_there(made, tmp_path, nursery, tool, words, name):
     (tmp_path / name).write_bytes(b'old')
-    # matplotlib's list of fonts is made without the limit, and not in anybody's home.
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MPLCONFIGDIR': str(made / 'fonts')}
-    subprocess.run([sys.executable, '-c', 'import matplotlib.font_manager'], env=environment, check=True, timeout=300)
-    command = [sys.executable, ROOT / 'tools' / tool, 'recipe.py', *words, '--out', tmp_path / name]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=made, preexec_fn=limit, check=False, timeout=300
-    )
+    with nursery.on_a_full_disk(8000):
+        done = nursery.run([tool, 'recipe.py', *words, '--out', tmp_path / name], cwd=made)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count('\n') == 1
     assert 'File too large' in done.stderr

@@ -1,8 +1,6 @@
 """`published` in a recipe: inherited, checked, applied by the variant alone, and no part of hash or file."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -116,13 +114,9 @@ def test_a_setting_that_no_recipe_states_may_be_added(write):
     assert load_config(mine, published=True).sync_bn == 'naive'
 
 
-def call(*words):
-    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300)
-
-
-def test_print_config_shows_what_the_variant_changes(write):
+def test_print_config_shows_what_the_variant_changes(write, nursery):
     mine = write(BASE + "model = dict(policy=dict(type='CutMix'))\n")
-    done = call('tools/print_config.py', mine, '--variant', 'published', '--diff', mine)
+    done = nursery.run(['print_config.py', mine, '--variant', 'published', '--diff', mine])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "+ model.policy.share = 'batch'",
@@ -132,20 +126,20 @@ def test_print_config_shows_what_the_variant_changes(write):
         '+ param_scheduler.0.convert_to_iter_based = False',
     ]
     wrong = write(f"_base_ = '{DIGITS}'\npublished = {{'param_scheduler.0.convert_to_iter_basd': False}}\n")
-    done = call('tools/print_config.py', wrong, '--variant', 'published')
+    done = nursery.run(['print_config.py', wrong, '--variant', 'published'])
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "did you mean 'convert_to_iter_based'" in done.stderr
     assert 'published param_scheduler.0.convert_to_iter_basd' in done.stderr
 
 
 @pytest.mark.slow
-def test_train_takes_the_variant(write, tmp_path):
+def test_train_takes_the_variant(write, tmp_path, nursery):
     small = 'train_dataloader = dict(dataset=dict(subset=64))\nval_dataloader = dict(dataset=dict(subset=32))\n'
     mine = write(BASE + small + 'train_cfg = dict(max_epochs=3)\nvis_backends = []\n')
     seen = {}
     for variant in ('corrected', 'published'):
         work_dir = tmp_path / variant
-        done = call('tools/train.py', mine, '--variant', variant, '--work-dir', work_dir)
+        done = nursery.run(['train.py', mine, '--variant', variant, '--work-dir', work_dir])
         assert done.returncode == 0, done.stderr
         result = json.loads((work_dir / 'result.json').read_text())
         told = load_config(mine, published=variant == 'published')

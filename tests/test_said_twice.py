@@ -1,11 +1,7 @@
 """A setting that a command replaces gives an error line if the recipe or an option sets it too."""
 
-import subprocess
-import sys
-
 import pytest
 
-from openmix.config_files import tools_path
 from openmix.options import OptionText, sets
 
 DIGITS = 'classification/digits/resnet20.py'
@@ -13,13 +9,17 @@ TRAIN = ('train.py', DIGITS)
 TEST = ('test.py', DIGITS, 'a.pth')
 
 
-def refused(*words):
-    script, *others = map(str, words)
-    call = [sys.executable, str(tools_path(script)), *others]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (2, ''), done.stderr
-    assert done.stderr.count('\n') == 1
-    return done.stderr
+@pytest.fixture
+def refused(nursery):
+    """Return a function that runs a command, which must be refused, and returns its line."""
+
+    def run(*words):
+        done = nursery.run(words)
+        assert (done.returncode, done.stdout) == (2, ''), done.stderr
+        assert done.stderr.count('\n') == 1
+        return done.stderr
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -34,17 +34,16 @@ def refused(*words):
         (['--auto-scale-lr'], 'auto_scale_lr.enable=False'),
     ],
 )
-def test_an_option_that_an_argument_overrules(arguments, option):
+def test_an_option_that_an_argument_overrules(refused, arguments, option):
     line = refused(*TRAIN, *arguments, '--cfg-options', option)
     assert line.startswith(f'error: {arguments[0]} and --cfg-options ')
 
 
-def test_an_option_that_an_argument_of_an_evaluation_overrules():
+def test_an_option_that_an_argument_of_an_evaluation_overrules(refused):
     assert '--work-dir and --cfg-options work_dir' in refused(*TEST, '--work-dir', 'a', '--cfg-options', 'work_dir=b')
 
 
-@pytest.mark.slow
-def test_another_launcher_than_the_commands(tmp_path):
+def test_another_launcher_than_the_commands(refused, tmp_path):
     told = "the recipe: launcher is 'pytorch', and the command's is 'none'"
     assert told in refused(*TRAIN, '--cfg-options', 'launcher=pytorch')
     recipe = tmp_path / 'recipe.py'
@@ -55,7 +54,7 @@ def test_another_launcher_than_the_commands(tmp_path):
     assert 'a.pth' in refused(TEST[0], recipe, TEST[2])
 
 
-def test_a_dry_run_resumes_nothing():
+def test_a_dry_run_resumes_nothing(refused):
     assert '--dry-run trains anew' in refused(*TRAIN, '--resume', '--dry-run', 3)
 
 
@@ -69,7 +68,7 @@ def test_a_dry_run_resumes_nothing():
         ('benchmark.py', 'run', 'quickstart', '--work-dir', ''),
     ],
 )
-def test_an_argument_that_is_empty(words):
+def test_an_argument_that_is_empty(refused, words):
     """What a shell makes of "$FOLDER" that is not set is not the default."""
     assert 'an empty text says nothing' in refused(*words)
 

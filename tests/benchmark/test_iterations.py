@@ -76,7 +76,7 @@ def test_a_table_by_iteration_from_plan_to_report(table, benchmark_py):
     assert 'iteration 20/400' in log
     assert ', left 0:' in log
 
-    done = subprocess.run(words('run', table, *at, '--jobs', 1), capture_output=True, text=True, timeout=SECONDS)
+    done = benchmark_py('run', table, *at, '--jobs', 1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'Vanilla / MCE, trial 0: resumed' in done.stdout
     for row in ('vanilla', 'mixup'):
@@ -89,10 +89,9 @@ def test_a_table_by_iteration_from_plan_to_report(table, benchmark_py):
     assert 'accuracy/top1 over iterations' in (work / 'report.html').read_text()
 
 
-def test_what_a_dry_run_costs_is_a_file(table, tmp_path):
+def test_what_a_dry_run_costs_is_a_file(table, tmp_path, nursery):
     out = tmp_path / 'new/cost.json'
-    call = [sys.executable, str(tools_path('train.py')), str(table.parent / 'recipe.py'), '--dry-run', '3']
-    done = subprocess.run([*call, '--out', str(out)], capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
+    done = nursery.run(['train.py', table.parent / 'recipe.py', '--dry-run', 3, '--out', out], tmp_path)
     assert done.returncode == 0, done.stderr
     cost = json.loads(out.read_text())
     assert (cost['planned_iterations'], cost['planned_epochs']) == (400, 80.0)

@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
+from processes import all_end
 from waiting import SECONDS, until
 
-from openmix.config_files import tools_path
 from openmix.lease import holder_at, inside
 
 pytestmark = pytest.mark.slow
@@ -37,7 +35,6 @@ rows:
   Vanilla: {}
   Mixup: {from.model.policy: {type: Mixup, alpha: 1.0, _delete_: true}}
 """
-BENCHMARK = [sys.executable, str(tools_path('benchmark.py'))]
 
 
 def write(folder, epochs=1, name='two', table=TABLE):
@@ -100,11 +97,11 @@ def test_another_table_that_starts_from_the_same_trains_only_its_own(whole, benc
     assert '2 trials done before, 2 to run' in done.stdout
 
 
-def test_the_recipe_by_hand_needs_the_weights(whole):
+def test_the_recipe_by_hand_needs_the_weights(whole, nursery):
     folder, _ = whole
     (config,) = folder.glob('work_dirs/tables/two/mixup/*/config.py')
-    words = [sys.executable, str(tools_path('train.py')), str(config), '--work-dir', 'hand']
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
+    words = ['train.py', config, '--work-dir', 'hand']
+    done = nursery.run(words, folder)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert 'give them by --weights FILE' in done.stderr
     others = [
@@ -113,20 +110,20 @@ def test_the_recipe_by_hand_needs_the_weights(whole):
         if path.parent.name not in config.read_text()
     ]
     wrong = next(path for path in others if path.parent.name.partition('-')[0] not in config.read_text())
-    done = subprocess.run(
-        [*words, '--weights', str(wrong)], cwd=folder, capture_output=True, text=True, timeout=SECONDS
-    )
+    done = nursery.run([*words, '--weights', wrong], folder)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert 'and the recipe starts from run' in done.stderr
 
 
-def test_both_tables_at_once_train_the_stage_once(tmp_path):
+def test_both_tables_at_once_train_the_stage_once(tmp_path, nursery):
     folder = write(tmp_path / 'x', epochs=2)
     write(folder, 2, 'other', TABLE.replace('config: linear.py', 'config: linear.py, train_dataloader.batch_size: 32'))
-    words = [[*BENCHMARK, 'run', f'{name}.yaml', '--rows', 'Mixup'] for name in ('two', 'other')]
-    running = [subprocess.Popen(each, cwd=folder, stdout=subprocess.PIPE, text=True) for each in words]
-    said = [process.communicate(timeout=SECONDS)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
+    running = [
+        nursery.start(['benchmark.py', 'run', f'{name}.yaml', '--rows', 'Mixup'], tmp_path / name, cwd=folder)
+        for name in ('two', 'other')
+    ]
+    all_end(running, 0)
+    said = [process.said for process in running]
     (first,) = folder.glob('work_dirs/weights/first/*-seed0')
     assert (first / 'log.txt').read_text().count('Checkpoints go to') == 1
     assert len(list(folder.glob('work_dirs/tables/*/mixup/*/trial0/result.json'))) == 2
@@ -142,24 +139,22 @@ def unbroken(tmp_path_factory, benchmark_py):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize('stage', ['first', 'last'])
-def test_killed_in_a_stage_it_goes_on(stage, number, unbroken, tmp_path, benchmark_py):
+def test_killed_in_a_stage_it_goes_on(stage, number, unbroken, tmp_path, benchmark_py, nursery):
     folder = write(tmp_path / 'x', epochs=6)
     pattern = 'work_dirs/weights/first/*-seed0' if stage == 'first' else 'work_dirs/tables/two/mixup/*/trial0'
-    words = [*BENCHMARK, 'run', 'two.yaml', '--rows', 'Mixup']
-    with open(tmp_path / 'said.txt', 'w') as log:
-        process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=log)
-        try:
-            assert until(lambda: any(folder.glob(f'{pattern}/epoch_[1-4].pth')) or process.poll() is not None)
-            (run,) = folder.glob(pattern)
-            training = holder_at(inside(run))
-            assert process.poll() is None
-            assert training is not None
-            if number == signal.SIGKILL:
-                os.kill(training.pid, number)
-            process.send_signal(number)
-            assert process.wait(SECONDS) == (-number if number == signal.SIGKILL else 128 + number)
-        finally:
-            process.kill()
+    process = nursery.start(['benchmark.py', 'run', 'two.yaml', '--rows', 'Mixup'], tmp_path / 'said.txt', cwd=folder)
+    try:
+        assert until(lambda: any(folder.glob(f'{pattern}/epoch_[1-4].pth')) or process.poll() is not None)
+        (run,) = folder.glob(pattern)
+        training = holder_at(inside(run))
+        assert process.poll() is None
+        assert training is not None
+        if number == signal.SIGKILL:
+            os.kill(training.pid, number)
+        os.kill(process.pid, number)
+        assert process.ends(SECONDS) == (-number if number == signal.SIGKILL else 128 + number)
+    finally:
+        process.clear()
     assert not (run / 'result.json').exists()
     assert until(lambda: holder_at(inside(run)) is None)
     stages = ['interrupted', 'pending'] if stage == 'first' else ['done', 'interrupted']

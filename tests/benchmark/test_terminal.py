@@ -149,8 +149,7 @@ def test_a_terminal_of_ascii_alone_is_answered(benchmark_py):
     ],
 )
 def test_wrong_arguments_are_one_line(args, line, tmp_path, benchmark_py):
-    environment = {**os.environ, 'PYTHONPATH': str(tools_path('').parent)}
-    done = benchmark_py(*args, cwd=tmp_path, env=environment)
+    done = benchmark_py(*args, cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert line in done.stderr
     assert len(done.stderr) < 1000

@@ -1,8 +1,5 @@
 """A user's data set, as in the documentation, trains; one that returns something else gives one error line."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -112,17 +109,12 @@ train_cfg = dict(max_epochs=1)
 
 @pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 1])
-def test_pairs_of_image_and_label_end_training_in_one_line(tmp_path, workers):
+def test_pairs_of_image_and_label_end_training_in_one_line(tmp_path, nursery, workers):
     (tmp_path / 'own_pairs.py').write_text(OWN)
     base = str(ROOT / 'configs' / 'classification' / 'digits' / 'resnet20.py')
     (tmp_path / 'own.py').write_text(RECIPE.format(base=base, workers=workers))
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'own.py', '--work-dir', tmp_path / 'run'],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}', 'OMP_NUM_THREADS': '1'},
-    )
+    words = ['train.py', tmp_path / 'own.py', '--work-dir', tmp_path / 'run']
+    done = nursery.run(words, env={'PYTHONPATH': str(tmp_path)})
     assert done.returncode == 2, done.stderr
     assert 'a batch must be a dict of inputs (N, 3, H, W), labels (N,) and ids (N,)' in done.stderr.splitlines()[-1]
     assert 'Traceback' not in done.stderr

@@ -1,14 +1,12 @@
 """Train on two pools as a user does: in a process, with workers, interrupted, and in several processes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from image_trees import save_image
+from processes import all_end
 
 from openmix.config_files import configs_dir
 from openmix.engine.checkpoint import read_checkpoint
@@ -121,15 +119,8 @@ def in_files(tmp_path):
 def run(nursery):
     """Return a function that runs a command on a recipe in its folder, and returns the output."""
 
-    def said(recipe, *args, tool='train.py', expect=0, processes=1):
-        paths = {'PYTHONPATH': f'{ROOT}:{recipe.parent}'}
-        if processes > 1:
-            env = {**os.environ, **paths, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'}
-            torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-            command = [*torchrun, str(ROOT / 'tools' / tool), str(recipe), *map(str, args), '--launcher', 'pytorch']
-            ran = subprocess.run(command, env=env, cwd=recipe.parent, capture_output=True, text=True, timeout=300)
-        else:
-            ran = nursery.run([tool, recipe, *args], recipe.parent, paths)
+    def said(recipe, *args, tool='train.py', expect=0):
+        ran = nursery.run([tool, recipe, *args], recipe.parent, {'PYTHONPATH': str(recipe.parent)})
         assert ran.returncode == expect, ran.stdout + ran.stderr
         return ran.stdout + ran.stderr
 
@@ -161,7 +152,7 @@ def test_is_resumed_to_the_bit_with_another_number_of_workers(run, kind, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_seed_of_the_run_draws_the_labelled_images(run, in_memory, tmp_path):
+def test_the_seed_of_the_run_draws_the_labelled_images(run, in_memory, tmp_path, nursery):
     digests, lists = set(), []
     for seed in range(2):
         folder = tmp_path / str(seed)
@@ -172,7 +163,8 @@ def test_the_seed_of_the_run_draws_the_labelled_images(run, in_memory, tmp_path)
     assert len(digests) == 1
     # Two processes, and the list of a run given as such, train on the same images.
     both = tmp_path / 'both'
-    run(in_memory, '--work-dir', both, '--seed', 1, '--cfg-options', 'train_cfg.max_iters=2', processes=2)
+    words = ['train.py', in_memory, '--work-dir', both, '--seed', 1, '--cfg-options', 'train_cfg.max_iters=2']
+    all_end(nursery.ranks(2, words, tmp_path / 'log', {'PYTHONPATH': str(tmp_path)}), 0)
     assert (both / 'labelled.txt').read_text() == lists[1]
     given = f'train_dataloader.dataset.labelled.subset={tmp_path / "1" / "labelled.txt"}'
     again = tmp_path / 'again'

@@ -1,8 +1,6 @@
 import importlib.util
 import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 from image_trees import write_cub200
@@ -101,7 +99,7 @@ def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsy
     assert line.endswith('dog/renamed.png, there ' + str(folder_tree / 'train/cat/0.png; leave each in one of them\n'))
 
 
-def test_unreadable_files_of_two_splits_are_not_compared(folder_tree, tmp_path):
+def test_unreadable_files_of_two_splits_are_not_compared(folder_tree, tmp_path, nursery):
     """Pipes, which have a size of 0 alike, and links that lead nowhere, left out by `skip_corrupt`."""
     recipe = tmp_path / 'recipe.py'
     dataset = f"dict(type='ImageFolder', root={str(folder_tree)!r}, size=8, skip_corrupt=True, split='{{}}')"
@@ -112,8 +110,7 @@ def test_unreadable_files_of_two_splits_are_not_compared(folder_tree, tmp_path):
         os.mkfifo(second / 'pipe.png')
         (first / 'gone.png').symlink_to('nowhere')
     recipe.write_text('\n'.join(f'{half}_dataloader = dict(dataset={dataset.format(half)})' for half in halves))
-    command = [sys.executable, str(tools_path('verify_dataset.py')), str(recipe)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = nursery.run(['verify_dataset.py', recipe])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('not read: 3 not readable') == 2
 

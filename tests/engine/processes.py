@@ -1,29 +1,21 @@
-"""Run commands as real processes: start them, signal them, check how they end and which processes they leave.
-
-Importing torch and openmix takes seconds. A `Nursery` is a process that has imported them; it forks one process per
-command, which runs the command and then exits like a regular Python process.
-"""
+"""Run commands as real processes: start them, signal them, check how they end and which processes they leave."""
 
 from __future__ import annotations
 
-import gc
-import json
 import os
-import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / 'tools'
 ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
-_SECONDS = 300  # for a whole command on a loaded machine; it matters only if a test fails
+SECONDS = 300  # for a whole command on a loaded machine; it matters only if a test fails
 ENVIRONMENT |= {'PYTHON': sys.executable, 'GLOO_SOCKET_IFNAME': 'lo'}
 
 
@@ -119,119 +111,18 @@ def start(words: Sequence[object], log: Path, program: str = sys.executable) -> 
     return Command(process.pid, log, process.poll)
 
 
-class Nursery:
-    """A process with the slow imports done, which forks commands."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-        )
-
-    def start(
-        self, words: Sequence[object], log: Path, imitate: dict | None = None, root: Path | None = None
-    ) -> Command:
-        """Start a command of tools/.
-
-        Args:
-            words: file name and arguments of the command.
-            log: file for its output.
-            imitate: registry dict of a data set; a stand-in for it is written to `root` first.
-            root: an empty folder.
-        """
-        return self._start(words, log, log, imitate=imitate, root=str(root))
-
-    def run(
-        self, words: Sequence[object], cwd: Path = ROOT, env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command of tools/ to its end, as `subprocess.run` does.
-
-        Args:
-            words: file name and arguments of the command.
-            cwd: the current folder of the command.
-            env: environment variables on top of those of the tests; what is in PYTHONPATH is found first.
-        """
-        with TemporaryDirectory() as folder:
-            out, errors = Path(folder) / 'out', Path(folder) / 'errors'
-            command = self._start(words, out, errors, cwd=str(cwd), env={**os.environ, **(env or {})})
-            try:
-                code = command.ends(_SECONDS)
-                assert code is not None, f'{words} still runs after {_SECONDS} s: {errors.read_text()[-3000:]}'
-            finally:
-                command.clear()
-            return subprocess.CompletedProcess([*words], code, out.read_text(), errors.read_text())
-
-    def _start(self, words: Sequence[object], log: Path, errors: Path, **more: object) -> Command:
-        for file in {log, errors}:
-            file.touch()
-        pid = self._ask({'words': [str(word) for word in words], 'log': str(log), 'errors': str(errors)} | more)
-        assert pid is not None
-        return Command(pid, log, lambda: self._ask({'poll': pid}))
-
-    def _ask(self, request: dict) -> int | None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(json.dumps(request) + '\n')
-        stdin.flush()
-        return json.loads(stdout.readline())
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+def free_port() -> str:
+    """Return a port of this machine that nothing listens at."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return str(free.getsockname()[1])
 
 
-def _next_command() -> dict | None:
-    """Serve requests; return the command to run in the forked process, and None in the nursery at the end."""
-    codes: dict[int, int] = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        if (asked := request.get('poll')) is not None:
-            if asked not in codes and (done := os.waitpid(asked, os.WNOHANG))[0]:
-                codes[asked] = os.waitstatus_to_exitcode(done[1])
-            print(json.dumps(codes.get(asked)), flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            return request
-        print(pid, flush=True)
-    return None
-
-
-def _become(request: dict) -> None:
-    """Run a command in this process."""
-    from openmix.data.imitation import imitation
-
-    os.setsid()
-    # Python takes over Ctrl-C only where it is not ignored, as it is in what a shell starts in the background.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Nor does a command under nohup hear the hang-up: what started the tests does not decide what they show.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    for file, number in ((os.devnull, 0), (request['log'], 1), (request['errors'], 2)):
-        opened = os.open(file, os.O_RDWR | os.O_APPEND)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.environ |= request.get('env', {})
-    if (added := request.get('env', {}).get('PYTHONPATH')) is not None:
-        sys.path[:0] = added.split(os.pathsep)
-    os.chdir(request.get('cwd', '.'))
-    sys.argv = [str(TOOLS / request['words'][0]), *request['words'][1:]]
-    imitate = request.get('imitate')
-    with nullcontext() if imitate is None else imitation(imitate, Path(request['root'])):
-        runpy.run_path(sys.argv[0], run_name='__main__')
-
-
-def _main() -> None:
-
-    import openmix.data
-    import openmix.engine.launch
-    import openmix.evaluation
-    import openmix.models  # noqa: F401
-
-    gc.freeze()  # a collection in a child would copy the memory of all that is imported
-    # As in a fresh process: whoever reaped the nursery's children would take their exit codes from it.
-    if (request := _next_command()) is not None:
-        _become(request)
-
-
-if __name__ == '__main__':
-    _main()
+def all_end(commands: Sequence[Command], code: int) -> None:
+    """Wait until every command has ended, each with this exit code."""
+    try:
+        for command in commands:
+            assert command.ends(SECONDS) == code, command.said[-3000:]
+    finally:
+        for command in commands:
+            command.clear()

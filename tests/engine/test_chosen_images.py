@@ -1,12 +1,8 @@
 """The lists of its training images that a run writes into its folder."""
 
-import socket
-import subprocess
-import sys
-
 import pytest
 import torch
-from processes import ENVIRONMENT, TOOLS
+from processes import all_end
 
 from openmix.data.digits import Digits
 from openmix.data.pools import Pools
@@ -85,33 +81,21 @@ def test_a_folder_that_takes_no_file_is_told_in_a_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_process_refuses_a_changed_list(tmp_path):
+def test_every_process_refuses_a_changed_list(tmp_path, nursery):
     """Each is started by itself: torchrun would end the others, and hide that they wait."""
     recipe, run = tmp_path / 'cut.py', tmp_path / 'run'
     text = "_base_ = 'openmix::classification/digits/resnet20.py'\ntrain_dataloader = dict(dataset=dict(subset=40))\n"
     recipe.write_text(text)
-    call = [sys.executable, TOOLS / 'train.py', recipe, '--work-dir', run]
+    call = ['train.py', recipe, '--work-dir', run]
     sizes = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size={}', 'train_dataloader.num_workers=0']
     options = ['--cfg-options', *sizes]
     once = [*call, *(word.format(8) for word in options)]
-    subprocess.run(once, env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
+    done = nursery.run(once)
+    assert done.returncode == 0, done.stderr
     rows = (run / 'subset.txt').read_text()
     (run / 'subset.txt').write_text('0\n')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    met = ENVIRONMENT | dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2')
-    words = [*call, '--resume', '--launcher', 'pytorch', *(word.format(4) for word in options)]
-    started = [
-        subprocess.Popen(words, env=met | dict(RANK=str(rank), LOCAL_RANK=str(rank)), stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        for process in started:
-            said = process.communicate(timeout=200)[1]
-            assert process.returncode == 2, said
-            assert "subset.txt' lists the images that the run was trained on" in said.splitlines()[-1]
-    finally:
-        for process in started:
-            process.kill()
+    both = nursery.ranks(2, [*call, '--resume', *(word.format(4) for word in options)], tmp_path / 'log')
+    all_end(both, 2)
+    for process in both:
+        assert "subset.txt' lists the images that the run was trained on" in process.said.splitlines()[-1]
     assert rows.count('\n') == 40

@@ -9,7 +9,7 @@ import sys
 
 import processes
 import pytest
-from processes import Nursery, until
+from processes import until
 
 from openmix.config_files import configs_dir
 from openmix.engine.claim import claimed
@@ -37,24 +37,16 @@ def temporary(tmp_path_factory):
     return tmp_path_factory.mktemp('temporary')
 
 
-@pytest.fixture(scope='module')
-def nursery(temporary):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(processes.ENVIRONMENT, 'TMPDIR', str(temporary))
-        nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 @pytest.fixture
-def run(nursery, tmp_path):
+def run(nursery, temporary, tmp_path):
     """Start a command with a recipe; kill its remaining processes at the end."""
     commands = []
 
     def start(recipe, *words):
         path = tmp_path / 'recipe.py'
         path.write_text(recipe)
-        commands.append(nursery.start(['train.py', path, *words], tmp_path / f'log{len(commands)}'))
+        log = tmp_path / f'log{len(commands)}'
+        commands.append(nursery.start(['train.py', path, *words], log, env={'TMPDIR': str(temporary)}))
         return commands[-1]
 
     yield start

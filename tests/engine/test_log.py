@@ -27,6 +27,7 @@ LOOPS = {
 
 
 def run(folder, *words):
+    """Run a command in a process that imports all it needs, and may be warned of it."""
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     call = [sys.executable, str(ROOT / 'tools' / words[0]), *words[1:]]
     done = subprocess.run(call, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
@@ -77,12 +78,11 @@ def test_log_events_and_files_say_the_same(tmp_path, loop):
 
 
 @pytest.mark.slow
-def test_the_lines_between_say_what_they_mean(tmp_path):
+def test_the_lines_between_say_what_they_mean(tmp_path, nursery):
     """Every so many iterations: the mean loss since the last line of metrics.jsonl, and the rate of the last step."""
     (tmp_path / 'mine.py').write_text(f'{RECIPE}train_cfg = dict(max_epochs=2)\n')
-    said, _ = run(
-        tmp_path, 'train.py', 'mine.py', '--work-dir', 'run', '--cfg-options', 'default_hooks.logger.interval=1'
-    )
+    words = ['train.py', 'mine.py', '--work-dir', 'run', '--cfg-options', 'default_hooks.logger.interval=1']
+    said = nursery.run(words, tmp_path, {'CUDA_VISIBLE_DEVICES': ''}).stdout
     tags = points(tmp_path / 'run')
     losses, rates = tags['train/loss'], tags['train/lr']
     assert sorted(losses) == list(range(1, 47))

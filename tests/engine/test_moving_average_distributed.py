@@ -1,14 +1,10 @@
 """With two processes and a moving average, the recorded metrics of both networks are those of the saved weights."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import ROOT, all_end
 
-ROOT = Path(__file__).parent.parent.parent
 RECIPE = """
 _base_ = '{root}/configs/classification/digits/resnet20.py'
 model = dict(backbone=dict(depth=8, width=8))
@@ -20,14 +16,12 @@ custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.3)]
 
 
 @pytest.mark.slow
-def test_both_networks_are_validated_as_they_are_saved(tmp_path, call):
+def test_both_networks_are_validated_as_they_are_saved(tmp_path, call, nursery):
     """With batch norm in training each process has statistics of its own; those of the first are saved."""
     recipe = tmp_path / 'recipe.py'
     recipe.write_text(RECIPE.format(root=ROOT))
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
-    words = [str(ROOT / 'tools/dist_train.sh'), str(recipe), '2', '--work-dir', str(tmp_path / 'run')]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    words = ['train.py', recipe, '--work-dir', tmp_path / 'run']
+    all_end(nursery.ranks(2, words, tmp_path / 'log', {'CUDA_VISIBLE_DEVICES': ''}), 0)
     recorded = json.loads((tmp_path / 'run/result.json').read_text())
     assert recorded['world_size'] == 2
     (checkpoint,) = (tmp_path / 'run').glob('epoch_*.pth')

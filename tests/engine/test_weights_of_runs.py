@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import kill_and_resume as harness
 import pytest
@@ -12,7 +10,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from openmix.config import load_config
-from openmix.config_files import tools_path
 from openmix.config_hash import config_hash
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.initial_weights import InitialWeights
@@ -51,13 +48,12 @@ def with_meta(path, to, **meta):
     return to
 
 
-def test_the_seed_of_the_weights_is_recorded_and_taken_where_none_is_given(recipe, weights, tmp_path):
+def test_the_seed_of_the_weights_is_recorded_and_taken_where_none_is_given(recipe, weights, tmp_path, nursery):
     run = config_hash(load_config(recipe))
     mine = recipe.with_name('second.py')
     unseeded = f'{recipe.read_text()}\nrandomness = dict(seed=None)\n'
     mine.write_text(f"{unseeded}weights = dict(run='{run}')\n")
-    words = [sys.executable, str(tools_path('train.py')), str(mine), '--work-dir', str(tmp_path / 'none'), '--weights']
-    done = subprocess.run([*words, str(weights)], capture_output=True, text=True, timeout=harness.SECONDS)
+    done = nursery.run(['train.py', mine, '--work-dir', tmp_path / 'none', '--weights', weights])
     assert done.returncode == 0, done.stderr
     assert result(tmp_path / 'none')['seed'] == result(tmp_path / 'none')['weights']['seed'] == 7
     unknown = with_meta(weights, tmp_path / 'unknown.pth', seed=None)

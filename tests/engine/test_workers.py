@@ -1,11 +1,9 @@
 """With more workers than cores, a command prints one warning with the number of cores and the remedy."""
 
 import os
-import subprocess
-import sys
 
 import pytest
-from processes import ENVIRONMENT, ROOT, TOOLS
+from processes import ROOT
 
 from openmix.engine.workers import more_than_cores
 
@@ -18,24 +16,23 @@ val_dataloader = dict(num_workers=3)
 test_dataloader = dict(num_workers=2)
 train_cfg = dict(max_epochs=1)
 """
-ON_ONE_CORE = """
-import os, runpy, sys
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-"""
 
 
-def said(*words):
-    """Return the output of a command on one core."""
-    words = [sys.executable, '-c', ON_ONE_CORE, TOOLS / words[0], *words[1:]]
-    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert 'This DataLoader will create' not in done.stdout + done.stderr
-    return [line.partition('WARNING - ')[2] for line in done.stdout.splitlines() if 'num_workers' in line]
+@pytest.fixture
+def said(nursery):
+    """Return a function that runs a command on one core and returns its warnings of workers."""
+
+    def run(*words):
+        with nursery.on_one_core():
+            done = nursery.run(words)
+        assert done.returncode == 0, done.stderr
+        assert 'This DataLoader will create' not in done.stdout + done.stderr
+        return [line.partition('WARNING - ')[2] for line in done.stdout.splitlines() if 'num_workers' in line]
+
+    return run
 
 
-def test_every_command_says_it_once(tmp_path):
+def test_every_command_says_it_once(said, tmp_path):
     recipe, work = tmp_path / 'many.py', tmp_path / 'work'
     recipe.write_text(RECIPE)
     of_training = [

@@ -2,17 +2,14 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from nursery import Nursery
+from processes import ROOT, all_end
 
 from openmix.engine.checkpoint import read_checkpoint
-
-ROOT = Path(__file__).parent.parent.parent
 
 # Rank r of w takes the samples r, r + w, ... of the global batch: a policy that pairs and weighs by the
 # place in the global batch does the same work split or whole.
@@ -65,29 +62,22 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4), logger=dict(in
 """
 
 
-def train(folder: Path, processes: int, batch: int) -> tuple[dict, dict]:
+def train(nursery: Nursery, folder: Path, processes: int, batch: int) -> tuple[dict, dict]:
     """Train; return the run's metrics and its checkpoint."""
     folder.mkdir()
     (folder / 'two_process_parts.py').write_text(MODULE)
     recipe = folder / 'recipe.py'
     recipe.write_text(RECIPE.format(root=ROOT, batch=batch))
-    if processes > 1:
-        call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), str(processes)]
-    else:
-        call = [sys.executable, str(ROOT / 'tools/train.py'), str(recipe)]
-    python_path = os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])
-    env = {**os.environ, 'PYTHONPATH': python_path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
-    env['CUDA_VISIBLE_DEVICES'] = ''
-    work_dir = ['--work-dir', str(folder / 'run')]
-    done = subprocess.run([*call, *work_dir], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    words, log = ['train.py', recipe, '--work-dir', folder / 'run'], folder / 'log'
+    env = {'PYTHONPATH': str(folder), 'CUDA_VISIBLE_DEVICES': ''}
+    all_end(nursery.ranks(processes, words, log, env) if processes > 1 else [nursery.start(words, log, env=env)], 0)
     (path,) = (folder / 'run').glob('iter_*.pth')
     return json.loads((folder / 'run/result.json').read_text())['metrics'], read_checkpoint(path)
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tmp_path):
-    (one, a), (two, b) = train(tmp_path / 'one', 1, 32), train(tmp_path / 'two', 2, 16)
+def test_two_processes_take_the_step_of_one(tmp_path, nursery):
+    (one, a), (two, b) = train(nursery, tmp_path / 'one', 1, 32), train(nursery, tmp_path / 'two', 2, 16)
     assert a['state_dict'].keys() == b['state_dict'].keys()
     assert any(key.startswith('policy.mixer.') for key in a['state_dict'])
     for key, value in a['state_dict'].items():
