@@ -151,7 +151,7 @@ def test_an_attack_is_measured_beside_the_clean_images(call, folder, tmp_path):
     assert clean['pgd/error'] == pytest.approx(100 - clean['accuracy/top1'])
     assert attacked['pgd/error'] > clean['pgd/error']
     assert attacked['accuracy/top1'] == clean['accuracy/top1']
-    assert found['40/255']['attack'] == {'type': 'PGDHook', 'eps': '40/255', 'step': '20/255', 'iterations': 3}
+    assert found['40/255']['hooks'] == [{'type': 'PGDHook', 'eps': '40/255', 'step': '20/255', 'iterations': 3}]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def main() -> None:
         check_answers(cfg, {'logits'}, '', '--ten-crop')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap, crops = partial(TenCrop, size=size), TenCrop.crops
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, attack)
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, [attack] if attack else [])
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 

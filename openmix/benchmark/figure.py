@@ -15,30 +15,12 @@ from openmix.benchmark.figure_panels import Panel
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
 from openmix.errors import InputError
-from openmix.files import appearing, write_text
+from openmix.figure_style import COLOURS, HATCHES, STYLE, look, save
+from openmix.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which colour-blind people tell apart; markers, dashes and hatches tell them apart in grey.
-COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000', '#7F7F7F')
-MARKERS = 'osD^vPX*'
-DASHES = ('-', '--', '-.', ':')
-HATCHES = ('', '///', '...', 'xxx', '\\\\\\', '++', 'oo', '--')
-STYLE: dict[Any, Any] = {
-    'font.size': 8,
-    'axes.titlesize': 9,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'grid.color': '0.9',
-    'hatch.linewidth': 0.5,
-    'legend.framealpha': 0.8,
-    'legend.edgecolor': 'none',
-    'legend.fontsize': 7,
-    'svg.hashsalt': 'openmix',  # else an unchanged figure is another file each time
-}
 _WIDTH, _HEIGHT = 4.2, 3.2  # inches of a panel
 
 
@@ -74,10 +56,7 @@ def write_figure(table: Table, records: Sequence[Record], out: Path) -> list[Pat
         for ax, (panel, shown) in zip(axes, panels, strict=True):
             _DRAW[panel.kind](ax, panel, shown)
             ax.set_title(panel.title)
-        for path in paths[:2]:
-            with appearing(path) as partial:
-                # Without a date an unchanged figure is the same file.
-                figure.savefig(partial, dpi=200, metadata={'Date': None} if path.suffix == '.svg' else None)
+        save(figure, paths[:2])
     write_text(paths[2], as_csv(panels))
     return paths
 
@@ -211,7 +190,7 @@ def _lines(ax: Axes, panel: Panel, records: Sequence[Record]) -> None:
         if all(cell is None for cell in cells):
             continue
         means, spreads = zip(*map(_of, cells), strict=True)
-        ax.errorbar(range(len(along)), means, yerr=spreads, label=line, capsize=2, **_look(i))
+        ax.errorbar(range(len(along)), means, yerr=spreads, label=line, capsize=2, **look(i))
     ax.set_xticks(range(len(along)), _short(along))
     ax.set_xlabel(panel.x or _head(along))
     ax.set_ylabel(_metric(panel, records))
@@ -249,12 +228,11 @@ def _curves(ax: Axes, panel: Panel, records: Sequence[Record]) -> None:
         if not curve.at:
             continue
         units.add(curve.unit)
-        look = _look(i)
-        line = dict(color=look['color'], linestyle=look['linestyle'], label=name)
-        ax.plot(curve.at, curve.values, **line)
+        shown_as = look(i)
+        ax.plot(curve.at, curve.values, label=name, color=shown_as['color'], linestyle=shown_as['linestyle'])
         if len(record.results) > 1:
             low, high = _band(record, curve.at)
-            ax.fill_between(curve.at, low, high, color=look['color'], alpha=0.15, linewidth=0)
+            ax.fill_between(curve.at, low, high, color=shown_as['color'], alpha=0.15, linewidth=0)
     ax.set_xlabel(panel.x or ' or '.join(sorted(units)))
     ax.set_ylabel(_metric(panel, records))
     ax.legend()
@@ -278,15 +256,10 @@ def _scatter(ax: Axes, panel: Panel, records: Sequence[Record]) -> None:
     for i, row in enumerate(rows):
         (x, dx), (y, dy) = _of(at.get((row, across))), _of(at.get((row, up)))
         if math.isfinite(x) and math.isfinite(y):
-            ax.errorbar([x], [y], xerr=[dx], yerr=[dy], capsize=2, **_look(i) | {'linestyle': ''})
+            ax.errorbar([x], [y], xerr=[dx], yerr=[dy], capsize=2, **look(i) | {'linestyle': ''})
             ax.annotate(row, (x, y), xytext=(4, 4), textcoords='offset points', fontsize=7)
     ax.set_xlabel(panel.x or across)
     ax.set_ylabel(panel.y or up)
-
-
-def _look(i: int) -> dict[str, Any]:
-    look = {'color': COLOURS[i % len(COLOURS)], 'marker': MARKERS[i % len(MARKERS)]}
-    return look | {'markersize': 4, 'linestyle': DASHES[i % len(DASHES)], 'linewidth': 1.2}
 
 
 _DRAW: dict[str, Callable[[Any, Panel, Sequence[Record]], None]] = {

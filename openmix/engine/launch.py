@@ -7,7 +7,7 @@ import copy
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -206,7 +206,7 @@ def evaluate(
     out: str | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     crops: int = 1,
-    attack: Mapping[str, Any] | None = None,
+    hooks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
@@ -217,7 +217,7 @@ def evaluate(
         out: file for the metrics as JSON.
         wrap: function that wraps the model to change its predictions, such as averaging over crops.
         crops: number of crops that predictions are averaged over, which is recorded in `out`.
-        attack: registry dict of an `AttackHook`, which is recorded in `out`.
+        hooks: registry dicts of hooks that measure more, which are recorded in `out`.
     """
     if cfg.get('test_dataloader') is None:
         raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
@@ -230,7 +230,7 @@ def evaluate(
     cfg.load_from, cfg.resume = None, False
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
-    cfg.custom_hooks = [] if attack is None else [dict(attack)]
+    cfg.custom_hooks = [dict(hook) for hook in hooks]
     cfg.default_hooks.checkpoint = None
     # An evaluation has no curve, and TensorBoard would show its event file as an empty run.
     cfg.vis_backends, cfg.visualizer = [], {'type': 'Visualizer', 'vis_backends': []}
@@ -247,7 +247,7 @@ def evaluate(
     if out and is_main_process():
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         said = {'checkpoint': str(checkpoint), 'ema': ema, 'crops': crops}
-        said |= {} if attack is None else {'attack': dict(attack)}
+        said |= {'hooks': [dict(hook) for hook in hooks]} if hooks else {}
         write_text(Path(out), json.dumps({**said, 'metrics': metrics}, indent=1) + '\n')
     leave_group()
     return metrics
