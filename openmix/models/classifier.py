@@ -74,21 +74,21 @@ class Classifier(Algorithm):
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build({'in_features': width_of(self.backbone), **head})
 
-    def finish(self, policy: MixPolicy | None = None, grad_checkpointing: bool | Sequence[str] = False) -> None:
+    def finish(self, *policies: MixPolicy, grad_checkpointing: bool | Sequence[str] = False) -> None:
         """Prepare the whole model for training, once all its parts are built.
 
         Args:
-            policy: the policy that mixes batches of this network, a part of the model; None: nothing is mixed.
+            policies: the policies that mix batches of this network, parts of the model; none: nothing is mixed.
             grad_checkpointing: see `checkpoint_blocks`; False: none.
 
         Raises:
             InputError: an unknown site or block.
         """
-        sites = set() if policy is None else policy.all_sites()
+        sites = {site for policy in policies for site in policy.all_sites()}
         # Before a policy copies the backbone, so that its copy saves memory too.
         if grad_checkpointing:
             checkpoint_blocks(self.backbone, grad_checkpointing, sites)
-        if policy is not None:
+        for policy in policies:
             policy.attach(self.online())
         self.sites = Sites(self.backbone, sites)
         if isinstance(self.data_preprocessor, ImagePreprocessor):
@@ -173,7 +173,7 @@ class MixClassifier(Classifier):
         find(MIXUPS, policy.get('type'))
         super().__init__(backbone, head, data_preprocessor)
         self.policy = build_policy(type(self).__name__, policy)
-        self.finish(self.policy, grad_checkpointing)
+        self.finish(self.policy, grad_checkpointing=grad_checkpointing)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a training batch: the classifier's and those of a learned policy.

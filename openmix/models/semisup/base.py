@@ -37,7 +37,8 @@ class SemiSupervised(Classifier):
 
     Args:
         backbone, head, data_preprocessor: see `Classifier`.
-        branch: options of a mixed branch, see `MixedBranch`; None: there is none.
+        branch: options of a branch that mixes labelled with unlabelled images, see `MixedBranch`; None: there is none.
+        labelled_branch: options of one that mixes labelled images with one another; None: there is none.
         grad_checkpointing: see `MixClassifier`.
 
     Attributes:
@@ -59,24 +60,45 @@ class SemiSupervised(Classifier):
         backbone: ModelConfig,
         head: HeadConfig,
         branch: BranchConfig | None = None,
+        labelled_branch: BranchConfig | None = None,
         data_preprocessor: PreprocessorConfig | None = None,
         grad_checkpointing: bool | Sequence[str] = False,
     ) -> None:
         super().__init__(backbone, head, data_preprocessor)
-        self.branch: MixedBranch | None = None
-        if branch is not None:
-            built = MODELS.build({'type': MixedBranch.__name__, **branch})
-            if not isinstance(built, MixedBranch):
-                raise InputError(f'branch: {type(built).__name__} is no mixed branch; leave its type out')
-            self.branch = built
-            self.branch.attach(self.online())
-            if self.branch.view >= len(self.views):
-                named = ', '.join(f'{place} ({view})' for place, view in enumerate(self.views))
-                raise InputError(f'branch: view is {self.branch.view}, and {type(self).__name__} has {named}')
+        self.branch = self.built_branch('branch', branch, self.views)
+        self.labelled_branch = self.built_branch('labelled_branch', labelled_branch, self.labelled_views)
         self.progress = 0.0
-        self.finish(None if self.branch is None else self.branch.policy, grad_checkpointing)
-        if self.branch is not None:
-            self.branch.check_untrained()
+        policies = [one.policy for one in self.branches().values()]
+        self.finish(*policies, grad_checkpointing=grad_checkpointing)
+        for one in self.branches().values():
+            one.check_untrained()
+
+    def built_branch(self, name: str, options: BranchConfig | None, views: tuple[str, ...]) -> MixedBranch | None:
+        """Build a mixed branch, if there are options of one.
+
+        Args:
+            name: the argument.
+            options: its registry dict.
+            views: the views of the images that are the partners.
+
+        Raises:
+            InputError: an option is wrong, or there is no such view.
+        """
+        if options is None:
+            return None
+        built = MODELS.build({'type': MixedBranch.__name__, **options})
+        if not isinstance(built, MixedBranch):
+            raise InputError(f'{name}: {type(built).__name__} is no mixed branch; leave its type out')
+        built.attach(self.online())
+        if built.view >= len(views):
+            named = ', '.join(f'{place} ({view})' for place, view in enumerate(views))
+            raise InputError(f'{name}: view is {built.view}, and {type(self).__name__} has {named}')
+        return built
+
+    def branches(self) -> dict[str, MixedBranch]:
+        """Return the mixed branches by the name of their argument."""
+        found = {'branch': self.branch, 'labelled_branch': self.labelled_branch}
+        return {name: branch for name, branch in found.items() if branch is not None}
 
     def losses(
         self, x: Tensor, y: Tensor, views: tuple[Tensor, ...], ids: Tensor
@@ -101,8 +123,9 @@ class SemiSupervised(Classifier):
         unlabelled = batch[UNLABELLED]
         losses, guess = self.losses(x, y, views, unlabelled['ids'])
         if self.branch is not None:
-            mixed = x if x.dim() == 4 else x[:, 0]
-            losses['branch_loss'] = self.branch_loss(self.branch, mixed, y, views, guess)
+            losses['branch_loss'] = self.branch_loss(self.branch, all_views(x)[0], y, views, guess)
+        if self.labelled_branch is not None:
+            losses['labelled_branch_loss'] = self.labelled_branch_loss(self.labelled_branch, all_views(x), y)
         return losses | measured(guess, unlabelled.get('true_labels'))
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
@@ -146,36 +169,62 @@ class SemiSupervised(Classifier):
         n, unlabelled = len(x), len(images)
         partner = torch.randperm(-(-n // unlabelled) * unlabelled, device=x.device)[:n] % unlabelled
         clean, labels = torch.cat([x, images[partner]]), torch.cat([y, guess.classes[partner]])
-        pairs = torch.arange(n, 2 * n, device=x.device)
+        rows = None if guess.mask is None else guess.mask[partner]
+        weight = branch.weight * self.rise(self.ramp if branch.ramp is None else branch.ramp)
+        return weight * self.mixed_loss(branch, clean, labels, torch.arange(n, 2 * n, device=x.device), rows)
+
+    def labelled_branch_loss(self, branch: MixedBranch, views: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        """Mix labelled images with a permutation of themselves, and compute the weighted loss of the mixed images."""
+        weight = branch.weight * self.rise(branch.ramp or 0.0)
+        partner = torch.randperm(len(y), device=y.device)
+        if branch.view == 0:
+            return weight * self.mixed_loss(branch, views[0], y, partner)
+        clean = torch.cat([views[0], views[branch.view]])
+        return weight * self.mixed_loss(branch, clean, torch.cat([y, y]), len(y) + partner)
+
+    def mixed_loss(
+        self, branch: MixedBranch, clean: Tensor, labels: Tensor, pairs: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
+        """Mix the first images of a clean batch (M, 3, H, W) with those at `pairs` (N,); compute their loss.
+
+        Args:
+            branch: what mixes them, and its loss.
+            clean: the images.
+            labels: (M,) int64.
+            pairs: (N,) int64.
+            rows: (N,) mask of the pairs; None: all count.
+        """
         kept = KeptBuffers(self.online()) if branch.statistics == 'kept' else nullcontext()
         with kept:
             mixed = mixed_features(self.backbone, self.sites, branch.policy, self.context(clean, labels), pairs)
             logits = (self.head if branch.head is None else branch.head)(mixed.features)
-        rows = None if guess.mask is None else guess.mask[partner]
-        weight = branch.weight * self.rise(self.ramp if branch.ramp is None else branch.ramp)
-        return weight * branch.loss(logits, labels, mixed.mix, rows)
+        return branch.loss(logits, labels, mixed.mix, rows)
 
     def networks(self) -> dict[str, Network]:
         found = super().networks()
-        if self.branch is not None and self.branch.head is not None:
-            found['branch'] = Network(self.backbone, self.branch.head)
+        for name, branch in self.branches().items():
+            if branch.head is not None:
+                found[name] = Network(self.backbone, branch.head)
         return found
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
-        return super().ways() if self.branch is None else self.branch.policy.ways()
+        if not self.branches():
+            yield from super().ways()
+        for branch in self.branches().values():
+            yield from branch.policy.ways()
 
     def start(self) -> None:
-        if self.branch is not None:
-            self.branch.policy.start(self.online())
+        for branch in self.branches().values():
+            branch.policy.start(self.online())
 
     def before_step(self, step: int, steps: int) -> None:
         self.progress = step / steps
-        if self.branch is not None:
-            self.branch.policy.before_step(step, steps)
+        for branch in self.branches().values():
+            branch.policy.before_step(step, steps)
 
     def after_step(self) -> None:
-        if self.branch is not None:
-            self.branch.policy.after_step(self.online())
+        for branch in self.branches().values():
+            branch.policy.after_step(self.online())
 
 
 def check_views(name: str, pool: str, wanted: tuple[str, ...], views: tuple[Tensor, ...]) -> None:

@@ -28,6 +28,9 @@ class MixedBranch(nn.Module):
     but the loss is still averaged over all. `lam=(0, 0.5)` with `decoupled_ce` and `sides='own'` is the asymmetric
     strategy: the labelled image has the smaller share, and its class alone is decoupled from the pseudo-label.
 
+    As `labelled_branch` they are the options of one that mixes labelled images with a permutation of themselves,
+    without a mask, and without a ramp unless one is given.
+
     *Differs from the paper*, which does not say which unlabelled images are the partners, whether pairs are masked, or
     how the branch is weighted: random images of the weak view, the method's own mask, and a weight of 1.
 
@@ -39,7 +42,7 @@ class MixedBranch(nn.Module):
         lam: lowest and highest share of the labelled image, (0, 0.5) in the paper; the policy must be able to keep it
             there. None: as the policy draws it. With Mixup's small alpha many shares are near 0, where the decoupled
             term of the labelled class still has its full weight; (0.001, 0.5) leaves out the smallest.
-        view: which view of an unlabelled image is mixed, from 0.
+        view: which view of the partner is mixed, from 0.
         statistics: 'moved': the branch's pass moves batch-norm statistics as any other; 'kept': it does not.
         head: registry dict of a second head, for mixed images only, without a loss of its own; None: the head of the
             clean images.

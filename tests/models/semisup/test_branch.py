@@ -6,7 +6,7 @@ from math import log
 import pytest
 import torch
 from torch import nn
-from toys import CLASSES, B, U, batch, logits_of, method, softmax, total_of
+from toys import CLASSES, B, U, batch, batch_for, logits_of, method, softmax, total_of
 
 from openmix.algorithm import Network
 from openmix.errors import InputError
@@ -267,3 +267,57 @@ def test_fewer_unlabelled_images_are_drawn_more_than_once():
     model, data = method('FixMatch', threshold=0.2, branch=AS), batch(2, labelled=6, unlabelled=4)
     trained(model, data)
     assert {place for _, place in pairs_of(model, data)} <= set(range(4))
+
+
+@pytest.mark.parametrize('view', [0, 1])
+def test_labelled_images_are_mixed_with_one_another(view):
+    """By value, beside the other branch: a permutation of the batch, or of its other view, and no mask."""
+    labelled = dict(
+        policy=dict(type='Mixup', alpha=1.0), loss=dict(type='decoupled_ce', eta=0.7), weight=3.0, view=view
+    )
+    model = method('SelfTuning', projector_width=3, queue=U, branch=AS, labelled_branch=labelled)
+    data, drawn, mixed = batch_for(model), set(), []
+    own, others = (data['labelled']['inputs'][:, place] for place in (0, view))
+    model.labelled_branch.policy.register_forward_hook(lambda _, given, put_out: mixed.append((given[0], put_out[1])))
+    for seed in range(8):
+        found = trained(model, data, seed)
+        images, mix = mixed[-1]
+        assert torch.equal(images[mix.source[:, 0]], own)
+        places, wanted = (mix.source[:, 1] % B).tolist(), 0.0
+        assert sorted(places) == list(range(B))
+        assert torch.equal(images[mix.source[:, 1]], others[places])
+        lam = mix.weight[:, 0].double()
+        (z,) = logits_of(model, torch.stack([s * a + (1 - s) * others[j] for s, a, j in zip(lam, own, places)]))
+        y = data['labelled']['labels'].tolist()
+        for row, a, j, share in zip(z, y, places, lam.tolist()):
+            b, p = y[j], softmax(row)
+            wanted += -share * log(p[a]) - (1 - share) * log(p[b])
+            if a != b:
+                wanted -= 0.7 * (log(p[a] / (1 - p[b])) + log(p[b] / (1 - p[a])))
+        assert found['labelled_branch_loss'].item() == pytest.approx(3 * wanted / B, rel=1e-4)
+        drawn |= set(enumerate(places))
+    assert len(drawn) > B, 'the permutation is drawn anew'
+    assert found.keys() >= {'branch_loss', 'labelled_branch_loss'}
+    total_of(model, found).backward()
+
+
+def test_both_branches_have_their_heads_sites_ways_and_weights():
+    second = dict(policy=dict(type='Mixup', sites=('norm',)), head=dict(type='LinearHead'), ramp=0.5)
+    model = method('FixMatch', threshold=0.2, branch=dict(policy=AS['policy']), labelled_branch=second)
+    assert model.networks().keys() == {'', 'labelled_branch'}
+    assert len(list(model.ways())) == 2
+    model.before_step(1, 4)
+    torch.manual_seed(0)
+    half = model.loss(batch(2))
+    model.before_step(2, 4)
+    torch.manual_seed(0)
+    whole = model.loss(batch(2))
+    assert torch.allclose(2 * half['labelled_branch_loss'], whole['labelled_branch_loss'])
+    assert torch.equal(half['branch_loss'], whole['branch_loss'])
+    whole['labelled_branch_loss'].backward()
+    assert model.labelled_branch.head.fc.weight.grad.any()
+
+
+def test_a_labelled_branch_has_the_views_of_labelled_images():
+    with pytest.raises(InputError, match=r'labelled_branch: view is 1, and FixMatch has 0 \(weak\)'):
+        method('FixMatch', labelled_branch=dict(policy=AS['policy'], view=1))
