@@ -41,13 +41,26 @@ def box(u: Tensor, largest: float, height: int, width: int) -> tuple[Tensor, Ten
     return torch.stack(low, 1), torch.stack(high, 1)
 
 
-def _check(name: str, largest: float, fill: Sequence[int]) -> tuple[int, ...]:
-    check_number(f'{name}: largest', largest, 0.0, 1.0, above=True)
+def check_fill(name: str, fill: Sequence[int]) -> tuple[int, ...]:
+    """Return the levels of a colour.
+
+    Args:
+        name: the transform, for the message.
+        fill: levels of red, green and blue in 0..255.
+
+    Raises:
+        InputError: they are no such levels.
+    """
     if isinstance(fill, str) or not isinstance(fill, Sequence) or len(fill) != 3:
         raise InputError(f'{name}: fill must be three levels, of red, green and blue, got {fill!r}')
     for level in fill:
         check_number(f'{name}: fill', level, 0, 255)
     return tuple(fill)
+
+
+def _check(name: str, largest: float, fill: Sequence[int]) -> tuple[int, ...]:
+    check_number(f'{name}: largest', largest, 0.0, 1.0, above=True)
+    return check_fill(name, fill)
 
 
 @TRANSFORMS.register_module()
