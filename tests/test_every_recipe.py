@@ -107,6 +107,13 @@ PARAMETERS = {
         f'semisup/cifar10_resnet20/{method}.py': RESNET20
         for method in ('supervised', 'fixmatch', 'fixmatch_dm', 'flexmatch')
     },
+    **{
+        f'transfer/{data}/self_tuning{branch}_resnet50.py': RESNET50
+        for data in ('cub200', 'fgvc_aircraft', 'stanford_cars')
+        for branch in ('', '_mixup', '_dm')
+    },
+    'transfer/cub200/self_tuning_resnet18.py': RESNET18,
+    **{f'transfer/digits/self_tuning{branch}.py': RESNET8 for branch in ('', '_dm')},
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,
