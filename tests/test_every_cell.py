@@ -39,8 +39,10 @@ def resolved(name):
 
 def with_classes(cfg):
     """Set the classes of an image folder, which would be listed from a folder that does not exist here."""
-    if cfg.train_dataloader.dataset.type == 'ImageFolder':
-        cfg.train_dataloader.dataset.setdefault('classes', [str(label) for label in range(10)])
+    dataset = cfg.train_dataloader.dataset
+    for images in (dataset, dataset.get('labelled') or {}):  # of pools the unlabelled ones take over the labelled ones'
+        if images.get('type') == 'ImageFolder':
+            images.setdefault('classes', [str(label) for label in range(10)])
     return cfg
 
 

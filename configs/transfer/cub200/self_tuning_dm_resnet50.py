@@ -16,5 +16,8 @@ model = dict(
     )
 )
 published = {
-    'model.labelled_branch': dict(policy=dict(type='Mixup', alpha=0.2), loss=dict(type='decoupled_ce', eta=0.1))
+    'model.labelled_branch': dict(
+        policy=dict(type='Mixup', alpha=0.2, share='batch'),
+        loss=dict(type='decoupled_ce', eta=0.1, scale='share', least_share=0.001, skip_half=True),
+    )
 }

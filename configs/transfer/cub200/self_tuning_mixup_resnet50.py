@@ -9,4 +9,6 @@ _base_ = ['self_tuning_resnet50.py', '../../_base_/transfer/openmixup.py']
 
 model = dict(branch=dict(policy=dict(type='Mixup', alpha=0.2), loss=dict(type='mix_ce')))
 # The released code mixes the labelled images with one another, too.
-published = {'model.labelled_branch': dict(policy=dict(type='Mixup', alpha=0.2), loss=dict(type='mix_ce'))}
+published = {
+    'model.labelled_branch': dict(policy=dict(type='Mixup', alpha=0.2, share='batch'), loss=dict(type='mix_ce'))
+}
