@@ -41,7 +41,7 @@ def with_classes(cfg):
     """Set the classes of an image folder, which would be listed from a folder that does not exist here."""
     dataset = cfg.train_dataloader.dataset
     for images in (dataset, dataset.get('labelled') or {}):  # of pools the unlabelled ones take over the labelled ones'
-        if images.get('type') == 'ImageFolder':
+        if images.get('type') in ('ImageFolder', 'VOCFolder'):
             images.setdefault('classes', [str(label) for label in range(10)])
     return cfg
 
@@ -52,10 +52,15 @@ def as_text(part):
 
 @functools.cache
 def build(model):
-    """Build a model on the meta device from its recipe as text; return the number of parameters of its network."""
+    """Build a model on the meta device from its recipe as text; return the number of parameters of its network.
+
+    That is its backbone and its head; of a detector, which has no head of that name, all of it.
+    """
+    plain = json.loads(model)
     with torch.device('meta'):
-        built = MODELS.build(json.loads(model))
-    return sum(parameter.numel() for part in (built.backbone, built.head) for parameter in part.parameters())
+        built = MODELS.build(plain)
+    parts = (built.backbone, built.head) if 'head' in plain else (built,)
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
 def parts_of(cfg):
@@ -103,7 +108,8 @@ def test_builds_at_full_size(name):
         size = build(as_text(cfg.model))
         biased = cell.config.endswith('wrn28_8.py') and cell.variant == 'published'
         printed = Printed(23_409_092, 100, 512) if biased else PARAMETERS[cell.config]
-        assert size == printed.with_classes(cfg.model.head.num_classes), cell.name
+        classes = cfg.model.head.num_classes if 'head' in cfg.model else cfg.model.num_classes
+        assert size == printed.with_classes(classes), cell.name
 
 
 @every_table
