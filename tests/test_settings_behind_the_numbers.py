@@ -382,6 +382,28 @@ def test_tables_say_how_many_gpus_trained_them():
         )
 
 
+def test_self_tuning_has_its_own_settings_and_those_of_the_authors_of_the_tables():
+    text, own = ' '.join(PAGE.split()), both('decoupled_mixup/table6', 'Self-Tuning', 'CUB-200 / 15%')
+    theirs = both('decoupled_mixup/table9', '+MCE', '15%')
+    for published, corrected in (own, theirs):
+        assert (published.model.moves, published.model.query_passes) == ('pass', 2)
+        assert 'moves' not in corrected.model
+        decay = [cfg.optim_wrapper.optimizer.weight_decay for cfg in (published, corrected)]
+        assert decay == [1e-4, 5e-4]
+    momentum = own[0].model.momentum
+    half_lives = [math.log(0.5) / math.log(value) for value in (momentum, momentum**2)]
+    assert 'from {:.0f} steps to {:.0f}'.format(*half_lives) in text
+    steps, (cosine,), (falling,) = theirs[0].train_cfg.max_iters, *(cfg.param_scheduler for cfg in theirs)
+    assert cosine.type == 'CosineAnnealingLR'
+    rates = [falling.gamma ** sum(step >= one for one in falling.milestones) for step in range(steps)]
+    assert f'{0.5 / (sum(rates) / steps):.2f} times that of the four steps' in text
+    heads = [cfg.optim_wrapper.paramwise_cfg.parts.head.lr / cfg.optim_wrapper.optimizer.lr for cfg in theirs]
+    assert heads == pytest.approx([1, 10])
+    assert tuple(theirs[0].model.data_preprocessor.mean) == CIFAR10[0]
+    assert theirs[0].model.labelled_branch.policy.share == 'batch'
+    assert 'labelled_branch' not in theirs[1].model
+
+
 def test_every_cell_has_what_its_recipe_has_as_published():
     """Or it states another value by the same key; a dict or list that it replaces loses none without a word."""
     found = 0

@@ -17,6 +17,8 @@ published = {
     'val_dataloader.dataset.pipeline': centre,
     'test_dataloader.dataset.pipeline': centre,
     'optim_wrapper.optimizer.nesterov': False,
+    # The rule for the head names another module.
+    'optim_wrapper.paramwise_cfg.parts.head.lr': 1e-3,
     'param_scheduler': [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=False)],
 }
 del crop, centre
