@@ -18,6 +18,30 @@ from openmix.registry import METRICS
 _NORMS = {'ece': 'l1', 'rms': 'l2', 'mce': 'max'}
 
 
+def check_torchmetrics(what: str) -> None:
+    """Raise an `InputError` that begins with `what` if torchmetrics is not installed."""
+    if importlib.util.find_spec('torchmetrics') is None:
+        raise InputError(f'{what} needs torchmetrics: {install_hint("evaluation")}')
+
+
+def calibration_errors(confidence: Tensor, right: Tensor, bins: int) -> dict[str, float]:
+    """Compute 'ece', 'rms' and 'mce' in percent, see `Calibration`; torchmetrics must be installed.
+
+    Args:
+        confidence: (N,) largest probabilities.
+        right: (N,) 1 where the most probable class is right, else 0.
+        bins: number of bins.
+    """
+    # Imported here, because it takes seconds.
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    # Whether the most probable class is right is a problem of two classes.
+    return {
+        name: 100 * binary_calibration_error(confidence, right.long(), bins, norm).item()  # type: ignore[arg-type]
+        for name, norm in _NORMS.items()
+    }
+
+
 @METRICS.register_module()
 class Calibration(BaseMetric):
     """Measure the calibration of a classifier's most probable classes.
@@ -45,8 +69,7 @@ class Calibration(BaseMetric):
     def __init__(self, bins: int = 15) -> None:
         super().__init__(collect_device='cpu')
         check_number('Calibration: bins', bins, 1)
-        if importlib.util.find_spec('torchmetrics') is None:
-            raise InputError(f'Calibration needs torchmetrics: {install_hint("evaluation")}')
+        check_torchmetrics('Calibration')
         self.bins = bins
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
@@ -60,15 +83,8 @@ class Calibration(BaseMetric):
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
         """Compute the metrics from rows of id, confidence, 1 if right, and Brier score."""
-        # Imported here, because it takes seconds.
-        from torchmetrics.functional.classification import binary_calibration_error
-
         _, confidence, right, brier = rows_of_all(results).T.contiguous()
-        # Whether the most probable class is right is a problem of two classes.
-        found = {
-            name: 100 * binary_calibration_error(confidence, right.long(), self.bins, norm).item()  # type: ignore[arg-type]
-            for name, norm in _NORMS.items()
-        }
+        found = calibration_errors(confidence, right, self.bins)
         return {**found, 'brier': brier.mean().item()}
 
     def evaluate(self, size: int) -> dict[str, float]:
