@@ -5,7 +5,7 @@ import json
 from functools import partial
 from typing import Any
 
-from openmix.arguments import CommandParser, check_out
+from openmix.arguments import CommandParser, check_out, is_integer, is_name
 from openmix.config import load_config
 from openmix.config_files import config_path, files_of, work_dir_of
 from openmix.entry_point import command
@@ -26,10 +26,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--eps', help='size of the attack for pixels in [0, 1], such as 8/255, the default')
     parser.add_argument('--attack-step', help='of pgd: size of a step (default: a quarter of --eps)')
     parser.add_argument('--attack-iterations', type=int, help='of pgd: number of steps (default: 10)')
+    told = "also measure the errors on images with these corruptions; 'all': every kind"
+    parser.add_list('--corruptions', is_name, metavar='KIND ...', help=told)
+    told = 'of corruptions, from 1 to 5 (default: all)'
+    parser.add_list('--severities', is_integer, type=int, metavar='N ...', help=told)
     parser.add_cfg_options()
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def corruptions_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Make the registry dict of the corruptions that were asked for; None: of none.
+
+    Raises:
+        InputError: severities are given without corruptions, or ten crops with them.
+    """
+    if args.corruptions is None:
+        if args.severities is not None:
+            raise InputError('--severities belongs to --corruptions; add that')
+        return None
+    if args.ten_crop:
+        raise InputError('--corruptions and --ten-crop do not go together: no protocol corrupts ten crops')
+    kinds = {} if args.corruptions == ['all'] else {'kinds': args.corruptions}
+    return {'type': 'CorruptionHook', **kinds, **({'severities': args.severities} if args.severities else {})}
 
 
 def attack_of(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -56,7 +76,7 @@ def attack_of(args: argparse.Namespace) -> dict[str, Any] | None:
 @command
 def main() -> None:
     args = parse_args()
-    attack = attack_of(args)
+    measured = [hook for hook in (attack_of(args), corruptions_of(args)) if hook is not None]
     said = {'work_dir': '--work-dir'} if args.work_dir else {}
     check_said_once(args.cfg_options, said | {'launcher': '--launcher'})
     cfg = load_config(args.config, args.cfg_options)
@@ -75,7 +95,7 @@ def main() -> None:
         check_answers(cfg, {'logits'}, '', '--ten-crop')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap, crops = partial(TenCrop, size=size), TenCrop.crops
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, [attack] if attack else [])
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, measured)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 
