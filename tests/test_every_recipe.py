@@ -112,6 +112,12 @@ PARAMETERS = {
         for data in ('cub200', 'fgvc_aircraft', 'stanford_cars')
         for branch in ('', '_mixup', '_dm')
     },
+    **{
+        f'transfer/{data}/{method}{mixed}_resnet50.py': RESNET50
+        for data in ('cub200', 'fgvc_aircraft', 'stanford_cars')
+        for method in ('fine_tuning', 'bss')
+        for mixed in ('', '_mixup', '_dm')
+    },
     'transfer/cub200/self_tuning_resnet18.py': RESNET18,
     **{f'transfer/digits/self_tuning{branch}.py': RESNET8 for branch in ('', '_dm')},
     'classification/stl10/resnet18.py': RESNET18,

@@ -113,6 +113,36 @@ def test_the_self_tuning_cells_of_table_6():
             assert (cfg.model.branch.loss.eta, list(cfg.model.branch.lam)) == (0.1, [0, 0.5])
 
 
+FEW = {'Fine-Tuning': 'MixClassifier', 'Fine-Tuning+DM': 'MixClassifier', 'BSS': 'BSS'}
+
+
+@pytest.mark.parametrize('variant', ['published', 'corrected'])
+def test_the_cells_of_table_6_without_unlabelled_images(variant):
+    """9,000 steps of 48 squeezed images, ten crops of 256 x 256, and the loss and policy of the row."""
+    cells = [cell for cell in load_table('decoupled_mixup/table6').as_variant(variant).cells if cell.row in FEW]
+    assert len(cells) == 9 * len(FEW)
+    for cell in cells:
+        cfg, data = cell.resolve(), cell.column.split(' / ')
+        kind = {'CUB-200': 'CUB200', 'FGVC-Aircraft': 'FGVCAircraft', 'Stanford-Cars': 'StanfordCars'}[data[0]]
+        images, held_out = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+        assert (images.type, 100 * images.subset, images.split_seed) == (kind, float(data[1].strip('%')), None)
+        assert (held_out.type, held_out.split, cfg.test_dataloader.dataset) == (kind, 'test', held_out)
+        assert [tuple(step.size) for step in held_out.pipeline] == [(256, 256)]
+        resize, crop, flip = images.pipeline
+        assert (tuple(resize.size), crop.size, flip.type) == ((256, 256), 224, 'torchvision/RandomHorizontalFlip')
+        model, mixed = cfg.model, cell.row.endswith('+DM')
+        assert (model.type, model.ten_crop, model.backbone.weights) == (FEW[cell.row], 224, 'IMAGENET1K_V1')
+        assert (model.policy.type, model.head.loss.type) == (
+            ('Mixup', 'decoupled_ce') if mixed else ('NoMix', 'mix_ce')
+        )
+        if mixed:
+            assert (model.policy.alpha, model.head.loss.eta) == (0.2, 0.1)
+        if cell.row == 'BSS':
+            assert (model.weight, model.count) == (0.001, 1)
+        assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters) == (48, 9000)
+        assert not {'square', 'view'} & cfg.keys()
+
+
 def test_the_digits_recipes_differ_in_the_branch():
     one, other = (load_config(f'transfer/digits/self_tuning{rest}.py') for rest in ('', '_dm'))
     assert other.model.pop('branch').lam == (0, 0.5)

@@ -20,6 +20,7 @@ from openmix.models.grad_checkpointing import checkpoint_blocks
 from openmix.models.mixing import Mixed, mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.sites import Sites
+from openmix.ops.crops import CENTRE, ten_crops
 from openmix.registry import MIXUPS, MODELS, HeadConfig, ModelConfig, PolicyConfig, PreprocessorConfig, find
 
 
@@ -58,19 +59,26 @@ class Classifier(Algorithm):
         head: registry dict of a head; `in_features` defaults to the backbone's `num_features`.
         data_preprocessor: registry dict of the preprocessor; its `channels_last` sets the memory format of the
             weights too.
+        ten_crop: side or (H, W) of ten crops of every image that is evaluated, which must be larger; their logits are
+            summed, see `ten_crops`. None: images are evaluated whole.
 
     Raises:
-        InputError: an unknown backbone or head.
+        InputError: an unknown backbone or head, or a crop without pixels.
     """
 
     answers = frozenset({'logits'})
 
     def __init__(
-        self, backbone: ModelConfig, head: HeadConfig, data_preprocessor: PreprocessorConfig | None = None
+        self,
+        backbone: ModelConfig,
+        head: HeadConfig,
+        data_preprocessor: PreprocessorConfig | None = None,
+        ten_crop: int | tuple[int, int] | None = None,
     ) -> None:
         for part in (backbone, head):
             find(MODELS, part.get('type'))
         super().__init__(data_preprocessor=data_preprocessor)
+        self.ten_crop = None if ten_crop is None else crop_size(ten_crop)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build({'in_features': width_of(self.backbone), **head})
 
@@ -118,9 +126,23 @@ class Classifier(Algorithm):
             )
 
     def predict(self, batch: Batch) -> dict[str, Any]:
-        """Compute the logits (N, C) of a clean batch, and in `others` those of the other networks."""
-        others = logits_of(self.networks(), batch['inputs'])
+        """Compute the logits (N, C) of a clean batch, and in `others` those of the other networks.
+
+        With `ten_crop` they are sums over ten crops, and those of the centre crop alone are among the others.
+        """
+        x = batch['inputs']
+        others = logits_of(self.networks(), x) if self.ten_crop is None else self.logits_of_crops(x, self.ten_crop)
         return dict(logits=others.pop(''), others=others, labels=batch.get('labels'), ids=batch.get('ids'))
+
+    def logits_of_crops(self, x: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Sum the logits (N, C) of every network over ten crops of (N, 3, H, W); 'one_crop' is the centre crop's."""
+        sums: dict[str, Tensor] = {}
+        for place, crop in enumerate(ten_crops(x, size)):
+            found = {name: logits.float() for name, logits in logits_of(self.networks(), crop).items()}
+            sums = {name: sums[name] + logits for name, logits in found.items()} if place else found
+            if place == CENTRE:
+                one_crop = found['']
+        return sums | {'one_crop': one_crop}
 
     def networks(self) -> dict[str, Network]:
         return {'': self.online()}
@@ -134,6 +156,20 @@ class Classifier(Algorithm):
         given = self.data_preprocessor
         known = {'mean': given.mean, 'std': given.std} if isinstance(given, ImagePreprocessor) else {}
         return MixContext(x, y, network=self.online(), **known)
+
+
+def crop_size(given: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a crop given as a side or as both.
+
+    Raises:
+        InputError: it is neither, or has no pixels.
+    """
+    sides = (given, given) if isinstance(given, int) else tuple(given)
+    for side in sides:
+        check_number('ten_crop', side, 1, 2**14)
+    if len(sides) != 2:
+        raise InputError(f'ten_crop must be a side or (height, width), got {len(sides)} numbers')
+    return sides[0], sides[1]
 
 
 def build_policy(owner: str, policy: PolicyConfig) -> MixPolicy:
@@ -157,6 +193,7 @@ class MixClassifier(Classifier):
         policy: registry dict of a mixing policy; `NoMix` is vanilla training.
         grad_checkpointing: names of modules of the backbone to recompute in the backward pass; True: all its
             repeated blocks, see `checkpoint_blocks`.
+        ten_crop: see `Classifier`.
 
     Raises:
         InputError: an unknown backbone, head, policy, site or block.
@@ -169,9 +206,10 @@ class MixClassifier(Classifier):
         policy: PolicyConfig,
         data_preprocessor: PreprocessorConfig | None = None,
         grad_checkpointing: bool | Sequence[str] = False,
+        ten_crop: int | tuple[int, int] | None = None,
     ) -> None:
         find(MIXUPS, policy.get('type'))
-        super().__init__(backbone, head, data_preprocessor)
+        super().__init__(backbone, head, data_preprocessor, ten_crop)
         self.policy = build_policy(type(self).__name__, policy)
         self.finish(self.policy, grad_checkpointing=grad_checkpointing)
 
@@ -191,9 +229,19 @@ class MixClassifier(Classifier):
         mixed = self.mixed(context)
         policy = mixed.policy
         losses = {'loss': self.head.loss(self.head(mixed.features), y, mixed.mix), **policy.own_losses(context)}
+        losses |= self.further_losses(mixed, y)
         if policy.clean_weight:
             losses['clean_loss'] = policy.clean_weight * self.clean_loss(context, policy)
         return losses
+
+    def further_losses(self, mixed: Mixed, y: Tensor) -> dict[str, Tensor]:
+        """Compute losses of the mixed batch beside the head's, by name; there are none unless a method derives them.
+
+        Args:
+            mixed: the features (N, D) of the mixed batch, and how it was mixed.
+            y: (M,) int64 labels of the clean batch.
+        """
+        return {}
 
     def mixed(self, context: MixContext, pairs: Tensor | None = None) -> Mixed:
         """Mix the context's batch with the policy and run the backbone on it; see `mixed_features`."""

@@ -100,6 +100,42 @@ def test_a_share_of_each_class_is_rounded_up(fraction):
     assert torch.equal(rows, rows.unique())
 
 
+# Training images of each class: (images, classes with as many), counted in the data sets.
+CUB200 = [(29, 6), (30, 194)]
+AIRCRAFT = [(66, 33), (67, 67)]
+CARS = [
+    *((24, 1), (28, 1), (29, 1), (30, 1), (31, 1), (32, 1), (33, 3), (34, 4), (35, 3), (36, 5), (37, 6), (38, 7)),
+    *(
+        (39, 15),
+        (40, 12),
+        (41, 20),
+        (42, 22),
+        (43, 26),
+        (44, 27),
+        (45, 24),
+        (46, 10),
+        (47, 2),
+        (48, 2),
+        (49, 1),
+        (68, 1),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ('counts', 'sizes'),
+    [(CUB200, (1000, 1800, 3000, 5994)), (AIRCRAFT, (1067, 2067, 3367, 6667)), (CARS, (1310, 2531, 4123, 8144))],
+)
+def test_shares_of_the_fine_grained_sets_have_the_published_sizes(counts, sizes):
+    images = torch.tensor([n for n, classes in counts for _ in range(classes)])
+    labels = torch.arange(len(images)).repeat_interleave(images)
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
+    for share, size in zip((0.15, 0.3, 0.5, 1.0), sizes, strict=True):
+        rows = share_of_classes(labels, share, seed=0)
+        assert len(rows) == size
+        assert torch.bincount(labels[rows], minlength=len(images)).min() > 0
+
+
 def test_shares_of_one_seed_are_nested_and_of_three_seeds_differ():
     small, large = share_of_classes(LABELS, 0.15, 0), share_of_classes(LABELS, 0.3, 0)
     assert set(small.tolist()) < set(large.tolist())

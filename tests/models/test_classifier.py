@@ -268,3 +268,32 @@ def test_compiled_backbone_is_still_mixed():
     plain = classifier(dict(type='Mixup', sites=('layer1',)))
     torch.manual_seed(2)
     torch.testing.assert_close(compiled, plain(x, y, mode='loss')['loss'])
+
+
+def test_ten_crops_sum_their_logits_beside_those_of_one():
+    """The records have one network more, the centre crop's."""
+    model = classifier().eval()
+    x, y = batch()
+    model.ten_crop = (12, 12)
+    answer = model.predict({'inputs': x, 'labels': y, 'ids': torch.arange(len(x))})
+    starts = [(0, 0), (0, 3), (3, 0), (3, 3), (2, 2)]
+    crops = [one[..., t : t + 12, s : s + 12] for one in (x, x.flip(-1)) for t, s in starts]
+    logits = [model.head(model.backbone(crop)).detach() for crop in crops]
+    torch.testing.assert_close(answer['logits'], sum(logits))
+    assert answer['others'].keys() == {'one_crop'}
+    torch.testing.assert_close(answer['others']['one_crop'], logits[4])
+    assert not torch.allclose(answer['logits'] / 10, logits[4], atol=1e-4)
+
+
+@pytest.mark.parametrize(('given', 'wrong'), [(0, 'ten_crop'), ((4, 4, 4), 'got 3 numbers'), ((4, 0), 'ten_crop')])
+def test_a_crop_has_pixels(given, wrong):
+    with pytest.raises(InputError, match=wrong):
+        MODELS.build(
+            dict(
+                type='MixClassifier',
+                backbone=BACKBONE,
+                head=dict(type='LinearHead', num_classes=5),
+                policy=dict(type='NoMix'),
+                ten_crop=given,
+            )
+        )

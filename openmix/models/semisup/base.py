@@ -39,7 +39,7 @@ class SemiSupervised(Classifier):
         backbone, head, data_preprocessor: see `Classifier`.
         branch: options of a branch that mixes labelled with unlabelled images, see `MixedBranch`; None: there is none.
         labelled_branch: options of one that mixes labelled images with one another; None: there is none.
-        grad_checkpointing: see `MixClassifier`.
+        grad_checkpointing, ten_crop: see `MixClassifier`.
 
     Attributes:
         labelled_views: the views of every labelled image that the method reads, in their order.
@@ -63,8 +63,9 @@ class SemiSupervised(Classifier):
         labelled_branch: BranchConfig | None = None,
         data_preprocessor: PreprocessorConfig | None = None,
         grad_checkpointing: bool | Sequence[str] = False,
+        ten_crop: int | tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(backbone, head, data_preprocessor)
+        super().__init__(backbone, head, data_preprocessor, ten_crop)
         self.branch = self.built_branch('branch', branch, self.views)
         self.labelled_branch = self.built_branch('labelled_branch', labelled_branch, self.labelled_views)
         self.progress = 0.0

@@ -1,0 +1,13 @@
+"""Fine-tuning with Mixup and DM(CE) on FGVC-Aircraft with 15 % of the labels, ResNet-50 from ImageNet weights.
+
+Published in Decoupled Mixup, Table 6: 43.15, 61.02 and 70.38 % with 15, 30 and 50 % of the labels.
+It does not state eta for ResNet-50.
+For more labels: --cfg-options train_dataloader.dataset.subset=0.3
+Command: python tools/train.py transfer/fgvc_aircraft/fine_tuning_dm_resnet50.py
+"""
+
+_base_ = '../cub200/fine_tuning_dm_resnet50.py'
+
+train_dataloader = dict(dataset=dict(type='FGVCAircraft', root='data/fgvc_aircraft'))
+val_dataloader = dict(dataset=dict(type='FGVCAircraft', root='data/fgvc_aircraft'))
+test_dataloader = val_dataloader
