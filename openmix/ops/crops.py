@@ -15,10 +15,9 @@ CENTRE = 4
 def ten_crops(x: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     """Yield ten crops (N, C, *size) of images: corners and centre, then the same places of the flipped images.
 
-    The places are those of the released code of Self-Tuning (Wang et al., ICML 2021), as BSS and Co-Tuning are
-    evaluated too: the last crop begins one pixel before the edge would allow, at 31 of 256 - 224 = 32, and the centre
-    at half of that, which Pillow rounds, 15.5 to 16. The whole image is flipped and then cut at the same offsets, so the
-    second five are not the mirror images of the first.
+    The places are those of released code of transfer (Wang et al., ICML 2021): the last crop begins one pixel before
+    the edge would allow, at 31 of 256 - 224 = 32, and the centre at half of that, which Pillow rounds, 15.5 to 16. The
+    whole image is flipped and then cut at the same offsets, so the second five are not the mirror images of the first.
 
     Args:
         x: (N, C, H, W).

@@ -1,4 +1,4 @@
-"""Batch Spectral Shrinkage with Mixup and DM(CE) on CUB-200-2011 with 15 % of the labels, ResNet-50 from ImageNet weights.
+"""BSS with Mixup and DM(CE) on CUB-200-2011 with 15 % of the labels, ResNet-50 from ImageNet weights.
 
 For more labels: --cfg-options train_dataloader.dataset.subset=0.3
 Command: python tools/train.py transfer/cub200/bss_dm_resnet50.py

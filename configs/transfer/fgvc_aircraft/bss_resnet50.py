@@ -1,4 +1,4 @@
-"""Batch Spectral Shrinkage on FGVC-Aircraft with 15 % of the labels, ResNet-50 from ImageNet weights.
+"""BSS on FGVC-Aircraft with 15 % of the labels, ResNet-50 from ImageNet weights.
 
 Published in Decoupled Mixup, Table 6: 40.41, 59.23 and 69.19 % with 15, 30 and 50 % of the labels.
 For more labels: --cfg-options train_dataloader.dataset.subset=0.3

@@ -1,4 +1,4 @@
-"""Batch Spectral Shrinkage on Stanford-Cars with 15 % of the labels, ResNet-50 from ImageNet weights.
+"""BSS on Stanford-Cars with 15 % of the labels, ResNet-50 from ImageNet weights.
 
 Published in Decoupled Mixup, Table 6: 40.57, 64.13 and 76.78 % with 15, 30 and 50 % of the labels.
 For more labels: --cfg-options train_dataloader.dataset.subset=0.3
