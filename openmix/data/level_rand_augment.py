@@ -1,4 +1,4 @@
-"""RandAugment of FixMatch: operations at levels, each applied with a probability, and Cutout of a fixed size."""
+"""RandAugment with levels, each operation applied with a probability, and Cutout of a fixed size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LevelRandAugment:
     """Apply operations drawn from fourteen to one Pillow image, each at a random level with a probability.
 
     The operations are those of `UniformRandAugment`, drawn with replacement. The level is uniform in 1..9 of 10, the
-    sign of a geometric operation random (Sohn et al., 2020, as in the released codes of FixMatch and Self-Tuning).
+    sign of a geometric operation random (Sohn et al., 2020, as in released code).
 
     Args:
         layers: number of operations that are drawn.
@@ -71,7 +71,7 @@ class Cutout:
     """Fill a square in one Pillow image, with the centre anywhere in it (DeVries and Taylor, 2017).
 
     *Differs from the paper*: the square is larger by a pixel, and only its upper left part is cut off at the border
-    before its length is added, as in the released codes of FixMatch and Self-Tuning.
+    before its length is added, as in released code of semi-supervised methods.
 
     Args:
         size: side in pixels.
