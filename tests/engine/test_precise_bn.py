@@ -164,3 +164,11 @@ def test_a_detector_is_killed_resumed_and_split(tmp_path):
         whole = tmp_path / ('alone' if processes == 1 else 'pair')
         assert harness.differences(whole, run) == []
     assert 'Batch norm evaluates with the statistics of 3 batches' in harness.log_of(tmp_path / 'pair')
+    # What two processes measured together is what one measures of the file that they left.
+    metrics = json.loads((tmp_path / 'pair/result.json').read_text())['metrics']
+    cfg = launch.prepare(load_config(recipe))
+    cfg.work_dir = str(tmp_path / 'test')
+    (left,) = (tmp_path / 'pair').glob('epoch_*.pth')
+    measured = launch.evaluate(cfg, str(left), False, None)
+    assert measured == {key: value for key, value in metrics.items() if key.startswith('voc/')}
+    assert measured.keys() == {'voc/AP', 'voc/AP50', 'voc/AP75'}
