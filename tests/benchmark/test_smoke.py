@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from openmix.benchmark.smoke import Smoke, shrink
 from openmix.benchmark.table import load_table
@@ -10,7 +11,8 @@ from openmix.config import load_config
 from openmix.data.imitation import imitation
 from openmix.engine import launch
 from openmix.overrides import apply_overrides
-from openmix.small import BATCH, SIDE
+from openmix.registry import MODELS
+from openmix.small import BATCH, SIDE, small_of
 
 
 def train(cfg, weights=None):
@@ -22,7 +24,7 @@ def test_only_sizes_and_lengths_change():
     small = apply_overrides(cfg, shrink(cfg, lambda dataset: Path('/data')), 'shrinking')
     assert small.model.policy == cfg.model.policy
     assert small.model.head == cfg.model.head
-    changed = {'img_size': SIDE, 'pretrained': False, 'checkpoint': None}
+    changed = {'img_size': SIDE, 'pretrained': False, 'checkpoint': None, 'embed_dim': 48, 'num_heads': 6}
     assert small.model.backbone == {**cfg.model.backbone, **changed}
     assert small.optim_wrapper == cfg.optim_wrapper
     assert [hook.type for hook in small.custom_hooks] == [hook.type for hook in cfg.custom_hooks]
@@ -116,3 +118,26 @@ def test_the_command(tmp_path, benchmark_py):
     assert 'CutMix / MCE: ok' in done.stdout
     assert '1 of 1 cells run' in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'resnet50',
+        'resnext50_32x4d',
+        'senet154',
+        'swin_tiny_patch4_window7_224',
+        'vit_tiny_patch16_224',
+        'deit_small_patch16_224',
+    ],
+)
+def test_networks_of_timm_are_narrow_in_small_and_keep_their_sites(name):
+    wide = dict(type='TimmBackbone', name=name)
+    with torch.device('meta'):
+        large, narrow = MODELS.build(wide), MODELS.build({**wide, **small_of(MODELS.get('TimmBackbone'), wide)})
+    # A first block needs a projection beside it where its widths differ.
+    places = [[place for place, _ in model.named_modules() if 'downsample' not in place] for model in (narrow, large)]
+    assert places[0] == places[1]
+    sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (narrow, large)]
+    assert 3 * sizes[0] < sizes[1]
+    assert narrow(torch.empty(2, 3, SIDE, SIDE, device='meta')).shape == (2, narrow.num_features)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
+from processes import all_end
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -332,21 +334,30 @@ def launch(call: list[str], folder: Path, *options: str) -> subprocess.Completed
     return subprocess.run([*call, *work_dir, *options], env=env, capture_output=True, text=True, timeout=300)
 
 
-def train(
-    folder: Path, policy: str, processes: int, batch: int, iters: int, backbone: str = 'FrozenNorm', extra: str = ''
-) -> dict:
+def write(folder: Path, policy: str, batch: int, iters: int, backbone: str = 'FrozenNorm', extra: str = '') -> Path:
     folder.mkdir()
     (folder / 'two_process_parts.py').write_text(MODULE)
     recipe = folder / 'recipe.py'
     fields = dict(root=ROOT, policy=policy, batch=batch, iters=iters, backbone=backbone, extra=extra)
     recipe.write_text(RECIPE.format(**fields))
-    if processes > 1:
-        call = [str(ROOT / 'tools/dist_train.sh'), str(recipe), str(processes)]
-    else:
-        call = [sys.executable, str(ROOT / 'tools/train.py'), str(recipe)]
-    done = launch(call, folder)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return recipe
+
+
+def result(folder: Path) -> dict:
     return json.loads((folder / 'run/result.json').read_text())
+
+
+@pytest.fixture
+def train(nursery):
+    """Return a function that trains in one or several processes, without a launcher, and returns the result."""
+
+    def run(folder: Path, policy: str, processes: int, **how: Any) -> dict:
+        words, log = ['train.py', write(folder, policy, **how), '--work-dir', folder / 'run'], folder / 'log'
+        env = {'PYTHONPATH': str(folder), 'RECORD': str(folder), 'CUDA_VISIBLE_DEVICES': ''}
+        all_end(nursery.ranks(processes, words, log, env) if processes > 1 else [nursery.start(words, log, env=env)], 0)
+        return result(folder)
+
+    return run
 
 
 def weights(folder: Path) -> dict:
@@ -356,7 +367,7 @@ def weights(folder: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'extra'), [('FrozenNorm', ''), ('ThinResNet', "sync_bn = 'naive'")])
-def test_two_processes_take_the_step_of_one(tmp_path, backbone, extra):
+def test_two_processes_take_the_step_of_one(tmp_path, train, backbone, extra):
     how = dict(backbone=backbone, extra=extra, iters=4)
     one = train(tmp_path / 'one', 'Injected', processes=1, batch=32, **how)
     two = train(tmp_path / 'two', 'Injected', processes=2, batch=16, **how)
@@ -372,12 +383,15 @@ def test_two_processes_take_the_step_of_one(tmp_path, backbone, extra):
 
 @pytest.mark.slow
 def test_ranks_validate_the_model_that_is_saved(tmp_path):
-    """With batch norm in training mode each rank has statistics of its own."""
-    trained = train(tmp_path / 'run', 'Mixup', processes=2, batch=16, iters=3, backbone='ThinResNet')
+    """With batch norm in training mode each rank has statistics of its own. By the launchers of the commands."""
+    recipe = write(tmp_path / 'run', 'Mixup', batch=16, iters=3, backbone='ThinResNet')
+    done = launch([str(ROOT / 'tools/dist_train.sh'), str(recipe), '2'], tmp_path / 'run')
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    trained = result(tmp_path / 'run')
     (checkpoint,) = (tmp_path / 'run/run').glob('iter_*.pth')
     tested = []
     for processes in ('1', '2'):
-        call = [str(ROOT / 'tools/dist_test.sh'), str(tmp_path / 'run/recipe.py'), str(checkpoint), processes]
+        call = [str(ROOT / 'tools/dist_test.sh'), str(recipe), str(checkpoint), processes]
         done = launch(call, tmp_path / 'run', '--out', str(tmp_path / f'{processes}.json'))
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         tested.append(json.loads((tmp_path / f'{processes}.json').read_text())['metrics'])
@@ -387,7 +401,7 @@ def test_ranks_validate_the_model_that_is_saved(tmp_path):
 
 
 @pytest.mark.slow
-def test_ranks_draw_different_shares(tmp_path):
+def test_ranks_draw_different_shares(tmp_path, train):
     train(tmp_path / 'run', 'Recorded', processes=2, batch=16, iters=1)
     lam = [torch.load(tmp_path / 'run' / f'rank{rank}.pt', weights_only=True) for rank in (0, 1)]
     assert not (lam[0] == lam[1]).any()

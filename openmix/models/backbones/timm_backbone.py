@@ -15,12 +15,21 @@ from openmix.models.backbones.local_weights import load_weights, on_meta, only_w
 from openmix.registry import MODELS
 from openmix.small import SIDE, small
 
+# The arguments by which the networks of a file of timm become narrow; their blocks, the sites, stay.
+_NARROW: dict[str, dict[str, Any]] = {
+    'timm.models.deit': {'embed_dim': 48, 'num_heads': 6},
+    'timm.models.resnet': {'channels': (32, 64, 128, 256)},
+    'timm.models.swin_transformer': {'embed_dim': 24, 'num_heads': (3, 6, 12, 24)},
+    'timm.models.vision_transformer': {'embed_dim': 48, 'num_heads': 6},
+}
+
 
 def _small(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for a smoke run: initial weights, and a small `img_size` for networks of a fixed size."""
+    """Return the arguments for a smoke run: initial weights, narrow layers, and a small `img_size` if it is fixed."""
     known = timm.get_pretrained_cfg(given['name'], allow_unregistered=True)
     size = {'img_size': min(given.get('img_size', SIDE), SIDE)} if known and known.fixed_input_size else {}
-    return {'pretrained': False, 'checkpoint': None, **size}
+    file = timm.model_entrypoint(given['name']).__module__ if timm.is_model(given['name']) else ''
+    return {'pretrained': False, 'checkpoint': None, **size, **_NARROW.get(file, {})}
 
 
 @MODELS.register_module(name='TimmBackbone')
