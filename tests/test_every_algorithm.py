@@ -21,13 +21,15 @@ from registered import registered
 from openmix.algorithm import Algorithm
 from openmix.benchmark.smoke import shrink
 from openmix.config import load_config
+from openmix.engine.checkpoint import read_checkpoint
 from openmix.engine.launch import prepare
 from openmix.engine.preflight import try_parts
 from openmix.engine.preflight.meta_draws import complete_meta
+from openmix.engine.publishing import published_weights
 from openmix.engine.runner import Runner
 from openmix.engine.seeding import step_seed
 from openmix.errors import InputError
-from openmix.memory import images_in, memories_in
+from openmix.memory import images_in, memories_in, memory_keys
 from openmix.overrides import apply_overrides
 from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS
 
@@ -274,6 +276,8 @@ def test_its_checkpoint_is_evaluated_and_starts_another_run(recipes, name, call,
     runner.train()
     kept = {memory.rows.shape[0] for memory in memories_in(runner.model)}
     assert kept == {images_in(runner.train_dataloader.dataset, m.pool) for m in memories_in(model)}
+    published = published_weights(read_checkpoint(tmp_path / 'run' / 'epoch_1.pth'), tmp_path, ema=False)
+    assert published.keys() == model.state_dict().keys() - memory_keys(model)
     if case.classifies:
         code, said, error = call('export_torchscript.py', recipe, checkpoint, '--out', tmp_path / 'network.pt')
         assert code == 0, said + error

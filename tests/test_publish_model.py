@@ -46,6 +46,18 @@ def checkpoint(folder, ema=False):
     return folder / 'epoch_3.pth', raw, average
 
 
+def test_a_memory_of_training_images_is_not_published(call, tmp_path):
+    path, raw, _ = checkpoint(tmp_path)
+    found = torch.load(path, weights_only=True)
+    found['state_dict']['labels.rows'] = torch.zeros(50, dtype=torch.int64)
+    found['meta']['memories'] = ['labels.rows']
+    torch.save(found, path)
+    code, _, err = call(COMMAND, path, '--out', tmp_path / 'zoo')
+    assert code == 0, err
+    (published,) = (tmp_path / 'zoo').iterdir()
+    assert torch.load(published, weights_only=True)['state_dict'].keys() == raw.keys()
+
+
 @pytest.mark.parametrize(('options', 'has_average'), [([], False), ([], True), (['--ema'], True)])
 def test_only_weights_and_meta_are_left(call, tmp_path, options, has_average):
     path, raw, average = checkpoint(tmp_path, has_average)

@@ -27,7 +27,7 @@ METADATA = 'openmix'
 
 
 def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint by name, raw or the moving average.
+    """Return the weights of a checkpoint by name, raw or the moving average, without memories of training images.
 
     Raises:
         InputError: there is no moving average, there are no weights, or some are not finite.
@@ -40,7 +40,10 @@ def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> d
             raise InputError(f"'{path}' holds a {type(value).__name__} under {key!r}, where weights have a tensor")
         if not is_finite(value):
             raise InputError(f"'{path}' is damaged: '{key}' in it is not finite; take an older checkpoint")
-    return dict(weights)
+    meta = checkpoint.get('meta')
+    memories = meta.get('memories') if isinstance(meta, Mapping) else None
+    of_images = memories if isinstance(memories, list) else []
+    return {key: value for key, value in weights.items() if key not in of_images}
 
 
 def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command, more_than_cores
 from openmix.errors import InputError
 from openmix.files import appearing
-from openmix.memory import images_in, memories_in
+from openmix.memory import images_in, memories_in, memory_keys
 from openmix.provenance import data_fingerprint, lists_in
 
 _EARLIER = itertools.count()
@@ -258,6 +258,7 @@ class Runner(MMRunner):
         return {
             **({'run': run} if run else {}),
             'judged': judged_backbone(algorithm_of(self.model)),
+            **({'memories': memories} if (memories := sorted(memory_keys(algorithm_of(self.model)))) else {}),
             'ends_at': None if may_stop else self.max_iters,
             'recipe': recipe_hash(self.cfg),
             'resolved_recipe': plain_recipe(self.cfg),
