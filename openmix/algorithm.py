@@ -150,6 +150,12 @@ class Algorithm(BaseModel):
     def check_data(self, dataset: Any) -> None:
         """Raise an `InputError` if the images do not fit. Called with the training data before the first step."""
 
+    def read_data(self, dataset: Any) -> None:
+        """Compute what depends on all training images, once, just before `start`; not in a resumed run.
+
+        In all processes, each with the whole data set. What is computed is kept in buffers.
+        """
+
     def after_step(self) -> None:
         """Update momentum encoders. Called after every optimiser step."""
 

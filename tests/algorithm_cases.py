@@ -200,6 +200,30 @@ model = dict(
             'train_dataloader.dataset.pipeline.0.size': 224,
         },
     ),
+    'CoTuning': Case(
+        _FOLDER
+        + """
+train_dataloader = images('train', [crop])
+val_evaluator = dict(type='Accuracy')
+model = dict(
+    type='CoTuning',
+    source=dict(num_classes=7, pretrained=False),
+    data_preprocessor=dict(type='ImagePreprocessor', augment=[dict(type='BatchRandomFlip')]),
+    backbone=backbone,
+    head=dict(type='LinearHead'),
+    policy=dict(type='Mixup'),
+    ten_crop=12,
+)
+""",
+        'accuracy/top1',
+        classifies=True,
+        mixes=True,
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.source.num_classes': 1000,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+    ),
     'PseudoLabel': _semi_supervised('PseudoLabel', 'weak', 'threshold=0.11'),
     'MixMatch': _semi_supervised('MixMatch', 'weak, weak', f'branch={_ASYMMETRIC}'),
     'ReMixMatch': _semi_supervised('ReMixMatch', 'weak, strong, strong'),

@@ -115,7 +115,7 @@ PARAMETERS = {
     **{
         f'transfer/{data}/{method}{mixed}_resnet50.py': RESNET50
         for data in ('cub200', 'fgvc_aircraft', 'stanford_cars')
-        for method in ('fine_tuning', 'bss')
+        for method in ('fine_tuning', 'bss', 'co_tuning')
         for mixed in ('', '_mixup', '_dm')
     },
     'transfer/cub200/self_tuning_resnet18.py': RESNET18,

@@ -114,6 +114,7 @@ def test_the_self_tuning_cells_of_table_6():
 
 
 FEW = {'Fine-Tuning': 'MixClassifier', 'Fine-Tuning+DM': 'MixClassifier', 'BSS': 'BSS'}
+FEW |= {'Co-Tuning': 'CoTuning', 'Co-Tuning+DM': 'CoTuning'}
 
 
 @pytest.mark.parametrize('variant', ['published', 'corrected'])
@@ -139,6 +140,10 @@ def test_the_cells_of_table_6_without_unlabelled_images(variant):
             assert (model.policy.alpha, model.head.loss.eta) == (0.2, 0.1)
         if cell.row == 'BSS':
             assert (model.weight, model.count) == (0.001, 1)
+        if model.type == 'CoTuning':
+            assert (model.weight, model.calibration) == (2.3, 'resnet50_imagenet1k_v1')
+            assert model.source == dict(name='torchvision/resnet50', weights='IMAGENET1K_V1')
+            assert cfg.optim_wrapper.optimizer.nesterov
         assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters) == (48, 9000)
         assert not {'square', 'view'} & cfg.keys()
 

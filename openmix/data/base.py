@@ -201,6 +201,13 @@ class ImageDataset(Dataset):
         self.is_subset = self.is_subset or len(places) < len(self)
         self.rows, self.labels = self.rows[places], self.labels[places]
 
+    def unaugmented(self) -> ImageDataset:
+        """Return the same samples without random transforms, as for computing features of each once.
+
+        By default the data set itself, which has none of its own.
+        """
+        return self
+
     def chosen(self) -> dict[str, Tensor]:
         """Return the rows of a subset in the official half, ascending int64, by the file to write; else nothing."""
         return {'subset': self.rows} if self.is_subset else {}

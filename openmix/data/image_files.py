@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import warnings
@@ -149,6 +150,19 @@ class ImageFiles(ImageDataset):
     def keep(self, places: Tensor) -> None:
         super().keep(places)
         self.files = self.files[places.numpy()]
+
+    def unaugmented(self) -> ImageFiles:
+        """Return the same images, squeezed and cropped in the centre to the pipeline's size, its first view's.
+
+        As images are evaluated after transfer: 256 x 256 for a crop of 224.
+        """
+        served = self.images(torch.zeros(1, dtype=torch.int64))[0]
+        height, width = (served[0] if isinstance(served, list) else served).shape[-2:]
+        larger = [round(side * 256 / 224) for side in (height, width)]
+        plain = copy.copy(self)
+        crop = [dict(type='torchvision/Resize', size=larger), dict(type='torchvision/CenterCrop', size=(height, width))]
+        plain.pipeline, plain.on_pixels = build_pipeline(crop), 0
+        return plain
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
         """Set the epoch and the seed of the pipeline's random draws, also in running workers."""

@@ -13,7 +13,7 @@ from openmix.registry import HOOKS
 # The second name is that of recipes written for earlier versions.
 @HOOKS.register_module(name=['AlgorithmHook', 'MixPolicyHook'])
 class AlgorithmHook(Hook):
-    """Call the algorithm's `start` before the first step, and `before_step` and `after_step` around every step.
+    """Call the algorithm's `read_data` and `start` before the first step, and `before_step` and `after_step` around every step.
 
     `after_step` is a hook of the optimiser, so with gradient accumulation it is called only after real steps.
     """
@@ -21,6 +21,7 @@ class AlgorithmHook(Hook):
     def before_train(self, runner: Any) -> None:
         algorithm = algorithm_of(runner.model)
         if runner.iter == 0:
+            algorithm.read_data(runner.train_dataloader.dataset)
             algorithm.start()
         runner.optim_wrapper.optimizer.register_step_post_hook(lambda *_: algorithm.after_step())
 

@@ -75,12 +75,13 @@ def trained_classifier(backbone: dict, head: dict, checkpoint: str | Path) -> tu
     return nn.Sequential(features, top), top.num_classes
 
 
-def published_classifier(name: str, pretrained: bool = True) -> tuple[nn.Module, int]:
+def published_classifier(name: str, pretrained: bool = True, weights: str | None = None) -> tuple[nn.Module, int]:
     """Build a classifier of torchvision or timm; return it and its number of classes.
 
     Args:
         name: 'torchvision/NAME' or 'timm/NAME'.
         pretrained: download the library's weights.
+        weights: of torchvision, their name; None: the default.
 
     Raises:
         InputError: the library or the model is unknown, or its weights could not be downloaded.
@@ -99,8 +100,8 @@ def published_classifier(name: str, pretrained: bool = True) -> tuple[nn.Module,
             with only_weights():
                 built = timm.create_model(model, pretrained=fetched)
             return built, built.num_classes
-        weights = get_model_weights(model)['DEFAULT']
-        return get_model(model, weights=weights if fetched else None), len(weights.meta['categories'])
+        published = get_model_weights(model)[weights or 'DEFAULT']
+        return get_model(model, weights=published if fetched else None), len(published.meta['categories'])
     except Exception as error:  # the download clients have no common base class of errors
         raise InputError(
             f"Teacher: '{name}' could not be had ({brief(str(error))}); train one here and give backbone, head "

@@ -60,7 +60,7 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
         return
     if not os.path.lexists(path):
         raise InputError(f"no file of weights '{path}'; check the path")
-    state = _state_in(read_file(path), path)
+    state = state_in(read_file(path), path)
     prefix = f'{part}.'
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     state = inner or state
@@ -86,7 +86,7 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
     model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def _state_in(content: Any, path: str | Path) -> dict[str, Tensor]:
+def state_in(content: Any, path: str | Path) -> dict[str, Tensor]:
     """Find the state dict in a file's content: the content itself, or the entry that timm would take from it."""
     name = ''
     if isinstance(content, Mapping):

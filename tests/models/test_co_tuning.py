@@ -1,0 +1,163 @@
+"""Co-Tuning: the relationship of classes by value, its loss against a loop, and what is refused."""
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from openmix.data.base import ArrayDataset
+from openmix.data.facts import Facts
+from openmix.errors import InputError
+from openmix.mix import Mix
+from openmix.models.transfer.co_tuning import CALIBRATIONS, source_cross_entropy
+from openmix.models.transfer.relationship import by_regression, direct, fit, scale_of, split
+from openmix.registry import MODELS
+
+# Images of each source class (columns) and target class; neither rows nor columns have equal sums.
+COUNTS = torch.tensor([[30, 5, 1, 4], [2, 20, 3, 5], [8, 15, 36, 1]])
+
+
+def known(counts):
+    """Images whose source class is sure, as many of each kind as counted."""
+    y, source = counts.nonzero().repeat_interleave(counts[counts > 0], 0).unbind(1)
+    return torch.eye(counts.shape[1], dtype=torch.float64)[source], y
+
+
+@pytest.mark.parametrize('counts', [COUNTS, COUNTS[:2]], ids=['three classes', 'two classes'])
+@pytest.mark.parametrize('kind', ['direct', 'regression'])
+def test_a_known_relationship_is_found(kind, counts):
+    """p(source | target) is the share of the source classes among the images of a target class."""
+    p, y = known(counts)
+    found = direct(p, y, len(counts)) if kind == 'direct' else by_regression(p, y, (p, y), len(counts))
+    torch.testing.assert_close(found, counts.double() / counts.sum(1, keepdim=True), rtol=0.02, atol=0.01)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(counts), dtype=torch.float64))
+
+
+@pytest.mark.parametrize('kind', ['direct', 'regression'])
+def test_a_class_without_images_has_a_distribution(kind):
+    p, y = known(COUNTS)
+    found = direct(p, y, 4) if kind == 'direct' else by_regression(p, y, (p, y), 4)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.sum(1), torch.ones(4, dtype=torch.float64))
+    if kind == 'direct':
+        torch.testing.assert_close(found[3], p.mean(0))
+
+
+def test_the_regression_is_at_its_minimum():
+    """The gradient of the penalised likelihood, computed by hand, is 0."""
+    generator = torch.Generator().manual_seed(0)
+    p, y = torch.rand(20, 5, dtype=torch.float64, generator=generator).softmax(1), torch.arange(20) % 3
+    w = fit(p, y, torch.zeros(3, 5, dtype=torch.float64), 2.0)
+    error = (p @ w.T).softmax(1) - torch.eye(3)[y]
+    assert (2.0 * error.T @ p + w).abs().max() < 1e-4
+    assert w.abs().max() > 1e-3
+
+
+def test_the_scale_calibrates():
+    """Labels drawn by softmax(logits) ask of logits / 3 a scale of 3."""
+    logits = torch.randn(4000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.multinomial((2 * logits).softmax(1), 1, generator=torch.Generator().manual_seed(1))[:, 0]
+    assert scale_of(2 * logits / 3, y) == pytest.approx(3, rel=0.1)
+
+
+def test_images_are_held_out_of_every_class_that_has_two():
+    y = torch.tensor([0] * 10 + [1] * 2 + [2])
+    kept, held = split(y, 0.2)
+    assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(13))
+    assert torch.bincount(y[held], minlength=3).tolist() == [2, 1, 0]
+    p = torch.full((3, 4), 0.25)
+    with pytest.raises(InputError, match='no class has two'):
+        by_regression(p, torch.arange(3), (p[:0], y[:0]), 3)
+
+
+def test_the_source_loss_is_a_loops():
+    generator = torch.Generator().manual_seed(0)
+    logits, table = (torch.randn(n, 5, dtype=torch.float64, generator=generator) for n in (4, 3))
+    table, y, lam, partner = table.softmax(1), torch.tensor([0, 2, 1, 2]), [0.25, 1.0, 0.5, 0.9], [1, 1, 3, 0]
+    mix = Mix.pairs(torch.tensor(partner), torch.tensor(lam))
+    expected = 0.0
+    for n in range(4):
+        for s in range(5):
+            share = lam[n] * table[y[n], s] + (1 - lam[n]) * table[y[partner[n]], s]
+            expected -= share * (logits[n, s] - logits[n].logsumexp(0)) / 4
+    assert source_cross_entropy(logits, table, y, mix).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def co_tuning(**options):
+    init_default_scope('openmix')
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            type='CoTuning',
+            backbone=dict(type='ThinResNet', depth=8, width=4),
+            head=dict(type='LinearHead', num_classes=3),
+            policy=dict(type='NoMix'),
+            data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.5,) * 3),
+            **{'source': dict(num_classes=5, pretrained=False), **options},
+        )
+    )
+
+
+def images(labels=(0, 1, 2) * 4):
+    facts = Facts('toy', ('a', 'b', 'c'), (0.5,) * 3, (0.5,) * 3, (8, 8))
+    pixels = torch.randint(256, (len(labels), 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return ArrayDataset(facts, pixels, torch.tensor(labels), 'train')
+
+
+def test_the_relationship_is_of_calibrated_source_predictions_and_is_saved():
+    """In evaluation mode, and nothing of the model but the relationship changes."""
+    model, data = co_tuning(relationship='direct', calibration='resnet50_imagenet1k_v1').train(), images()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.read_data(data)
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        x = (data.array.float() / 255 - 0.5) / 0.5
+        p = (0.88405 * model.source(model.backbone(x))).softmax(1)
+    expected = torch.stack([p[data.labels == label].mean(0) for label in range(3)])
+    torch.testing.assert_close(model.relationship, expected)
+    assert CALIBRATIONS == {'resnet50_imagenet1k_v1': 0.88405}
+    after = model.state_dict()
+    assert [key for key in after if not torch.equal(after[key], before[key])] == ['relationship']
+
+
+def test_the_regression_reads_all_images():
+    model = co_tuning().train()
+    model.read_data(images())
+    assert model.relationship.isfinite().all()
+    torch.testing.assert_close(model.relationship.sum(1), torch.ones(3))
+    assert (model.relationship - 0.2).abs().max() > 1e-4
+
+
+def test_the_source_head_of_a_file_is_loaded(tmp_path):
+    weight, bias = torch.randn(6, 16), torch.randn(6)
+    torch.save({'state_dict': {'head.fc.weight': weight, 'head.fc.bias': bias}}, tmp_path / 'run.pth')
+    model = co_tuning(source=dict(checkpoint=str(tmp_path / 'run.pth')))
+    assert torch.equal(model.source.fc.weight, weight)
+    assert model.relationship.shape == (3, 6)
+    names = dict(name='torchvision/resnet18', pretrained=False)
+    with pytest.raises(InputError, match='takes 512 features, and the backbone has 16'):
+        co_tuning(source=names)
+    torch.save({'backbone.conv.weight': weight}, tmp_path / 'none.pth')
+    with pytest.raises(InputError, match='has no head of the source task'):
+        co_tuning(source=dict(checkpoint=str(tmp_path / 'none.pth')))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(source={}), 'the head of the source task is not given'),
+        (dict(relationship='guess'), 'relationship'),
+        (dict(calibration='resnet'), 'calibration'),
+        (dict(calibration=0.0), 'calibration'),
+        (dict(held_out=1.0), 'held_out'),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(InputError, match=message):
+        co_tuning(**options)
+
+
+def test_a_class_without_a_labelled_image_is_named():
+    co_tuning().check_data(images())
+    with pytest.raises(InputError, match="the class 'b' has no labelled image"):
+        co_tuning().check_data(images((0, 2, 2)))
