@@ -13,7 +13,7 @@ from openmix.registry import HOOKS
 # The second name is that of recipes written for earlier versions.
 @HOOKS.register_module(name=['AlgorithmHook', 'MixPolicyHook'])
 class AlgorithmHook(Hook):
-    """Call the algorithm's `read_data` and `start` before the first step, and `before_step` and `after_step` around every step.
+    """Call the algorithm's `read_data` and `start` before the first step, `before_step` and `after_step` around each.
 
     `after_step` is a hook of the optimiser, so with gradient accumulation it is called only after real steps.
     """

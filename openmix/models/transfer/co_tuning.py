@@ -18,7 +18,7 @@ from openmix.models.transfer.relationship import by_regression, direct, split
 from openmix.models.transfer.source_head import SourceHead
 from openmix.registry import MODELS, Built
 
-SourceConfig = Annotated[dict, Built(MODELS, default=SourceHead.__name__)]
+SourceConfig = Annotated[dict, Built(MODELS, frozenset({'in_features'}), SourceHead.__name__)]
 
 # Factors of source logits that calibrate published weights: that of torchvision's ResNet-50 is the released code's.
 CALIBRATIONS = {'resnet50_imagenet1k_v1': 0.88405}
@@ -98,9 +98,7 @@ class CoTuning(MixClassifier):
             calibration = CALIBRATIONS[calibration]
         check_number('CoTuning: calibration', calibration, 0.0, above=True)
         if not isinstance(self.head, HasClasses):
-            raise InputError(
-                f'CoTuning: {type(self.head).__name__} has no num_classes, and each class has source classes'
-            )
+            raise InputError(f'CoTuning: {type(self.head).__name__} has no num_classes, which source classes are for')
         self.source = MODELS.build(
             {'type': SourceHead.__name__, 'in_features': width_of(self.backbone), **source},
         )
@@ -137,7 +135,7 @@ class CoTuning(MixClassifier):
 
     @torch.no_grad()
     def source_probabilities(self, images: Any) -> tuple[Tensor, Tensor]:
-        """Compute the calibrated source probabilities (N, S) of all images, in evaluation mode, and their labels (N,)."""
+        """Compute the calibrated source probabilities (N, S) and labels (N,) of all images, in evaluation mode."""
         mode, found, labels = self.training, [], []
         self.eval()
         for first in range(0, len(images), _IMAGES):

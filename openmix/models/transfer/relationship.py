@@ -33,11 +33,11 @@ def direct(p: Tensor, y: Tensor, num_classes: int) -> Tensor:
 
 
 def by_regression(p: Tensor, y: Tensor, held_out: tuple[Tensor, Tensor], num_classes: int) -> Tensor:
-    """Turn a calibrated regression of targets on source probabilities around; return p(source | target), (C, S) float64.
+    """Turn a calibrated regression of targets on source probabilities around; return p(source | target), (C, S).
 
     Multinomial logistic regression without intercept gives p(target | source), a softmax over target classes of the
-    scaled coefficients. The held-out images choose its penalty, by accuracy, and its scale, by likelihood. With the mean
-    source probabilities of all images, Bayes' rule gives the result (You et al., NeurIPS 2020, section 3.1).
+    scaled coefficients. The held-out images choose its penalty, by accuracy, and its scale, by likelihood. With the
+    mean source probabilities of all images, Bayes' rule gives the result (You et al., NeurIPS 2020, section 3.1).
 
     Args:
         p: (N, S) source probabilities.
@@ -51,14 +51,14 @@ def by_regression(p: Tensor, y: Tensor, held_out: tuple[Tensor, Tensor], num_cla
     held_p, held_y = held_out
     if not len(held_y):
         raise InputError(
-            "CoTuning: no image can be held out to calibrate the regression: no class has two; take relationship='direct'"
+            "CoTuning: no image can be held out for the regression: no class has two; take relationship='direct'"
         )
     p, held_p = p.double(), held_p.double()
     best, coefficients, fewest = -1.0, p.new_zeros(num_classes, p.shape[1]), p.new_zeros(num_classes, p.shape[1])
     for strength in reversed(STRENGTHS):  # the strongest penalty first, each begins where the one before has ended
         fewest = fit(p, y, fewest, strength)
         accuracy = ((held_p @ fewest.T).argmax(1) == held_y).double().mean().item()
-        if accuracy > best:
+        if accuracy >= best:  # of equal ones the weakest penalty
             best, coefficients = accuracy, fewest
     scaled = coefficients * scale_of(held_p @ coefficients.T, held_y)
     marginal = torch.cat([p, held_p]).mean(0)

@@ -30,8 +30,8 @@ class SourceHead(nn.Module):
         pretrained: take the weights; False: random weights, to try a recipe.
 
     Raises:
-        InputError: neither a name nor a file is given, or both; it is unknown, cannot be had or has no such layer; or the
-            layer takes features of another width.
+        InputError: neither a name nor a file is given, or both; it is unknown, cannot be had or has no such layer; or
+            the layer takes features of another width.
     """
 
     small: ClassVar[dict[str, Any]] = {'pretrained': False}
@@ -57,8 +57,8 @@ class SourceHead(nn.Module):
             self.fc = layer_in(checkpoint)
         else:
             raise InputError(
-                "SourceHead: the head of the source task is not given; set name='torchvision/NAME', or checkpoint='FILE' "
-                'of a classifier with its head'
+                "SourceHead: the head of the source task is not given; set name='torchvision/NAME', or "
+                "checkpoint='FILE' of a classifier with its head"
             )
         if self.fc.in_features != in_features:
             raise InputError(
@@ -100,5 +100,5 @@ def layer_in(path: str | Path) -> nn.Linear:
                 layer.load_state_dict({'weight': weight.float(), 'bias': bias.float()})
             return layer
     raise InputError(
-        f"SourceHead: '{path}' has no head of the source task ({', '.join(_NAMES)}); give a file of the whole classifier"
+        f"SourceHead: '{path}' has no head of the source task ({', '.join(_NAMES)}); give one of a whole classifier"
     )
