@@ -40,6 +40,8 @@ def test_data_views_and_schedule_are_the_released_ones(recipe):
     model = cfg.model
     assert (model.queue, model.projector_width, model.temperature, model.momentum) == (32, 1024, 0.07, 0.999)
     assert model.backbone.weights == 'IMAGENET1K_V1'
+    (square,) = cfg.val_dataloader.dataset.pipeline
+    assert (square, model.ten_crop) == (resize, 224)
     assert not {'view', 'views'} & cfg.keys()
     sgd = dict(type='SGD', lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
     assert cfg.optim_wrapper.optimizer == sgd
@@ -73,6 +75,8 @@ def test_the_published_settings_of_each_row():
         assert (cfg.model.get('projector_layers') == 2) == of_openmixup
         assert any(step.type == 'LevelRandAugment' for step in view) != of_openmixup
         assert (cfg.param_scheduler[0].type == 'CosineAnnealingLR') == of_openmixup
+        assert (cfg.model.ten_crop is None) == of_openmixup
+        assert (cfg.val_dataloader.dataset.pipeline[-1].type == 'torchvision/CenterCrop') == of_openmixup
         assert ('labelled_branch' in cfg.model) == ('_mixup' in recipe or '_dm' in recipe)
 
 

@@ -1,10 +1,12 @@
 # CUB-200-2011 for transfer with 15 % of the labels: 24 labelled and 24 unlabelled images a batch, two strong views of
 # each, as in Self-Tuning's released code. The labelled images, that share of each class rounded up, are not among the
-# unlabelled ones; the seed of the run draws them. Validation runs on the test images, squeezed to a square.
+# unlabelled ones; the seed of the run draws them. Validation runs on the test images, squeezed to the same square, for a
+# model with ten_crop=224.
 _base_ = 'cub200.py'
 
+square = dict(type='torchvision/Resize', size=(256, 256), interpolation='bilinear')
 view = [
-    dict(type='torchvision/Resize', size=(256, 256), interpolation='bicubic'),
+    square,
     dict(type='torchvision/RandomResizedCrop', size=224),
     dict(type='torchvision/RandomHorizontalFlip'),
     dict(type='LevelRandAugment', layers=2, prob=0.5),
@@ -23,14 +25,7 @@ train_dataloader = dict(
         keep_labelled=False,
     ),
 )
-val_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='torchvision/Resize', size=(256, 256), interpolation='bicubic'),
-            dict(type='torchvision/CenterCrop', size=224),
-        ]
-    )
-)
+val_dataloader = dict(dataset=dict(pipeline=[square]))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(base_batch_size=24 * (1 + 1))
-del view, views  # As keys of the recipe they could be set, and no view would change.
+del square, view, views  # As keys of the recipe they could be set, and no image would change.

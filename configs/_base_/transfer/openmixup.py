@@ -14,6 +14,7 @@ published = {
     'model.data_preprocessor.mean': (0.4914, 0.4822, 0.4465),
     'model.data_preprocessor.std': (0.2023, 0.1994, 0.2010),
     'train_dataloader.dataset.labelled.pipeline': [dict(type='MultiView', views=[crop, crop])],
+    'model.ten_crop': None,
     'val_dataloader.dataset.pipeline': centre,
     'test_dataloader.dataset.pipeline': centre,
     'optim_wrapper.optimizer.nesterov': False,

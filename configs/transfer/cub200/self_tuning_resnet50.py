@@ -20,6 +20,7 @@ model = dict(
     queue=32,
     temperature=0.07,
     momentum=0.999,
+    ten_crop=224,
 )
 default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=3000, by_epoch=False))
 # As in the released code; the text of Decoupled Mixup has 5e-4.
