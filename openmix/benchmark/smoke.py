@@ -184,6 +184,8 @@ def _small_parts(found: Sequence[Part], root_of: Callable[[Mapping[str, Any]], P
         values = small_of(part.built, part.node)
         if part.registry in (DATASETS, TRANSFORMS) and 'size' in part.node:
             values |= {'size': _at_most(part.node['size'], SIDE)}
+        if part.node.get('ten_crop') is not None:  # crops of an image that is a few pixels larger
+            values |= {'ten_crop': _at_most(part.node['ten_crop'], SIDE - SIDE // 8)}
         if part in datasets and _is_fraction(part.node.get('val_fraction')):
             values |= {'val_fraction': _of_few(part.node['val_fraction'])}
         if part in datasets and not any(one.place.startswith(f'{part.place}.') for one in datasets):

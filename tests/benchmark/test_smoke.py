@@ -141,3 +141,12 @@ def test_networks_of_timm_are_narrow_in_small_and_keep_their_sites(name):
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (narrow, large)]
     assert 3 * sizes[0] < sizes[1]
     assert narrow(torch.empty(2, 3, SIDE, SIDE, device='meta')).shape == (2, narrow.num_features)
+
+
+def test_crops_become_smaller_than_the_small_images():
+    """`ten_crop` of a model is a size too, and stays out where a recipe has none."""
+    cfg = load_config('transfer/cub200/self_tuning_resnet18.py')
+    small = shrink(cfg, lambda dataset: Path('/data'))
+    (resized,) = [value for key, value in small.items() if key.startswith('val_dataloader') and key.endswith('.size')]
+    assert small['model.ten_crop'] < min(resized)
+    assert 'model.ten_crop' not in shrink(load_config('transfer/digits/self_tuning.py'), lambda dataset: Path('/data'))
