@@ -1,7 +1,7 @@
 # CUB-200-2011 for transfer with 15 % of the labels: 24 labelled and 24 unlabelled images a batch, two strong views of
 # each, as in Self-Tuning's released code. The labelled images, that share of each class rounded up, are not among the
-# unlabelled ones; the seed of the run draws them. Validation runs on the test images, squeezed to the same square, for a
-# model with ten_crop=224.
+# unlabelled ones; the seed of the run draws them. Validation runs on the test images, squeezed to the same square, for
+# a model with ten_crop=224.
 _base_ = 'cub200.py'
 
 square = dict(type='torchvision/Resize', size=(256, 256), interpolation='bilinear')
