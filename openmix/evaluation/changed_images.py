@@ -14,6 +14,7 @@ from torch import Tensor
 from openmix.algorithm import Algorithm, algorithm_of
 from openmix.errors import InputError
 from openmix.evaluation.accuracy import rank_of_label, rows_of_all
+from openmix.models.classifier import Classifier
 from openmix.models.preprocessor import ImagePreprocessor, to_pixels
 
 Logits = Callable[[Tensor], Tensor]
@@ -86,6 +87,11 @@ class ChangedImagesHook(Hook):
     def _parts(self, runner: Any) -> tuple[Algorithm, ImagePreprocessor]:
         model = algorithm_of(runner.model)
         model.network(type(self).__name__)
+        if isinstance(model, Classifier) and model.ten_crop is not None:
+            raise InputError(
+                f'{type(self).__name__} changes whole images, and the model is evaluated on ten crops; '
+                'leave ten_crop out'
+            )
         if not isinstance(model.data_preprocessor, ImagePreprocessor):
             raise InputError(f'{type(self).__name__} changes pixels, so it needs an ImagePreprocessor')
         return model, model.data_preprocessor

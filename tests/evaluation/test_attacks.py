@@ -156,6 +156,13 @@ def test_an_attack_leaves_no_trace_and_does_not_depend_on_batches(cfg):
     assert not model.training
 
 
+def test_ten_crops_are_refused():
+    model = classifier()
+    model.ten_crop = (8, 8)
+    with pytest.raises(InputError, match='evaluated on ten crops; leave ten_crop out'):
+        measure(FGSMHook(), model, data())
+
+
 def test_images_without_labels_are_refused():
     batch = data()
     batch.pop('labels')
