@@ -153,8 +153,10 @@ def test_recipe_builds(recipe):
     cfg = load_config(recipe)
     dataset = dict(cfg.train_dataloader.dataset)
     cls = find(DATASETS, dataset.pop('type'))
-    if cls.__name__ in ('ImageFolder', 'VOCFolder'):
-        dataset['classes'] = [f'class {i}' for i in range(7)]
+    for images in (cfg.train_dataloader.dataset, dataset.get('labelled') or {}):
+        if images.get('type') in ('ImageFolder', 'VOCFolder'):
+            images['classes'] = [f'class {i}' for i in range(7)]
+    dataset = {key: value for key, value in cfg.train_dataloader.dataset.items() if key != 'type'}
     facts = cls.facts(**dataset)
     find(MODELS, cfg.model.type).complete(cfg.model, facts)
     with torch.device('meta'):

@@ -225,6 +225,9 @@ def test_an_algorithm_starts_once_and_follows_real_steps():
             super().__init__()
             self.backbone = nn.Linear(1, 1)
 
+        def read_data(self, dataset):
+            calls.append(dataset)
+
         def start(self):
             calls.append('start')
 
@@ -235,9 +238,12 @@ def test_an_algorithm_starts_once_and_follows_real_steps():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for iteration in (0, 10):
         runner = types.SimpleNamespace(
-            model=model, iter=iteration, optim_wrapper=types.SimpleNamespace(optimizer=optimizer)
+            model=model,
+            iter=iteration,
+            optim_wrapper=types.SimpleNamespace(optimizer=optimizer),
+            train_dataloader=types.SimpleNamespace(dataset='the data'),
         )
         AlgorithmHook().before_train(runner)
         if iteration == 0:
             optimizer.step()
-    assert calls == ['start', 'step']
+    assert calls == ['the data', 'start', 'step']

@@ -71,6 +71,8 @@ class CoTuning(MixClassifier):
         relationship: 'regression' or 'direct'.
         calibration: factor of the source logits before the softmax, or the name of a published one in `CALIBRATIONS`.
         held_out: share of each class that calibrates the regression.
+        absent: a class without a labelled image is refused ('refused'), or has p(source | target) that follows from the
+            other images ('kept').
         kwargs: see `MixClassifier`.
 
     Raises:
@@ -78,6 +80,7 @@ class CoTuning(MixClassifier):
             cannot be read without their augmentation.
     """
 
+    small = {'relationship': 'direct', 'absent': 'kept'}
     relationship: Tensor
 
     def __init__(
@@ -87,12 +90,14 @@ class CoTuning(MixClassifier):
         relationship: str = 'regression',
         calibration: float | str = 1.0,
         held_out: float = 0.2,
+        absent: str = 'refused',
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_number('CoTuning: weight', weight, 0.0)
         check_choice('CoTuning: relationship', relationship, ('regression', 'direct'))
         check_number('CoTuning: held_out', held_out, 0.0, 1.0, above=True, below=True)
+        check_choice('CoTuning: absent', absent, ('refused', 'kept'))
         if isinstance(calibration, str):
             check_choice('CoTuning: calibration', calibration, tuple(CALIBRATIONS))
             calibration = CALIBRATIONS[calibration]
@@ -103,6 +108,7 @@ class CoTuning(MixClassifier):
             {'type': SourceHead.__name__, 'in_features': width_of(self.backbone), **source},
         )
         self.weight, self.kind, self.calibration, self.held_out = weight, relationship, calibration, held_out
+        self.absent = absent
         uniform = torch.full((self.head.num_classes, self.source.num_classes), 1 / self.source.num_classes)
         self.register_buffer('relationship', uniform)
 
@@ -118,9 +124,12 @@ class CoTuning(MixClassifier):
                 'which the relationship of classes is learned; derive it from ImageDataset'
             )
         counts = dataset.images_a_class()
-        if not counts.all():
+        if self.absent == 'refused' and not counts.all():
             name = dataset.known.classes[int(counts.argmin())]
-            raise InputError(f"CoTuning: the class '{name}' has no labelled image, and each needs one; add some")
+            raise InputError(
+                f"CoTuning: the class '{name}' has no labelled image, and each needs one; add some, or set "
+                "absent='kept'"
+            )
 
     def read_data(self, dataset: Any) -> None:
         p, y = self.source_probabilities(dataset.unaugmented())
