@@ -9,13 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from openmix.arguments import CommandParser
+from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config
 from openmix.config_files import work_dir_of
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.files import write_text
 
+_FILES = ('confusion.csv', 'classes.csv', 'reliability.csv', 'calibration.json')
 _CLASSES = ('class', 'images', 'right', 'accuracy')
 _BINS = ('fit', 'low', 'high', 'images', 'confidence', 'accuracy')
 
@@ -44,6 +45,9 @@ def main() -> None:
     args = parse_args()
     check_number('--bins', args.bins, 1)
     cfg = load_config(args.config, args.cfg_options)
+    out = args.out or Path(cfg.get('work_dir') or work_dir_of(args.config)) / 'analysis'
+    for name in _FILES:
+        check_out('--out', out / name)
     from openmix.engine import launch
     from openmix.engine.answers import check_answers
     from openmix.evaluation import analysis
@@ -58,7 +62,6 @@ def main() -> None:
         raise InputError('the recipe has no test_dataloader, which says what to analyse')
     check_answers(cfg, {'logits'}, '', 'analyze')
     classes = list(DATASETS.build(dict(cfg.test_dataloader.dataset)).known.classes)
-    out = args.out or Path(cfg.work_dir) / 'analysis'
     with TemporaryDirectory() as folder:
         file = Path(folder) / 'answers.npz'
         launch.evaluate(cfg, args.checkpoint, args.ema, hooks=[{'type': 'SaveLogitsHook', 'out': str(file)}])

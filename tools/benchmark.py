@@ -1,6 +1,7 @@
 """Run a published table and print our numbers beside the published ones: tools/benchmark.py VERB [TABLE] [options]."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
-from openmix.benchmark.figure import missing, write_figure
+from openmix.benchmark.figure import FILES, missing, write_figure
 from openmix.benchmark.folders import layout
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.made_for import STEPS, told
@@ -192,6 +193,12 @@ def plan_table(
         console.print(terminal(line), soft_wrap=True)
 
 
+def without_out(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line without `--out` and its value."""
+    pairs = zip(words, ['', *words], strict=False)
+    return [word for word, before in pairs if before != '--out' and word != '--out' and not word.startswith('--out=')]
+
+
 def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.table is None:
         show_all(args, console)
@@ -219,9 +226,13 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
             plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
     if args.verb == 'figure':
+        out = args.out or work_dir
+        for name in FILES:
+            check_out('--out', out / name)
         records = records_of(table, cells, work_dir, args.trials, (), args.weights_dir)
-        drawn = write_figure(table, records, args.out or work_dir)
-        for line in missing(table, records):
+        to_train = shlex.join(['python', 'tools/benchmark.py', 'run', *without_out(sys.argv[2:])])
+        drawn = write_figure(table, records, out, to_train)
+        for line in missing(table, records, to_train):
             print(line, file=sys.stderr)
         print(*drawn, sep='\n')
         return 0

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from openmix.arguments import CommandParser, is_setting
+from openmix.arguments import CommandParser, check_out, is_setting
 from openmix.config import load_config
 from openmix.config_files import work_dir_of
 from openmix.entry_point import command
@@ -40,6 +40,10 @@ def main() -> None:
         if not Path(path).is_file():
             raise InputError(f"no checkpoint '{path}'")
     cfg = load_config(args.config, args.cfg_options)
+    out = args.out or Path(cfg.get('work_dir') or work_dir_of(args.config)) / 'between'
+    paths = [out / f'between.{kind}' for kind in ('png', 'svg', 'csv')]
+    for path in paths:
+        check_out('--out', path)
     from openmix.engine import launch
     from openmix.engine.answers import check_answers
     from openmix.evaluation.mixed_predictions import NAMES, by_share, draw_between
@@ -51,13 +55,11 @@ def main() -> None:
     check_answers(cfg, {'logits'}, '', 'mixed_predictions')
     # Folders list their images class by class, and partners are drawn within a batch.
     cfg.test_dataloader.sampler = dict(type='DefaultSampler', shuffle=True, seed=0)
-    out = args.out or Path(cfg.work_dir) / 'between'
     hook = {'type': 'MixedPredictionsHook', 'count': args.shares}
     curves = {}
     for name, path in zip(names, args.checkpoints, strict=True):
         curves[name] = by_share(launch.evaluate(copy.deepcopy(cfg), path, args.ema, hooks=[hook]))
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f'between.{kind}' for kind in ('png', 'svg', 'csv')]
     draw_between(curves, paths[:2])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

@@ -21,33 +21,37 @@ from openmix.files import write_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FILES = ('figure.png', 'figure.svg', 'figure.csv')
 _WIDTH, _HEIGHT = 4.2, 3.2  # inches of a panel
 
 
-def write_figure(table: Table, records: Sequence[Record], out: Path) -> list[Path]:
+def write_figure(table: Table, records: Sequence[Record], out: Path, to_train: str) -> list[Path]:
     """Write `figure.png`, `figure.svg` and `figure.csv` into a folder and return their paths.
 
     Args:
         table: the table, whose `figure` has the panels.
         records: records of its chosen cells.
         out: the folder.
+        to_train: command that trains the cells, for the message.
 
     Raises:
-        InputError: no cell has a result.
+        InputError: no cell has a result, or a file cannot be written.
     """
     panels = [(panel, shown) for panel in table.figure if (shown := _shown(panel, records))]
     if not any(record.values for _, shown in panels for record in shown):
-        raise InputError(
-            f"table '{table.name}': none of the {len(records)} points has a result; train them: "
-            f'python tools/benchmark.py run {table.name}'
-        )
+        some = any(record.cell.implemented for record in records)
+        remedy = f'train them: {to_train}' if some else 'none of them is implemented yet'
+        raise InputError(f"table '{table.name}': none of the {len(records)} points has a result; {remedy}")
+    for panel, shown in panels:
+        if panel.kind == 'scatter' and len({record.cell.column for record in shown}) != 2:
+            raise InputError(f"table '{table.name}': a scatter plot needs both of its columns; choose them too")
     # Imported here, because it takes a second.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f'figure.{kind}' for kind in ('png', 'svg', 'csv')]
+    paths = [out / name for name in FILES]
     with rc_context(STYLE):
         widths = [_width(panel, shown) for panel, shown in panels]
         figure = Figure(figsize=(sum(widths), _HEIGHT), layout='constrained')
@@ -61,8 +65,14 @@ def write_figure(table: Table, records: Sequence[Record], out: Path) -> list[Pat
     return paths
 
 
-def missing(table: Table, records: Sequence[Record]) -> list[str]:
-    """List the points of the figure without a result, one line each, and the command that makes them."""
+def missing(table: Table, records: Sequence[Record], to_train: str) -> list[str]:
+    """List the points of the figure without a result, one line each, and the command that makes them.
+
+    Args:
+        table: the table.
+        records: records of its chosen cells.
+        to_train: the command.
+    """
     shown = dict.fromkeys(
         record.cell.name + f': {record.status}'
         for panel in table.figure
@@ -71,7 +81,7 @@ def missing(table: Table, records: Sequence[Record]) -> list[str]:
     )
     lines = [f'missing: {line}' for line in shown]
     if any(record.cell.implemented and not record.values for record in records):
-        lines.append(f'to train what is missing: python tools/benchmark.py run {table.name}')
+        lines.append(f'to train what is missing: {to_train}')
     return lines
 
 
@@ -171,6 +181,8 @@ def _close_to(ax: Axes, records: Sequence[Record]) -> None:
     """Begin the vertical axis of bars near the lowest value, where methods differ; zero is far below."""
     values = [value for record in records for value in record.values]
     values += [record.cell.published for record in records if record.cell.published is not None]
+    if not values:
+        return
     low, high = min(values), max(values)
     if low > 0 and (gap := max(high - low, 0.02 * high)) < low:
         ax.set_ylim(low - 0.4 * gap, high + 0.3 * gap)
@@ -235,7 +247,8 @@ def _curves(ax: Axes, panel: Panel, records: Sequence[Record]) -> None:
             ax.fill_between(curve.at, low, high, color=shown_as['color'], alpha=0.15, linewidth=0)
     ax.set_xlabel(panel.x or ' or '.join(sorted(units)))
     ax.set_ylabel(_metric(panel, records))
-    ax.legend()
+    if units:
+        ax.legend()
 
 
 def _band(record: Record, at: Sequence[int]) -> tuple[list[float], list[float]]:

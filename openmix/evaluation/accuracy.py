@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,18 @@ def rows_of_all(rows: Sequence[Tensor]) -> Tensor:
     return one_row_an_id(torch.cat([part for parts in all_gather_object(list(rows)) for part in parts]))
 
 
+def labels_and_ids(batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return the (N,) int64 labels and ids of a batch that is measured.
+
+    Raises:
+        InputError: it has none.
+    """
+    y, ids = batch.get('labels'), batch.get('ids')
+    if y is None or ids is None:
+        raise InputError("a batch that is measured must hold labels and ids; see docs/data.md, A data set of one's own")
+    return y, ids
+
+
 @METRICS.register_module()
 class Accuracy(BaseMetric):
     """Measure top-k accuracy in percent (`accuracy/top1`, ...) and mean cross-entropy (`accuracy/nll`).
@@ -88,13 +101,9 @@ class Accuracy(BaseMetric):
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Store (id, rank of the true class, cross-entropy) for every sample and network of the batch."""
         for batch in data_samples:
-            y = batch['labels']
-            if y is None or batch['ids'] is None:
-                raise InputError(
-                    "a batch that is measured must hold labels and ids; see docs/data.md, A data set of one's own"
-                )
+            y, ids = labels_and_ids(batch)
             networks = {'': batch['logits'], **{f'{name}/': z for name, z in batch.get('others', {}).items()}}
-            rows = [batch['ids']]
+            rows = [ids]
             for logits in networks.values():
                 logits = logits.float()
                 self.num_classes = logits.shape[1]

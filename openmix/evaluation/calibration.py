@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from openmix.errors import InputError, check_number, install_hint
-from openmix.evaluation.accuracy import rank_of_label, rows_of_all
+from openmix.evaluation.accuracy import labels_and_ids, rank_of_label, rows_of_all
 from openmix.registry import METRICS
 
 # The norm of the differences of the bins that each error is, as torchmetrics calls it.
@@ -75,11 +75,11 @@ class Calibration(BaseMetric):
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Store (id, confidence, 1 if right, Brier score) of every image of the batch."""
         for batch in data_samples:
-            logits, y = batch['logits'].double(), batch['labels']
+            logits, (y, ids) = batch['logits'].double(), labels_and_ids(batch)
             share = logits.softmax(1)
             brier = (share - F.one_hot(y, logits.shape[1])).square().sum(1)
             right = rank_of_label(batch['logits'], y) == 0
-            self.results.append(torch.stack([batch['ids'].double(), share.amax(1), right.double(), brier], 1).cpu())
+            self.results.append(torch.stack([ids.double(), share.amax(1), right.double(), brier], 1).cpu())
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
         """Compute the metrics from rows of id, confidence, 1 if right, and Brier score."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openmix.algorithm import Algorithm, algorithm_of
 from openmix.errors import InputError
-from openmix.evaluation.accuracy import rank_of_label, rows_of_all
+from openmix.evaluation.accuracy import labels_and_ids, rank_of_label, rows_of_all
 from openmix.models.classifier import Classifier
 from openmix.models.preprocessor import ImagePreprocessor, to_pixels
 
@@ -27,7 +27,8 @@ class ChangedImagesHook(Hook):
     wrongly as they are count too. Nothing of the network changes, and no draw is taken from training's generators.
 
     Args:
-        only_last: change images in the validation at the end of training alone, not in those before.
+        only_last: change images in the validation at the end of training alone, not in those before. A run that another
+            hook ends earlier has no such error.
     """
 
     # Runs before the metrics are logged.
@@ -63,9 +64,7 @@ class ChangedImagesHook(Hook):
         model, preprocessor = self._parts(runner)
         preprocessor(data_batch, training=False)  # checks the batch
         batch = preprocessor.cast_data(data_batch)
-        pixels, y, ids = to_pixels(batch['inputs']), batch.get('labels'), batch.get('ids')
-        if y is None or ids is None:
-            raise InputError(f'{type(self).__name__} needs labels and ids, and a batch of the data has none')
+        pixels, (y, ids) = to_pixels(batch['inputs']), labels_and_ids(batch)
         network = model.network(type(self).__name__)
 
         def logits_of(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from openmix.errors import InputError
-from openmix.evaluation.accuracy import rows_of_all
+from openmix.evaluation.accuracy import labels_and_ids, rows_of_all
 from openmix.files import appearing
 from openmix.registry import HOOKS
 
@@ -35,7 +35,10 @@ class SaveLogitsHook(Hook):
     """Write ids, labels and logits of all test images to a NumPy file, see `read_answers`.
 
     Args:
-        out: path of the file, .npz; its folder must exist.
+        out: path of the file, .npz; folders are made.
+
+    Raises:
+        InputError: the file cannot be written, or is no .npz; in a test, a batch has no labels.
     """
 
     def __init__(self, out: str) -> None:
@@ -46,12 +49,15 @@ class SaveLogitsHook(Hook):
 
     def before_test_epoch(self, runner: Any) -> None:
         self.rows.clear()
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"SaveLogitsHook: cannot write '{self.out}': {error.strerror}") from error
 
     def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         for batch in outputs:
-            if batch['labels'] is None or batch['ids'] is None:
-                raise InputError('SaveLogitsHook needs labels and ids, and a batch of the data has none')
-            place = torch.stack([batch['ids'], batch['labels']], 1).double()
+            y, ids = labels_and_ids(batch)
+            place = torch.stack([ids, y], 1).double()
             self.rows.append(torch.cat([place, batch['logits'].double()], 1).cpu())
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:

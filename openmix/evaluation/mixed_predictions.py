@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import Tensor
 
 from openmix.algorithm import algorithm_of
 from openmix.errors import InputError, check_number
+from openmix.evaluation.accuracy import labels_and_ids, rows_of_all
 from openmix.figure_style import STYLE, look, save
 from openmix.ops.pairs import other_partners
 from openmix.registry import HOOKS
@@ -51,11 +53,15 @@ class MixedPredictionsHook(Hook):
 
     For each share lam of the first image it adds `between/<lam>/<name>` to the metrics of a test: the mean `share`
     p_a / (p_a + p_b), the median `ratio` p_a / p_b, the mean `confidence` (largest probability) and the `accuracy`, the
-    part of the pairs whose most probable class is one of the two. Partners are drawn within the batch, so the loader
-    must shuffle classes. No draw is taken from training's generators.
+    part of the pairs whose most probable class is one of the two. Each image begins one pair, unless its partner is of
+    its class. Partners are drawn within the batch, so the loader must shuffle classes. No draw is taken from
+    training's generators.
 
     Args:
         count: number of shares, see `shares`.
+
+    Raises:
+        InputError: `count` is no positive integer; in a test, no batch has images of two classes.
     """
 
     priority = 'HIGHEST'
@@ -72,7 +78,7 @@ class MixedPredictionsHook(Hook):
         model = algorithm_of(runner.model)
         network = model.network('MixedPredictionsHook')
         batch = model.data_preprocessor(data_batch, training=False)
-        x, y = batch['inputs'], batch['labels']
+        x, (y, ids) = batch['inputs'], labels_and_ids(batch)
         with torch.random.fork_rng([x.device] if x.is_cuda else []):
             torch.manual_seed(batch_idx)
             partner = other_partners(len(x), x.device)
@@ -80,14 +86,15 @@ class MixedPredictionsHook(Hook):
         pairs, labels = torch.cat([x[kept], x[partner[kept]]]), torch.cat([y[kept], y[partner[kept]]])
         if len(pairs):
             found = [predictions_between(network, pairs, labels, lam) for lam in self.lams]
-            self.rows.append(torch.stack(found).cpu())
+            self.rows.append(torch.cat([ids[kept, None].double(), *found], 1).cpu())
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if not any(all_gather_object(bool(self.rows))):
+            raise InputError('MixedPredictionsHook: no batch has images of two classes; shuffle the test images')
+        pairs = rows_of_all(self.rows)[:, 1:]
         if metrics is None:
             return
-        if not self.rows:
-            raise InputError('MixedPredictionsHook: no batch has images of two classes; shuffle the test images')
-        for lam, rows in zip(self.lams, torch.cat(self.rows, 1)):
+        for lam, rows in zip(self.lams, pairs.chunk(len(self.lams), 1)):
             values = [rows[:, 0].mean(), rows[:, 1].median(), rows[:, 2].mean(), rows[:, 3].mean()]
             metrics |= {f'between/{lam:g}/{name}': value.item() for name, value in zip(NAMES, values)}
 

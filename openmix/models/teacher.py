@@ -84,7 +84,8 @@ def published_classifier(name: str, pretrained: bool = True, weights: str | None
         weights: of torchvision, their name; None: the default.
 
     Raises:
-        InputError: the library or the model is unknown, or its weights could not be downloaded.
+        InputError: the library or the model is unknown, its weights could not be downloaded, or `weights` are given for
+            a model of timm.
     """
     built: Any
     library, _, model = name.partition('/') if isinstance(name, str) else ('', '', '')
@@ -94,6 +95,8 @@ def published_classifier(name: str, pretrained: bool = True, weights: str | None
     valid = known[library]()
     if model.split('.')[0] not in valid:
         raise InputError(f"Teacher: {library} has no classifier '{model}'; {nearest(model, valid)}")
+    if library == 'timm' and weights is not None:
+        raise InputError(f"Teacher: weights names those of torchvision; of timm write 'timm/{model.split('.')[0]}.TAG'")
     fetched = pretrained and not on_meta()
     try:
         if library == 'timm':

@@ -1,6 +1,7 @@
 """Test the figure of a table: its data, its panels, what is missing, and the command."""
 
 import csv
+import shlex
 
 import pytest
 import yaml
@@ -21,6 +22,9 @@ figure:
 """
 
 
+RUN = 'the command'
+
+
 def points(folder):
     with (folder / 'figure.csv').open() as file:
         return list(csv.DictReader(file))
@@ -36,7 +40,7 @@ def drawn(bench):
 
 def test_every_kind_of_panel_is_drawn_with_its_data(drawn, tmp_path):
     out = tmp_path / 'out'
-    png, svg, data = write_figure(drawn.table, drawn.records(trials=2), out)
+    png, svg, data = write_figure(drawn.table, drawn.records(trials=2), out, RUN)
     assert png.read_bytes()[:4] == b'\x89PNG'
     assert '<svg' in svg.read_text()
     assert data == out / 'figure.csv'
@@ -53,22 +57,22 @@ def test_every_kind_of_panel_is_drawn_with_its_data(drawn, tmp_path):
 
 def test_what_is_missing_is_listed_with_its_command(bench):
     bench.run(rows='Mixup')
-    assert missing(bench.table, bench.records()) == [
+    assert missing(bench.table, bench.records(), RUN) == [
         'missing: Vanilla / MCE: pending',
         'missing: CutMix / MCE: pending',
         'missing: CutMix / DM(CE): pending',
-        'to train what is missing: python tools/benchmark.py run small',
+        f'to train what is missing: {RUN}',
     ]
 
 
 def test_without_a_result_there_is_no_figure(bench, tmp_path):
-    with pytest.raises(InputError, match=r'none of the 5 points has a result; train them: python tools/benchmark.py'):
-        write_figure(bench.table, bench.records(), tmp_path / 'out')
+    with pytest.raises(InputError, match='none of the 5 points has a result; train them: the command'):
+        write_figure(bench.table, bench.records(), tmp_path / 'out', RUN)
     assert not (tmp_path / 'out').exists()
 
 
 def test_an_unchanged_figure_is_the_same_file(drawn, tmp_path):
-    first, second = (write_figure(drawn.table, drawn.records(), tmp_path / name) for name in 'ab')
+    first, second = (write_figure(drawn.table, drawn.records(), tmp_path / name, RUN) for name in 'ab')
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -76,7 +80,25 @@ def test_an_unchanged_figure_is_the_same_file(drawn, tmp_path):
 def test_every_kind_survives_cells_that_are_missing(kind, bench, tmp_path):
     bench.edit('notes:', f'figure: [{{kind: {kind}}}]\nnotes:')
     bench.run(rows='Mixup', columns='MCE')
-    write_figure(bench.table, bench.records(), tmp_path)
+    write_figure(bench.table, bench.records(), tmp_path, RUN)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_kind_survives_beside_another_that_has_results(kind, bench, tmp_path, recwarn):
+    bench.edit('notes:', f'figure: [{{kind: {kind}, rows: CutMix}}, {{kind: bars, rows: Mixup}}]\nnotes:')
+    bench.edit('  CutMix: [78.17, null]\n', '')
+    bench.run(rows='Mixup')
+    write_figure(bench.table, bench.records(), tmp_path, RUN)
+    assert [point['mean'] for point in points(tmp_path)] == ['', '', '89.5', '89.5']
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_a_scatter_plot_of_one_column_is_refused(bench, tmp_path):
+    bench.edit('notes:', 'figure: [{kind: scatter}]\nnotes:')
+    bench.run(rows='Mixup', columns='MCE')
+    with pytest.raises(InputError, match='needs both of its columns'):
+        write_figure(bench.table, bench.records(columns='MCE'), tmp_path / 'out', RUN)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_the_command(bench, benchmark_py, tmp_path):
@@ -84,10 +106,18 @@ def test_the_command(bench, benchmark_py, tmp_path):
     done = benchmark_py('figure', bench.path, '--work-dir', bench.work_dir, '--out', tmp_path / 'out')
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(tmp_path / 'out' / f'figure.{kind}') for kind in ('png', 'svg', 'csv')]
-    done = benchmark_py('figure', bench.path, '--work-dir', tmp_path / 'empty')
+    done = benchmark_py('figure', bench.path, '--work-dir', tmp_path / 'empty', '--out', tmp_path / 'empty')
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.startswith("error: table 'small': none of the 5 points")
+    # The command that it names trains what is asked for, where it is asked for.
+    again = shlex.split(done.stderr.strip().rpartition('train them: ')[2])
+    assert again == ['python', 'tools/benchmark.py', 'run', str(bench.path), '--work-dir', str(tmp_path / 'empty')]
     assert not (tmp_path / 'empty').exists()
+    (tmp_path / 'file').write_text('kept')
+    done = benchmark_py('figure', bench.path, '--work-dir', bench.work_dir, '--out', tmp_path / 'file')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.startswith('error: --out: cannot write')
+    assert (tmp_path / 'file').read_text() == 'kept'
 
 
 @pytest.mark.parametrize(

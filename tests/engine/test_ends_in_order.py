@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import processes
 import pytest
@@ -92,6 +93,45 @@ def test_a_signal_in_a_long_validation_is_answered_within_it(run, tmp_path):
     ended(run(recipe, '--work-dir', folder, '--resume'), 0, 'result.json')
     ended(run(recipe, '--work-dir', whole), 0, 'result.json')
     assert measured(folder) == measured(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('tool', 'number', 'code'),
+    [
+        ('analyze.py', signal.SIGTERM, 143),
+        ('mixed_predictions.py', signal.SIGINT, 130),
+        ('test.py', signal.SIGHUP, 129),
+    ],
+)
+def test_a_signal_ends_what_evaluates_and_nothing_is_left(nursery, temporary, tmp_path, tool, number, code):
+    slow, out = tmp_path / 'slow', tmp_path / 'out'
+    slow.touch()
+    recipe = tmp_path / 'recipe.py'
+    of_test = (
+        SLOW_VALIDATION.format(str(slow))
+        .replace('val_', 'test_')
+        .replace('batch_size=8', 'batch_size=8, num_workers=2')
+    )
+    recipe.write_text(RECIPE % 1 + of_test + f'work_dir = {str(tmp_path / "run")!r}\n')
+    done = nursery.run(
+        ['train.py', recipe, '--cfg-options', 'test_dataloader=None', 'test_evaluator=None', 'test_cfg=None']
+    )
+    assert done.returncode == 0, done.stderr
+    before = set(temporary.glob('*'))
+    words = [tool, recipe, tmp_path / 'run' / 'epoch_1.pth', *([] if tool == 'test.py' else ['--out', out])]
+    command = nursery.start(words, tmp_path / 'log')
+    try:
+        command.wait_for('seed 0, processes 1')
+        time.sleep(1)  # into the evaluation, which lasts while the file is there
+        os.kill(command.pid, number)
+        assert command.ends(SECONDS) == code
+        assert 'Traceback' not in command.said
+        assert command.left() == []
+    finally:
+        command.clear()
+    assert set(temporary.glob('*')) == before
+    assert not out.exists()
 
 
 @pytest.mark.slow

@@ -166,7 +166,7 @@ def test_ten_crops_are_refused():
 def test_images_without_labels_are_refused():
     batch = data()
     batch.pop('labels')
-    with pytest.raises(InputError, match='FGSMHook needs labels'):
+    with pytest.raises(InputError, match='must hold labels and ids'):
         measure(FGSMHook(), classifier(), {**batch})
 
 

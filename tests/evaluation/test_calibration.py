@@ -68,3 +68,9 @@ def test_a_perfect_classifier_has_no_error():
 def test_bins_are_a_positive_integer(bins):
     with pytest.raises(InputError, match='Calibration: bins'):
         METRICS.build(dict(type='Calibration', bins=bins))
+
+
+def test_images_without_labels_are_refused():
+    metric = METRICS.build(dict(type='Calibration'))
+    with pytest.raises(InputError, match='must hold labels and ids'):
+        metric.process({}, [dict(logits=torch.zeros(1, 2), labels=None, ids=None)])

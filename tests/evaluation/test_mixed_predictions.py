@@ -83,6 +83,26 @@ def test_images_of_one_class_are_refused():
         hook.after_test_epoch(at, {})
 
 
+def test_an_image_that_a_sampler_repeats_begins_one_pair():
+    hook = MixedPredictionsHook(count=1)
+    at, batch = runner([0, 0, 0, 1, 1, 1])
+    found = []
+    for times in (1, 2):
+        hook.before_test_epoch(at)
+        for _ in range(times):
+            hook.after_test_iter(at, 0, batch)
+        found.append({})
+        hook.after_test_epoch(at, found[-1])
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_images_without_labels_are_refused():
+    at, batch = runner([0, 1])
+    with pytest.raises(InputError, match='must hold labels and ids'):
+        MixedPredictionsHook().after_test_iter(at, 0, {**batch, 'labels': None})
+
+
 def test_the_command(call, tmp_path):
     recipe = tmp_path / 'recipe.py'
     recipe.write_text(

@@ -161,3 +161,20 @@ def test_a_class_without_a_labelled_image_is_named():
     co_tuning().check_data(images())
     with pytest.raises(InputError, match="the class 'b' has no labelled image"):
         co_tuning().check_data(images((0, 2, 2)))
+
+
+def test_a_class_without_a_labelled_image_may_be_kept():
+    model = co_tuning(absent='kept', relationship='direct')
+    model.check_data(images((0, 2, 2)))
+    model.read_data(images((0, 2, 2)))
+    p, _ = model.source_probabilities(images((0, 2, 2)))
+    torch.testing.assert_close(model.relationship[1], p.mean(0))
+    with pytest.raises(InputError, match='absent'):
+        co_tuning(absent='no')
+
+
+def test_weights_that_would_not_be_taken_are_refused():
+    with pytest.raises(InputError, match='weights are those of a name'):
+        co_tuning(source=dict(num_classes=5, pretrained=False, weights='DEFAULT'))
+    with pytest.raises(InputError, match='weights names those of torchvision'):
+        co_tuning(source=dict(name='timm/resnet18', pretrained=False, weights='DEFAULT'))

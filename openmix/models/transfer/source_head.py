@@ -30,8 +30,8 @@ class SourceHead(nn.Module):
         pretrained: take the weights; False: random weights, to try a recipe.
 
     Raises:
-        InputError: neither a name nor a file is given, or both; it is unknown, cannot be had or has no such layer; or
-            the layer takes features of another width.
+        InputError: neither a name nor a file is given, or both, or `weights` without a name; the classifier is unknown,
+            cannot be had or has no such layer; or the layer takes features of another width.
     """
 
     small: ClassVar[dict[str, Any]] = {'pretrained': False}
@@ -49,6 +49,8 @@ class SourceHead(nn.Module):
         check_number('SourceHead: num_classes', num_classes, 2)
         if name is not None and checkpoint is not None:
             raise InputError('SourceHead: give name or checkpoint, not both')
+        if weights is not None and name is None:
+            raise InputError("SourceHead: weights are those of a name; set name='torchvision/NAME', or leave them out")
         if name is not None:
             self.fc = layer_of(published_classifier(name, pretrained, weights)[0])
         elif not pretrained:
