@@ -224,7 +224,7 @@ def test_what_is_written_out_holds_the_same_and_runs_nothing(trap):
 def test_a_command_runs_nothing_of_a_table_or_recipe(trap, nursery):
     """As a process, with the folder of the trap on its path."""
     (trap / 'mine.yaml').write_text(f'_base_: {DIGITS}\nmodel: {{policy: {{_delete_: true, type: evil.Evil}}}}\n')
-    done = nursery.run(['train.py', trap / 'mine.yaml'], env={'PYTHONPATH': str(trap)})
+    done = nursery.run(['train.py', 'mine.yaml'], trap, env={'PYTHONPATH': str(trap)})
     assert done.returncode == 2, done.stderr
     assert "unknown mixup 'evil.Evil'" in done.stderr
     assert not (trap / 'marker').exists()
