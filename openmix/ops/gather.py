@@ -1,4 +1,4 @@
-"""Gather the rows of all processes in one tensor."""
+"""Gather the rows of all processes in one tensor; no GPU sync."""
 
 from __future__ import annotations
 
@@ -7,16 +7,34 @@ from collections.abc import Sequence
 import torch
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
+from torch import distributed as dist
+
+# The default group, and the group of the same processes that communicates on the CPU.
+_groups: list[dist.ProcessGroup] = []
+
+
+def _group_on_cpu() -> dist.ProcessGroup:
+    """Return a gloo group of all processes, which is made once; every process must call it."""
+    default = dist.group.WORLD
+    assert default is not None
+    if dist.get_backend(default) == 'gloo':
+        return default
+    if not _groups or _groups[0] is not default:
+        _groups[:] = [default, dist.new_group(backend='gloo')]
+    return _groups[1]
 
 
 def row_counts(x: Tensor) -> list[int]:
     """Return the number of rows (N, ...) of every process, in the order of ranks; every process must call it.
 
-    With several processes this waits for the GPU: the sizes of tensors must be known on the CPU.
+    The sizes of tensors must be known on the CPU, so the counts are exchanged there: no process waits for a GPU.
     """
-    if x.is_meta or get_world_size() == 1:
+    processes = get_world_size()
+    if x.is_meta or processes == 1:
         return [len(x)]
-    return [int(count) for count in all_gather(torch.tensor(len(x)))]
+    counts = [torch.zeros((), dtype=torch.int64) for _ in range(processes)]
+    dist.all_gather(counts, torch.tensor(len(x)), group=_group_on_cpu())
+    return [int(count) for count in counts]
 
 
 def gather_rows(x: Tensor, counts: Sequence[int] | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from openmix.engine.data_parallel import data_parallel
 from openmix.engine.ema_hook import ExponentialMovingAverage, copy_buffers
 from openmix.errors import InputError
 from openmix.memory import SampleMemory, equal_buffers
+from openmix.ops import gather
 from openmix.ops.gather import gather_rows, row_counts
 
 
@@ -69,6 +70,24 @@ def test_a_moving_average_takes_them_only_where_it_is_used(update_buffers, inter
     assert torch.equal(average.module.memory.rows, model.memory.rows)
 
 
+def counted_beside_a_gpu(rank):
+    """Count rows as where the default group communicates on GPUs; return the counts, and the groups made for them."""
+    new_group, made = dist.new_group, []
+
+    def on_gpu(*args, **kwargs):
+        raise AssertionError('the default group communicates on the GPU')
+
+    def recorded(**kwargs):
+        made.append(kwargs)
+        return new_group(**kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, 'get_backend', lambda group=None: 'nccl')
+        patch.setattr(gather, 'all_gather', on_gpu)
+        patch.setattr(dist, 'new_group', recorded)
+        return [row_counts(torch.zeros(rank + more)) for more in (1, 5)], made
+
+
 def one_rank(rank, folder):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
     torch.set_num_threads(1)
@@ -96,6 +115,7 @@ def one_rank(rank, folder):
     ids = [torch.tensor([5, 0, 3]), torch.tensor([3, 7])][rank]
     memory.write(ids, torch.full((len(ids), 2), float(rank)))
     found['memory'] = memory.rows
+    found['counted'] = counted_beside_a_gpu(rank)
     dist.barrier()
     dist.destroy_process_group()
     torch.save(found, f'{folder}/{rank}.pt')
@@ -126,3 +146,9 @@ def test_processes_may_have_unequal_numbers_of_rows(ranks):
         assert [rows.tolist() for rows in found['gathered'][::2]] == numbers
         assert [rows.tolist() for rows in found['gathered'][1::2]] == [[[n > 5] * 3 for n in all_] for all_ in numbers]
         assert found['memory'][:, 0].tolist() == [0, -1, -1, 1, -1, 0, -1, 1]
+
+
+@pytest.mark.slow
+def test_rows_are_counted_on_the_cpu_in_a_group_that_is_made_once(ranks):
+    for found in ranks:
+        assert found['counted'] == ([[1, 2], [5, 6]], [{'backend': 'gloo'}])
