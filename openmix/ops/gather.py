@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather, get_world_size
@@ -10,13 +11,12 @@ from torch import Tensor
 from torch import distributed as dist
 
 # The default group, and the group of the same processes that communicates on the CPU.
-_groups: list[dist.ProcessGroup] = []
+_groups: list[Any] = []
 
 
-def _group_on_cpu() -> dist.ProcessGroup:
+def _group_on_cpu() -> Any:
     """Return a gloo group of all processes, which is made once; every process must call it."""
     default = dist.group.WORLD
-    assert default is not None
     if dist.get_backend(default) == 'gloo':
         return default
     if not _groups or _groups[0] is not default:

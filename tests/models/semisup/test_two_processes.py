@@ -8,11 +8,16 @@ from toys import U, batch_for, method, total_of, trained_in
 
 from openmix.engine.sync_batch_norm import convert_sync_batch_norm
 from openmix.memory import memories_in
+from openmix.mix import Mix
+from openmix.models.semisup import mixmatch, remixmatch
 from openmix.registry import MODELS
 
 STEPS = 3
 NAMES = ('FixMatch', 'FlexMatch', 'UDA', 'PseudoLabel', 'SelfTuning')
+# Methods that mix all images, with the images of each pool: whole parts of whole sub-batches in every process.
+POOLED = {'MixMatch': (mixmatch, 6), 'ReMixMatch': (remixmatch, 8)}
 OPTIONS = {'SelfTuning': dict(projector_width=4, queue=8, momentum=0.5, **MODELS.get('SelfTuning').published)}
+OPTIONS |= {'MixMatch': {}, 'ReMixMatch': {}}
 BRANCH = dict(policy=dict(type='Mixup'), loss=dict(type='decoupled_ce', sides='own'))
 
 
@@ -28,10 +33,13 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partne
     for memory in memories_in(model):
         memory.allocate(12)
     convert_sync_batch_norm(model)
+    module, images = POOLED.get(name, (None, None))
+    sizes = {} if images is None else dict(labelled=images, unlabelled=images)
     optimizer, found = torch.optim.SGD(model.parameters(), lr=0.3), []
     for step in range(STEPS):
-        data = batch_for(model, seed=step)
-        data['unlabelled']['ids'] = torch.randint(12, (U,), generator=torch.Generator().manual_seed(step))
+        data = batch_for(model, seed=step, **sizes)
+        count = len(data['unlabelled']['ids'])
+        data['unlabelled']['ids'] = torch.randint(12, (count,), generator=torch.Generator().manual_seed(step))
         for pool, part in (('labelled', rows), ('unlabelled', unlabelled)):
             data[pool] = {key: value[part] for key, value in data[pool].items()}
         model.before_step(step, 2)
@@ -39,6 +47,10 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partne
         with pytest.MonkeyPatch.context() as patch:
             if partners is not None:
                 patch.setattr(torch, 'randperm', lambda n, **_: torch.tensor(partners))
+            if images is not None:
+                mix, turns = pool_draws(images, 1 + len(model.views), step, rows)
+                patch.setattr(module, 'draw_mix', lambda *_, mix=mix: mix)
+                patch.setattr(torch, 'randint', lambda *_, turns=turns, **__: turns)
             losses = model.loss(data)
         total_of(model, losses).backward()
         values = [*(v.detach() for k, v in losses.items() if k != 'pseudo_label_accuracy')]
@@ -52,10 +64,25 @@ def steps_of(name, rows=slice(None), unlabelled=slice(None), processes=1, partne
     return found
 
 
-def running_mean(unlabelled=slice(None)):
-    model = method('ReMixMatch')
-    p = torch.softmax(torch.randn(3, U, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), 2)
-    return [model.targets_of(one[unlabelled]) for one in p], model.running_mean
+def pool_draws(n, blocks, seed, part):
+    """Draw how each of two processes mixes its part of several blocks of n images, and turns of its part of n images.
+
+    With a part of both, all are mixed as the two processes do.
+    """
+    g = torch.Generator().manual_seed(seed)
+    lam, turns = 0.5 + torch.rand(blocks * n, generator=g) / 2, torch.randint(4, (n,), generator=g)
+    partner = torch.empty(blocks * n, dtype=torch.int64)
+    for rank in range(2):
+        places = torch.arange(blocks * n).view(blocks, n)[:, HALF[rank]].flatten()
+        local = torch.randperm(len(places), generator=g)
+        partner[places] = places[local]
+        if part == HALF[rank]:
+            return Mix.pairs(local, lam[places]), turns[part]
+    return Mix.pairs(partner, lam), turns
+
+
+# Every other image, as the sampler distributes them.
+HALF = slice(0, None, 2), slice(1, None, 2)
 
 
 def one_rank(rank, folder):
@@ -63,8 +90,9 @@ def one_rank(rank, folder):
     dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
     halves = (slice(0, 2), slice(0, U // 2)) if rank == 0 else (slice(2, None), slice(U // 2, None))
     found = {name: steps_of(name, *halves, processes=2) for name in NAMES}
+    found |= {name: steps_of(name, HALF[rank], HALF[rank], processes=2) for name in POOLED}
     found['branch'] = steps_of('FixMatch', *halves, processes=2, partners=(0, 1))
-    torch.save((found, running_mean(halves[1])), f'{folder}/rank{rank}.pt')
+    torch.save(found, f'{folder}/rank{rank}.pt')
     dist.barrier()
     dist.destroy_process_group()
 
@@ -75,14 +103,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
     ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)]
     # Each process mixes its first two unlabelled images.
-    of_one = {name: steps_of(name) for name in NAMES} | {'branch': steps_of('FixMatch', partners=(0, 1, 4, 5))}
+    of_one = {name: steps_of(name) for name in (*NAMES, *POOLED)}
+    of_one['branch'] = steps_of('FixMatch', partners=(0, 1, 4, 5))
     for name, alone in of_one.items():
-        for found, _ in ranks:
+        for found in ranks:
             for one, other in zip(alone, found[name], strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
-    targets, mean = running_mean()
-    for rank, (_, (of_half, its_mean)) in enumerate(ranks):
-        assert torch.allclose(its_mean, mean, rtol=1e-12)
-        rows = slice(0, U // 2) if rank == 0 else slice(U // 2, None)
-        for one, other in zip(targets, of_half):
-            torch.testing.assert_close(one[rows], other)
+                torch.testing.assert_close(
+                    one, other, rtol=1e-9, atol=1e-12, msg=lambda told, name=name: f'{name}: {told}'
+                )
