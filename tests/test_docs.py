@@ -23,15 +23,18 @@ import torch
 from openmix.benchmark.table import table_names
 from openmix.config import load_config
 from openmix.config_files import config_path
-from openmix.data.imitation import imitation
+from openmix.data.imitation import imitation, jpeg
 from openmix.engine import launch
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.options import DictAction
+from openmix.recipe_text import plain
 from openmix.registry import LOSSES, METRICS, MIXUPS, MODELS
 
 ROOT = Path(__file__).parent.parent
 README, TUTORIAL = ROOT / 'README.md', ROOT / 'docs' / 'add_a_mixup.md'
 OF_ALGORITHMS, OF_TRAINING = ROOT / 'docs' / 'add_an_algorithm.md', ROOT / 'docs' / 'engine.md'
+# Their blocks use the run that the README's first command leaves, and a folder of photos.
+AFTER_A_RUN = {ROOT / 'docs' / 'predict.md'}
 PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 PAGES = [page for page in PAGES if '_build' not in page.parts]
 every_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -131,9 +134,24 @@ def test_there_is_something_to_check():
     assert sum(len(recipes(page)) for page in PAGES) >= 5
 
 
+def as_trained(folder: Path, recipe: str) -> None:
+    """Write the checkpoint of a run of this recipe with random weights, and images to predict."""
+    cfg = launch.fill_from_data(load_config(recipe))
+    facts = launch.facts_of(cfg, 'train')
+    meta = {'resolved_recipe': plain(cfg._cfg_dict.to_dict()), 'dataset_meta': {'classes': facts.classes}}
+    where = folder / 'work_dirs' / Path(recipe).with_suffix('')
+    where.mkdir(parents=True)
+    torch.save({'meta': meta, 'state_dict': MODELS.build(cfg.model).state_dict()}, where / 'epoch_15.pth')
+    for number in range(3):
+        (folder / 'photos').mkdir(exist_ok=True)
+        (folder / 'photos' / f'{number}.jpg').write_bytes(jpeg(number))
+
+
 @every_page
 def test_python_blocks_run(page, checkout, registered):
     torch.manual_seed(0)
+    if page in AFTER_A_RUN:
+        as_trained(checkout, 'classification/digits/resnet20.py')
     recipe_texts = [text for _, text in recipes(page)]
     for text in blocks(page, 'python'):
         if text not in recipe_texts:

@@ -69,6 +69,9 @@ MAY_IMPORT = {
         'weights_file',
     },
     'evaluation': FOLDER | {'algorithm', 'figure_style', 'files', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
+    'inference': {
+        *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'mixups', 'models', 'ops', 'registry'),
+    },
     'benchmark': {
         *('config_files', 'config_hash', 'overrides'),
         *('arguments', 'registry', 'config', 'declared', 'errors', 'figure_style', 'files', 'json_file'),

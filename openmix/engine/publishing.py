@@ -16,6 +16,7 @@ from torch import Tensor
 from openmix import __version__
 from openmix.engine.checkpoint import weights_of
 from openmix.engine.export import new_file
+from openmix.engine.inference_settings import INFERENCE, inference_settings
 from openmix.errors import InputError
 from openmix.weights_file import is_finite, read_file
 
@@ -56,6 +57,8 @@ def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any
     if not isinstance(meta, Mapping):
         raise InputError(f"'{path}': its meta is a {type(meta).__name__}, not a mapping")
     kept = {key: value for key, value in meta.items() if key in KEPT}
+    if isinstance(recipe := meta.get('resolved_recipe'), Mapping):
+        kept[INFERENCE] = inference_settings(recipe)
     done, per_epoch = meta.get('iter'), meta.get('batches_per_epoch')
     if type(done) is int and type(per_epoch) is int and per_epoch > 0:
         # Recomputed, because the checkpoint of an epoch's last iteration is written before the epoch is counted.
