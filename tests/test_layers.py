@@ -41,6 +41,7 @@ MAY_IMPORT = {
     'yaml_file': {'errors', 'regular_file'},
     'options': {'errors', 'yaml_file'},
     'arguments': {'errors', 'options'},
+    'measurements': {'arguments', 'errors'},
     'settle': {'check', 'config_hash', 'errors', 'options', 'signatures'},
     'recipe_file': {'errors', 'recipe_published', 'recipe_text', 'regular_file', 'yaml_file'},
     'recipe_keys': set(),
@@ -75,7 +76,7 @@ MAY_IMPORT = {
     'benchmark': {
         *('config_files', 'config_hash', 'overrides'),
         *('arguments', 'registry', 'config', 'declared', 'errors', 'figure_style', 'files', 'json_file'),
-        *('lease', 'metrics'),
+        *('lease', 'measurements', 'metrics'),
         *('options', 'parts', 'provenance', 'recipe_published', 'regular_file', 'result', 'signatures', 'small'),
         'yaml_file',
         'weights_file',

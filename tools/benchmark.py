@@ -1,10 +1,10 @@
 """Run a published table and print our numbers beside the published ones: tools/benchmark.py VERB [TABLE] [options]."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mmengine.config import Config
 from rich.console import Console
@@ -16,14 +16,17 @@ from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
+from openmix.benchmark.evaluate import check_finished, evaluate_trials
+from openmix.benchmark.evaluations import to_evaluate, with_evaluations
 from openmix.benchmark.figure import FILES, missing, write_figure
 from openmix.benchmark.folders import layout
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
-from openmix.benchmark.made_for import STEPS, told
+from openmix.benchmark.made_for import check_own_folder
 from openmix.benchmark.pictures import draw_pictures
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
+from openmix.benchmark.same_choice import same_choice
 from openmix.benchmark.show import list_tables, records_of, show, show_all, write
 from openmix.benchmark.smoke import Smoke
 from openmix.benchmark.submit import OF_SLURM, resources_of, submit_table
@@ -37,6 +40,7 @@ from openmix.benchmark.variant import VARIANTS
 from openmix.config_files import tools_path
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
+from openmix.measurements import Measurement, hooks_of, measurements_of
 
 # Options of `run` that only one engine has.
 _OF_HERE: tuple[str, ...] = ('jobs',)
@@ -101,24 +105,6 @@ def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
     for option in wrong:
         if vars(args)[option] is not None:
             raise InputError(f'--{option.replace("_", "-")} {why}')
-
-
-def check_own_folder(trials: Sequence[Trial]) -> None:
-    """Check that the work folder holds no runs with other options: they would be renamed.
-
-    Raises:
-        InputError: it does.
-    """
-    for trial in trials:
-        made_for = trial.files().made_for
-        asked = trial.cell.said
-        if made_for is not None and dict(made_for.options) != asked:
-            said = told(made_for.options)
-            others = ' and '.join(dict.fromkeys(key if key == STEPS else '--cfg-options' for key in asked))
-            raise InputError(
-                f'{trial.folder} was trained {f"with {said}" if said else f"without {others}"}; '
-                'give another --work-dir, or none'
-            )
 
 
 def check_earlier_stages(trials: Sequence[Trial]) -> None:
@@ -193,10 +179,28 @@ def plan_table(
         console.print(terminal(line), soft_wrap=True)
 
 
-def without_out(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line without `--out` and its value."""
-    pairs = zip(words, ['', *words], strict=False)
-    return [word for word, before in pairs if before != '--out' and word != '--out' and not word.startswith('--out=')]
+def measured(cfg: Config, checkpoint: Path, asked: Sequence[Measurement]) -> dict[str, float]:
+    """Measure a checkpoint on the test data of its recipe."""
+    from openmix.engine import launch
+
+    with TemporaryDirectory() as folder:
+        cfg.work_dir, cfg.log_level = folder, 'WARNING'
+        return launch.evaluate(launch.prepare(cfg), str(checkpoint), None, hooks=hooks_of(asked))
+
+
+def evaluate_table(
+    table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console
+) -> int:
+    asked = measurements_of(args)
+    trials = trials_of(table, implemented(table, cells), work_dir, args.trials, args.weights_dir or WEIGHTS)
+    check_own_folder(trials)
+    options = [word for one in asked for word in one.options]
+    check_finished(trials, asked, same_choice('run', sys.argv[2:], options))
+    from openmix.engine.environment import commit, environment
+
+    facts = {'commit': commit(), 'environment': environment()}
+    say = lambda line: console.print(terminal(line), soft_wrap=True)  # noqa: E731
+    return 1 if evaluate_trials(trials, asked, measured, facts, say) else 0
 
 
 def run_verb(args: argparse.Namespace, console: Console) -> int:
@@ -225,15 +229,19 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         else:
             plan_table(table, trials, read_records(cells, trials), args, console)
         return 0
+    if args.verb == 'evaluate':
+        return evaluate_table(table, cells, work_dir, args, console)
     if args.verb == 'figure':
         out = args.out or work_dir
         for name in FILES:
             check_out('--out', out / name)
-        records = records_of(table, cells, work_dir, args.trials, (), args.weights_dir)
-        to_train = shlex.join(['python', 'tools/benchmark.py', 'run', *without_out(sys.argv[2:])])
+        records = with_evaluations(records_of(table, cells, work_dir, args.trials, (), args.weights_dir))
+        to_train = same_choice('run', sys.argv[2:])
         drawn = write_figure(table, records, out, to_train)
         for line in missing(table, records, to_train):
             print(line, file=sys.stderr)
+        for options in to_evaluate(records):
+            print(f'to evaluate what is trained: {same_choice("evaluate", sys.argv[2:], (), options)}', file=sys.stderr)
         print(*drawn, sep='\n')
         return 0
     full = args.verb == 'report'
@@ -245,6 +253,7 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
         for picture in pictures:
             if picture.why_not:
                 print(f'no picture of {terminal(picture.row)}: {picture.why_not}', file=sys.stderr)
+    records = with_evaluations(records)
     if full:
         paths = write_report(table, records, work_dir, pictures)
     if args.format == 'terminal' and args.out is None:

@@ -3,13 +3,13 @@
 import argparse
 import json
 from functools import partial
-from typing import Any
 
-from openmix.arguments import CommandParser, check_out, is_integer, is_name
+from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config
 from openmix.config_files import config_path, files_of, work_dir_of
 from openmix.entry_point import command
 from openmix.errors import InputError, number_from_environment
+from openmix.measurements import add_measurements, hooks_of, measurements_of, with_metrics
 from openmix.options import check_said_once
 
 
@@ -22,61 +22,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
     help_text = 'average the softmax of ten crops: corners, centre, and their mirror images'
     parser.add_argument('--ten-crop', action='store_true', help=help_text)
-    parser.add_argument('--attack', choices=('fgsm', 'pgd'), help='also measure the error under this attack')
-    parser.add_argument('--eps', help='size of the attack for pixels in [0, 1], such as 8/255, the default')
-    parser.add_argument('--attack-step', help='of pgd: size of a step (default: a quarter of --eps)')
-    parser.add_argument('--attack-iterations', type=int, help='of pgd: number of steps (default: 10)')
-    told = "also measure the errors on images with these corruptions; 'all': every kind"
-    parser.add_list('--corruptions', is_name, metavar='KIND ...', help=told)
-    told = 'of corruptions, from 1 to 5 (default: all)'
-    parser.add_list('--severities', is_integer, type=int, metavar='N ...', help=told)
+    add_measurements(parser)
     parser.add_cfg_options()
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def corruptions_of(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Make the registry dict of the corruptions that were asked for; None: of none.
+def check_crops(args: argparse.Namespace) -> None:
+    """Check that ten crops do not meet what changes whole images.
 
     Raises:
-        InputError: severities are given without corruptions, or ten crops with them.
+        InputError: they do.
     """
-    if args.corruptions is None:
-        if args.severities is not None:
-            raise InputError('--severities belongs to --corruptions; add that')
-        return None
-    if args.ten_crop:
-        raise InputError('--corruptions and --ten-crop do not go together: no protocol corrupts ten crops')
-    kinds = {} if args.corruptions == ['all'] else {'kinds': args.corruptions}
-    return {'type': 'CorruptionHook', **kinds, **({'severities': args.severities} if args.severities else {})}
-
-
-def attack_of(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Make the registry dict of the attack that was asked for; None: of none.
-
-    Raises:
-        InputError: an option is not of that attack.
-    """
-    given = {'--eps': args.eps, '--attack-step': args.attack_step, '--attack-iterations': args.attack_iterations}
-    said = {option: value for option, value in given.items() if value is not None}
-    taken = {'fgsm': ['--eps'], 'pgd': list(given)}.get(args.attack, [])
-    for option in said:
-        if option not in taken:
-            raise InputError(f'{option} belongs to --attack {"fgsm or pgd" if option == "--eps" else "pgd"}; add that')
-    if args.attack is None:
-        return None
-    if args.ten_crop:
-        raise InputError('--attack and --ten-crop do not go together: no protocol attacks ten crops')
-    names = {'--eps': 'eps', '--attack-step': 'step', '--attack-iterations': 'iterations'}
-    hook = {'fgsm': 'FGSMHook', 'pgd': 'PGDHook'}[args.attack]
-    return {'type': hook, **{names[option]: value for option, value in said.items()}}
+    for option, verb in (('attack', 'attacks'), ('corruptions', 'corrupts')):
+        if args.ten_crop and vars(args)[option] is not None:
+            raise InputError(f'--{option} and --ten-crop do not go together: no protocol {verb} ten crops')
 
 
 @command
 def main() -> None:
     args = parse_args()
-    measured = [hook for hook in (attack_of(args), corruptions_of(args)) if hook is not None]
+    measured = measurements_of(args)
+    check_crops(args)
     said = {'work_dir': '--work-dir'} if args.work_dir else {}
     check_said_once(args.cfg_options, said | {'launcher': '--launcher'})
     cfg = load_config(args.config, args.cfg_options)
@@ -86,6 +54,8 @@ def main() -> None:
     from openmix.engine.answers import check_answers
     from openmix.evaluation.ten_crop import TenCrop, before_crop
 
+    if cfg.get('test_evaluator') is not None:
+        cfg.test_evaluator = with_metrics(cfg.test_evaluator, measured)
     cfg = launch.prepare(cfg, args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(work_dir_of(args.config))
     wrap, crops = None, 1
@@ -95,7 +65,7 @@ def main() -> None:
         check_answers(cfg, {'logits'}, '', '--ten-crop')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap, crops = partial(TenCrop, size=size), TenCrop.crops
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, measured)
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, hooks_of(measured))
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 

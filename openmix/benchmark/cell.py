@@ -49,6 +49,8 @@ class Cell:
         grid: dotted key -> values to choose from on held-out images; empty: no search.
         steps: number of iterations that the recipe is shortened to; None: not shortened.
         place: suffix of the cell's name in error lines, for an earlier stage.
+        measure: what of a trained checkpoint the metric is, see `openmix.benchmark.evaluations`; '': it is recorded by
+            training.
     """
 
     table: str
@@ -68,6 +70,7 @@ class Cell:
     grid: dict[str, list] = field(default_factory=dict, hash=False)
     steps: int | None = None
     place: str = ''
+    measure: str = ''
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from openmix.benchmark.chain import WEIGHTS
 from openmix.benchmark.report import FORMATS
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import check_choice
+from openmix.measurements import add_measurements
 from openmix.options import DictAction
 
 TITLE = 'Run a published table and print ours beside theirs.'
@@ -23,6 +24,7 @@ VERBS = {
     'run': 'train what is not done, resume what was interrupted',
     'status': 'where every trial stands',
     'report': 'print leaderboard, gains and claims, write report.html and report.md',
+    'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, calibration',
     'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
 }
 
@@ -127,6 +129,11 @@ def _add_report(parser: CommandParser) -> None:
     _add_format(parser)
 
 
+def _add_evaluate(parser: CommandParser) -> None:
+    _add_choice(parser)
+    add_measurements(parser)
+
+
 def _add_figure(parser: CommandParser) -> None:
     _add_choice(parser)
     parser.add_argument('--out', type=Path, metavar='DIR', help="the folder of the files (default: the table's)")
@@ -140,5 +147,6 @@ _ADD: dict[str, Callable[[CommandParser], None]] = {
     'run': _add_run,
     'status': _add_status,
     'report': _add_report,
+    'evaluate': _add_evaluate,
     'figure': _add_figure,
 }

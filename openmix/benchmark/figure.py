@@ -6,11 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openmix.benchmark.claims import matches
 from openmix.benchmark.curves import mean_curve
+from openmix.benchmark.evaluations import column_of
 from openmix.benchmark.figure_panels import Panel
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
@@ -37,7 +39,7 @@ def write_figure(table: Table, records: Sequence[Record], out: Path, to_train: s
     Raises:
         InputError: no cell has a result, or a file cannot be written.
     """
-    panels = [(panel, shown) for panel in table.figure if (shown := _shown(panel, records))]
+    panels = [(panel, shown) for panel in _panels(table, records) if (shown := _shown(panel, records))]
     if not any(record.values for _, shown in panels for record in shown):
         some = any(record.cell.implemented for record in records)
         remedy = f'train them: {to_train}' if some else 'none of them is implemented yet'
@@ -75,9 +77,9 @@ def missing(table: Table, records: Sequence[Record], to_train: str) -> list[str]
     """
     shown = dict.fromkeys(
         record.cell.name + f': {record.status}'
-        for panel in table.figure
-        for record in _shown(panel, records)
-        if not record.values
+        for panel in _panels(table, records)
+        for record in records
+        if panel.takes(record.cell) and not record.values
     )
     lines = [f'missing: {line}' for line in shown]
     if any(record.cell.implemented and not record.values for record in records):
@@ -106,8 +108,19 @@ def as_csv(panels: Sequence[tuple[Panel, Sequence[Record]]]) -> str:
     return text.getvalue()
 
 
+def _panels(table: Table, records: Sequence[Record]) -> list[Panel]:
+    """List the panels of a table, and bars of each measure of its evaluations."""
+    measures = dict.fromkeys(record.cell.measure for record in records if record.cell.measure)
+    return [*table.figure, *(Panel(title=measure, measure=measure) for measure in measures)]
+
+
 def _shown(panel: Panel, records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if panel.takes(record.cell.row, record.cell.column)]
+    """Return the records of a panel; its title has the measure, so the names of columns are the table's again."""
+    found = [record for record in records if panel.takes(record.cell)]
+    if not panel.measure:
+        return found
+    names = [record.cell.column.removesuffix(column_of('', panel.measure)) for record in found]
+    return [replace(one, cell=replace(one.cell, column=name)) for one, name in zip(found, names, strict=True)]
 
 
 def _width(panel: Panel, records: Sequence[Record]) -> float:
@@ -141,7 +154,10 @@ def _head(names: Sequence[str]) -> str:
 
 def _metric(panel: Panel, records: Sequence[Record]) -> str:
     metrics = {record.cell.metric for record in records}
-    return panel.y or (f'{metrics.pop()} (%)' if len(metrics) == 1 else 'metric (%)')
+    if panel.y or len(metrics) != 1:
+        return panel.y or 'metric (%)'
+    metric = metrics.pop()
+    return metric if metric.endswith('/brier') else f'{metric} (%)'
 
 
 def _of(record: Record | None) -> tuple[float, float]:

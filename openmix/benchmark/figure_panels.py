@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openmix.benchmark.claims import matches
 from openmix.benchmark.fields import check_known, globs_of, list_of, mapping_of
 from openmix.benchmark.values import check_text
 from openmix.errors import InputError
+
+if TYPE_CHECKING:
+    from openmix.benchmark.cell import Cell
 
 KINDS = {
     'bars': 'a group of bars for each row, a bar for each column',
@@ -32,6 +35,7 @@ class Panel:
         rows, columns: globs of the cells that it shows.
         over: what the horizontal axis of `lines` runs over, one of `OVER`.
         x, y: labels of the axes; '' for the default, such as the metric.
+        measure: the cells' `measure`: '' for what training recorded.
     """
 
     kind: str = 'bars'
@@ -41,10 +45,11 @@ class Panel:
     over: str = 'columns'
     x: str = ''
     y: str = ''
+    measure: str = ''
 
-    def takes(self, row: str, column: str) -> bool:
+    def takes(self, cell: Cell) -> bool:
         """Return true if the panel shows the cell."""
-        return matches(row, self.rows) and matches(column, self.columns)
+        return cell.measure == self.measure and matches(cell.row, self.rows) and matches(cell.column, self.columns)
 
 
 def read_panels(where: str, raw: Any, rows: Sequence[str], columns: Sequence[str]) -> tuple[Panel, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from openmix.errors import InputError
 from openmix.json_file import mapping_of, read_object, text_of, texts_of, whole_of
+
+if TYPE_CHECKING:
+    from openmix.benchmark.trial import Trial
 
 STEPS = '--steps'
 
@@ -74,3 +78,21 @@ def parse_made_for(found: Mapping[str, Any], where: str = 'cell.json') -> MadeFo
         **{key: text_of(f'{where}: {key}', found.get(key)) for key in ('row', 'column', 'config_hash')},
         **texts_of(where, found, ('version', 'data')),
     )
+
+
+def check_own_folder(trials: Sequence[Trial]) -> None:
+    """Check that the work folder holds no runs with other options: they would be renamed.
+
+    Raises:
+        InputError: it does.
+    """
+    for trial in trials:
+        made_for = trial.files().made_for
+        asked = trial.cell.said
+        if made_for is not None and dict(made_for.options) != asked:
+            said = told(made_for.options)
+            others = ' and '.join(dict.fromkeys(key if key == STEPS else '--cfg-options' for key in asked))
+            raise InputError(
+                f'{trial.folder} was trained {f"with {said}" if said else f"without {others}"}; '
+                'give another --work-dir, or none'
+            )

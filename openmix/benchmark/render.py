@@ -99,9 +99,14 @@ def readout_heads() -> list[str]:
 
 
 def shown(table: Table, records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Return the rows and columns that the records cover, in the table's order."""
-    rows, columns = {record.cell.row for record in records}, {record.cell.column for record in records}
-    return [row for row in table.rows if row in rows], [column for column in table.columns if column in columns]
+    """Return the rows and columns that the records cover, in the table's order; columns of evaluations stand last."""
+    rows = {record.cell.row for record in records}
+    columns = dict.fromkeys(record.cell.column for record in records)
+    further = [column for column in columns if column not in table.columns]
+    return (
+        [row for row in table.rows if row in rows],
+        [column for column in table.columns if column in columns] + further,
+    )
 
 
 def by_place(records: Sequence[Record]) -> dict[tuple[str, str], Record]:

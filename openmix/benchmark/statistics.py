@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from openmix.benchmark.claims import Verdict, judge, pairs_of
+from openmix.benchmark.evaluations import column_of
 from openmix.benchmark.records import Record, deviation, mean
 from openmix.benchmark.table import Table
 
@@ -63,10 +64,19 @@ class Gain(NamedTuple):
 
 
 def gains(table: Table, records: Sequence[Record]) -> list[Gain]:
-    """Compute one gain per row for every pair of columns that the table compares; absent cells have none."""
+    """Compute one gain per row for every pair of columns that the table compares; absent cells have none.
+
+    What evaluations add to two columns is compared too.
+    """
     by_place = {(record.cell.row, record.cell.column): record for record in records}
+    measures = dict.fromkeys(record.cell.measure for record in records)
+    pairs = [
+        (column_of(column, measure), column_of(over, measure))
+        for measure in measures
+        for column, over in table.gains.items()
+    ]
     found = []
-    for column, over in table.gains.items():
+    for column, over in pairs:
         for row in table.rows:
             new, old = by_place.get((row, column)), by_place.get((row, over))
             if new is not None and old is not None:

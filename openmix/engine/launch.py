@@ -202,7 +202,7 @@ def dry_run(cfg: Config, iterations: int, weights: InitialWeights | None = None)
 def evaluate(
     cfg: Config,
     checkpoint: str,
-    ema: bool = False,
+    ema: bool | None = False,
     out: str | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     crops: int = 1,
@@ -213,7 +213,7 @@ def evaluate(
     Args:
         cfg: prepared recipe.
         checkpoint: file written by training.
-        ema: evaluate the moving average of the weights.
+        ema: evaluate the moving average of the weights; None: if the run kept one, as its own validations did.
         out: file for the metrics as JSON.
         wrap: function that wraps the model to change its predictions, such as averaging over crops.
         crops: number of crops that predictions are averaged over, which is recorded in `out`.
@@ -237,6 +237,7 @@ def evaluate(
     with building(cfg, ''):
         runner = Runner.from_cfg(cfg)
     model = algorithm_of(runner.model)
+    ema = 'ema_state_dict' in content if ema is None else ema
     put_weights(model, content, checkpoint, ema)
     check_built(runner.test_dataloader.dataset, classes, 'test_dataloader.dataset', named)
     if wrap is not None:
