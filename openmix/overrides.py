@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from openmix.config_files import files_of
-from openmix.errors import InputError, brief, nearest
+from openmix.errors import InputError, brief, close_to, nearest
 from openmix.recipe_file import BASE, check_plain
 from openmix.regular_file import read_text
 from openmix.yaml_file import MOST_BYTES
@@ -68,7 +68,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
     replace = {k: v for k, v in overrides.items() if isinstance(v, Mapping) and v.get('_delete_')}
     for key, value in [*replace.items(), *((k, v) for k, v in overrides.items() if k not in replace)]:
         _check_override(key, value)
-        parent = _parent(cfg, key)
+        parent = _parent(cfg, key, value)
         leaf = key.rpartition('.')[2]
         if leaf == '_delete_':
             raise InputError(f"option '{key}': a replacement is written in a recipe, dict(_delete_=True, type=...)")
@@ -102,15 +102,19 @@ def _check_override(key: str, value: Any) -> None:
         raise InputError(f"option '{key}': {error}") from error
 
 
-def _parent(cfg: Config, key: str) -> Any:
+def _parent(cfg: Config, key: str, value: Any) -> Any:
     """Return the container that holds the last part of a dotted key.
+
+    Args:
+        value: what the key is set to, for the error line.
 
     Raises:
         InputError: there is none.
     """
     node: Any = cfg._cfg_dict
     walked: list[str] = []
-    for part in key.split('.')[:-1]:
+    parts = key.split('.')
+    for part in parts[:-1]:
         if isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
             node = node[int(part)]
         elif isinstance(node, Mapping) and part in node:
@@ -118,11 +122,21 @@ def _parent(cfg: Config, key: str) -> Any:
         else:
             valid = list(node) if isinstance(node, Mapping) else [str(i) for i in range(len(node))]
             where = '.'.join(walked) or 'the recipe'
-            raise InputError(f"option '{key}': '{part}' is not in {where}; {nearest(part, valid)}")
+            added = '' if isinstance(node, list) or close_to(part, valid) else _added(parts, len(walked), value)
+            raise InputError(f"option '{key}': '{part}' is not in {where}; {nearest(part, valid)}{added}")
         walked.append(part)
         if not isinstance(node, (Mapping, list)):
             raise InputError(f"option '{key}': '{'.'.join(walked)}' is {node!r}, which holds no keys")
     return node
+
+
+def _added(parts: list[str], depth: int, value: Any) -> str:
+    """Write the end of an error line about a part of a key that a recipe does not have: how it is added."""
+    # What is written differently inside of braces, as a list is, is left to the reader.
+    text = str(value) if isinstance(value, (str, int, float)) and re.fullmatch(r'[\w.+-]+', str(value)) else '...'
+    for part in reversed(parts[depth + 1 :]):
+        text = f'{{{part}: {text}}}'
+    return f"; what the recipe does not have is given whole: '{'.'.join(parts[: depth + 1])}={text}'"
 
 
 def _strip_delete(node: Any) -> None:

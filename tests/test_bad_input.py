@@ -22,6 +22,8 @@ CIFAR = 'classification/cifar10/resnet18.py'
 TINY = 'classification/tiny_imagenet/resnet18.py'
 FOLDER = 'classification/image_folder/resnet18.py'
 MEMORY = 'classification/cifar10/resnet20_small.py'
+PLAIN = 'semisup/digits/fixmatch.py'
+MIXED = 'semisup/digits/fixmatch_dm.py'
 SMALL = 'model.backbone.depth=8 model.backbone.width=4'
 
 
@@ -172,6 +174,77 @@ OPTIONS = [
 def test_option(planted, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check(capsys, ['train.py', DIGITS, '--cfg-options', *shlex.split(planted, posix=False)], *told)
+    assert not list(tmp_path.rglob('result.json'))
+
+
+POOLS = 'train_dataloader.dataset'
+CUT = 'branch: policy: {} cannot keep the share of an image in a range'
+# What is planted on a semi-supervised recipe, with a mixed branch or without one.
+SEMI_SUPERVISED = [
+    (MIXED, 'model.branch.loss.type=decoupled_cee', ["unknown loss 'decoupled_cee'; did you mean 'decoupled_ce'"]),
+    (MIXED, 'model.branch.weight=-1', ['branch: weight must be >= 0, got -1', '--cfg-options model.branch.weight']),
+    (MIXED, 'model.branch.weight=big', ["weight must be a number, got 'big'"]),
+    (MIXED, 'model.branch.lam=0.5', ['lam must be a list of 2 numbers or None, got 0.5']),
+    (MIXED, 'model.branch.lam=(0.5,0)', ['branch: lam must be two numbers, lowest first, got (0.5, 0)']),
+    (MIXED, 'model.branch.policy.type=Mixap', ["unknown mixup 'Mixap'; did you mean 'Mixup'"]),
+    (MIXED, 'model.branch.policy.type=CutMix', [CUT.format('CutMix'), "asked for by lam and sides='own' of loss"]),
+    (MIXED, 'model.branch.policy.type=ResizeMix', [CUT.format('ResizeMix'), "asked for by lam and sides='own'"]),
+    (MIXED, 'model.branch.policy.type=CutMix model.branch.lam=None', ["a range is asked for by sides='own' of loss"]),
+    (
+        PLAIN,
+        'model.branch.policy.type=Mixup',
+        ["'branch' is not in model; ", "given whole: 'model.branch={policy: {type: Mixup}}'"],
+    ),
+    (PLAIN, 'model.branch.lam=(0,0.5)', ["given whole: 'model.branch={lam: ...}'"]),
+    (PLAIN, 'model.branch=Mixup', ["branch must be a dict or None, got 'Mixup'"]),
+    (PLAIN, 'model.branch={lam: [0, 0.5]}', ["model.branch: MixedBranch needs 'policy'"]),
+    (
+        PLAIN,
+        'model.labelled_branch={policy: {type: Mixup}, ramp: 2}',
+        ['model: labelled_branch: ramp must be in [0, 1], got 2'],
+    ),
+    (PLAIN, 'model.threshold=1.5', ['FixMatch: threshold must be in [0, 1], got 1.5']),
+    (PLAIN, 'model.threshold=-0.1', ['FixMatch: threshold must be in [0, 1], got -0.1']),
+    (PLAIN, f'{POOLS}.labelled.subset=5', ['5 labelled images are not equally many of each of the 10 classes']),
+    (PLAIN, f'{POOLS}.labelled.subset=25', ['not equally many of each of the 10 classes; take 20 or 30']),
+    (PLAIN, f'{POOLS}.labelled.subset=1440', ["the class '8' has 140 labelled images, and each needs 144"]),
+    (PLAIN, f'{POOLS}.labelled.subset=none.txt', ['none.txt is missing; subset takes a number of images']),
+    (PLAIN, f'{POOLS}.labelled.subset=rows.txt', ['rows.txt:2: there is no row 5000, rows are 0 to 1441']),
+    (PLAIN, f'{POOLS}.labelled.subset=few.txt', ["the class '1' has no labelled image, and it needs 1"]),
+    (
+        PLAIN,
+        f'{POOLS}.keep_labelled=False {POOLS}.balanced=False {POOLS}.labelled.subset=1442',
+        ['keep_labelled=False leaves no unlabelled image'],
+    ),
+    (PLAIN, f'{POOLS}.unlabelled={{type: ImageFolder, root: none}}', ['ImageFolder: root none is missing']),
+    (
+        PLAIN,
+        f'{POOLS}.unlabelled={{type: ImageFolder, root: large, size: 32}}',
+        [
+            'the size of the labelled images, (3, 16, 16), and view 0 of',
+            "'unlabelled' has (3, 32, 32); give both pools",
+        ],
+    ),
+    (
+        PLAIN,
+        f'{POOLS}.unlabelled={{type: Digits, split: test}}',
+        [f"{POOLS}.unlabelled: it holds images of val_dataloader.dataset: both read the split 'test'; "],
+    ),
+    (PLAIN, f'{POOLS}.transductive=True', ['transductive=True, and it holds no image of val_dataloader.dataset']),
+]
+
+
+@pytest.mark.parametrize(('recipe', 'planted', 'told'), SEMI_SUPERVISED, ids=[row[1] for row in SEMI_SUPERVISED])
+def test_option_of_a_semi_supervised_recipe(recipe, planted, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'rows.txt').write_text('0\n5000\n')
+    (tmp_path / 'few.txt').write_text('0\n')
+    if 'large' in planted:
+        for digit in range(10):
+            (tmp_path / f'large/train/{digit}').mkdir(parents=True)
+            Image.new('RGB', (32, 32)).save(tmp_path / f'large/train/{digit}/0.png')
+    given = [planted] if '{' in planted else planted.split()
+    check(capsys, ['train.py', recipe, '--cfg-options', *given], *told)
     assert not list(tmp_path.rglob('result.json'))
 
 

@@ -107,6 +107,14 @@ class ImageDataset(Dataset):
         return {}
 
     @classmethod
+    def evaluated_pools(cls, **kwargs: Any) -> dict[str, bool]:
+        """Return the pools that are trained on without labels, by name; true for those that must hold evaluated images.
+
+        The others must hold none. Pools that are not named are trained on with their labels, as is a plain data set.
+        """
+        return {}
+
+    @classmethod
     def group(cls, **kwargs: Any) -> int:
         """Return the number of samples that are drawn together; the `batch_size` must be a multiple of it."""
         return 1

@@ -38,6 +38,8 @@ class Pools(ImageDataset):
         ratio: number of unlabelled images per labelled image in a batch.
         keep_labelled: keep images in the unlabelled pool that are also in the labelled one.
         balanced: every class must have labelled images, and if `subset` of `labelled` is a number, equally many.
+        transductive: the unlabelled pool holds images of the validation or test data, as in transductive learning;
+            False: a recipe in which it does is refused.
 
     Raises:
         InputError: a pool is no `ImageDataset` or is empty, the pools' classes differ, it is unknown which images
@@ -53,6 +55,7 @@ class Pools(ImageDataset):
         ratio: int = 1,
         keep_labelled: bool = True,
         balanced: bool = True,
+        transductive: bool = False,
     ) -> None:
         given = self.pools(labelled=labelled, unlabelled=unlabelled, ratio=ratio)
         self.parts: dict[str, ImageDataset] = {name: _build(name, cfg) for name, cfg in given.items()}
@@ -97,6 +100,10 @@ class Pools(ImageDataset):
             if not isinstance(part, type) or not issubclass(part, ImageDataset) or issubclass(part, Pools):
                 raise InputError(f'Pools: {name} must be a data set derived from ImageDataset, got {part.__name__}')
         return found
+
+    @classmethod
+    def evaluated_pools(cls, transductive: bool = False, **kwargs: Any) -> dict[str, bool]:
+        return {UNLABELLED: transductive}
 
     @classmethod
     def group(cls, ratio: int = 1, **kwargs: Any) -> int:

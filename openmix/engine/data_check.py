@@ -25,6 +25,8 @@ class _Known(Protocol):
 
     def pools(self, **kwargs: Any) -> dict[str, dict[str, Any]]: ...
 
+    def evaluated_pools(self, **kwargs: Any) -> dict[str, bool]: ...
+
     def group(self, **kwargs: Any) -> int: ...
 
     def check_loader(self, loader: Mapping[str, Any], place: str, **kwargs: Any) -> None: ...
@@ -38,8 +40,9 @@ def check_data(cfg: Config) -> None:
     A data set that lacks some of the training classes is given the training data's list, so that labels agree.
 
     Raises:
-        InputError: classes differ in name or order, evaluated images are trained on although the splits differ, a
-            pipeline makes images of another size than the one given, or a loader does not suit its data set.
+        InputError: classes differ in name or order, evaluated images are trained on although the splits differ, or are
+            among the unlabelled images without the option that says so, or are not with it; a pipeline makes images of
+            another size than the one given, or a loader does not suit its data set.
     """
     for part in ('train', 'val', 'test'):
         if _dataset(cfg, part) is not None:
@@ -52,13 +55,22 @@ def check_data(cfg: Config) -> None:
     for place, dataset in _read(cfg, 'train').items():
         if (own := _classes(dataset)) != _classes(training):
             raise InputError(f'{place}: {differing(own, _classes(training), "the labelled images")}')
-    notes: dict[str, None] = {}
     for part in ('val', 'test'):
         check_data_of(cfg, part, _classes(training), 'the training data')
-        for place, judged in _read(cfg, part).items():
-            for trained_at, trained in _read(cfg, 'train').items():
-                notes[_check_apart(trained, judged, trained_at, place)] = None
-    for note in filter(None, notes):
+    pools = find(DATASETS, training['type']).evaluated_pools(**_arguments(training))
+    judged = _read(cfg, 'val') | _read(cfg, 'test')
+    notes: dict[str, None] = {}
+    for place, trained in _read(cfg, 'train').items():
+        transductive = pools.get(place.rpartition('.')[2])
+        found = [_check_apart(trained, one, place, at, transductive) for at, one in judged.items()]
+        known = all(_definition(one) is not None for one in (trained, *judged.values()))
+        if transductive and known and judged and not any(found):
+            raise InputError(
+                f'{place}: transductive=True, and it holds no image of {" or ".join(judged)}; give it their images, or '
+                'leave transductive out'
+            )
+        notes |= dict.fromkeys(filter(None, found))
+    for note in notes:
         print(f'note: {note}', file=sys.stderr)
 
 
@@ -170,9 +182,14 @@ def check_unseen(
     return list(notes)
 
 
+def _definition(dataset: Mapping[str, Any]) -> Any:
+    """Return the definition of a split, see `openmix.data.splits.Drawn`; None if it is unknown."""
+    return find(DATASETS, dataset['type']).drawn(**_arguments(dataset))
+
+
 def _drawn(dataset: Mapping[str, Any], seed: int | None) -> Any:
-    """Return the definition of a split, see `openmix.data.splits.Drawn`, with the seed of the run that reads it."""
-    drawn = find(DATASETS, dataset['type']).drawn(**_arguments(dataset))
+    """Return the definition of a split with the seed of the run that reads it."""
+    drawn = _definition(dataset)
     return drawn if drawn is None or drawn.split_seed is not None else drawn._replace(split_seed=seed)
 
 
@@ -235,16 +252,33 @@ def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
     return find(DATASETS, dataset['type']).facts(**_arguments(dataset)).classes
 
 
-def _check_apart(training: dict[str, Any], judged: dict[str, Any], trained_at: str, judged_at: str) -> str:
-    """Check that evaluated images are not trained on; return a note if the recipe evaluates the trained split, else ''.
+def _check_apart(
+    training: dict[str, Any], judged: dict[str, Any], trained_at: str, judged_at: str, transductive: bool | None
+) -> str:
+    """Check that evaluated images are not trained on; return a note if the recipe asks for it, else ''.
+
+    Args:
+        training, judged: registry dicts.
+        trained_at, judged_at: their places.
+        transductive: whether a pool without labels is to hold evaluated images; None: the images have labels.
 
     Raises:
-        InputError: different splits share images.
+        InputError: different splits share images, or a pool without labels that must not holds evaluated images.
     """
-    trained, asked = (find(DATASETS, one['type']).drawn(**_arguments(one)) for one in (training, judged))
+    trained, asked = _definition(training), _definition(judged)
     if asked is None or trained is None or not asked.shares(trained):
         return ''
     places = [place.removesuffix('.dataset') for place in (judged_at, trained_at)]
+    if transductive:
+        return f'{places[0]} reads images that are trained on without their labels, as transductive=True asks for'
+    if transductive is False:
+        told, remedy = f'{trained} here and {asked} there', asked.remedy
+        if asked.split == trained.split:
+            told, remedy = f"both read the split '{asked.split}'", 'take another split'
+        raise InputError(
+            f'{trained_at}: it holds images of {judged_at}: {told}; {remedy}, or set '
+            f'{trained_at.rpartition(".")[0]}.transductive=True to train on evaluated images without their labels'
+        )
     if asked.split == trained.split:
         # The recipe asks for the accuracy on the training images.
         return f"{places[0]} reads the split '{asked.split}', which is trained on"

@@ -7,6 +7,7 @@ import torch
 from image_trees import save_image
 from mmengine.config import Config
 
+from openmix.data.digits import Digits
 from openmix.data.splits import Drawn, choose_rows
 from openmix.engine.data_check import check_built, check_data, differing, trained_classes
 from openmix.errors import InputError
@@ -154,6 +155,51 @@ def test_training_images_may_be_asked_for_by_name(roots, capsys):
     train, _ = roots
     check_data(recipe(dict(root=str(train)), dict(root=str(train), split='train')))
     assert "note: val_dataloader reads the split 'train', which is trained on" in capsys.readouterr().err
+
+
+NOT_THERE = 'transductive=True, and it holds no image of val_dataloader.dataset or test_dataloader.dataset'
+IN_BOTH = (
+    "dataset.unlabelled: it holds images of val_dataloader.dataset: both read the split 'test'; take another split"
+)
+SHARED = 'split_seed=0 here and .* there; set val_fraction and split_seed alike in both, or set .*transductive=True'
+
+
+@pytest.mark.parametrize(
+    ('unlabelled', 'val', 'refused', 'refused_where_it_is_asked_for'),
+    [
+        (dict(split='test'), dict(split='test'), IN_BOTH, None),
+        (dict(), dict(split='train', val_fraction=0.2), 'both read the split .train.; take another', None),
+        (dict(), HELD, SHARED, None),
+        (dict(val_fraction=0.2), HELD, None, NOT_THERE),
+        (dict(split='test'), HELD, None, NOT_THERE),
+    ],
+)
+def test_evaluated_images_are_unlabelled_ones_only_where_it_is_asked_for(
+    unlabelled, val, refused, refused_where_it_is_asked_for, capsys
+):
+    def checked(line, transductive):
+        cfg = recipe({}, val, 'Digits')
+        labelled, other = dict(type='Digits', val_fraction=0.2, subset=20), dict(type='Digits', **unlabelled)
+        pools = dict(type='Pools', labelled=labelled, unlabelled=other, transductive=transductive)
+        cfg.train_dataloader = dict(dataset=pools, sampler=dict(type='PoolSampler'), batch_size=2)
+        if line is not None:
+            with pytest.raises(InputError, match=line) as error:
+                check_data(cfg)
+            assert len(str(error.value).splitlines()) == 1
+        else:
+            check_data(cfg)
+        assert ('without their labels' in capsys.readouterr().err) == (transductive and line is None)
+
+    checked(refused, False)
+    checked(refused_where_it_is_asked_for, True)
+
+
+def test_a_split_that_is_not_known_may_hold_evaluated_images(monkeypatch):
+    monkeypatch.setattr(Digits, 'drawn', classmethod(lambda cls, **kwargs: None))
+    cfg = recipe({}, dict(split='test'), 'Digits')
+    pools = dict(type='Pools', labelled=dict(type='Digits', subset=20), transductive=True)
+    cfg.train_dataloader = dict(dataset=pools, sampler=dict(type='PoolSampler'), batch_size=2)
+    check_data(cfg)
 
 
 @pytest.mark.parametrize('meta', [{}, {'dataset_meta': None}, {'dataset_meta': {'classes': None}}, 3])

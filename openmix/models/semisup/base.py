@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar
@@ -87,7 +88,10 @@ class SemiSupervised(Classifier):
         """
         if options is None:
             return None
-        built = MODELS.build({'type': MixedBranch.__name__, **options})
+        try:
+            built = MODELS.build({'type': MixedBranch.__name__, **options})
+        except InputError as error:
+            raise InputError(re.sub('^branch:', f'{name}:', str(error))) from error
         if not isinstance(built, MixedBranch):
             raise InputError(f'{name}: {type(built).__name__} is no mixed branch; leave its type out')
         built.attach(self.online())
@@ -149,9 +153,14 @@ class SemiSupervised(Classifier):
         views = all_views(batch[UNLABELLED]['inputs'])
         check_views(name, LABELLED, self.labelled_views, of_labelled)
         check_views(name, UNLABELLED, self.views, views)
-        size = of_labelled[0].shape[1:]
-        if any(view.shape[1:] != size for view in (*of_labelled, *views)):
-            raise InputError(f'{name}: all views must have the size of the labelled images, {tuple(size)}')
+        size = tuple(of_labelled[0].shape[1:])
+        for pool, of_pool in ((LABELLED, of_labelled), (UNLABELLED, views)):
+            for place, view in enumerate(of_pool):
+                if (found := tuple(view.shape[1:])) != size:
+                    raise InputError(
+                        f'{name}: all views must have the size of the labelled images, {size}, and view {place} of the '
+                        f"pool '{pool}' has {found}; give both pools the same size, or a crop to it"
+                    )
         return of_labelled[0] if len(of_labelled) == 1 else torch.stack(of_labelled, 1), y, views
 
     def together(self, *images: Tensor) -> tuple[Tensor, ...]:

@@ -145,4 +145,6 @@ def bounded(policy: MixPolicy, lam: tuple[float, float] | None, one_sided: bool)
     try:
         return policy.within(*(lam or _WHOLE))
     except InputError as error:
-        raise InputError(f'branch: policy: {error}') from error
+        asked = [*(['lam'] if lam else []), *(["sides='own' of loss"] if one_sided else [])]
+        asked += ['lam_range or fold of policy'] if narrowed else []
+        raise InputError(f'branch: policy: {error}; a range is asked for by {" and ".join(asked)}') from error
