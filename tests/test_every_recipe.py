@@ -78,6 +78,8 @@ WRN28_2, WRN28_8 = Printed(1_469_642, 10, 128), Printed(23_409_092, 100, 512)
 RESNET8 = Printed(9 * (3 * 8 + 2 * 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32) + 2 * (8 + 2 * 56), 0, 32)
 SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixmatch', 'flexmatch')
 SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
+SMALL_TRANSFER = ('from_scratch', 'fine_tuning', 'fine_tuning_mixup', 'fine_tuning_dm', 'bss', 'bss_dm', 'co_tuning')
+SMALL_TRANSFER += ('co_tuning_dm', 'self_tuning', 'self_tuning_mixup', 'self_tuning_dm')
 PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
@@ -120,6 +122,11 @@ PARAMETERS = {
     },
     'transfer/cub200/self_tuning_resnet18.py': RESNET18,
     **{f'transfer/digits/self_tuning{branch}.py': RESNET8 for branch in ('', '_dm')},
+    **{f'transfer/cifar10_lite0/{method}.py': Printed(4_652_008, 1000, 1280) for method in SMALL_TRANSFER},
+    **{
+        f'transfer/tiny_imagenet10/{method}.py': Printed(narrow_resnet18(64, (16, 32, 64, 128)), 0, 128)
+        for method in ('pretraining', *SMALL_TRANSFER)
+    },
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,

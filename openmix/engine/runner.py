@@ -270,7 +270,7 @@ class Runner(MMRunner):
     def load_or_resume(self) -> None:
         super().load_or_resume()
         if self.initial is not None and not self._resume:
-            self.logger.info(self.initial.load(algorithm_of(self.model).backbone))
+            self.logger.info(self.initial.load(algorithm_of(self.model)))
         self.initial = None  # frees memory
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:

@@ -16,6 +16,7 @@ from openmix.facts import Facts
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
+from openmix.models.backbones.packaged_weights import as_trained
 from openmix.models.grad_checkpointing import checkpoint_blocks
 from openmix.models.mixing import Mixed, mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
@@ -107,7 +108,7 @@ class Classifier(Algorithm):
 
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
-        super().complete(model, facts)
+        super().complete(model, as_trained(model, facts))
         if isinstance(model.get('head'), dict):
             model['head'].setdefault('num_classes', len(facts.classes))
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
 from openmix.errors import InputError, brief, nearest
-from openmix.models.backbones.local_weights import load_weights, on_meta, only_weights
+from openmix.models.backbones.local_weights import load_state, load_weights, on_meta, only_weights
+from openmix.models.backbones.packaged_weights import packaged, read_packaged
 from openmix.models.classifier import width_of
 from openmix.registry import MODELS, HeadConfig, ModelConfig, find
 
@@ -28,12 +29,15 @@ class Teacher(nn.Module):
         checkpoint: the file with the weights of backbone and head, such as a run's checkpoint; see `load_weights`.
         name: 'torchvision/NAME' or 'timm/NAME', instead of the other three.
         pretrained: download the library's weights; False: random weights, to try a recipe.
+        weights: of torchvision, the name of the weights; of timm, the installed package in `PACKAGED` that holds them;
+            None: the library's default.
 
     Attributes:
         num_classes: C.
 
     Raises:
-        InputError: neither or both of the two ways are given, a name or file is wrong, or a download failed.
+        InputError: neither or both of the two ways are given, a name or file is wrong, a package is not installed, or a
+            download failed.
     """
 
     small: ClassVar[dict[str, Any]] = {'pretrained': False}
@@ -45,11 +49,12 @@ class Teacher(nn.Module):
         checkpoint: str | Path | None = None,
         name: str | None = None,
         pretrained: bool = True,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if name is not None and backbone is head is checkpoint is None:
-            self.model, self.num_classes = published_classifier(name, pretrained)
-        elif name is None and backbone is not None and head is not None and checkpoint is not None:
+            self.model, self.num_classes = published_classifier(name, pretrained, weights)
+        elif name is None and weights is None and backbone is not None and head is not None and checkpoint is not None:
             self.model, self.num_classes = trained_classifier(backbone, head, checkpoint)
         else:
             raise InputError("Teacher: give backbone, head and checkpoint='FILE', or name='torchvision/NAME' alone")
@@ -81,11 +86,11 @@ def published_classifier(name: str, pretrained: bool = True, weights: str | None
     Args:
         name: 'torchvision/NAME' or 'timm/NAME'.
         pretrained: download the library's weights.
-        weights: of torchvision, their name; None: the default.
+        weights: of torchvision, their name; of timm, the package in `PACKAGED` that holds them; None: the default.
 
     Raises:
-        InputError: the library or the model is unknown, its weights could not be downloaded, or `weights` are given for
-            a model of timm.
+        InputError: the library, the model, or the package is unknown, it is not installed, or weights could not be
+            downloaded.
     """
     built: Any
     library, _, model = name.partition('/') if isinstance(name, str) else ('', '', '')
@@ -95,9 +100,13 @@ def published_classifier(name: str, pretrained: bool = True, weights: str | None
     valid = known[library]()
     if model.split('.')[0] not in valid:
         raise InputError(f"Teacher: {library} has no classifier '{model}'; {nearest(model, valid)}")
-    if library == 'timm' and weights is not None:
-        raise InputError(f"Teacher: weights names those of torchvision; of timm write 'timm/{model.split('.')[0]}.TAG'")
     fetched = pretrained and not on_meta()
+    if library == 'timm' and weights is not None:
+        packaged('Teacher', weights, model.split('.')[0])
+        built = timm.create_model(model)
+        if fetched:
+            load_state(built, *read_packaged('Teacher', weights))
+        return built, built.num_classes
     try:
         if library == 'timm':
             with only_weights():

@@ -40,6 +40,8 @@ PRINTED = {
     'few/settings': (5, 2, 0, 0.0),
     'digits_semisup': (13, 1, 0, 0.0),
     'cifar10_semisup': (4, 1, 0, 0.0),
+    'cifar10_transfer': (13, 2, 0, 0.0),
+    'tiny_imagenet10_transfer': (13, 3, 0, 0.0),
     'quickstart': (4, 2, 0, 0.0),
     'bccd': (4, 2, 0, 0.0),
     'tiny_imagenet50': (3, 2, 0, 0.0),

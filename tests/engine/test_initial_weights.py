@@ -49,7 +49,7 @@ def built(recipe):
 def test_the_averaged_backbone_is_taken_and_nothing_else(recipe, weights):
     model = built(recipe)
     head = {key: value.clone() for key, value in model.head.state_dict().items()}
-    line = InitialWeights.read(weights).load(model.backbone)
+    line = InitialWeights.read(weights).load(model)
     content = read_checkpoint(weights)
     own = model.state_dict()
     taken = [key for key in own if key.startswith('backbone.')]
@@ -139,18 +139,18 @@ def test_a_plain_state_dict_is_a_backbones(recipe, tmp_path):
     model = built(recipe)
     torch.save(model.backbone.state_dict(), tmp_path / 'plain.pth')
     other = built(recipe)
-    line = InitialWeights.read(tmp_path / 'plain.pth').load(other.backbone)
+    line = InitialWeights.read(tmp_path / 'plain.pth').load(other)
     assert 'left in it' not in line
     assert all(torch.equal(a, b) for a, b in zip(other.backbone.parameters(), model.backbone.parameters(), strict=True))
     torch.save({'model': {f'module.{k}': v for k, v in model.state_dict().items()}}, tmp_path / 'parallel.pth')
-    assert InitialWeights.read(tmp_path / 'parallel.pth').load(other.backbone).endswith('left in it: head')
+    assert InitialWeights.read(tmp_path / 'parallel.pth').load(other).endswith('left in it: head')
     torch.save(model.head.state_dict(), tmp_path / 'head.pth')
     with pytest.raises(InputError, match=r"missing 'backbone\.conv1\.weight'"):
-        InitialWeights.read(tmp_path / 'head.pth').load(other.backbone)
+        InitialWeights.read(tmp_path / 'head.pth').load(other)
     whole = {**model.backbone.state_dict(), **{f'fc.{k}': v for k, v in model.head.state_dict().items()}}
     torch.save(whole, tmp_path / 'whole.pth')
     with pytest.raises(InputError, match=r"unknown 'backbone\.fc\."):
-        InitialWeights.read(tmp_path / 'whole.pth').load(other.backbone)
+        InitialWeights.read(tmp_path / 'whole.pth').load(other)
 
 
 def starting(recipe, **weights):

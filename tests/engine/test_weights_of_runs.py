@@ -128,7 +128,7 @@ def test_the_backbone_that_a_run_was_judged_by_is_taken(recipe, tmp_path):
     given = InitialWeights.read(last)
     assert given.part == 'policy.encoder.backbone'
     model = built(recipe)
-    line = given.load(model.backbone)
+    line = given.load(model)
     own = model.backbone.state_dict()
     assert all(torch.equal(own[key], content[f'policy.encoder.backbone.{key}']) for key in own)
     assert any(not torch.equal(own[key], content[f'backbone.{key}']) for key in own)

@@ -176,5 +176,45 @@ def test_a_class_without_a_labelled_image_may_be_kept():
 def test_weights_that_would_not_be_taken_are_refused():
     with pytest.raises(InputError, match='weights are those of a name'):
         co_tuning(source=dict(num_classes=5, pretrained=False, weights='DEFAULT'))
-    with pytest.raises(InputError, match='weights names those of torchvision'):
+    with pytest.raises(InputError, match="no package of weights 'DEFAULT'"):
         co_tuning(source=dict(name='timm/resnet18', pretrained=False, weights='DEFAULT'))
+
+
+def head_of(classes, width=None, name='head.fc'):
+    width = co_tuning().source.fc.in_features if width is None else width
+    return {f'{name}.weight': torch.randn(classes, width), f'{name}.bias': torch.randn(classes)}
+
+
+def test_the_source_head_is_that_of_the_weights_that_a_run_starts_from():
+    model, head = co_tuning(source=dict(of_weights=True, num_classes=7)), head_of(7)
+    assert model.source.awaited
+    assert model.take_head(head, 'a.pth')
+    assert torch.equal(model.source.fc.weight, head['head.fc.weight'])
+    assert torch.equal(model.source.fc.bias, head['head.fc.bias'])
+    assert not model.source.awaited
+    other = co_tuning()
+    before = other.source.fc.weight.clone()
+    assert not other.take_head(head, 'a.pth')
+    assert torch.equal(other.source.fc.weight, before)
+
+
+@pytest.mark.parametrize(
+    ('head', 'message'),
+    [
+        (lambda: {}, "'a.pth' has no head of the source task"),
+        (lambda: head_of(6), r'has 6 classes of \d+ features, and source has 7 of \d+; set num_classes=6'),
+        (lambda: head_of(7, 3), 'has 7 classes of 3 features'),
+        (lambda: {**head_of(7), 'head.fc.bias': torch.full((7,), torch.nan)}, "'head.fc' in 'a.pth' is not finite"),
+    ],
+)
+def test_a_head_that_is_no_source_head_is_refused(head, message):
+    with pytest.raises(InputError, match=message):
+        co_tuning(source=dict(of_weights=True, num_classes=7)).take_head(head(), 'a.pth')
+
+
+def test_a_run_without_weights_has_no_source_head():
+    model = co_tuning(source=dict(of_weights=True, num_classes=7))
+    with pytest.raises(InputError, match='give --weights FILE'):
+        model.read_data(None)
+    with pytest.raises(InputError, match='give name or of_weights, not both'):
+        co_tuning(source=dict(name='timm/resnet18', of_weights=True))

@@ -60,7 +60,13 @@ def load_weights(model: nn.Module, path: str | Path, classifier: Sequence[str] =
         return
     if not os.path.lexists(path):
         raise InputError(f"no file of weights '{path}'; check the path")
-    state = state_in(read_file(path), path)
+    load_state(model, state_in(read_file(path), path), path, classifier, part)
+
+
+def load_state(
+    model: nn.Module, state: dict[str, Tensor], path: str | Path, classifier: Sequence[str] = (), part: str = 'backbone'
+) -> None:
+    """Load weights of `model` that were read from a file; arguments and errors are those of `load_weights`."""
     prefix = f'{part}.'
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     state = inner or state

@@ -11,7 +11,8 @@ import timm
 from torch import nn
 
 from openmix.errors import InputError
-from openmix.models.backbones.local_weights import load_weights, on_meta, only_weights
+from openmix.models.backbones.local_weights import load_state, load_weights, on_meta, only_weights
+from openmix.models.backbones.packaged_weights import packaged, read_packaged
 from openmix.registry import MODELS
 from openmix.small import SIDE, small
 
@@ -29,13 +30,17 @@ def _small(given: Mapping[str, Any]) -> dict[str, Any]:
     known = timm.get_pretrained_cfg(given['name'], allow_unregistered=True)
     size = {'img_size': min(given.get('img_size', SIDE), SIDE)} if known and known.fixed_input_size else {}
     file = timm.model_entrypoint(given['name']).__module__ if timm.is_model(given['name']) else ''
-    return {'pretrained': False, 'checkpoint': None, **size, **_NARROW.get(file, {})}
+    return {'pretrained': False, 'checkpoint': None, 'weights': None, **size, **_NARROW.get(file, {})}
 
 
 @MODELS.register_module(name='TimmBackbone')
 @small(_small)
 def timm_backbone(
-    name: str, pretrained: bool = False, checkpoint: str | Path | None = None, **kwargs: Any
+    name: str,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    weights: str | None = None,
+    **kwargs: Any,
 ) -> nn.Module:
     """Build a timm model without its classifier; the sites are timm's module names.
 
@@ -46,19 +51,25 @@ def timm_backbone(
         name: a name from `timm.list_models()`, with or without a pretrained tag ('resnet18.a1_in1k').
         pretrained: download timm's weights.
         checkpoint: load weights from a local file instead, see `load_weights`.
+        weights: take those of an installed package instead, by its name in `PACKAGED`.
         kwargs: options of `timm.create_model`, such as `drop_path_rate`.
 
     On the meta device no weights are read.
 
     Raises:
-        InputError: unknown name, tag or option; both `pretrained` and `checkpoint`; a failed download; or a
-            file that does not fit.
+        InputError: unknown name, tag, package or option; several of `pretrained`, `checkpoint` and `weights`; a failed
+            download; a package that is not installed; or a file that does not fit.
     """
     if 'checkpoint_path' in kwargs:
         raise InputError(f"TimmBackbone '{name}': wrong option: 'checkpoint_path'; give checkpoint='FILE'")
-    if pretrained and checkpoint is not None:
-        raise InputError(f"TimmBackbone '{name}': give pretrained or checkpoint, not both")
+    where = f"TimmBackbone '{name}'"
+    given = [bool(pretrained), checkpoint is not None, weights is not None]
+    if sum(given) > 1:
+        both = [key for key, is_given in zip(('pretrained', 'checkpoint', 'weights'), given) if is_given]
+        raise InputError(f'{where}: give {" or ".join(both)}, not both')
     _check_name(name)
+    if weights is not None:
+        packaged(where, weights, name.split('.')[0])
     pretrained = pretrained and not on_meta()
     try:
         with only_weights():
@@ -73,9 +84,12 @@ def timm_backbone(
             "save them to a file elsewhere and give checkpoint='FILE' instead of pretrained"
         ) from error
     model.num_features = getattr(model, 'head_hidden_size', model.num_features)
+    classifier = getattr(model, 'default_cfg', {}).get('classifier') or ()
+    heads = (classifier,) if isinstance(classifier, str) else classifier
     if checkpoint is not None:
-        classifier = getattr(model, 'default_cfg', {}).get('classifier') or ()
-        load_weights(model, checkpoint, (classifier,) if isinstance(classifier, str) else classifier)
+        load_weights(model, checkpoint, heads)
+    if weights is not None and not on_meta():
+        load_state(model, *read_packaged(where, weights), heads)
     return model
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
@@ -131,7 +133,18 @@ class CoTuning(MixClassifier):
                 "absent='kept'"
             )
 
+    def take_head(self, head: Mapping[str, Tensor], path: Path) -> bool:
+        if not self.source.awaited:
+            return False
+        self.source.take(head, path)
+        return True
+
     def read_data(self, dataset: Any) -> None:
+        if self.source.awaited:
+            raise InputError(
+                'CoTuning: the source head is that of the weights that the run starts from, and it starts from none; '
+                "give --weights FILE, or a source with name='torchvision/NAME' or checkpoint='FILE'"
+            )
         p, y = self.source_probabilities(dataset.unaugmented())
         classes = self.relationship.shape[0]
         if self.kind == 'direct':
