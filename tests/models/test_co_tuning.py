@@ -201,7 +201,7 @@ def test_the_source_head_is_that_of_the_weights_that_a_run_starts_from():
 @pytest.mark.parametrize(
     ('head', 'message'),
     [
-        (lambda: {}, "'a.pth' has no head of the source task"),
+        (dict, "'a.pth' has no head of the source task"),
         (lambda: head_of(6), r'has 6 classes of \d+ features, and source has 7 of \d+; set num_classes=6'),
         (lambda: head_of(7, 3), 'has 7 classes of 3 features'),
         (lambda: {**head_of(7), 'head.fc.bias': torch.full((7,), torch.nan)}, "'head.fc' in 'a.pth' is not finite"),
