@@ -159,6 +159,9 @@ class Algorithm(BaseModel):
     def start(self) -> None:
         """Copy networks, as for momentum encoders. Called once, before the first step, when all weights are loaded."""
 
+    def before_epoch(self, epoch: int) -> None:
+        """Update what changes with the epoch, from 0. Called before the first step of an epoch, or of a resumed run."""
+
     def before_step(self, step: int, steps: int) -> None:
         """Update schedules. Called before iteration `step` of `steps`."""
 

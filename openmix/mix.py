@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from openmix.errors import InputError
+from openmix.ops.batches import check_labels, what
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Mix:
     """Sources and label shares of a mixed batch: output n is made of the samples source[n, :] with shares weight[n, :].
 
@@ -54,6 +58,91 @@ class Mix:
     def partner(self) -> Tensor:
         """The (N,) row of the other sample of each pair; the sample itself in a clean batch."""
         return self.source[:, min(1, self.source.shape[1] - 1)]
+
+    def __repr__(self) -> str:
+        """Describe sizes only, because printing values would cost a GPU sync."""
+        n, k = self.source.shape
+        mask = '' if self.mask is None else f', mask {tuple(self.mask.shape)}'
+        return f'Mix({n} samples of {k} source{"s" if k > 1 else ""}{mask}, {self.weight.device})'
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Mix:
+        """Return this `Mix` on another device."""
+        return self._mapped(lambda x: x.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Mix:
+        """Return this `Mix` in pinned memory, as a loader with `pin_memory=True` asks for."""
+        return self._mapped(lambda x: x.pin_memory())
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Mix:
+        return Mix(change(self.source), change(self.weight), None if self.mask is None else change(self.mask))
+
+    def interpolate(
+        self, criterion: Callable[[Tensor, Tensor], Tensor], logits: Tensor, y: Tensor, reduction: str = 'mean'
+    ) -> Tensor:
+        """Interpolate a loss: sum_k weight_k criterion(logits, y[source_k]), for any loss of single samples.
+
+        The criterion is called K times. For cross-entropy the result is MCE, also with class weights, a focal or an
+        asymmetric loss it is the share-weighted sum of their values for the K labels.
+
+        Args:
+            criterion: function of the outputs (N, ...) and the targets of one source, (N, ...), with
+                `reduction='none'`: it returns (N,) or (N, ...) losses.
+            logits: (N, ...) of the mixed batch.
+            y: (M, ...) targets of the clean batch, of any dtype.
+            reduction: 'mean' over all values, or 'none'.
+
+        Returns:
+            scalar, or the shape that the criterion returns.
+
+        Raises:
+            InputError: the criterion returns no value for each sample, the targets are not those of the batch that was
+                mixed, or an unknown reduction.
+        """
+        if reduction not in ('mean', 'none'):
+            raise InputError(f"interpolate: reduction must be 'mean' or 'none', got {reduction!r}")
+        n, k = self.source.shape
+        if len(logits) != n:
+            raise InputError(f'interpolate: the mix is of {n} samples, the logits are of {len(logits)}')
+        found: Tensor | None = None
+        for i in range(k):
+            loss = criterion(logits, y[self.source[:, i]])
+            if not isinstance(loss, Tensor) or loss.shape[:1] != (n,):
+                raise InputError(
+                    f"interpolate: the criterion must return a value for each of {n} samples (reduction='none'), got "
+                    f'{what(loss)}'
+                )
+            share = self.weight[:, i].to(loss.dtype).view(-1, *[1] * (loss.dim() - 1))
+            found = share * loss if found is None else found + share * loss
+        assert found is not None
+        return found.mean() if reduction == 'mean' else found
+
+    def soft_labels(self, y: Tensor, num_classes: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Mix the targets, sum_k weight_k y[source_k].
+
+        Args:
+            y: (M,) int64 labels of the clean batch; or floating targets (M, ...), such as class probabilities,
+                several labels of one image (M, C) in {0, 1}, or numbers (M,) of a regression.
+            num_classes: C, needed for int64 labels and taken by no others.
+            dtype: of the result for int64 labels; floating targets keep theirs.
+
+        Returns:
+            (N, C) shares of the classes, which sum to 1, or (N, ...) mixed targets.
+
+        Raises:
+            InputError: `num_classes` is missing, or given for floating targets, or a label is no class.
+        """
+        if y.is_floating_point():
+            if num_classes is not None and (y.dim() != 2 or y.shape[1] != num_classes):
+                raise InputError(f'soft_labels: {what(y)} has no {num_classes} classes; leave num_classes out')
+            weight = self.weight.to(y.dtype)
+            if y.dim() == 2:
+                return torch.einsum('nk,nkc->nc', weight, y[self.source])
+            return (weight.view(*weight.shape, *[1] * (y.dim() - 1)) * y[self.source]).sum(1)
+        if num_classes is None:
+            raise InputError('soft_labels: int64 labels need num_classes')
+        check_labels('soft_labels', y, num_classes)
+        shares = torch.zeros(len(self.source), num_classes, dtype=dtype, device=self.weight.device)
+        return shares.scatter_add_(1, y[self.source], self.weight.to(dtype))
 
     def blend(self, z: Tensor, parts: Tensor | None = None) -> Tensor:
         """Mix a batch-first floating-point tensor.

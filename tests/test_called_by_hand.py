@@ -20,7 +20,11 @@ MIXUPS.import_from_location()
 LOSSES.import_from_location()
 POLICIES = sorted(name for name, cls in registered(MIXUPS).items() if issubclass(cls, MixPolicy))
 # What a policy cannot be built without.
-NEEDED = {'OneOf': {'policies': [{'type': 'NoMix'}]}, 'SuperMix': {'teacher': nn.Flatten()}}
+NEEDED = {
+    'OneOf': {'policies': [{'type': 'NoMix'}]},
+    'SuperMix': {'teacher': nn.Flatten()},
+    'Until': {'policy': {'type': 'NoMix'}, 'epoch': 1},
+}
 images, labels = torch.rand(4, 3, 8, 8), torch.arange(4)
 
 

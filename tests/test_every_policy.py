@@ -94,7 +94,15 @@ POLICIES: dict[str, list[Case]] = {
         Case({'train_prob': 0.5, 'skips': 'mixer_loss'}, label='drawn', looks=True),
     ],
     'SAMix': [Case(label='drawn', looks=True), Case({'share': 'batch'}, label='drawn', looks=True)],
-    'OneOf': [Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]})],
+    'OneOf': [
+        Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]}),
+        Case({'policies': [{'type': 'Mixup'}, {'type': 'CutMix'}, {'type': 'NoMix'}], 'share': 'sample'}),
+        Case({'policies': [{'type': 'NoMix'}, {'type': 'Mixup'}], 'probs': [0.2, 0.8], 'share': 'sample'}),
+    ],
+    'Until': [
+        Case({'policy': {'type': 'CutMix'}, 'epoch': 1}),
+        Case({'policy': {'type': 'Mixup'}, 'epoch': 0}, draws=False),
+    ],
 }
 
 CASES = [pytest.param(name, case, id=f'{name}-{i}') for name, cases in POLICIES.items() for i, case in enumerate(cases)]
@@ -308,7 +316,7 @@ def test_nothing_waits_for_the_device(name, case):
 def test_a_batch_share_is_one_for_all_samples_and_a_sample_share_is_not(name, case):
     policy = build(name, case)
     if not isinstance(policy, PairPolicy):
-        assert 'share' not in case.options
+        assert 'share' not in case.options or name == 'OneOf'  # whose share is of the choice, tested below
         return
     _, mix = run(policy, draw_batch(16))
     if case.looks:
@@ -395,3 +403,57 @@ def test_a_dropped_in_policy_passes_and_works_in_one_of(toy):
         check_constant_images(policy, case)
         check_seeds(policy, case)
         check_no_sync(policy)
+
+
+def test_one_of_draws_a_child_for_every_sample():
+    """Samples of each child look as the child alone mixes them, and are as many as its probability says."""
+    children = [{'type': 'NoMix'}, {'type': 'Mixup', 'lam_range': (0.4, 0.6)}, {'type': 'CutMix', 'correct_lam': False}]
+    policy = MIXUPS.build({'type': 'OneOf', 'policies': children, 'probs': [0.2, 0.3, 0.5], 'share': 'sample'})
+    torch.manual_seed(0)
+    z = torch.rand(2000, 1, 4, 4)
+    mixed, mix = policy(z)
+    inside = ((mix.mask > 0) & (mix.mask < 1)).flatten(1).any(1)
+    kept = (mix.lam == 1) & (mix.mask == 1).flatten(1).all(1)
+    assert torch.equal(mixed[kept], z[kept])
+    counts = torch.stack([kept, inside, ~kept & ~inside]).double().mean(1)
+    assert (counts - torch.tensor([0.2, 0.3, 0.5])).abs().max() < 0.04
+    assert ((mix.lam[inside] >= 0.4) & (mix.lam[inside] <= 0.6)).all()
+    torch.testing.assert_close(mixed, mix.mask * z + (1 - mix.mask) * z[mix.partner])
+
+
+@pytest.mark.parametrize(
+    ('child', 'line'),
+    [
+        ({'type': 'Mixup', 'sites': ('', 'layer3')}, 'mixes features'),
+        ({'type': 'PuzzleMix', 'clean_weight': 1.0}, 'trains on clean images too'),
+        ({'type': 'CutMix', 'self_pairs': False}, 'the same self_pairs'),
+    ],
+)
+def test_one_of_refuses_a_child_that_cannot_be_drawn_for_a_sample(child, line):
+    with pytest.raises(InputError, match=line):
+        MIXUPS.build({'type': 'OneOf', 'policies': [{'type': 'Mixup'}, child], 'share': 'sample'})
+
+
+def test_one_of_refuses_what_has_no_pairs_or_is_learned_for_a_sample():
+    with pytest.raises(InputError, match='pairs'):
+        run(
+            build('OneOf', Case({'policies': [{'type': 'CoMixup', 'clean_weight': 0.0}], 'share': 'sample'})),
+            draw_batch(4),
+        )
+    with pytest.raises(InputError, match='AutoMix trains on clean images'):
+        build('OneOf', Case({'policies': [{'type': 'AutoMix'}], 'share': 'sample'}))
+    learned = MIXUPS.get('Mixup')()
+    learned.block = torch.nn.Linear(1, 1)
+    with pytest.raises(InputError, match='trained by whole batches'):
+        MIXUPS.get('OneOf')([learned], share='sample').attach(small_network())
+
+
+def test_until_stops_to_mix_at_its_epoch():
+    policy, z = MIXUPS.build({'type': 'Until', 'policy': {'type': 'Mixup'}, 'epoch': 2}), draw_batch(6)
+    for epoch, mixes in ((0, True), (1, True), (2, False), (7, False), (1, True)):
+        policy.before_epoch(epoch)
+        for mixed, mix in (policy(z), policy.pick()[0](z)):
+            assert torch.equal(mixed, z) is not mixes
+            assert mix.source.shape[1] == 1 + mixes
+    with pytest.raises(InputError, match='epoch must be >= 0'):
+        MIXUPS.build({'type': 'Until', 'policy': {'type': 'Mixup'}, 'epoch': -1})

@@ -1,6 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
+from openmix.errors import InputError
 from openmix.mix import Mix
 
 
@@ -116,3 +118,79 @@ def test_a_share_of_one_is_exact_and_the_result_is_new_memory(k):
 def test_is_frozen():
     with pytest.raises(AttributeError):
         Mix.none(2).weight = torch.zeros(2, 1)
+
+
+def focal(logits, y):
+    """Compute the focal loss of each sample (Lin et al., ICCV 2017), gamma = 2."""
+    ce = F.cross_entropy(logits, y, reduction='none')
+    return (1 - torch.exp(-ce)) ** 2 * ce
+
+
+def weighted(logits, y):
+    return F.cross_entropy(logits, y, weight=torch.tensor([1.0, 2.0, 0.5, 3.0]), reduction='none')
+
+
+def binary(logits, y):
+    return F.binary_cross_entropy_with_logits(logits, y, reduction='none')
+
+
+@pytest.mark.parametrize(
+    ('criterion', 'y'),
+    [
+        (focal, torch.tensor([3, 0, 1, 2, 0])),
+        (weighted, torch.tensor([3, 0, 1, 2, 0])),
+        (binary, torch.tensor([[0.0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]])),
+    ],
+    ids=['focal', 'weighted', 'multi-label'],
+)
+@pytest.mark.parametrize('k', [1, 2, 3])
+def test_any_loss_is_interpolated(criterion, y, k):
+    torch.manual_seed(0)
+    logits, source = torch.randn(3, 4, requires_grad=True), torch.randint(5, (3, k))
+    mix = Mix(source, torch.rand(3, k).softmax(1))
+    wanted = []
+    for n in range(3):
+        values = [mix.weight[n, i] * criterion(logits[n : n + 1], y[source[n, i]][None])[0] for i in range(k)]
+        wanted.append(sum(values[1:], values[0]))
+    torch.testing.assert_close(mix.interpolate(criterion, logits, y, 'none'), torch.stack(wanted))
+    loss = mix.interpolate(criterion, logits, y)
+    torch.testing.assert_close(loss, torch.stack(wanted).mean())
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.abs().sum() > 0
+
+
+def test_an_interpolated_loss_is_of_samples():
+    mix, logits, y = Mix.pairs(torch.tensor([1, 0]), torch.tensor([0.3, 0.6])), torch.randn(2, 4), torch.tensor([0, 1])
+    with pytest.raises(InputError, match="reduction='none'"):
+        mix.interpolate(F.cross_entropy, logits, y)
+    with pytest.raises(InputError, match='the mix is of 2 samples'):
+        mix.interpolate(focal, logits[:1], y)
+    with pytest.raises(InputError, match="must be 'mean' or 'none'"):
+        mix.interpolate(focal, logits, y, 'sum')
+
+
+def test_targets_are_mixed_by_their_shares():
+    mix = Mix(torch.tensor([[0, 2], [1, 1]]), torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+    assert mix.soft_labels(torch.tensor([2, 0, 1]), 4).tolist() == [[0, 0.75, 0.25, 0], [1, 0, 0, 0]]
+    assert mix.soft_labels(torch.tensor([4.0, 7.0, 8.0])).tolist() == [7.0, 7.0]
+    several = torch.tensor([[1.0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.float64)
+    found = mix.soft_labels(several)
+    assert found.dtype == torch.float64
+    assert found.tolist() == [[0.25, 0.25, 0.75], [0, 1, 1]]
+    places = torch.arange(12.0).view(3, 2, 2)
+    torch.testing.assert_close(mix.soft_labels(places)[0], 0.25 * places[0] + 0.75 * places[2])
+    with pytest.raises(InputError, match='need num_classes'):
+        mix.soft_labels(torch.tensor([2, 0, 1]))
+    with pytest.raises(InputError, match='label'):
+        mix.soft_labels(torch.tensor([2, 0, 9]), 4)
+    with pytest.raises(InputError, match='no 4 classes'):
+        mix.soft_labels(several, 4)
+
+
+def test_a_mix_moves_and_says_what_it_is():
+    mix = Mix.pairs(torch.tensor([1, 0]), torch.tensor([0.3, 0.6]), torch.rand(2, 1, 4, 4))
+    assert repr(mix) == 'Mix(2 samples of 2 sources, mask (2, 1, 4, 4), cpu)'
+    assert repr(Mix.none(3)) == 'Mix(3 samples of 1 source, cpu)'
+    moved = mix.to('meta')
+    assert {moved.source.device.type, moved.weight.device.type, moved.mask.device.type} == {'meta'}
+    assert Mix.none(3).to('meta').mask is None

@@ -56,14 +56,13 @@ def mean_of_rows(name: str, values: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def label_shares(like: Tensor, y: Tensor, mix: Mix) -> Tensor:
-    """Compute the (N, C) share of every class in each mixed sample, in [0, 1]; shares of the same class are added.
+    """Compute the (N, C) share of every class in each mixed sample, in [0, 1], see `Mix.soft_labels`.
 
     Args:
         like: (N, C) tensor with the shape and dtype of the result.
         y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
         mix: how the batch was mixed.
     """
-    weight = mix.weight.to(like.dtype)
     if y.dim() == 2:
-        return torch.einsum('nk,nkc->nc', weight, y.to(like.dtype)[mix.source])
-    return torch.zeros_like(like).scatter_add_(1, y[mix.source], weight)
+        return mix.soft_labels(y.to(like.dtype))
+    return mix.soft_labels(y, like.shape[1], like.dtype)

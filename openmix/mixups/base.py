@@ -135,6 +135,9 @@ class MixPolicy(nn.Module):
     def start(self, online: Network) -> None:
         """Copy the weights of the trained network, for learned policies. Called before the first step."""
 
+    def before_epoch(self, epoch: int) -> None:
+        """Tell the policy the epoch, from 0, for policies that change with it. Called before its first step."""
+
     def before_step(self, step: int, steps: int) -> None:
         """Update schedules, for learned policies. Called before iteration `step` of `steps`."""
 

@@ -1,18 +1,19 @@
-"""OneOf: draw one of several policies for every batch."""
+"""OneOf: draw one of several policies for every batch, or for every sample."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import accumulate
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from openmix.algorithm import Network
-from openmix.errors import InputError, check_number
+from openmix.errors import InputError, check_choice, check_number
 from openmix.mix import Mix
-from openmix.mixups.base import MixPolicy
+from openmix.mixups.base import MixPolicy, PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.registry import MIXUPS, PolicyConfig, find
@@ -20,20 +21,31 @@ from openmix.registry import MIXUPS, PolicyConfig, find
 
 @MIXUPS.register_module()
 class OneOf(MixPolicy):
-    """Mix every batch with one child policy, drawn with the given probabilities from the CPU generator.
+    """Mix with one child policy, drawn with the given probabilities.
+
+    For a batch it is drawn from the CPU generator. For every sample (`share='sample'`) it is drawn on the device of the
+    batch: each child mixes the whole batch, with the same partners, and each sample takes the result of its own child.
 
     DeiT's and RSB's baselines are `OneOf([Mixup(0.8), CutMix(1.0)], [0.5, 0.5])`.
 
     Args:
         policies: the child policies, or their registry dicts.
         probs: one probability per child, summing to 1; None: equal probabilities.
+        share: 'batch' draws one child for the whole batch; 'sample' draws one for each sample.
 
     Raises:
-        InputError: there is no child, or there is not one probability per child, summing to 1.
+        InputError: there is no child, there is not one probability per child, summing to 1, or a child cannot be drawn
+            for single samples: it mixes features, trains on clean images, or draws other partners than the others.
     """
 
-    def __init__(self, policies: Sequence[MixPolicy | PolicyConfig], probs: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        policies: Sequence[MixPolicy | PolicyConfig],
+        probs: Sequence[float] | None = None,
+        share: str = 'batch',
+    ) -> None:
         super().__init__()
+        check_choice('OneOf: share', share, ('batch', 'sample'))
         built: list[MixPolicy] = []
         if isinstance(policies, str) or not isinstance(policies, Sequence):
             raise InputError(f'OneOf: policies must be a list of policies, got {policies!r}')
@@ -53,20 +65,38 @@ class OneOf(MixPolicy):
             raise InputError(
                 f'OneOf: {len(built)} policies need as many probs, probabilities that sum to 1, got {probs}'
             )
-        self.probs = probs
+        self.probs, self.share = probs, share
+        if share == 'sample':
+            self._check_for_samples(built)
+
+    @staticmethod
+    def _check_for_samples(built: Sequence[MixPolicy]) -> None:
+        for policy in built:
+            name = type(policy).__name__
+            if policy.all_sites() != {''}:
+                raise InputError(f"OneOf: {name} mixes features, which share='sample' cannot; take share='batch'")
+            if policy.clean_weight:
+                raise InputError(f"OneOf: {name} trains on clean images too, by whole batches; take share='batch'")
+        if len({policy.self_pairs for policy in built if isinstance(policy, PairPolicy)}) > 1:
+            raise InputError("OneOf: share='sample' draws one partner for all policies; give them the same self_pairs")
 
     def choices(self) -> list[MixPolicy]:
         """Return the child policies, in the order of `probs`."""
         return [cast(MixPolicy, policy) for policy in self.policies]
 
     def with_choices(self, change: Callable[[MixPolicy], MixPolicy]) -> OneOf:
-        return OneOf([policy.with_choices(change) for policy in self.choices()], self.probs)
+        return OneOf([policy.with_choices(change) for policy in self.choices()], self.probs, self.share)
 
     def pick(self) -> tuple[MixPolicy, str]:
+        if self.share == 'sample':
+            return self, ''
         drawn = int(torch.multinomial(torch.tensor(self.probs), 1))
         return self.choices()[drawn].pick()
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
+        if self.share == 'sample':  # every child runs in every step
+            yield nullcontext()
+            return
         for place, policy in enumerate(self.choices()):
             for way in policy.ways():
                 yield self._drawing(place, way)
@@ -91,16 +121,42 @@ class OneOf(MixPolicy):
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         """Draw a child and mix with it; in a training step the classifier calls the result of `pick` instead."""
+        if self.share == 'sample':
+            return self._mixed_by_samples(z, context, pairs)
         policy, _ = self.pick()
         return policy(z, context, pairs)
+
+    def _mixed_by_samples(self, z: Tensor, context: MixContext | None, pairs: Tensor | None) -> tuple[Tensor, Mix]:
+        drawer = next((policy for policy in self.choices() if isinstance(policy, PairPolicy)), self)
+        partner = drawer.draw_pairs(z, pairs)
+        n = len(partner)
+        drawn = torch.rand(n, device=z.device)
+        found = [policy(z, context, partner) for policy in self.choices()]
+        for policy, (_, mix) in zip(self.choices(), found):
+            if mix.source.shape[0] != n or mix.source.shape[1] > 2:
+                raise InputError(f"OneOf: {type(policy).__name__} makes no pairs; take share='batch'")
+        out, lam, mask = found[0][0], found[0][1].lam, _pixel_share(found[0][1], z)
+        whole = all(mix.mask is None for _, mix in found)
+        for above, (mixed, mix) in zip(accumulate(self.probs), found[1:]):
+            taken = drawn >= above
+            out = torch.where(taken.view(-1, *[1] * (z.dim() - 1)), mixed, out)
+            lam = torch.where(taken, mix.lam, lam)
+            mask = mask if whole else torch.where(taken[:, None, None, None], _pixel_share(mix, z), mask)
+        return out, Mix.pairs(partner, lam, None if whole else mask)
 
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         for policy in self.choices():
             policy.attach(online, encoder)
+        if self.share == 'sample' and any(parameter.requires_grad for parameter in self.parameters()):
+            raise InputError("OneOf: a learned policy is trained by whole batches; take share='batch'")
 
     def start(self, online: Network) -> None:
         for policy in self.choices():
             policy.start(online)
+
+    def before_epoch(self, epoch: int) -> None:
+        for policy in self.choices():
+            policy.before_epoch(epoch)
 
     def before_step(self, step: int, steps: int) -> None:
         for policy in self.choices():
@@ -124,3 +180,8 @@ class OneOf(MixPolicy):
                 others.pop('online', None)
                 found |= {name if learned == 1 else f'{name}_{learned}': one for name, one in others.items()}
         return found
+
+
+def _pixel_share(mix: Mix, z: Tensor) -> Tensor:
+    """Return the (N, 1, H, W) or (N, 1, 1, 1) share of the sample itself in every pixel."""
+    return mix.lam[:, None, None, None] if mix.mask is None else mix.mask.float()

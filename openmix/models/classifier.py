@@ -269,6 +269,9 @@ class MixClassifier(Classifier):
     def start(self) -> None:
         self.policy.start(self.online())
 
+    def before_epoch(self, epoch: int) -> None:
+        self.policy.before_epoch(epoch)
+
     def before_step(self, step: int, steps: int) -> None:
         self.policy.before_step(step, steps)
 

@@ -227,6 +227,10 @@ class SemiSupervised(Classifier):
         for branch in self.branches().values():
             branch.policy.start(self.online())
 
+    def before_epoch(self, epoch: int) -> None:
+        for branch in self.branches().values():
+            branch.policy.before_epoch(epoch)
+
     def before_step(self, step: int, steps: int) -> None:
         self.progress = step / steps
         for branch in self.branches().values():
