@@ -22,14 +22,15 @@ from openmix.registry import HOOKS, MODELS
 
 @MODELS.register_module()
 class ExponentialMovingAverage(MMExponentialMovingAverage):
-    """mmengine's moving average, with one fused update instead of one per parameter. For arguments, see mmengine."""
+    """mmengine's moving average, with one fused update instead of one per parameter. For arguments, see mmengine.
+
+    *Differs from mmengine*, whose first update copies the model: it starts from the weights before the first step, as
+    the averages of published semi-supervised runs and of timm do.
+    """
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Update the average from a model, in place; the first call copies the model."""
-        if self.steps == 0:
-            super().update_parameters(model)
-            return
+        """Update the average from a model, in place."""
         if self.steps % self.interval == 0:
             new = model.state_dict() if self.update_buffers else dict(model.named_parameters())
             averaged = {name: kept for name, kept in self.avg_parameters.items() if name not in self.equal}
@@ -66,8 +67,8 @@ class EMAHook(MMEMAHook):
     `accuracy/top1` is that of the average, `accuracy/raw/top1` that of the raw weights. This costs a second forward
     pass per validation batch.
 
-    The average is updated after every step of the optimiser; it is not updated within an accumulation, nor after a
-    step that is skipped because float16 gradients overflow.
+    The average starts from the weights before the first step. It is updated after every step of the optimiser; it is
+    not updated within an accumulation, nor after a step that is skipped because float16 gradients overflow.
 
     Arguments are those of `mmengine.hooks.EMAHook`: `momentum` is the weight of the new value in an update, and
     `interval` the number of steps between updates. `begin_iter` counts iterations and `begin_epoch` epochs, from 1;
@@ -106,13 +107,22 @@ class EMAHook(MMEMAHook):
     def _note_step(self, *_: Any) -> None:
         self._stepped = True
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        # Initial weights are drawn, loaded and copied to momentum encoders after `before_run`.
+        if self.ema_model.steps == 0:
+            self._take_model()
+
+    def _take_model(self) -> None:
+        """Copy the model to the average, without its `equal_buffers`."""
+        own, new = self.ema_model.module.state_dict(), self.src_model.state_dict()
+        names = [name for name in own if name not in self._equal]
+        torch._foreach_copy_([own[name] for name in names], [new[name] for name in names])
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         if not self._ema_started(runner):
-            own, new = self.ema_model.module.state_dict(), self.src_model.state_dict()
-            names = [name for name in own if name not in self._equal]
-            torch._foreach_copy_([own[name] for name in names], [new[name] for name in names])
+            self._take_model()
         elif self._stepped:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
         self._stepped = False

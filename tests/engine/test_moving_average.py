@@ -37,13 +37,16 @@ def moved(net):
 def test_averages_are_equal_to_the_bit(options):
     net = network()
     ours, stock = (kind(net, **{'momentum': 0.1, **options}) for kind in (ExponentialMovingAverage, Stock))
+    # The first update of mmengine's copies the model; ours starts from the weights before it.
+    stock.update_parameters(net)
+    stock.steps.fill_(stock.interval)
     for _ in range(4):
         net = moved(net)
         ours.update_parameters(net)
         stock.update_parameters(net)
         assert ours.state_dict().keys() == stock.state_dict().keys()
-        for name, value in stock.state_dict().items():
-            assert torch.equal(ours.state_dict()[name], value), name
+        for name, value in stock.module.state_dict().items():
+            assert torch.equal(ours.module.state_dict()[name], value), name
     assert ours.steps == 4
     assert not torch.equal(ours.module[0].weight, net[0].weight)
 
@@ -73,7 +76,7 @@ class Run:
     max_epochs = 4
     epoch = property(lambda self: self.iter // 3)
 
-    def __init__(self, iterations=12, accumulated=1, **options):
+    def __init__(self, iterations=12, accumulated=1, initial=0.0, **options):
         self.model = nn.Linear(1, 1, bias=False)
         nn.init.zeros_(self.model.weight)
         self.planned_iters, self.iter = iterations, 0
@@ -81,20 +84,28 @@ class Run:
         self.optim_wrapper.initialize_count_status(self.model, 0, iterations)
         self.hook = EMAHook(**options)
         self.hook.before_run(self)
+        nn.init.constant_(self.model.weight, initial)
         self.hook.before_train(self)
         self.values = []
         for self.iter in range(iterations):
+            self.hook.before_train_iter(self, self.iter)
             self.optim_wrapper.update_params(self.model(torch.ones(1, 1)).sum())
             self.hook.after_train_iter(self, self.iter)
             self.values.append(self.hook.ema_model.module.weight.item())
 
 
-def averages(weights, momentum, first=0):
-    """Return the average after every step: the weight itself up to step `first`, then mmengine's formula."""
-    found = []
+def averages(weights, momentum, start=0.0, first=0):
+    """Return the average after every step, from `start`: the weight itself before step `first`, then it moves."""
+    found = [start]
     for step, weight in enumerate(weights):
-        found.append(weight if step <= first else found[-1] + momentum * (weight - found[-1]))
-    return found
+        found.append(weight if step < first else found[-1] + momentum * (weight - found[-1]))
+    return found[1:]
+
+
+def test_the_average_starts_from_the_weights_before_the_first_step():
+    """Which are drawn or loaded after the hook is built: the first step moves it by its share of the step alone."""
+    assert Run(3, momentum=0.25, initial=8.0).values == averages([7, 6, 5], 0.25, start=8.0)
+    assert Run(4, accumulated=2, momentum=0.25, initial=8.0).values == [8, 7.75, 7.75, 7.3125]
 
 
 def test_the_average_moves_with_the_steps_of_the_optimiser():
@@ -109,7 +120,6 @@ def test_the_average_begins_at_an_iteration_or_an_epoch():
     """Both counted from 1, whatever the iterations to a step; until then the average is the model."""
     weights = [-1, -2, -3, -4, -5, -6]
     for options in (dict(begin_iter=4), dict(begin_epoch=2)):
-        # The first move of mmengine's average takes the model as it is.
         assert Run(6, momentum=0.5, **options).values == averages(weights, 0.5, first=3)
         assert Run(12, accumulated=2, momentum=0.5, **{k: 2 * v - 1 for k, v in options.items()}).values[::2] == [
             0,
@@ -123,7 +133,7 @@ def test_a_validation_takes_averaged_weights_and_the_statistics_of_the_model():
     run = SimpleNamespace(model=net, val_evaluator=SimpleNamespace(metrics=[]))
     hook = EMAHook(momentum=0.5)
     hook.before_run(run)
-    weights = []
+    weights = [net[0].weight.detach().clone()]
     for _ in range(3):
         net.load_state_dict(moved(net).state_dict())
         weights.append(net[0].weight.detach().clone())
@@ -131,13 +141,13 @@ def test_a_validation_takes_averaged_weights_and_the_statistics_of_the_model():
     net(torch.randn(5, 2, 3, 3))
     live = {name: buffer.clone() for name, buffer in net.named_buffers()}
     hook.before_val_epoch(run)
-    torch.testing.assert_close(net[0].weight, weights[0] / 4 + weights[1] / 4 + weights[2] / 2)
+    torch.testing.assert_close(net[0].weight, sum(w / 2**k for w, k in zip(weights, (3, 3, 2, 1))))
     assert all(torch.equal(buffer, live[name]) for name, buffer in net.named_buffers())
-    assert torch.equal(hook.ema_model.module[0].weight, weights[2])
+    assert torch.equal(hook.ema_model.module[0].weight, weights[3])
 
 
 def test_an_interval_counts_steps():
-    assert Run(8, accumulated=2, momentum=0.5, interval=2).values[1::2] == [-1, -1, -2, -2]
+    assert Run(8, accumulated=2, momentum=0.5, interval=2).values[1::2] == [-0.5, -0.5, -1.75, -1.75]
 
 
 @pytest.mark.parametrize('options', [dict(begin_iter=13), dict(begin_epoch=5)])
