@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from openmix.arguments import CommandParser, is_integer, is_name
@@ -21,13 +22,15 @@ class Measurement:
     Attributes:
         columns: names of what a table shows of it -> keys of the metrics.
         options: the words on the command line that ask for it.
-        hook, metric: registry dict of the hook or metric; one of them is None.
+        hook, metric, files: registry dict of the hook or of the metric, or arguments of
+            `openmix.evaluation.corrupted_files.corrupted_tests`; two of them are None.
     """
 
     columns: dict[str, str] = field(hash=False)
     options: tuple[str, ...]
     hook: dict[str, Any] | None = field(default=None, hash=False)
     metric: dict[str, Any] | None = field(default=None, hash=False)
+    files: dict[str, Any] | None = field(default=None, hash=False)
 
     @property
     def name(self) -> str:
@@ -50,6 +53,8 @@ def add_measurements(parser: CommandParser) -> None:
     parser.add_list('--corruptions', is_name, metavar='KIND ...', help=told)
     told = 'of corruptions, from 1 to 5 (default: all)'
     parser.add_list('--severities', is_integer, type=int, metavar='N ...', help=told)
+    told = 'the folder of their published images, of CIFAR-10-C or ImageNet-C (default: they are computed)'
+    parser.add_argument('--corrupted-images', metavar='DIR', help=told)
     parser.add_argument('--calibration', action='store_true', help='also measure calibration errors')
 
 
@@ -84,18 +89,23 @@ def _attack(args: argparse.Namespace) -> list[Measurement]:
 
 def _corruptions(args: argparse.Namespace) -> list[Measurement]:
     if args.corruptions is None:
-        if args.severities is not None:
-            raise InputError('--severities belongs to --corruptions; add that')
+        for option in ('--severities', '--corrupted-images'):
+            if vars(args)[option[2:].replace('-', '_')] is not None:
+                raise InputError(f'{option} belongs to --corruptions; add that')
         return []
     kinds = [] if args.corruptions == ['all'] else list(args.corruptions)
     severities = list(args.severities or [])
-    hook = {'type': 'CorruptionHook', **({'kinds': kinds} if kinds else {})}
-    hook |= {'severities': severities} if severities else {}
+    said = {**({'kinds': kinds} if kinds else {}), **({'severities': severities} if severities else {})}
     how = [', '.join(kinds)] if kinds else []
     how += [f'severity {", ".join(map(str, severities))}'] if severities else []
     options = ('--corruptions', *args.corruptions, *(['--severities', *map(str, severities)] if severities else []))
-    key = 'corruption/error'
-    return [Measurement({key + (f' ({"; ".join(how)})' if how else ''): key}, options, hook=hook)]
+    key, root = 'corruption/error', args.corrupted_images
+    if root is not None:
+        how, options = [Path(root).resolve().name, *how], (*options, '--corrupted-images', root)
+    columns = {key + (f' ({"; ".join(how)})' if how else ''): key}
+    if root is not None:
+        return [Measurement(columns, options, files={'root': root, **said})]
+    return [Measurement(columns, options, hook={'type': 'CorruptionHook', **said})]
 
 
 def _calibration(args: argparse.Namespace) -> list[Measurement]:
@@ -120,3 +130,8 @@ def with_metrics(evaluator: Any, measured: Sequence[Measurement]) -> list[Any]:
     there = {metric['type'] for metric in metrics}
     new = [one.metric for one in measured if one.metric is not None and one.metric['type'] not in there]
     return [*metrics, *new]
+
+
+def corrupted_files_of(measured: Sequence[Measurement]) -> dict[str, Any] | None:
+    """Return the arguments of `corrupted_tests` of measurements; None if none reads files."""
+    return next((measurement.files for measurement in measured if measurement.files is not None), None)

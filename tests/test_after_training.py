@@ -1,6 +1,7 @@
 """Run the commands for trained models as a user does: count FLOPs, export, evaluate on ten crops."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,27 @@ def test_corruptions_are_measured_beside_the_clean_images(call, folder, tmp_path
     found = json.loads(out.splitlines()[-1])
     assert {'accuracy/top1', 'corruption/contrast/5', 'corruption/shot_noise/1', 'corruption/error'} <= found.keys()
     assert len([name for name in found if name.startswith('corruption/')]) == 7
+
+
+def test_published_corrupted_images_are_tested_beside_the_clean_ones(call, folder, tmp_path):
+    """Of the clean images themselves the errors are the clean one; a kind that is missing is one line."""
+    recipe, _, checkpoint = folder
+    root = tmp_path / 'images-c'
+    for place in ('fog/1', 'snow/1'):
+        shutil.copytree(tmp_path / 'images' / 'val', root / place)
+    for path in (root / 'snow' / '1').rglob('*.png'):
+        Image.new('RGB', (33, 33)).save(path)
+    words = ['test.py', recipe, checkpoint, '--work-dir', tmp_path / 'log', '--corrupted-images', root]
+    code, out, err = call(*words, '--corruptions', 'fog', 'snow', '--severities', 1)
+    assert code == 0, err
+    found = json.loads(out.splitlines()[-1])
+    assert found['corruption/fog/1'] == pytest.approx(100 - found['accuracy/top1'])
+    assert found['corruption/snow/1'] == pytest.approx(200 / 3)  # black images are all of one class
+    assert found['corruption/error'] == pytest.approx((found['corruption/fog'] + found['corruption/snow']) / 2)
+    code, _, err = call(*words, '--corruptions', 'fog', '--severities', 2)
+    assert code == 2
+    assert err.splitlines()[-1].startswith('error: fog/2: ')
+    assert call(*words)[0] == 2
 
 
 def test_an_attack_is_measured_beside_the_clean_images(call, folder, tmp_path):

@@ -40,7 +40,7 @@ from openmix.benchmark.variant import VARIANTS
 from openmix.config_files import tools_path
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
-from openmix.measurements import Measurement, hooks_of, measurements_of
+from openmix.measurements import Measurement, corrupted_files_of, hooks_of, measurements_of
 
 # Options of `run` that only one engine has.
 _OF_HERE: tuple[str, ...] = ('jobs',)
@@ -182,10 +182,14 @@ def plan_table(
 def measured(cfg: Config, checkpoint: Path, asked: Sequence[Measurement]) -> dict[str, float]:
     """Measure a checkpoint on the test data of its recipe."""
     from openmix.engine import launch
+    from openmix.evaluation.corrupted_files import corrupted_tests
 
     with TemporaryDirectory() as folder:
         cfg.work_dir, cfg.log_level = folder, 'WARNING'
-        return launch.evaluate(launch.prepare(cfg), str(checkpoint), None, hooks=hooks_of(asked))
+        cfg = launch.prepare(cfg)
+        files = corrupted_files_of(asked)
+        also = corrupted_tests(cfg.test_dataloader.dataset.to_dict(), **files)._asdict() if files else {}
+        return launch.evaluate(cfg, str(checkpoint), None, hooks=hooks_of(asked), **also)
 
 
 def evaluate_table(

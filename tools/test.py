@@ -9,7 +9,7 @@ from openmix.config import load_config
 from openmix.config_files import config_path, files_of, work_dir_of
 from openmix.entry_point import command
 from openmix.errors import InputError, number_from_environment
-from openmix.measurements import add_measurements, hooks_of, measurements_of, with_metrics
+from openmix.measurements import add_measurements, corrupted_files_of, hooks_of, measurements_of, with_metrics
 from openmix.options import check_said_once
 
 
@@ -65,7 +65,12 @@ def main() -> None:
         check_answers(cfg, {'logits'}, '', '--ten-crop')
         cfg.test_dataloader.dataset, size = before_crop(cfg.test_dataloader.dataset)
         wrap, crops = partial(TenCrop, size=size), TenCrop.crops
-    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, hooks_of(measured))
+    also = {}
+    if files := corrupted_files_of(measured):
+        from openmix.evaluation.corrupted_files import corrupted_tests
+
+        also = corrupted_tests(cfg.test_dataloader.dataset.to_dict(), **files)._asdict()
+    metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, hooks_of(measured), **also)
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 

@@ -115,7 +115,7 @@ def _write(
         'checkpoint': checkpoint.name,
         'columns': asked.columns,
         'options': asked.options,
-        'measured_by': asked.hook or asked.metric,
+        'measured_by': asked.hook or asked.metric or asked.files,
         'metrics': {**accuracy, **asked.of_it(metrics)},
         **facts,
         'finished': time.strftime('%Y-%m-%dT%H:%M:%S%z'),

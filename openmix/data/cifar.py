@@ -141,6 +141,12 @@ class _Cifar(OfficialHalves, ArrayDataset):
         read_cifar(cls.FACTS.name, root, train=True, download=True)
 
     @classmethod
+    def corrupted(cls, root: str, split: str, **kwargs: Any) -> dict[str, Any]:
+        """Return the registry dict of the published corrupted test images, see `openmix.data.corrupted`."""
+        kept: dict[str, Any] = {key: kwargs[key] for key in ('subset', 'split_seed') if key in kwargs}
+        return {'type': f'{cls.__name__}C', 'root': root, 'split': split, **kept}
+
+    @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:
         """Write all pickle files, each with images of every class."""
         reader, classes = _reader(cls.FACTS.name), len(cls.FACTS.classes)

@@ -177,6 +177,17 @@ class ImageNet(OfficialHalves, ImageFiles):
         return Facts('ImageNet', names, IMAGENET_MEAN, IMAGENET_STD, as_size(size, 'ImageNet: size'))
 
     @classmethod
+    def corrupted(
+        cls, root: str, split: str, pipeline: Sequence[TransformConfig] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Return the registry dict of ImageNet-C, whose images are cropped already: nothing resizes them again."""
+        kept: dict[str, Any] = {
+            key: kwargs[key] for key in ('classes', 'size', 'subset', 'split_seed') if key in kwargs
+        }
+        crops = [step for step in pipeline or () if step['type'] != 'torchvision/Resize']
+        return {'type': 'ImageNetC', 'root': root, 'split': split, **kept, **({'pipeline': crops} if crops else {})}
+
+    @classmethod
     def prepare(cls, root: Path) -> None:
         """Unpack the official archives in `root` into class folders; downloading them needs an account."""
         for folder in ('train', 'val'):

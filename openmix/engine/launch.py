@@ -28,6 +28,7 @@ from openmix.engine.checkpoint_folder import newest_intact
 from openmix.engine.claim import claimed
 from openmix.engine.data_check import check_built, check_data, check_data_of, trained_classes
 from openmix.engine.foretold import facts_of
+from openmix.engine.further_tests import further_tests
 from openmix.engine.group import join_group
 from openmix.engine.initial_weights import InitialWeights, check_same, check_start
 from openmix.engine.needs import choose_backends, complete_hooks
@@ -207,6 +208,8 @@ def evaluate(
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     crops: int = 1,
     hooks: Sequence[Mapping[str, Any]] = (),
+    further: Mapping[str, Mapping[str, Any]] | None = None,
+    summary: Callable[[Mapping[str, Mapping[str, float]]], dict[str, float]] = lambda metrics: {},
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
@@ -218,6 +221,8 @@ def evaluate(
         wrap: function that wraps the model to change its predictions, such as averaging over crops.
         crops: number of crops that predictions are averaged over, which is recorded in `out`.
         hooks: registry dicts of hooks that measure more, which are recorded in `out`.
+        further: data sets of other images that it is tested on too, without the hooks: name -> registry dict.
+        summary: makes metrics of those of each further data set, by its name.
     """
     if cfg.get('test_dataloader') is None:
         raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
@@ -245,6 +250,8 @@ def evaluate(
         runner.model = wrap(model)
     with stepping(cfg, runner):
         metrics = {name: float(value) for name, value in runner.test().items()}
+        if further:
+            metrics |= summary(dict(further_tests(runner, further, hooks, classes, named)))
     if out and is_main_process():
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         said = {'checkpoint': str(checkpoint), 'ema': ema, 'crops': crops}

@@ -15,6 +15,20 @@ from openmix.registry import HOOKS
 _LARGEST_OF_CIFAR = 64  # pixels of a side
 
 
+def corruption_metrics(errors: Mapping[str, float]) -> dict[str, float]:
+    """Make the metrics of the errors in percent on corrupted images, see `CorruptionHook`.
+
+    Args:
+        errors: '<kind>/<severity>' -> error.
+    """
+    of_kind: dict[str, list[float]] = {}
+    for name, error in errors.items():
+        of_kind.setdefault(name.partition('/')[0], []).append(error)
+    means = {kind: statistics.fmean(values) for kind, values in of_kind.items()}
+    named = {f'corruption/{name}': error for name, error in {**errors, **means}.items()}
+    return {**named, 'corruption/error': statistics.fmean(means.values())}
+
+
 @HOOKS.register_module()
 class CorruptionHook(ChangedImagesHook):
     """Add the errors, in percent, on images with common corruptions (Hendrycks and Dietterich, ICLR 2019).
@@ -58,9 +72,4 @@ class CorruptionHook(ChangedImagesHook):
                 yield f'{kind}/{severity}', corrupt(x, kind, severity, scale, ids)
 
     def metrics(self, errors: Mapping[str, float]) -> dict[str, float]:
-        of_kind = {
-            kind: statistics.fmean(error for name, error in errors.items() if name.startswith(f'{kind}/'))
-            for kind in self.kinds
-        }
-        named = {f'corruption/{name}': error for name, error in {**errors, **of_kind}.items()}
-        return {**named, 'corruption/error': statistics.fmean(of_kind.values())}
+        return corruption_metrics(errors)
