@@ -24,7 +24,7 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(type='AutocastOptimWrapper', accumulative_counts=2, optimizer=dict(lr=0.05))
 train_cfg = dict(max_epochs=2)
 default_hooks = dict(checkpoint=dict(minutes=0.001), logger=dict(interval=2))
-custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.01)]
+custom_hooks = [*_base_.custom_hooks, {hooks}]
 vis_backends = []
 visualizer = dict(vis_backends=vis_backends)
 """
@@ -81,6 +81,7 @@ class Case:
         mixes: true if it trains on mixed images.
         more_images: options for training on more images.
         full: options for its usual size.
+        hooks: what stands in the list of its hooks beside the usual ones.
     """
 
     recipe: str
@@ -90,11 +91,12 @@ class Case:
     mixes: bool = False
     more_images: dict[str, Any] = field(default_factory=dict)
     full: dict[str, Any] = field(default_factory=dict)
+    hooks: str = "dict(type='EMAHook', momentum=0.01)"
 
     def text(self, images: Path) -> str:
         """Return the text of the recipe's file."""
         imports = f"custom_imports = dict(imports=['{self.module}'])\n" if self.module else ''
-        whole = _HEAD + imports + self.recipe + _TAIL
+        whole = _HEAD + imports + self.recipe + _TAIL.replace('{hooks}', self.hooks)
         whole = whole.replace('{configs}', str(configs_dir())).replace('{images}', str(images))
         return whole.replace('{boxes}', str(images.with_name('boxes')))
 
@@ -236,6 +238,34 @@ model = dict(
         f"projector_width=8, queue=16, momentum=0.9, moves='pass', query_passes=2, branch={_ASYMMETRIC}",
         labelled='weak, strong',
         **{'model.projector_width': 1024, 'model.queue': 64},
+    ),
+    'MoCo': Case(
+        _FOLDER
+        + """
+views = dict(type='MultiView', views=[[dict(type='torchvision/ColorJitter', brightness=0.4)]] * 2)
+train_dataloader = images('train', [crop, views], drop_last=True)
+val_evaluator = dict(type='KNNAccuracy', k=3)
+model = dict(
+    type='MoCo',
+    backbone=backbone,
+    width=8,
+    queue=8,
+    momentum=0.9,
+    hidden_norm=True,
+    policy=dict(type='Mixup', sites=('', 'layer1')),
+    views='both',
+    data_preprocessor=dict(type='ImagePreprocessor'),
+)
+""",
+        'knn/top1',
+        mixes=True,
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.width': 128,
+            'model.queue': 65536,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+        hooks="dict(type='FeatureBankHook')",
     ),
     'FasterRCNN': Case(
         """

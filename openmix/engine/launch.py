@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from mmengine.config import Config
@@ -44,6 +44,15 @@ from openmix.errors import InputError, Stopped, brief
 from openmix.files import write_text
 from openmix.provenance import data_fingerprint
 from openmix.registry import HOOKS, MODELS, find
+
+
+@runtime_checkable
+class ServesMetrics(Protocol):
+    """A hook class that computes what metrics read, so that an evaluation keeps it."""
+
+    def in_evaluation(self, hook: dict[str, Any], training: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the registry dict of the hook for an evaluation, given the loader of the training images."""
+        ...
 
 
 def fill_from_data(cfg: Config) -> Config:
@@ -232,10 +241,12 @@ def evaluate(
         check_data_of(cfg, 'test', classes, named)
     if cut_by_seed(cfg.test_dataloader.dataset):
         cfg.randomness.seed = _seed_of(content, checkpoint)
+    given = [(find(HOOKS, hook['type']), dict(hook)) for hook in cfg.get('custom_hooks') or []]
+    own = [kind.in_evaluation(hook, cfg.train_dataloader) for kind, hook in given if isinstance(kind, ServesMetrics)]
     cfg.load_from, cfg.resume = None, False
     for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
-    cfg.custom_hooks = [dict(hook) for hook in hooks]
+    cfg.custom_hooks = [*own, *(dict(hook) for hook in hooks)]
     cfg.default_hooks.checkpoint = None
     # An evaluation has no curve, and TensorBoard would show its event file as an empty run.
     cfg.vis_backends, cfg.visualizer = [], {'type': 'Visualizer', 'vis_backends': []}

@@ -1,0 +1,10 @@
+"""i-Mix on MoCo v2 on CIFAR-10, ResNet-18 with CIFAR stem.
+
+Command: python tools/train.py selfsup/cifar10/i_mix.py
+"""
+
+_base_ = 'moco_v2.py'
+
+model = dict(
+    policy=dict(type='Mixup', fold=True), weights=(0, 1), negatives='batch', partners='permuted', hidden_norm=True
+)

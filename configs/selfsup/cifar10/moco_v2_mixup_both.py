@@ -1,0 +1,8 @@
+"""MoCo v2 with Mixup of query and key views (cross-view, variant B) on CIFAR-10, ResNet-18 with CIFAR stem.
+
+Command: python tools/train.py selfsup/cifar10/moco_v2_mixup_both.py
+"""
+
+_base_ = 'moco_v2.py'
+
+model = dict(policy=dict(type='Mixup', share='batch'), views='both')

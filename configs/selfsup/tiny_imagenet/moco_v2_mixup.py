@@ -1,0 +1,8 @@
+"""MoCo v2 with Mixup of the query views (cross-view, variant A) on Tiny-ImageNet, ResNet-18 with CIFAR stem.
+
+Command: python tools/train.py selfsup/tiny_imagenet/moco_v2_mixup.py
+"""
+
+_base_ = 'moco_v2.py'
+
+model = dict(policy=dict(type='Mixup', share='batch'), views='cross')
