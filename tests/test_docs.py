@@ -62,7 +62,7 @@ def written_modules() -> dict[str, str]:
     pages = (OF_ALGORITHMS, OF_TRAINING)
     inherit = [text for page in pages for _, text in recipes(page)]
     code = [text for page in pages for text in blocks(page, 'python') if text not in inherit]
-    return dict(zip(('rotnet', 'plain', 'moco', 'confidence', 'linear_probe'), code, strict=True))
+    return dict(zip(('rotnet', 'plain', 'queue_contrast', 'confidence', 'linear_probe'), code, strict=True))
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -212,7 +212,7 @@ def test_the_tutorials_policy_passes_every_policys_tests(registered):
 @pytest.mark.parametrize(
     ('module', 'metric', 'low', 'high'),
     # Each learns more than to guess: one of 4 rotations, the other view among 257 keys (5.55), one of 10 digits.
-    [('rotnet', 'accuracy/top1', 50, 100), ('moco', 'loss', 0, 5.5), ('plain', 'confidence/mean', 20, 100)],
+    [('rotnet', 'accuracy/top1', 50, 100), ('queue_contrast', 'loss', 0, 5.5), ('plain', 'confidence/mean', 20, 100)],
 )
 def test_the_tutorials_algorithm_trains(checkout, nursery, module, metric, low, high):
     """By the command of the page, as a process."""

@@ -42,6 +42,19 @@ class Detector(NamedTuple):
         return self.backbone + proposals + 2 * self.features + 5 * (classes + 1) * (self.features + 1)
 
 
+class Contrastive(NamedTuple):
+    """The parts of MoCo: its backbone without a head, the features of it, the embedding, the norms of the projector."""
+
+    backbone: int
+    features: int
+    embedding: int = 128
+    norms: int = 0
+
+    def with_classes(self, _: int) -> int:
+        projector = (self.features + 1) * (self.features + self.embedding) + 2 * self.norms
+        return 2 * (self.backbone + projector)  # query and momentum encoder
+
+
 def narrow_resnet18(stem, widths):
     """torchvision's ResNet-18 but for the widths of its stages: convolutions, norms of two a channel, no head."""
     total, before = 3 * stem * 49 + 2 * stem, stem
@@ -80,6 +93,7 @@ SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixm
 SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
 SMALL_TRANSFER = ('from_scratch', 'fine_tuning', 'fine_tuning_mixup', 'fine_tuning_dm', 'bss', 'bss_dm', 'co_tuning')
 SMALL_TRANSFER += ('co_tuning_dm', 'self_tuning', 'self_tuning_mixup', 'self_tuning_dm')
+SELFSUP = ('moco_v2', 'moco_v2_mixup', 'moco_v2_mixup_both', 'moco_v2_cutmix', 'un_mix')
 PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
@@ -126,6 +140,17 @@ PARAMETERS = {
     **{
         f'transfer/tiny_imagenet10/{method}.py': Printed(narrow_resnet18(64, (16, 32, 64, 128)), 0, 128)
         for method in ('pretraining', *SMALL_TRANSFER)
+    },
+    **{
+        f'selfsup/{data}/{method}.py': Contrastive(backbone, features, embedding, features if method == 'i_mix' else 0)
+        for data, backbone, features, embedding in (
+            ('cifar10', CIFAR_RESNET18.with_classes(0), 512, 128),
+            ('digits', RESNET8.parameters, 32, 32),
+            ('imagenet', RESNET50.with_classes(0), 2048, 128),
+            ('stl10', RESNET18.with_classes(0), 512, 128),
+            ('tiny_imagenet', CIFAR_RESNET18.with_classes(0), 512, 128),
+        )
+        for method in (*SELFSUP, *(['i_mix'] if data in ('cifar10', 'digits') else []))
     },
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
