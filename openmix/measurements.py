@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openmix.arguments import CommandParser, is_integer, is_name
-from openmix.errors import InputError
+from openmix.errors import InputError, check_number
 
 _EPS = '8/255'
 
@@ -43,6 +43,11 @@ class Measurement:
         return {key: value for key, value in metrics.items() if key.partition('/')[0] in own}
 
 
+def is_share(word: str) -> bool:
+    """Return true if a word is a number such as 0.5."""
+    return word.replace('.', '', 1).isdigit()
+
+
 def add_measurements(parser: CommandParser) -> None:
     """Add the options that `measurements_of` reads."""
     parser.add_argument('--attack', choices=('fgsm', 'pgd'), help='also measure the error under this attack')
@@ -55,6 +60,8 @@ def add_measurements(parser: CommandParser) -> None:
     parser.add_list('--severities', is_integer, type=int, metavar='N ...', help=told)
     told = 'the folder of their published images, of CIFAR-10-C or ImageNet-C (default: they are computed)'
     parser.add_argument('--corrupted-images', metavar='DIR', help=told)
+    told = 'also measure the errors on images of which this share of the patches is black'
+    parser.add_list('--occlusion', is_share, type=float, metavar='SHARE ...', help=told)
     parser.add_argument('--calibration', action='store_true', help='also measure calibration errors')
 
 
@@ -64,7 +71,7 @@ def measurements_of(args: argparse.Namespace) -> list[Measurement]:
     Raises:
         InputError: an option belongs to another one, which is missing.
     """
-    return [*_attack(args), *_corruptions(args), *_calibration(args)]
+    return [*_attack(args), *_corruptions(args), *_occlusion(args), *_calibration(args)]
 
 
 def _attack(args: argparse.Namespace) -> list[Measurement]:
@@ -106,6 +113,17 @@ def _corruptions(args: argparse.Namespace) -> list[Measurement]:
     if root is not None:
         return [Measurement(columns, options, files={'root': root, **said})]
     return [Measurement(columns, options, hook={'type': 'CorruptionHook', **said})]
+
+
+def _occlusion(args: argparse.Namespace) -> list[Measurement]:
+    if args.occlusion is None:
+        return []
+    for share in args.occlusion:
+        check_number('--occlusion: a share of the patches', share, 0.0, 1.0)
+    shares = [f'{share:g}' for share in args.occlusion]
+    key = 'occlusion/error'
+    hook = {'type': 'OcclusionHook', 'shares': list(args.occlusion)}
+    return [Measurement({f'{key} ({", ".join(shares)})': key}, ('--occlusion', *shares), hook=hook)]
 
 
 def _calibration(args: argparse.Namespace) -> list[Measurement]:

@@ -141,10 +141,12 @@ def test_ten_crops_in_a_process_group(folder, tmp_path, nursery):
 
 def test_corruptions_are_measured_beside_the_clean_images(call, folder, tmp_path):
     recipe, _, checkpoint = folder
-    words = ['test.py', recipe, checkpoint, '--work-dir', tmp_path / 'log', '--corruptions', 'contrast', 'shot_noise']
-    code, out, err = call(*words, '--severities', 1, 5)
+    words = ['test.py', '--occlusion', 0, 0.5, recipe, checkpoint, '--work-dir', tmp_path / 'log']
+    code, out, err = call(*words, '--corruptions', 'contrast', 'shot_noise', '--severities', 1, 5)
     assert code == 0, err
     found = json.loads(out.splitlines()[-1])
+    assert found['occlusion/0'] == pytest.approx(100 - found['accuracy/top1'])
+    assert found['occlusion/error'] == pytest.approx((found['occlusion/0'] + found['occlusion/0.5']) / 2)
     assert {'accuracy/top1', 'corruption/contrast/5', 'corruption/shot_noise/1', 'corruption/error'} <= found.keys()
     assert len([name for name in found if name.startswith('corruption/')]) == 7
 
@@ -200,6 +202,10 @@ def test_an_attack_is_measured_beside_the_clean_images(call, folder, tmp_path):
         (['test.py', RECIPE, 'none.pth', '--eps', '8/255'], '--eps belongs to --attack fgsm or pgd'),
         (['test.py', RECIPE, 'none.pth', '--attack', 'fgsm', '--attack-step', '.1'], 'belongs to --attack pgd'),
         (['test.py', RECIPE, 'none.pth', '--attack', 'fgsm', '--ten-crop'], 'do not go together'),
+        (
+            ['test.py', RECIPE, 'none.pth', '--occlusion', 50],
+            '--occlusion: a share of the patches must be in [0, 1], got 50.0',
+        ),
         (['test.py', RECIPE, 'none.pth', '--severities', 3], '--severities belongs to --corruptions'),
         (['test.py', RECIPE, 'none.pth', '--corruptions', 'all', '--ten-crop'], 'do not go together'),
     ],

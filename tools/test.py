@@ -35,7 +35,7 @@ def check_crops(args: argparse.Namespace) -> None:
     Raises:
         InputError: they do.
     """
-    for option, verb in (('attack', 'attacks'), ('corruptions', 'corrupts')):
+    for option, verb in (('attack', 'attacks'), ('corruptions', 'corrupts'), ('occlusion', 'occludes')):
         if args.ten_crop and vars(args)[option] is not None:
             raise InputError(f'--{option} and --ten-crop do not go together: no protocol {verb} ten crops')
 

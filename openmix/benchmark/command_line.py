@@ -24,7 +24,7 @@ VERBS = {
     'run': 'train what is not done, resume what was interrupted',
     'status': 'where every trial stands',
     'report': 'print leaderboard, gains and claims, write report.html and report.md',
-    'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, calibration',
+    'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, occlusion, calibration',
     'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
 }
 

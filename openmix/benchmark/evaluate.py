@@ -31,7 +31,9 @@ def check_finished(trials: Sequence[Trial], asked: Sequence[Measurement], to_tra
         InputError: nothing is asked for, or no trial is finished.
     """
     if not asked:
-        raise InputError('say what to measure: --attack, --corruptions or --calibration; --help shows what they take')
+        raise InputError(
+            'say what to measure: --attack, --corruptions, --occlusion or --calibration; --help shows what they take'
+        )
     if not any(trial.kind == 'final' and trial.state() == 'done' for trial in trials):
         raise InputError(f'none of the {len(trials)} chosen trials is finished; train them: {to_train}')
 
