@@ -11,6 +11,7 @@ from PIL import Image
 from openmix.config import load_config
 from openmix.engine.launch import fill_from_data
 from openmix.errors import InputError
+from openmix.evaluation import draw
 from openmix.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +115,43 @@ def test_of_pools_the_labelled_images_are_drawn(call, tmp_path, monkeypatch):
             assert code == 0, said
             widths.append(Image.open(tmp_path / 'mix.png').size)
     assert widths[0] != widths[2]  # so many samples as were asked for
+
+
+def test_a_mixed_branch_is_drawn_as_it_trains(call, tmp_path, monkeypatch):
+    """Labelled images with unlabelled ones, whose labels are the pseudo-labels; so is a branch of labelled images."""
+    kept, whole = [], draw.draw_mixes
+
+    def recorded(mixes, classes, count):
+        kept.extend(mixes)
+        return whole(mixes, classes, count)
+
+    monkeypatch.setattr(draw, 'draw_mixes', recorded)
+    options = ['model.threshold=0.0', 'model.labelled_branch={policy: {type: CutMix}}']
+    given = ('--out', tmp_path / 'mix.png', '--count', 3)
+    code, _, said = call('show_mix.py', 'semisup/digits/fixmatch_dm.py', *given, '--cfg-options', *options)
+    assert code == 0, said
+    assert Image.open(tmp_path / 'mix.png').width > 100
+    mixed, labelled = kept
+    assert mixed.title.startswith('branch: Mixup')
+    assert mixed.title.endswith('3 of 3 pairs count')
+    assert labelled.title.startswith('labelled_branch: CutMix')
+    assert (len(mixed.pixels), len(labelled.pixels)) == (6, 3)
+    assert mixed.mix.partner.tolist() == [3, 4, 5]
+    lam = mixed.mix.lam.view(-1, 1, 1, 1)
+    assert (lam <= 0.5).all()
+    torch.testing.assert_close(mixed.mixed, lam * mixed.pixels[:3] + (1 - lam) * mixed.pixels[3:], atol=1e-5, rtol=0)
+    assert torch.equal(mixed.labels[:3], labelled.labels)
+
+
+def test_what_a_semi_supervised_recipe_has_not_is_not_drawn(call, tmp_path):
+    for options, told in (
+        ((), 'show_mix draws what a mixed branch of FixMatch mixes, and the recipe has none; give one, as in --cfg-'),
+        (('--cfg-options', 'model.branch={policy: {type: CutMix}, lam: [0, 0.5]}'), 'CutMix cannot keep the share'),
+    ):
+        code, _, said = call('show_mix.py', 'semisup/digits/fixmatch.py', '--out', tmp_path / 'mix.png', *options)
+        assert (code, len(said.splitlines())) == (2, 1), said
+        assert told in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_pools_of_which_not_one_alone_has_labels_are_refused():

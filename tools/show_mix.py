@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -20,9 +19,11 @@ if TYPE_CHECKING:
     import torch
 
     from openmix.evaluation.draw import MixedBatch
-    from openmix.models.classifier import MixClassifier
+    from openmix.mixups.base import MixPolicy
+    from openmix.models.classifier import Classifier
 
 LAMS = [i / 10 for i in range(11)]
+BRANCHES = ('branch', 'labelled_branch')
 FORMATS = ('.png', '.pdf', '.svg')
 
 
@@ -31,16 +32,32 @@ def leaves(policy: dict) -> list[dict]:
     return [leaf for child in policy['policies'] for leaf in leaves(child)] if 'policies' in policy else [policy]
 
 
-def policy_of(cfg: Config) -> dict:
-    """Return the recipe's policy.
+def places_of(cfg: Config) -> list[str]:
+    """Return the keys of a recipe's model that have a policy; that of the whole model is ''.
 
     Raises:
-        InputError: it has none.
+        InputError: there is none.
     """
-    policy = cfg.model.get('policy')
-    if not isinstance(policy, dict):
-        raise InputError(f"show_mix draws what a recipe's model.policy mixes, and {cfg.model.get('type')} has none")
-    return policy
+    from openmix.models.semisup.base import SemiSupervised
+    from openmix.registry import MODELS, find
+
+    if isinstance(cfg.model.get('policy'), dict):
+        return ['']
+    name, cls = cfg.model.get('type'), find(MODELS, cfg.model.get('type'))
+    if not isinstance(cls, type) or not issubclass(cls, SemiSupervised):
+        raise InputError(f"show_mix draws what a recipe's model.policy mixes, and {name} has none")
+    found = [branch for branch in BRANCHES if cfg.model.get(branch) is not None]
+    if not found:
+        raise InputError(
+            f'show_mix draws what a mixed branch of {name} mixes, and the recipe has none; give one, as in '
+            "--cfg-options 'model.branch={policy: {type: NAME}}'"
+        )
+    return found
+
+
+def policy_at(cfg: Config, place: str) -> dict:
+    """Return the policy at a place that `places_of` names."""
+    return cfg.model[place].policy if place else cfg.model.policy
 
 
 def title_of(policy: dict) -> str:
@@ -48,20 +65,22 @@ def title_of(policy: dict) -> str:
     return '\n'.join([policy['type'], *args])
 
 
-def build(cfg: Config, policy: dict, checkpoint: dict | None, path: str, ema: bool) -> MixClassifier:
-    """Build the recipe's model with a policy, with initial weights or those of a checkpoint from `path`.
+def build(cfg: Config, place: str, policy: dict, checkpoint: dict | None, path: str, ema: bool) -> Classifier:
+    """Build the recipe's model with a policy at a place, with initial weights or those of a checkpoint from `path`.
 
     Raises:
-        InputError: the model is no `MixClassifier`.
+        InputError: the model neither is a `MixClassifier` nor has branches.
     """
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights
     from openmix.models.classifier import MixClassifier
+    from openmix.models.semisup.base import SemiSupervised
     from openmix.registry import MODELS
 
-    with building(cfg, 'model.policy', policy['type']):
-        model = MODELS.build({**cfg.model, 'policy': policy})
-    if not isinstance(model, MixClassifier):
+    changed = {place: {**cfg.model[place], 'policy': policy}} if place else {'policy': policy}
+    with building(cfg, 'model' if place else 'model.policy', policy['type']):
+        model = MODELS.build({**cfg.model, **changed})
+    if not isinstance(model, SemiSupervised if place else MixClassifier):
         raise InputError(f'show_mix draws what a MixClassifier mixes, and the recipe trains a {type(model).__name__}')
     if checkpoint is not None:
         put_weights(model, checkpoint, path, ema)
@@ -81,17 +100,55 @@ def mixable(batch: Batch) -> Batch:
     return pools.get('', *found[:1])
 
 
-def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_maps: bool) -> MixedBatch:
-    """Augment a loader's batch and mix it as a training step would."""
+class Drawn(NamedTuple):
+    """A policy of a model, and the clean images that it mixes: all of a batch with each other, or pairs."""
+
+    model: Classifier
+    policy: MixPolicy
+    images: torch.Tensor
+    labels: torch.Tensor
+    partner: torch.Tensor | None = None
+    title: str = ''
+
+
+def drawn(model: Classifier, place: str, title: str, dataset: Any, batch: Batch) -> Drawn:
+    """Augment a loader's batch, and choose what a training step would mix of it.
+
+    The labels of unlabelled images are the pseudo-labels of the method.
+    """
+    import torch
+
+    from openmix.memory import images_in, memories_in
+
+    data = model.data_preprocessor(batch, training=True)
+    if not place:
+        data = mixable(data)
+        return Drawn(model, model.policy, data['inputs'], data['labels'], title=title)
+    for memory in memories_in(model):
+        memory.allocate(images_in(dataset, memory.pool))
+    x, y, views = model.read(data)
+    branch = model.branches()[place]
+    with torch.no_grad():
+        guess = model.losses(x, y, views, data['unlabelled']['ids'])[1] if place == 'branch' else None
+    pairs = (
+        model.labelled_branch_pairs(branch, x, y) if guess is None else model.branch_pairs(branch, x, y, views, guess)
+    )
+    title = f'{place}: {title}'
+    if pairs.rows is not None:
+        title += f'\n{int(pairs.rows.sum())} of {len(y)} pairs count'
+    return Drawn(model, branch.policy, pairs.clean, pairs.labels, pairs.partner, title)
+
+
+def mix_batch(of: Drawn, with_maps: bool) -> MixedBatch:
+    """Mix images as a training step would."""
     import torch
 
     from openmix.evaluation.draw import MixedBatch
+    from openmix.models.mixing import mixed_features
 
-    torch.manual_seed(seed)
-    data = mixable(model.data_preprocessor(batch, training=True))
-    context = model.context(data['inputs'], data['labels'])
+    model, context = of.model, of.model.context(of.images, of.labels)
     with torch.no_grad():
-        mixed = model.mixed(context)
+        mixed = mixed_features(model.backbone, model.sites, of.policy, context, of.partner)
     mix = mixed.mix
     maps = mixed.policy.maps(context, mix) if with_maps else {}
     if with_maps and mix.mask is not None:
@@ -99,11 +156,11 @@ def mix_batch(model: MixClassifier, title: str, batch: dict, seed: int, with_map
     # A sample with several views is drawn as its first view.
     pixels = context.pixels if context.x.dim() == 4 else context.pixels[:, 0]
     images = None if mixed.site else model.data_preprocessor.denormalize(mixed.tensor)
-    title += f'\nat {mixed.site}' if mixed.site else ''
-    return MixedBatch(title, pixels, images, data['labels'], mix, maps)
+    title = of.title + (f'\nat {mixed.site}' if mixed.site else '')
+    return MixedBatch(title, pixels, images, of.labels, mix, maps)
 
 
-def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> torch.Tensor:
+def mix_over_lam(of: Drawn, seed: int) -> torch.Tensor:
     """Mix the same pairs of a batch with lam = 0, 0.1, ... 1 and otherwise equal random draws.
 
     Returns:
@@ -116,18 +173,16 @@ def mix_over_lam(model: MixClassifier, title: str, batch: dict, seed: int) -> to
 
     from openmix.mixups import PairPolicy
 
-    if not isinstance(model.policy, PairPolicy):
-        raise InputError(f'--strip needs a policy that draws lam for a pair; {title.splitlines()[0]} does not')
-    torch.manual_seed(seed)
-    data = mixable(model.data_preprocessor(batch, training=True))
-    others = torch.arange(len(data['inputs'])).roll(1)
+    if not isinstance(of.policy, PairPolicy):
+        raise InputError(f'--strip needs a policy that draws lam for a pair; {of.title.splitlines()[0]} does not')
+    others = torch.arange(len(of.images)).roll(1) if of.partner is None else of.partner
     images = []
     for lam in LAMS:
         torch.manual_seed(seed)
-        context = model.context(data['inputs'], data['labels'])
+        context = of.model.context(of.images, of.labels)
         with torch.no_grad():
-            mixed, _ = model.policy.holding(lam)(context.x, context, others)
-        images.append(model.data_preprocessor.denormalize(mixed))
+            mixed, _ = of.policy.holding(lam)(context.x, context, others)
+        images.append(of.model.data_preprocessor.denormalize(mixed))
     return torch.stack(images, 1)
 
 
@@ -173,8 +228,10 @@ def main() -> None:
     cfg = launch.prepare(cfg)
     if cfg.get('train_dataloader') is None:
         raise InputError('the recipe has no train_dataloader')
-    policies = [dict(type=name) for name in args.policy or []] or leaves(policy_of(cfg))
-    for policy in policies:
+    named = [dict(type=name) for name in args.policy or []]
+    places = places_of(cfg)
+    asked_for = [(place, policy) for place in places for policy in named or leaves(policy_at(cfg, place))]
+    for _, policy in asked_for:
         find(MIXUPS, policy['type'])
     # Of samples that are drawn together one is labelled.
     size = max(args.count, 2) * group_of(cfg, 'train')
@@ -186,16 +243,21 @@ def main() -> None:
         check_built(loader.dataset, trained_classes(checkpoint, path), 'train_dataloader.dataset', f"'{path}'")
     batch = next(iter(loader))
     classes = built_classes(loader.dataset) or tuple(map(str, range(int(mixable(batch)['labels'].max()) + 1)))
-    seeds = [step_seed(args.seed, i, 0) for i in range(len(policies))]
     torch.manual_seed(args.seed)
-    models = [build(cfg, dict(policy), checkpoint, path, args.ema) for policy in policies]
-    titles = [title_of(policy) for policy in policies]
-    if args.strip:
-        strips = [mix_over_lam(*of_policy)[: args.count] for of_policy in zip(models, titles, repeat(batch), seeds)]
-        figure = draw_strip(torch.cat(strips), LAMS, [title for title, strip in zip(titles, strips) for _ in strip])
-    else:
-        mixes = [mix_batch(*of_policy, args.maps) for of_policy in zip(models, titles, repeat(batch), seeds)]
-        figure = draw_mixes(mixes, classes, args.count)
+    models = [build(cfg, place, dict(policy), checkpoint, path, args.ema) for place, policy in asked_for]
+    strips: list[torch.Tensor] = []
+    titles: list[str] = []
+    mixes: list[MixedBatch] = []
+    for i, ((place, policy), model) in enumerate(zip(asked_for, models)):
+        seed = step_seed(args.seed, i, 0)
+        torch.manual_seed(seed)
+        one = drawn(model, place, title_of(policy), loader.dataset, batch)
+        if args.strip:
+            strips.append(mix_over_lam(one, seed)[: args.count])
+            titles += [one.title] * len(strips[-1])
+        else:
+            mixes.append(mix_batch(one, args.maps))
+    figure = draw_strip(torch.cat(strips), LAMS, titles) if args.strip else draw_mixes(mixes, classes, args.count)
     out.parent.mkdir(parents=True, exist_ok=True)
     with appearing(out) as partial:
         figure.savefig(partial, dpi=150)

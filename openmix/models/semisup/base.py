@@ -15,7 +15,7 @@ from openmix.batch import LABELLED, UNLABELLED, Batch
 from openmix.errors import InputError
 from openmix.models.classifier import Classifier
 from openmix.models.mixing import mixed_features
-from openmix.models.semisup.branch import MixedBranch
+from openmix.models.semisup.branch import MixedBranch, Pairs
 from openmix.models.semisup.targets import PseudoLabels
 from openmix.ops.batches import what
 from openmix.ops.kept_buffers import KeptBuffers
@@ -128,9 +128,13 @@ class SemiSupervised(Classifier):
         unlabelled = batch[UNLABELLED]
         losses, guess = self.losses(x, y, views, unlabelled['ids'])
         if self.branch is not None:
-            losses['branch_loss'] = self.branch_loss(self.branch, all_views(x)[0], y, views, guess)
+            pairs, ramp = self.branch_pairs(self.branch, x, y, views, guess), self.branch.ramp
+            weight = self.branch.weight * self.rise(self.ramp if ramp is None else ramp)
+            losses['branch_loss'] = weight * self.mixed_loss(self.branch, pairs)
         if self.labelled_branch is not None:
-            losses['labelled_branch_loss'] = self.labelled_branch_loss(self.labelled_branch, all_views(x), y)
+            pairs, ramp = self.labelled_branch_pairs(self.labelled_branch, x, y), self.labelled_branch.ramp
+            weight = self.labelled_branch.weight * self.rise(ramp or 0.0)
+            losses['labelled_branch_loss'] = weight * self.mixed_loss(self.labelled_branch, pairs)
         return losses | measured(guess, unlabelled.get('true_labels'))
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
@@ -171,44 +175,32 @@ class SemiSupervised(Classifier):
         """Return the factor in [0, 1] of a weight that rises linearly over this share of the training."""
         return linear_ramp(self.progress, over)
 
-    def branch_loss(
+    def branch_pairs(
         self, branch: MixedBranch, x: Tensor, y: Tensor, views: tuple[Tensor, ...], guess: PseudoLabels
-    ) -> Tensor:
-        """Mix labelled images with random unlabelled ones, and compute the weighted loss of the mixed images."""
-        images = views[branch.view]
-        n, unlabelled = len(x), len(images)
+    ) -> Pairs:
+        """Draw a random unlabelled partner of every labelled image, the first view of images that `losses` takes."""
+        labelled, images = all_views(x)[0], views[branch.view]
+        n, unlabelled = len(labelled), len(images)
         partner = torch.randperm(-(-n // unlabelled) * unlabelled, device=x.device)[:n] % unlabelled
-        clean, labels = torch.cat([x, images[partner]]), torch.cat([y, guess.classes[partner]])
         rows = None if guess.mask is None else guess.mask[partner]
-        weight = branch.weight * self.rise(self.ramp if branch.ramp is None else branch.ramp)
-        return weight * self.mixed_loss(branch, clean, labels, torch.arange(n, 2 * n, device=x.device), rows)
+        clean, labels = torch.cat([labelled, images[partner]]), torch.cat([y, guess.classes[partner]])
+        return Pairs(clean, labels, torch.arange(n, 2 * n, device=x.device), rows)
 
-    def labelled_branch_loss(self, branch: MixedBranch, views: tuple[Tensor, ...], y: Tensor) -> Tensor:
-        """Mix labelled images with a permutation of themselves, and compute the weighted loss of the mixed images."""
-        weight = branch.weight * self.rise(branch.ramp or 0.0)
-        partner = torch.randperm(len(y), device=y.device)
+    def labelled_branch_pairs(self, branch: MixedBranch, x: Tensor, y: Tensor) -> Pairs:
+        """Draw a permutation of labelled images as their partners, of images that `losses` takes."""
+        views, partner = all_views(x), torch.randperm(len(y), device=y.device)
         if branch.view == 0:
-            return weight * self.mixed_loss(branch, views[0], y, partner)
-        clean = torch.cat([views[0], views[branch.view]])
-        return weight * self.mixed_loss(branch, clean, torch.cat([y, y]), len(y) + partner)
+            return Pairs(views[0], y, partner)
+        return Pairs(torch.cat([views[0], views[branch.view]]), torch.cat([y, y]), len(y) + partner)
 
-    def mixed_loss(
-        self, branch: MixedBranch, clean: Tensor, labels: Tensor, pairs: Tensor, rows: Tensor | None = None
-    ) -> Tensor:
-        """Mix the first images of a clean batch (M, 3, H, W) with those at `pairs` (N,); compute their loss.
-
-        Args:
-            branch: what mixes them, and its loss.
-            clean: the images.
-            labels: (M,) int64.
-            pairs: (N,) int64.
-            rows: (N,) mask of the pairs; None: all count.
-        """
+    def mixed_loss(self, branch: MixedBranch, pairs: Pairs) -> Tensor:
+        """Mix pairs as a branch does, and compute its loss of the mixed images, without its weight."""
         kept = KeptBuffers(self.online()) if branch.statistics == 'kept' else nullcontext()
         with kept:
-            mixed = mixed_features(self.backbone, self.sites, branch.policy, self.context(clean, labels), pairs)
+            context = self.context(pairs.clean, pairs.labels)
+            mixed = mixed_features(self.backbone, self.sites, branch.policy, context, pairs.partner)
             logits = (self.head if branch.head is None else branch.head)(mixed.features)
-        return branch.loss(logits, labels, mixed.mix, rows)
+        return branch.loss(logits, pairs.labels, mixed.mix, pairs.rows)
 
     def networks(self) -> dict[str, Network]:
         found = super().networks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,6 +18,22 @@ from openmix.models.heads.linear_head import LinearHead
 from openmix.registry import LOSSES, MODELS, HeadConfig, LossConfig, PolicyConfig
 
 _WHOLE = (0.0, 1.0)
+
+
+class Pairs(NamedTuple):
+    """The N pairs that a branch mixes, of M clean images.
+
+    Attributes:
+        clean: (M, 3, H, W) normalised; the first N are the samples.
+        labels: (M,) int64 labels and pseudo-labels.
+        partner: (N,) int64, rows of `clean`.
+        rows: (N,) mask of the pairs; None: all count.
+    """
+
+    clean: Tensor
+    labels: Tensor
+    partner: Tensor
+    rows: Tensor | None = None
 
 
 @MODELS.register_module()
