@@ -61,12 +61,15 @@ class Algorithm(BaseModel):
         small: arguments that make the algorithm small for a smoke run, such as {'queue': 16}.
         equal_buffers: names of own buffers that are equal in all processes because they are computed from
             `gather_rows`, such as a queue and its position; DDP does not broadcast them.
+        of_training: names of own modules and buffers that training alone needs, such as a queue or a second head; they
+            are resumed, and not published.
     """
 
     backbone: nn.Module
     answers: ClassVar[frozenset[str]] = frozenset()
     small: ClassVar[dict[str, Any]] = {}
     equal_buffers: ClassVar[frozenset[str]] = frozenset()
+    of_training: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, data_preprocessor: PreprocessorConfig | nn.Module | None = None) -> None:
         # Built here, because mmengine looks the name up in its own registry unless a default scope is set.

@@ -1,4 +1,4 @@
-"""`SampleMemory`: a memory with one row per training image."""
+"""`SampleMemory`: a memory with one row per training image; what of a model training alone needs."""
 
 from __future__ import annotations
 
@@ -35,6 +35,31 @@ def equal_buffers(model: nn.Module) -> dict[str, Tensor]:
                 raise InputError(f"{type(module).__name__}: equal_buffers names '{buffer}', which is no buffer of it")
             if (value := module._buffers[buffer]) is not None:
                 found[f'{name}.{buffer}'.lstrip('.')] = value
+    return found
+
+
+@runtime_checkable
+class HasTrainingParts(Protocol):
+    """A module with the attribute `of_training`: names of own modules and buffers that training alone needs."""
+
+    of_training: ClassVar[frozenset[str]]
+
+
+def training_keys(model: nn.Module) -> set[str]:
+    """Return the state dict keys of what training alone needs, such as memories, queues and momentum encoders.
+
+    They are not published, and an evaluation does without them. A module declares its own in `of_training`.
+
+    Raises:
+        InputError: a module declares a name that none of its modules and buffers has.
+    """
+    found = memory_keys(model)
+    for name, module in model.named_modules():
+        for part in sorted(module.of_training) if isinstance(module, HasTrainingParts) else ():
+            if part not in module._modules and part not in module._buffers:
+                raise InputError(f"{type(module).__name__}: of_training names '{part}', which is no part of it")
+            start = f'{name}.{part}'.lstrip('.')
+            found |= {key for key in model.state_dict() if key == start or key.startswith(f'{start}.')}
     return found
 
 

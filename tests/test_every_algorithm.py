@@ -21,7 +21,7 @@ from registered import registered
 from openmix.algorithm import Algorithm
 from openmix.benchmark.smoke import shrink
 from openmix.config import load_config
-from openmix.engine.checkpoint import read_checkpoint
+from openmix.engine.checkpoint import put_weights, read_checkpoint
 from openmix.engine.launch import prepare
 from openmix.engine.preflight import try_parts
 from openmix.engine.preflight.meta_draws import complete_meta
@@ -29,7 +29,7 @@ from openmix.engine.publishing import published_weights
 from openmix.engine.runner import Runner
 from openmix.engine.seeding import step_seed
 from openmix.errors import InputError
-from openmix.memory import images_in, memories_in, memory_keys
+from openmix.memory import images_in, memories_in, training_keys
 from openmix.overrides import apply_overrides
 from openmix.registry import DATASETS, FUNCTIONS, METRICS, MODELS
 
@@ -277,7 +277,13 @@ def test_its_checkpoint_is_evaluated_and_starts_another_run(recipes, name, call,
     kept = {memory.rows.shape[0] for memory in memories_in(runner.model)}
     assert kept == {images_in(runner.train_dataloader.dataset, m.pool) for m in memories_in(model)}
     published = published_weights(read_checkpoint(tmp_path / 'run' / 'epoch_1.pth'), tmp_path, ema=False)
-    assert published.keys() == model.state_dict().keys() - memory_keys(model)
+    assert published.keys() == model.state_dict().keys() - training_keys(model)
+    torch.manual_seed(1)
+    alone, batch = MODELS.build(cfg.model), next(iter(runner.val_dataloader))
+    put_weights(alone, {'state_dict': published}, 'published')
+    with torch.no_grad():
+        answers = [one.eval().val_step(copy.deepcopy(batch)) for one in (runner.model, alone)]
+    torch.testing.assert_close(*answers, rtol=0, atol=0)
     if case.classifies:
         code, said, error = call('export_torchscript.py', recipe, checkpoint, '--out', tmp_path / 'network.pt')
         assert code == 0, said + error

@@ -8,7 +8,7 @@ from torch import nn
 
 from openmix.engine.checkpoint import check_weights, put_weights
 from openmix.errors import InputError
-from openmix.memory import SampleMemory, images_in, memories_in, memory_keys
+from openmix.memory import SampleMemory, images_in, memories_in, memory_keys, training_keys
 
 
 class Remembering(nn.Module):
@@ -72,6 +72,37 @@ def test_a_resumed_run_needs_its_rows_and_anything_else_leaves_them(tmp_path):
     del state['layer.bias']
     with pytest.raises(InputError, match=r"missing 'layer\.bias'"):
         put_weights(evaluated, {'state_dict': state}, 'x')
+
+
+class Contrasting(nn.Module):
+    of_training = frozenset({'encoder', 'queue'})
+
+    def __init__(self, queue=4):
+        super().__init__()
+        self.layer, self.encoder = nn.Linear(2, 3), nn.Linear(2, 3)
+        self.register_buffer('queue', torch.randn(queue, 3))
+
+
+def test_what_training_alone_needs_may_be_missing_as_a_whole():
+    trained, other = nn.Sequential(Contrasting()), nn.Sequential(Contrasting())
+    state, own = trained.state_dict(), copy.deepcopy(other.state_dict())
+    assert training_keys(trained) == {'0.encoder.weight', '0.encoder.bias', '0.queue'}
+    published = {key: value for key, value in state.items() if key.startswith('0.layer')}
+    put_weights(other, {'state_dict': published}, 'x')
+    for key, value in other.state_dict().items():
+        assert torch.equal(value, (state if key.startswith('0.layer') else own)[key])
+    put_weights(other, {'state_dict': state}, 'x')
+    assert all(torch.equal(value, state[key]) for key, value in other.state_dict().items())
+    with pytest.raises(InputError, match=r"missing '0\.queue'"):
+        put_weights(other, {'state_dict': {key: value for key, value in state.items() if key != '0.queue'}}, 'x')
+    with pytest.raises(InputError, match=r"'0\.queue' is \(4, 3\), not \(5, 3\)"):
+        put_weights(nn.Sequential(Contrasting(5)), {'state_dict': state}, 'x')
+
+
+def test_a_part_that_is_not_there_is_no_part_of_training(monkeypatch):
+    monkeypatch.setattr(Contrasting, 'of_training', frozenset({'key'}))
+    with pytest.raises(InputError, match="Contrasting: of_training names 'key', which is no part of it"):
+        training_keys(Contrasting())
 
 
 def test_how_many_rows_the_data_have():

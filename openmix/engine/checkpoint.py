@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from openmix.errors import InputError, brief
-from openmix.memory import memory_keys
+from openmix.memory import memory_keys, training_keys
 from openmix.weights_file import is_finite, kind_of, read_file
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
@@ -253,13 +253,19 @@ def put_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | 
     Raises:
         InputError: the keys or shapes differ, see `check_weights`.
     """
-    weights = with_own_memories(model, weights_of(checkpoint, path, ema))
+    weights = with_own_training_parts(model, weights_of(checkpoint, path, ema))
     check_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)
 
 
-def with_own_memories(model: torch.nn.Module, weights: Weights) -> Weights:
-    """Replace entries for memories of training images by the model's own, for a model that does not resume the run."""
-    keys = memory_keys(model)
-    own = {key: value for key, value in model.state_dict().items() if key in keys}
-    return {key: value for key, value in weights.items() if key not in keys} | own
+def with_own_training_parts(model: torch.nn.Module, weights: Weights) -> Weights:
+    """Complete the weights by what training alone needs as the model has it, for a model that does not resume the run.
+
+    Memories of training images are always the model's own. Other parts, see `training_keys`, are so where the weights
+    have none of them, as published ones.
+    """
+    own, memories, parts = model.state_dict(), memory_keys(model), training_keys(model)
+    taken = memories if parts & weights.keys() - memories else parts
+    return {key: value for key, value in weights.items() if key not in memories} | {
+        key: value for key, value in own.items() if key in taken
+    }

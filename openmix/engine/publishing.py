@@ -28,7 +28,9 @@ METADATA = 'openmix'
 
 
 def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint by name, raw or the moving average, without memories of training images.
+    """Return the weights of a checkpoint by name, raw or the moving average, without what training alone needs.
+
+    What that is, such as memories, queues and momentum encoders, the run has written beside the weights.
 
     Raises:
         InputError: there is no moving average, there are no weights, or some are not finite.
@@ -43,8 +45,8 @@ def published_weights(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> d
             raise InputError(f"'{path}' is damaged: '{key}' in it is not finite; take an older checkpoint")
     meta = checkpoint.get('meta')
     memories = meta.get('memories') if isinstance(meta, Mapping) else None
-    of_images = memories if isinstance(memories, list) else []
-    return {key: value for key, value in weights.items() if key not in of_images}
+    of_training = memories if isinstance(memories, list) else []
+    return {key: value for key, value in weights.items() if key not in of_training}
 
 
 def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any]:

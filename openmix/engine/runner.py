@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from openmix.algorithm import Algorithm, algorithm_of, limit_labels
-from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint, with_own_memories
+from openmix.engine.checkpoint import Checkpoint, check_weights, load_checkpoint, with_own_training_parts
 from openmix.engine.claim import Claim
 from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_check import built_classes, check_built, check_loader_of, differing, trained_classes
@@ -36,13 +36,13 @@ from openmix.engine.restart import launch_id, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
 from openmix.engine.resume import restore
-from openmix.engine.run_seed import cut_by_seed, with_run_seed, write_chosen
+from openmix.engine.run_seed import cut_by_seed, warn_of_absent_classes, with_run_seed, write_chosen
 from openmix.engine.schedules import with_end
 from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command, more_than_cores
 from openmix.errors import InputError
 from openmix.files import appearing
-from openmix.memory import images_in, memories_in, memory_keys
+from openmix.memory import images_in, memories_in, training_keys
 from openmix.provenance import data_fingerprint, lists_in
 
 _EARLIER = itertools.count()
@@ -170,6 +170,7 @@ class Runner(MMRunner):
             self.check_claim()
             lists = list(lists_in(self.cfg.to_dict().get('train_dataloader')))
             write_chosen(dataset, Path(self.work_dir), self._resume, lists)
+            warn_of_absent_classes(dataset, lists)
         except InputError as error:
             return str(error)
         return None
@@ -258,7 +259,7 @@ class Runner(MMRunner):
         return {
             **({'run': run} if run else {}),
             'judged': judged_backbone(algorithm_of(self.model)),
-            **({'memories': memories} if (memories := sorted(memory_keys(algorithm_of(self.model)))) else {}),
+            **({'memories': parts} if (parts := sorted(training_keys(algorithm_of(self.model)))) else {}),
             'ends_at': None if may_stop else self.max_iters,
             'recipe': recipe_hash(self.cfg),
             'resolved_recipe': plain_recipe(self.cfg),
@@ -283,7 +284,7 @@ class Runner(MMRunner):
         content = checkpoint.content
         model = algorithm_of(self.model)
         weights = checkpoint.weights if checkpoint.average is None else checkpoint.average
-        weights = with_own_memories(model, weights)
+        weights = with_own_training_parts(model, weights)
         check_weights(model.state_dict(), weights, filename)
         content['state_dict'] = weights
         self.call_hook('after_load_checkpoint', checkpoint=content)

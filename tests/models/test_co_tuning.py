@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
 
 from openmix.data.base import ArrayDataset
 from openmix.data.facts import Facts
+from openmix.engine.sync_batch_norm import convert_sync_batch_norm
 from openmix.errors import InputError
 from openmix.mix import Mix
-from openmix.models.transfer.co_tuning import CALIBRATIONS, source_cross_entropy
+from openmix.models.transfer.co_tuning import CALIBRATIONS, CoTuning, source_cross_entropy
 from openmix.models.transfer.relationship import by_regression, direct, fit, scale_of, split
 from openmix.registry import MODELS
 
@@ -90,9 +93,8 @@ def co_tuning(**options):
             type='CoTuning',
             backbone=dict(type='ThinResNet', depth=8, width=4),
             head=dict(type='LinearHead', num_classes=3),
-            policy=dict(type='NoMix'),
             data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.5,) * 3),
-            **{'source': dict(num_classes=5, pretrained=False), **options},
+            **{'source': dict(num_classes=5, pretrained=False), 'policy': dict(type='NoMix'), **options},
         )
     )
 
@@ -218,3 +220,48 @@ def test_a_run_without_weights_has_no_source_head():
         model.read_data(None)
     with pytest.raises(InputError, match='give name or of_weights, not both'):
         co_tuning(source=dict(name='timm/resnet18', of_weights=True))
+
+
+def steps_of(rows, partners, processes=1):
+    """Learn the relationship and train three steps on rows of every batch; return all losses, gradients and buffers."""
+    model = co_tuning(policy=dict(type='Mixup'))
+    model.read_data(images())
+    convert_sync_batch_norm(model.double().train())
+    model.policy = model.policy.holding(0.3)
+    model.policy.draw_pairs = lambda z, pairs: torch.tensor(partners)
+    optimizer, found = torch.optim.SGD(model.parameters(), lr=0.3), [model.relationship.clone()]
+    for step in range(3):
+        g = torch.Generator().manual_seed(step)
+        x, y = torch.randn(8, 3, 8, 8, generator=g, dtype=torch.float64), torch.randint(3, (8,), generator=g)
+        losses = model.loss({'inputs': x[rows], 'labels': y[rows]})
+        assert losses.keys() == {'loss', 'source_loss'}
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        values = [loss.detach() for loss in losses.values()] + [p.grad for p in model.parameters()]
+        for value in values if processes > 1 else ():
+            dist.all_reduce(value)  # the mean over processes, as DDP takes it of gradients
+            value /= processes
+        optimizer.step()
+        found += [value.clone() for value in (*values, *model.buffers())]
+    return found
+
+
+def one_rank(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+    if rank:
+        # What a process finds otherwise does not count: all take the relationship of the first.
+        CoTuning.source_probabilities = lambda *_: (torch.rand(12, 5).softmax(1), images().labels)
+    torch.save(steps_of(slice(4 * rank, 4 * rank + 4), (1, 2, 3, 0), 2), f'{folder}/rank{rank}.pt')
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
+    alone = steps_of(slice(None), (1, 2, 3, 0, 5, 6, 7, 4))
+    for rank in range(2):
+        for one, other in zip(alone, torch.load(tmp_path / f'rank{rank}.pt'), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

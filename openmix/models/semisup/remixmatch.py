@@ -82,6 +82,7 @@ class ReMixMatch(SemiSupervised):
     views = ('weak', 'strong', 'strong')
     small = {'label_distribution': 'uniform'}  # too few images for every class
     equal_buffers = frozenset({'running_mean', 'started'})
+    of_training = frozenset({'running_mean', 'started', 'rotation_head'})
     running_mean: Tensor
     started: Tensor
     label_distribution: Tensor

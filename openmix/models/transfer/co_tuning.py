@@ -83,6 +83,7 @@ class CoTuning(MixClassifier):
     """
 
     small = {'relationship': 'direct', 'absent': 'kept'}
+    of_training = frozenset({'source', 'relationship'})
     relationship: Tensor
 
     def __init__(

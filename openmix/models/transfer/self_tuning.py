@@ -83,6 +83,7 @@ class SelfTuning(SemiSupervised):
     views = ('query', 'key')
     small = {'queue': 8, 'projector_width': 8}
     equal_buffers = frozenset({'queue', 'position'})
+    of_training = frozenset({'queue', 'position', 'encoder', 'projector'})
     published = {'moves': 'pass', 'query_passes': 2}
     queue: Tensor
     position: Tensor
