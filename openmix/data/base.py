@@ -137,6 +137,12 @@ class ImageDataset(Dataset):
             raise InputError(f'{place}.sampler: {cls.__name__} has no pools; take DefaultSampler')
 
     @classmethod
+    def images_published(cls, split: Any = 'train', **kwargs: Any) -> int | None:
+        """Return the published number of images of the half that a split is taken from; None if it is not known."""
+        half = 'train' if split == 'val' and 'val' not in cls.OFFICIAL else split
+        return cls.OFFICIAL.get(half) if isinstance(half, str) else None
+
+    @classmethod
     def prepare(cls, root: Path) -> None:
         """Download, check and unpack the missing files below `root`.
 
@@ -296,7 +302,7 @@ class ArrayDataset(ImageDataset):
 
     @classmethod
     def check_chosen(cls, place: str, **kwargs: Any) -> None:
-        check_choice(place, **kwargs)
+        check_choice(place, cls.images_published(**kwargs), **kwargs)
 
     def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         readable = torch.arange(len(indices), device=indices.device)

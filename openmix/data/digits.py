@@ -43,6 +43,7 @@ class Digits(OfficialHalves, ArrayDataset):
         InputError: there is no such split, or a number is out of range.
     """
 
+    OFFICIAL: ClassVar[dict[str, int]] = {'train': 1442, 'test': 355}
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
 
     def __init__(

@@ -124,7 +124,7 @@ class ImageFiles(ImageDataset):
 
     @classmethod
     def check_chosen(cls, place: str, **kwargs: Any) -> None:
-        check_choice(place, **kwargs)
+        check_choice(place, cls.images_published(**kwargs), **kwargs)
 
     @classmethod
     def served(cls, pipeline: Sequence[dict] | None = None, **kwargs: Any) -> Shape | None:

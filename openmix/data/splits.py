@@ -211,12 +211,18 @@ def choose_rows(
 
 
 def check_choice(
-    place: str, val_fraction: float = 0.0, split_seed: int | None = 0, subset: Subset = None, **kwargs: Any
+    place: str,
+    most: int | None,
+    val_fraction: float = 0.0,
+    split_seed: int | None = 0,
+    subset: Subset = None,
+    **kwargs: Any,
 ) -> None:
-    """Check the numbers that choose images of a split, before any image is read; the split's size is not known.
+    """Check the numbers that choose images of a split, before any image is read.
 
     Args:
         place: dotted key of the data set in a recipe.
+        most: published number of images of the half that the split is taken from; None: it is not known.
         val_fraction, split_seed, subset: see `choose_rows`.
 
     Raises:
@@ -229,6 +235,8 @@ def check_choice(
         check_number(f'{place}: subset', subset, 0.0, 1.0, above=True)
     elif subset is not None and not isinstance(subset, str):
         check_number(f'{place}: subset', subset, 1)
+        if most is not None and subset > most:
+            raise InputError(f'{place}: subset must be between 1 and {most}, the images of the data set, got {subset}')
 
 
 def _seed(split_seed: int | None) -> int:

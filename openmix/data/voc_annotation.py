@@ -13,6 +13,8 @@ from openmix.errors import InputError, brief
 from openmix.regular_file import read_bytes
 
 _LARGEST = 2**22
+# The longest side that an image file can state, as PNG's.
+_LONGEST = 2**31 - 1
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
@@ -53,8 +55,11 @@ def read_annotation(path: Path) -> Annotation:
     """
     root = _parse(read_bytes(path, _LARGEST), path)
     height, width = (_number(root, f'size/{side}', path) for side in ('height', 'width'))
-    if not (height.is_integer() and width.is_integer() and height > 0 and width > 0):
-        raise InputError(f'{path}: size must be whole numbers > 0, got a width of {width:g} and a height of {height:g}')
+    if not all(side.is_integer() and 0 < side <= _LONGEST for side in (height, width)):
+        raise InputError(
+            f'{path}: size must be whole numbers from 1 to {_LONGEST}, got a width of {width:g} and a height of '
+            f'{height:g}'
+        )
     return Annotation((int(height), int(width)), tuple(_objects(root, path)))
 
 
@@ -102,7 +107,8 @@ def _text(node: Element, key: str, path: Path, where: str = '') -> str:
 def _number(node: Element, key: str, path: Path, where: str = '') -> float:
     text = _text(node, key, path, where)
     try:
-        value = float(text)
+        # Python also reads what no other program does, such as 1_00 as 100.
+        value = float(text) if text.isascii() and '_' not in text else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 import torch
 
+from openmix.data.digits import Digits
 from openmix.data.pools import Pools
 from openmix.data.splits import (
     balanced_subset,
@@ -233,6 +234,30 @@ def test_numbers_that_choose_images_are_checked_with_their_place_before_data_are
     pools = {'type': 'Pools', 'labelled': {'type': 'Digits'}, 'unlabelled': {'type': 'CIFAR10', **wrong}}
     with pytest.raises(InputError, match=rf'^train_dataloader\.dataset\.unlabelled: .*{key}'):
         check_loader_of({'dataset': pools}, 'train_dataloader')
+
+
+@pytest.mark.parametrize(
+    ('most', 'given'),
+    [
+        (1442, {'type': 'Digits'}),
+        (1442, {'type': 'Digits', 'split': 'val', 'val_fraction': 0.5}),
+        (355, {'type': 'Digits', 'split': 'test'}),
+        (50000, {'type': 'CIFAR10', 'root': 'absent'}),
+        (5794, {'type': 'CUB200', 'root': 'absent', 'split': 'test'}),
+    ],
+)
+def test_more_images_than_are_published_are_refused_before_any_is_read(most, given):
+    check_loader_of({'dataset': {**given, 'subset': most}}, 'train_dataloader')
+    line = (
+        rf'^train_dataloader\.dataset: subset must be between 1 and {most}, the images of the data set, got {most + 1}$'
+    )
+    with pytest.raises(InputError, match=line):
+        check_loader_of({'dataset': {**given, 'subset': most + 1}}, 'train_dataloader')
+    check_loader_of({'dataset': {'type': 'ImageFolder', 'root': 'absent', 'subset': 10**9}}, 'train_dataloader')
+
+
+def test_the_number_of_digits_is_the_published_one():
+    assert {split: len(Digits(split)) for split in ('train', 'test')} == Digits.OFFICIAL
 
 
 def test_a_pool_that_cannot_be_built_is_named():

@@ -248,13 +248,21 @@ BAD = {
     'entities': (annotation(head=BOMB), 'declares a document type, which may expand entities; remove its DOCTYPE'),
     'a file outside': (annotation(head=OUTSIDE), 'declares a document type'),
     'no size': (annotation(size=False), 'size.height is missing or empty; is it an annotation of Pascal VOC'),
-    'no height': (annotation(height=0), 'size must be whole numbers > 0, got a width of 60 and a height of 0'),
+    'no height': (annotation(height=0), 'size must be whole numbers from 1 to .*, got a width of 60 and a height of 0'),
+    'a width beyond all images': (
+        annotation(width='1e30'),
+        r'size must be whole numbers from 1 to 2147483647, got a wi',
+    ),
+    'half a pixel': (annotation(width=60.5), 'got a width of 60.5 and'),
+    'an underscore': (annotation(width='1_00'), "size.width must be a finite number, got '1_00'"),
+    'digits of another script': (annotation(width='٦٠'), "size.width must be a finite number, got '٦٠'"),
     'no name': (annotation([('', (1, 1, 9, 9))]), 'name of object 1 is missing or empty'),
     'three corners': (annotation([('cat', (1, 1, 9))]), 'bndbox.ymax of object 1 is missing'),
     'a corner of letters': (
         annotation([('cat', (1, 1, 9, 'x'))]),
         'bndbox.ymax of object 1 must be a finite number, g',
     ),
+    'a corner with an underscore': (annotation([('cat', (1, 1, '1_0', 9))]), 'xmax of object 1 must be a finite'),
     'no number': (annotation([('cat', (1, 1, 9, 'nan'))]), 'must be a finite number'),
     'half difficult': (annotation([('cat', (1, 1, 9, 9), 2)]), "object 1: difficult must be 0 or 1, got '2'"),
 }
