@@ -172,6 +172,33 @@ def test_published_corrupted_images_are_tested_beside_the_clean_ones(call, folde
     assert call(*words)[0] == 2
 
 
+def test_what_cannot_be_measured_is_one_line(folder, tmp_path, nursery):
+    """As processes: a size in grey levels, a head of other classes; each leaves no metrics."""
+    recipe, _, checkpoint = folder
+    other = tmp_path / 'other.pth'
+    content = torch.load(checkpoint, weights_only=True)['state_dict']
+    content['head.fc.weight'], content['head.fc.bias'] = (
+        torch.zeros(5, content['head.fc.weight'].shape[1]),
+        torch.zeros(5),
+    )
+    torch.save({'state_dict': content}, other)
+    cases = [
+        (
+            [checkpoint, '--attack', 'fgsm', '--eps', '8'],
+            'eps is a distance of pixels in [0, 1], got 8; for grey levels',
+        ),
+        ([other, '--attack', 'fgsm'], "'head.fc.weight' is (5, "),
+    ]
+    out = tmp_path / 'metrics.json'
+    for words, line in cases:
+        done = nursery.run(['test.py', recipe, *words, '--work-dir', tmp_path / 'log', '--out', out], tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.splitlines()[-1].startswith('error: ')
+        assert line in done.stderr.splitlines()[-1]
+        assert 'Traceback' not in done.stderr
+        assert not out.exists()
+
+
 def test_an_attack_is_measured_beside_the_clean_images(call, folder, tmp_path):
     recipe, _, checkpoint = folder
     found = {}
