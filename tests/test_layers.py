@@ -70,6 +70,7 @@ MAY_IMPORT = {
         'weights_file',
     },
     'evaluation': FOLDER | {'algorithm', 'figure_style', 'files', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
+    'integrations': {'errors', 'losses', 'mix', 'mixups', 'ops', 'registry'},
     'inference': {
         *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'mixups', 'models', 'ops', 'registry'),
     },
@@ -137,6 +138,10 @@ def named(source: str, names: set[str]) -> dict[str, int]:
     return found
 
 
+# It has the arguments of a class of another library, which is of these two policies.
+OF_TWO_POLICIES = 'openmix/integrations/timm_mixup.py'
+
+
 def test_no_policy_is_named_outside_its_file():
     """Code in no file but its own tells policies apart; docstrings and comments may explain by example."""
     home = {name: cls.__module__.replace('.', '/') + '.py' for name, cls in registered(MIXUPS).items()}
@@ -144,7 +149,7 @@ def test_no_policy_is_named_outside_its_file():
     assert {where for where in home.values() if where.startswith('openmix/mixups/')} <= files.keys()
     for where, path in files.items():
         for name, line in named(path.read_text(), set(home)).items():
-            assert where == home[name], f'{path}:{line} names the policy {name}'
+            assert where in (home[name], OF_TWO_POLICIES), f'{path}:{line} names the policy {name}'
 
 
 def test_the_rule_sees_a_policy_that_is_named():
