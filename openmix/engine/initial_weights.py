@@ -74,8 +74,13 @@ class InitialWeights:
         prefix = f'{part}.' if part else ''
         own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         network = part.removesuffix(_BACKBONE)
+        # A momentum encoder has several heads, by name.
+        places = (f'{network}{_HEAD}.', f'{network}heads.{_HEAD}.')
         beside = {
-            key.removeprefix(network): value for key, value in state.items() if key.startswith(f'{network}{_HEAD}.')
+            f'{_HEAD}.{key.removeprefix(place)}': value
+            for place in places
+            for key, value in state.items()
+            if key.startswith(place)
         }
         left = tuple(dict.fromkeys(key.partition('.')[0] for key in state if not key.startswith(prefix)))
         return cls(Path(path), digest, part, own, beside if part else {}, left, checkpoint.meta)
@@ -158,11 +163,12 @@ class InitialWeights:
         known = {key: own[key] for key in own if key in weights or not key.endswith('num_batches_tracked')}
         check_weights(known, weights, self.path)
         backbone.load_state_dict(self.weights, strict=False)
-        with_head = ' and of its head' if algorithm.take_head(self.head, self.path) else ''
-        left = f'; left in it: {", ".join(self.left[:5])}' if self.left else ''
-        more = f' and {len(self.left) - 5} more' if len(self.left) > 5 else ''
+        with_head = algorithm.take_head(self.head, self.path)
+        rest = [name for name in self.left if not (with_head and name == _HEAD)]
+        left = f'; left in it: {", ".join(rest[:5])}' if rest else ''
+        more = f' and {len(rest) - 5} more' if len(rest) > 5 else ''
         named = '' if self.part in ('', _BACKBONE) else f' {self.part}'
-        what = f'the {len(weights)} tensors of the backbone{named}{with_head}'
+        what = f'the {len(weights)} tensors of the backbone{named}' + (' and its head' if with_head else '')
         return f'Took {what} from {self.path} ({self.digest}){left}{more}'
 
 

@@ -153,6 +153,29 @@ def test_a_plain_state_dict_is_a_backbones(recipe, tmp_path):
         InitialWeights.read(tmp_path / 'whole.pth').load(other)
 
 
+CO_TUNING = ['model.type=CoTuning', 'model.source={of_weights: True, num_classes: 3}', 'model.relationship=direct']
+
+
+def test_an_algorithm_may_take_the_head_too(recipe, weights, tmp_path):
+    printed = harness.said(recipe, tmp_path / 'run', '--weights', str(weights), '--cfg-options', *CO_TUNING)
+    (line,) = [line for line in printed.splitlines() if 'tensors of the backbone' in line]
+    assert 'of the backbone and its head from' in line
+    assert 'left in it' not in line
+    printed = harness.said(recipe, tmp_path / 'other', '--cfg-options', *CO_TUNING, code=2)
+    assert 'the source head is that of the weights that the run starts from, and it starts from none' in printed
+
+
+@pytest.mark.parametrize('encoder', ['', 'policy.encoder.'])
+def test_the_head_of_the_evaluated_network_is_found(tmp_path, encoder):
+    state = {'backbone.conv.weight': torch.zeros(2), 'head.fc.weight': torch.zeros(2)}
+    head = f'{encoder}heads.head' if encoder else 'head'
+    state |= {f'{encoder}backbone.conv.weight': torch.ones(2), f'{head}.fc.weight': torch.full((2,), 3.0)}
+    torch.save({'state_dict': state, 'meta': {'judged': f'{encoder}backbone'}}, tmp_path / 'run.pth')
+    found = InitialWeights.read(tmp_path / 'run.pth')
+    assert found.weights['conv.weight'].tolist() == [1, 1]
+    assert {key: value.tolist() for key, value in found.head.items()} == {'head.fc.weight': [3, 3]}
+
+
 def starting(recipe, **weights):
     return Config({**load_config(recipe).to_dict(), 'weights': weights})
 
