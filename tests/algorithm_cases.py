@@ -239,6 +239,26 @@ model = dict(
         labelled='weak, strong',
         **{'model.projector_width': 1024, 'model.queue': 64},
     ),
+    'LinearProbe': Case(
+        _FOLDER
+        + """
+train_dataloader = images('train', [crop])
+val_evaluator = dict(type='Accuracy', prefix='linear')
+model = dict(
+    type='LinearProbe',
+    data_preprocessor=dict(type='ImagePreprocessor', augment=[dict(type='BatchRandomFlip')]),
+    backbone=backbone,
+    head=dict(type='LinearHead'),
+)
+""",
+        'linear/top1',
+        classifies=True,
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+        hooks="dict(type='FrozenBackboneHook')",
+    ),
     'MoCo': Case(
         _FOLDER
         + """

@@ -62,7 +62,7 @@ def written_modules() -> dict[str, str]:
     pages = (OF_ALGORITHMS, OF_TRAINING)
     inherit = [text for page in pages for _, text in recipes(page)]
     code = [text for page in pages for text in blocks(page, 'python') if text not in inherit]
-    return dict(zip(('rotnet', 'plain', 'queue_contrast', 'confidence', 'linear_probe'), code, strict=True))
+    return dict(zip(('rotnet', 'plain', 'queue_contrast', 'confidence'), code, strict=True))
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -233,7 +233,7 @@ def test_a_frozen_backbone_stays_as_the_page_says(checkout, nursery):
     for name, text in written_modules().items():
         (checkout / f'{name}.py').write_text(text)
     moved = []
-    for text in (text for _, text in recipes(OF_TRAINING) if 'lr_mult=0' in text or 'LinearProbe' in text):
+    for text in (text for _, text in recipes(OF_TRAINING) if 'lr_mult=0' in text or 'selfsup/digits/linear' in text):
         (checkout / 'recipe.py').write_text(text)
         words = ['train.py', 'recipe.py', '--work-dir', f'run{len(moved)}']
         words += ['--cfg-options', 'train_cfg.max_epochs=2', 'model.backbone.depth=8']

@@ -152,6 +152,17 @@ PARAMETERS = {
         )
         for method in (*SELFSUP, *(['i_mix'] if data in ('cifar10', 'digits') else []))
     },
+    **{
+        f'selfsup/{data}/linear_{preset}.py': backbone
+        for data, backbone, presets in (
+            ('cifar10', CIFAR_RESNET18, ('paper', 'moco')),
+            ('imagenet', RESNET50, ('paper', 'moco')),
+            ('stl10', RESNET18, ('paper', 'moco', 'authors')),
+            ('tiny_imagenet', CIFAR_RESNET18, ('paper', 'moco', 'authors')),
+        )
+        for preset in presets
+    },
+    'selfsup/digits/linear.py': RESNET8,
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,

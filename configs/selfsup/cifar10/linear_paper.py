@@ -1,0 +1,18 @@
+"""Linear evaluation on CIFAR-10, ResNet-18 with CIFAR stem, as Automatic Mixup, Section 4.2.
+
+The paper has no such run: rate and epochs are those of its other small sets.
+Command: python tools/train.py selfsup/cifar10/linear_paper.py --weights CHECKPOINT
+"""
+
+_base_ = ['../../_base_/datasets/cifar10.py', '../../_base_/schedules/linear_probe.py', '../../_base_/runtime.py']
+
+model = dict(
+    type='LinearProbe',
+    backbone=dict(type='CIFARResNet', depth=18),
+    head=dict(type='LinearHead', loss=dict(type='mix_ce')),
+)
+train_dataloader = dict(batch_size=256)
+val_evaluator = dict(prefix='linear')
+test_evaluator = val_evaluator
+custom_hooks = [*_base_.custom_hooks, dict(type='FrozenBackboneHook')]
+auto_scale_lr = dict(base_batch_size=256)
