@@ -96,7 +96,7 @@ def test_departures_are_noted(name):
 
 
 def test_detectors_start_from_the_cells_of_table5():
-    """They are implemented when those are: pre-trained, then linearly evaluated with a frozen backbone, then fine-tuned."""
+    """They are implemented when those are: pre-trained, linearly evaluated on a frozen backbone, then fine-tuned."""
     table = load_table('automatic_mixup/table6')
     assert {cell.row for cell in table.cells if not cell.implemented} == {'MoCHi', 'AMix-I'}
     metrics = {cell.column: cell.metric for cell in table.cells}
