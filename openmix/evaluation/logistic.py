@@ -42,10 +42,11 @@ class LogisticAccuracy(BankAccuracy):
             if not bank.isfinite().all():
                 raise InputError('LogisticAccuracy: the features of the bank are not finite; did the training diverge?')
             mean, deviation = bank.mean(0), bank.std(0, correction=0).clamp(min=1e-6)
-            fitted = fit_logistic((bank - mean) / deviation, labels, classes, self.weight_decay, self.iterations)
+            known = int(labels.amax()) + 1
+            fitted = fit_logistic((bank - mean) / deviation, labels, known, self.weight_decay, self.iterations)
             self._fitted = bank, mean, deviation, fitted
         _, mean, deviation, fitted = self._fitted
-        # A class of the images that the bank has none of has no row, and is never the best.
+        # A class above those of the bank has no weights, and is never the best.
         scores = features.new_full((len(features), classes), float('-inf'))
         with full_precision(features):
             scores[:, : fitted.shape[1]] = (features - mean) / deviation @ fitted[:-1] + fitted[-1]

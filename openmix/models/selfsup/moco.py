@@ -257,6 +257,10 @@ class MoCo(Algorithm):
             )
         self.encoder.start(self.backbone, projector=self.projector)
 
+    def before_epoch(self, epoch: int) -> None:
+        if self.policy is not None:
+            self.policy.before_epoch(epoch)
+
     def after_step(self) -> None:
         self.encoder.follow(self.momentum, self.backbone, projector=self.projector)
 

@@ -192,6 +192,16 @@ def test_the_loss_of_each_variant(options, siblings):
     assert torch.equal(model.queue[N:], before[N:])
 
 
+@pytest.mark.parametrize('views', ['cross', 'both'])
+def test_from_the_epoch_of_its_policy_on_the_loss_is_the_clean_one(views):
+    policy = dict(type='Until', policy=dict(type='Mixup', lam_range=(0.3, 0.7)), epoch=1)
+    model = built(policy=policy, views=views).eval()
+    for epoch in (0, 1):
+        model.before_epoch(epoch)
+        losses = copy.deepcopy(model).loss({'inputs': images()})
+        assert (losses['mixed_loss'].item() == pytest.approx(losses['loss'].item())) == (epoch == 1)
+
+
 def test_un_mix_reverses_as_its_released_code():
     """lam * L(z, k) + (1 - lam) * L(flipped z, k) is the loss with reversed partners."""
     model = built(policy=dict(type='Mixup'), partners='reversed').eval()
