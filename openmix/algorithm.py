@@ -145,6 +145,16 @@ class Algorithm(BaseModel):
         """True if a step may leave trainable parameters without a gradient: DDP then needs `find_unused_parameters`."""
         return False
 
+    @classmethod
+    def for_prediction(cls, model: dict[str, Any]) -> None:
+        """Change a registry dict, in place, to that of a model that only predicts, without what training alone needs.
+
+        Building it must read no weights; those of a checkpoint are loaded afterwards. The base class changes nothing.
+
+        Args:
+            model: registry dict of this class.
+        """
+
     def take_head(self, head: Mapping[str, Tensor], path: Path) -> bool:
         """Take the head of the network whose backbone the run starts from; return whether it was taken.
 

@@ -72,7 +72,8 @@ MAY_IMPORT = {
     'evaluation': FOLDER | {'algorithm', 'figure_style', 'files', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
     'integrations': {'errors', 'losses', 'mix', 'mixups', 'ops', 'registry'},
     'inference': {
-        *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'mixups', 'models', 'ops', 'registry'),
+        *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'memory', 'mixups', 'models', 'ops'),
+        'registry',
     },
     'benchmark': {
         *('config_files', 'config_hash', 'overrides'),

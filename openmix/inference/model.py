@@ -17,18 +17,19 @@ from openmix.algorithm import Algorithm, Network, algorithm_of
 from openmix.config import load_config
 from openmix.config_files import config_path, work_dir_of
 from openmix.engine.blame import building
-from openmix.engine.checkpoint import load_checkpoint, put_weights
+from openmix.engine.checkpoint import load_checkpoint, put_weights, weights_of
 from openmix.engine.checkpoint_folder import checkpoints_in
 from openmix.engine.data_check import trained_classes
 from openmix.engine.inference_settings import INFERENCE, inference_settings
 from openmix.engine.launch import fill_from_data
 from openmix.engine.publishing import METADATA
 from openmix.errors import InputError, brief, close_to
+from openmix.memory import training_keys
 from openmix.mixups.base import MixPolicy
 from openmix.models.classifier import Classifier
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.ops.batches import check_floating
-from openmix.registry import MODELS
+from openmix.registry import MODELS, find
 
 SAFETENSORS = '.safetensors'
 # The file of a folder that tools/publish_model.py writes for the Hugging Face Hub.
@@ -137,10 +138,15 @@ def load_model(
     if 'policy' in model and not any(key.startswith('policy.') for key in checkpoint.weights):
         # It has no weights, and predicts nothing; its teacher may be a file of another machine.
         model['policy'] = {'type': MixPolicy}
+    kind = find(MODELS, model.get('type'))
+    if isinstance(kind, type) and issubclass(kind, Algorithm):
+        kind.for_prediction(model)
     cfg = Config({'model': model})
     with building(cfg, 'model', model.get('type')):
         algorithm = algorithm_of(MODELS.build(cfg.model))
-    put_weights(algorithm, content, file, ema)
+    parts = training_keys(algorithm)
+    weights = {key: value for key, value in weights_of(content, file, ema).items() if key not in parts}
+    put_weights(algorithm, {'state_dict': weights}, file)
     size = found.get('size')
     classes, pipeline = trained_classes(content, str(file)), found.get('pipeline')
     built = ImageClassifier(algorithm, classes, pipeline, None if size is None else tuple(size))

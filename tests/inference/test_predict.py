@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 import openmix
 from openmix.config import load_config
+from openmix.engine.inference_settings import inference_settings
 from openmix.engine.launch import fill_from_data
 from openmix.errors import InputError
 from openmix.inference.model import checkpoint_file
@@ -111,8 +112,7 @@ def test_a_published_file_predicts_the_same_and_names_no_path(run, call, tmp_pat
     model = openmix.load_model(said.strip(), 'cpu')
     assert model.classes == CLASSES
     assert openmix.predict(model, file) == openmix.predict(run / 'run/epoch_2.pth', file, device='cpu')
-    assert b'data' + str(run).encode() not in (content := (tmp_path / said.strip()).read_bytes())
-    assert str(run).encode() not in content
+    assert str(run).encode() not in (tmp_path / said.strip()).read_bytes()
 
 
 def test_the_command_prints_and_writes(run, nursery, tmp_path):
@@ -225,3 +225,21 @@ def test_of_a_learned_policy_the_momentum_encoder_predicts(tmp_path):
     found = openmix.load_model(tmp_path / 'run.pth', 'cpu')(pixels)
     torch.testing.assert_close(found, networks[''](x))
     assert not torch.allclose(found, networks['online'](x))
+
+
+@pytest.mark.parametrize('source', [{'checkpoint': '/elsewhere/source.pth'}, {'name': 'torchvision/resnet18'}])
+def test_what_training_alone_needs_is_not_asked_for(tmp_path, monkeypatch, source):
+    """A source head of other classes, from a file or a download that are not there: a prediction does without it."""
+    options = {'model.type': 'CoTuning', 'model.backbone.depth': 8, 'model.relationship': 'direct'}
+    options['model.source'] = {'pretrained': False, 'num_classes': 7}
+    cfg = fill_from_data(load_config('classification/digits/resnet20.py', options))
+    built = MODELS.build(cfg.model)
+    cfg.model.source = source
+    whole, meta = built.state_dict(), {'resolved_recipe': plain(cfg._cfg_dict.to_dict())}
+    published = {key: value for key, value in whole.items() if key.partition('.')[0] not in built.of_training}
+    pixels = torch.rand(2, 3, 16, 16)
+    for state in (whole, published):
+        torch.save({'meta': meta, 'state_dict': state}, tmp_path / 'run.pth')
+        found = openmix.load_model(tmp_path / 'run.pth', 'cpu')(pixels)
+        torch.testing.assert_close(found, built.eval().networks()[''](built.data_preprocessor.network_input(pixels)))
+    assert 'elsewhere' not in str(inference_settings(meta['resolved_recipe']))

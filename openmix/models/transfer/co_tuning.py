@@ -134,6 +134,11 @@ class CoTuning(MixClassifier):
                 "absent='kept'"
             )
 
+    @classmethod
+    def for_prediction(cls, model: dict[str, Any]) -> None:
+        super().for_prediction(model)
+        model['source'] = {'pretrained': False}
+
     def take_head(self, head: Mapping[str, Tensor], path: Path) -> bool:
         if not self.source.awaited:
             return False
