@@ -117,6 +117,11 @@ def is_integer(word: str) -> bool:
     return word.lstrip('+').isdigit()
 
 
+def is_number(word: str) -> bool:
+    """Return true if a word is a decimal number, such as 0.5 or -1."""
+    return word.lstrip('-').replace('.', '', 1).isdigit()
+
+
 def is_name(word: str) -> bool:
     """Return true if a word can be a registered name and is not a path."""
     return '/' not in word and '.' not in word

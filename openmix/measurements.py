@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openmix.arguments import CommandParser, is_integer, is_name
+from openmix.arguments import CommandParser, is_integer, is_name, is_number
 from openmix.errors import InputError, check_number
 
 _EPS = '8/255'
@@ -43,11 +43,6 @@ class Measurement:
         return {key: value for key, value in metrics.items() if key.partition('/')[0] in own}
 
 
-def is_share(word: str) -> bool:
-    """Return true if a word is a number such as 0.5."""
-    return word.replace('.', '', 1).isdigit()
-
-
 def add_measurements(parser: CommandParser) -> None:
     """Add the options that `measurements_of` reads."""
     parser.add_argument('--attack', choices=('fgsm', 'pgd'), help='also measure the error under this attack')
@@ -61,7 +56,7 @@ def add_measurements(parser: CommandParser) -> None:
     told = 'the folder of their published images, of CIFAR-10-C or ImageNet-C (default: they are computed)'
     parser.add_argument('--corrupted-images', metavar='DIR', help=told)
     told = 'also measure the errors on images of which this share of the patches is black'
-    parser.add_list('--occlusion', is_share, type=float, metavar='SHARE ...', help=told)
+    parser.add_list('--occlusion', is_number, type=float, metavar='SHARE ...', help=told)
     parser.add_argument('--calibration', action='store_true', help='also measure calibration errors')
 
 

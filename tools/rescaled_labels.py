@@ -5,17 +5,13 @@ import csv
 import io
 from pathlib import Path
 
-from openmix.arguments import CommandParser, check_out
+from openmix.arguments import CommandParser, check_out, is_number
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.files import write_text
 
 _FILES = ('rescaled_labels.png', 'rescaled_labels.svg', 'rescaled_labels.csv')
 _COUNT = 101
-
-
-def is_number(word: str) -> bool:
-    return word.lstrip('-').replace('.', '', 1).isdigit()
 
 
 def parse_args() -> argparse.Namespace:

@@ -25,8 +25,9 @@ def inference_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
         recipe: the recipe as plain data, completed by the training data.
 
     Returns:
-        `model`: registry dict of the algorithm, of whose parts none takes its weights from a file. `pipeline`: transforms of
-        one validation image, or None. `size`: (H, W) of a validation image, or None if only its file tells.
+        `model`: registry dict of the algorithm, of whose parts none takes its weights from a file. `pipeline`:
+        transforms of one validation image, or None. `size`: (H, W) of a validation image, or None if only its file
+        tells.
 
     Raises:
         InputError: a part has another type.

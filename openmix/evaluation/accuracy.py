@@ -29,18 +29,24 @@ def rank_of_label(logits: Tensor, y: Tensor) -> Tensor:
     return (~(logits <= own) | ((logits == own) & lower)).sum(1)
 
 
-def one_row_an_id(rows: Tensor) -> Tensor:
-    """Keep the first row of every id, sorted by id.
+def first_of_ids(ids: Tensor) -> Tensor:
+    """Return the row of the first of every id in (N,) ids, sorted by id.
 
     A distributed sampler repeats some samples to give all processes the same number.
+    """
+    ids, order = ids.sort(stable=True)
+    first = torch.ones_like(ids, dtype=torch.bool)
+    first[1:] = ids[1:] != ids[:-1]
+    return order[first]
+
+
+def one_row_an_id(rows: Tensor) -> Tensor:
+    """Keep the first row of every id, see `first_of_ids`.
 
     Args:
         rows: (N, 1 + K), ids in column 0.
     """
-    rows = rows[rows[:, 0].argsort(stable=True)]
-    first = torch.ones(len(rows), dtype=torch.bool)
-    first[1:] = rows[1:, 0] != rows[:-1, 0]
-    return rows[first]
+    return rows[first_of_ids(rows[:, 0])]
 
 
 def rows_of_all(rows: Sequence[Tensor]) -> Tensor:

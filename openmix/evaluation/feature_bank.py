@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openmix.data.base import ImageDataset
 from openmix.errors import InputError
-from openmix.evaluation.accuracy import one_row_an_id, rank_of_label
+from openmix.evaluation.accuracy import first_of_ids, labels_and_ids, one_row_an_id, rank_of_label
 from openmix.ops.gather import gather_rows
 from openmix.registry import DATASETS, HOOKS, DatasetConfig
 
@@ -61,11 +61,7 @@ class BankAccuracy(BaseMetric):
             )
         bank, labels = self.bank
         for batch in data_samples:
-            y, ids = batch['labels'], batch['ids']
-            if y is None or ids is None:
-                raise InputError(
-                    "a batch that is measured must hold labels and ids; see docs/data.md, A data set of one's own"
-                )
+            y, ids = labels_and_ids(batch)
             classes = int(torch.maximum(labels.amax(), y.amax())) + 1
             right = rank_of_label(self.scores(batch['embedding'].float(), bank, labels, classes), y) == 0
             self.results.append(torch.stack([ids.double(), right.double()], 1).cpu())
@@ -173,9 +169,5 @@ def feature_bank(model: Any, loader: Any) -> tuple[Tensor, Tensor]:
         )
     features = gather_rows(torch.cat([answer['embedding'].float() for answer in answers]))
     labels = gather_rows(torch.cat([answer['labels'] for answer in answers]))
-    ids = gather_rows(torch.cat([answer['ids'] for answer in answers]))
-    # A sampler repeats images to give all processes the same number.
-    ids, order = ids.sort(stable=True)
-    first = torch.ones_like(ids, dtype=torch.bool)
-    first[1:] = ids[1:] != ids[:-1]
-    return features[order[first]], labels[order[first]]
+    rows = first_of_ids(gather_rows(torch.cat([answer['ids'] for answer in answers])))
+    return features[rows], labels[rows]

@@ -18,7 +18,7 @@ from openmix.registry import MIXUPS, PolicyConfig, find
 
 @MIXUPS.register_module()
 class Until(MixPolicy):
-    """Mix every batch with a policy before an epoch; from that epoch on, return it unmixed.
+    """Mix every batch with a policy before an epoch; from that epoch on, return it clean.
 
     timm's `--mixup-off-epoch`. A training of openmix tells the epoch; in a loop of one's own, call `before_epoch` at
     the start of each epoch, without which the policy mixes always. In a training by iteration an epoch is one pass
