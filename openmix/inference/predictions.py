@@ -15,7 +15,7 @@ from openmix.data.collate import identity_collate
 from openmix.data.read import UnreadableImage
 from openmix.errors import InputError, check_number
 from openmix.inference.images import GivenImages, Images
-from openmix.inference.model import ImageClassifier, load_model
+from openmix.inference.model import ImageClassifier, device_of, load_model
 from openmix.models.preprocessor import to_pixels
 
 
@@ -72,8 +72,8 @@ def predict(
     if isinstance(model, ImageClassifier):
         if load:
             raise InputError(f'{", ".join(load)}: of a model that is loaded from a path; this one is loaded')
-        if device is not None and torch.device(device) != model.device:
-            model = copy.deepcopy(model).to(device)
+        if device is not None and (where := device_of(device)) != model.device:
+            model = copy.deepcopy(model).to(where)
     else:
         model = load_model(model, device, **load)
     return list(predictions(model, images, topk, batch_size, workers, skip_corrupt))

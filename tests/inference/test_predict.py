@@ -208,6 +208,8 @@ def test_the_newest_checkpoint_of_a_run_is_meant(run):
 def test_a_model_that_is_loaded_takes_no_options_of_loading(run):
     with pytest.raises(InputError, match='ema: of a model that is loaded from a path'):
         openmix.predict(openmix.load_model(run / 'run', 'cpu'), run / 'data', ema=True)
+    with pytest.raises(InputError, match=r'device .*take cpu or cuda'):
+        openmix.predict(openmix.load_model(run / 'run', 'cpu'), run / 'data', device='gpu')
 
 
 def test_of_a_learned_policy_the_momentum_encoder_predicts(tmp_path):
