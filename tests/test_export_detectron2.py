@@ -165,6 +165,22 @@ def not_finite(model):
     model.layer3[0].conv1.weight.data[0, 0, 0, 0] = float('nan')
 
 
+def a_block_of_a_high_number(model):
+    model.layer1.add_module('9' * 5000, model.layer1[1])
+
+
+def narrow_norm(model):
+    model.layer2[0].bn1.bias = nn.Parameter(torch.ones(7))
+
+
+def fewer_inputs(model):
+    model.layer2[1].conv1 = nn.Conv2d(64, 128, 3, bias=False)
+
+
+def narrow_shortcut(model):
+    model.layer3[0].downsample[0] = nn.Conv2d(3, 256, 1, bias=False)
+
+
 @pytest.mark.parametrize(
     ('change', 'told'),
     [
@@ -172,6 +188,10 @@ def not_finite(model):
         (three_stages, "its stages are not 'layer1' to 'layer4'"),
         (with_a_gate, "it has 'layer1.0.gate.weight'"),
         (without_a_norm, "it has no 'layer2.1.bn2.weight'"),
+        (a_block_of_a_high_number, "it has no 'layer1.2.conv1.weight'"),
+        (narrow_norm, "'layer2.0.bn1.bias' is (7,), and 128 channels enter it"),
+        (fewer_inputs, "'layer2.1.conv1.weight' is (128, 64, 3, 3), and 128 channels enter it"),
+        (narrow_shortcut, "'layer3.0.downsample.0.weight' is (256, 3, 1, 1), and 128 channels enter it"),
         (not_finite, "'layer3.0.conv1.weight' in it is not finite"),
     ],
 )
@@ -183,6 +203,16 @@ def test_other_backbones_are_refused(call, tmp_path, change, told):
         code, _, error = call(COMMAND, tmp_path / 'run.pth', '--out', tmp_path / out)
         assert code == 2
         assert told in error.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ['run.pth']
+
+
+def test_a_full_disk_is_one_line(nursery, tmp_path):
+    write_run(tmp_path / 'run.pth', network('resnet18'))
+    with nursery.on_a_full_disk(4096):
+        for out in ('r.pkl', 'r.pth'):
+            done = nursery.run([COMMAND, 'run.pth', '--out', out], cwd=tmp_path)
+            assert (done.returncode, done.stderr.count('\n')) == (2, 1)
+            assert f"cannot write '{out}': File too large" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ['run.pth']
 
 

@@ -148,6 +148,16 @@ def test_what_cannot_be_drawn_is_refused(call, pets, monkeypatch, options, told)
     assert not (pets / 'show_detections').exists()
 
 
+def test_a_file_in_the_place_of_the_events_is_found_before_the_work(call, pets, tmp_path, monkeypatch):
+    monkeypatch.chdir(pets)
+    (tmp_path / 'show_detections').write_text('mine')
+    code, _, said = call('show_detections.py', 'recipe.py', 'some.pth', '--out', tmp_path / 'a.png')
+    assert code == 2
+    assert said.startswith('error: --out: cannot write ')
+    assert said.endswith(f'{tmp_path}/show_detections is no folder\n')
+    assert [path.name for path in tmp_path.iterdir()] == ['show_detections']
+
+
 def test_other_classes_and_classifiers_are_refused(nursery, pets):
     done = show(nursery, pets, '--out', 'no.png', checkpoint='o.pth')
     assert done.returncode == 2

@@ -14,7 +14,6 @@ from openmix.config import load_config
 from openmix.config_files import config_path, files_of, work_dir_of
 from openmix.entry_point import command
 from openmix.errors import InputError, brief, check_number
-from openmix.files import appearing
 
 if TYPE_CHECKING:
     from openmix.batch import Batch
@@ -107,6 +106,8 @@ def main() -> None:
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_detections.png'
     check_out('--out', out, *files_of(config_path(args.config)), args.checkpoint, *(args.images or ()))
+    events_at = out.parent / 'show_detections'
+    check_out('--out', events_at / 'vis_data' / 'events')
     if out.suffix.lower() not in FORMATS:
         raise InputError(f'--out: the picture is one of {", ".join(FORMATS)}, not {brief(out.name)}')
 
@@ -116,6 +117,7 @@ def main() -> None:
     from openmix.engine.answers import check_answers
     from openmix.engine.checkpoint import read_checkpoint
     from openmix.engine.data_check import trained_classes
+    from openmix.engine.export import new_file
     from openmix.evaluation.draw import to_array
     from openmix.evaluation.draw_boxes import draw_detections
 
@@ -133,10 +135,9 @@ def main() -> None:
     if classes is None:
         raise InputError(f"'{args.checkpoint}' does not say what its classes are called; take one of tools/train.py")
     figure = draw_detections(images if args.images else images[:count], classes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with appearing(out) as partial:
+    with new_file(out) as partial:
         figure.savefig(partial, dpi=150)
-    events = Visualizer(vis_backends=[dict(type='TensorboardVisBackend')], save_dir=str(out.parent / 'show_detections'))
+    events = Visualizer(vis_backends=[dict(type='TensorboardVisBackend')], save_dir=str(events_at))
     events.add_image('detections', to_array(figure).permute(1, 2, 0).contiguous().numpy())
     events.close()
     print(out)

@@ -211,6 +211,8 @@ def main() -> None:
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_mix.png'
     check_out('--out', out, *files_of(config_path(args.config)), args.checkpoint)
+    events_at = out.parent / 'show_mix'
+    check_out('--out', events_at / 'events')
     if out.suffix.lower() not in FORMATS:
         raise InputError(f'--out: the picture is one of {", ".join(FORMATS)}, not {brief(out.name)}')
 
@@ -261,7 +263,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with appearing(out) as partial:
         figure.savefig(partial, dpi=150)
-    with SummaryWriter(str(out.parent / 'show_mix')) as writer:
+    with SummaryWriter(str(events_at)) as writer:
         writer.add_image('mixed batch', to_array(figure))
     print(out)
 

@@ -162,7 +162,8 @@ def share_of_classes(labels: Tensor, fraction: float, seed: int) -> Tensor:
     check_number('split_seed', seed, 0, _MOST_SEED)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     # 0.55 of 100 is more than 55 in floating point, and the ceiling of that would be 56.
-    quota = torch.tensor([math.ceil(round(fraction * n, 6)) for n in torch.bincount(labels).tolist()])
+    # The rounding must not turn a tiny share into none.
+    quota = torch.tensor([max(min(n, 1), math.ceil(round(fraction * n, 6))) for n in torch.bincount(labels).tolist()])
     return torch.nonzero(rank_in_class(labels, order) < quota[labels])[:, 0]
 
 

@@ -24,6 +24,7 @@ _BLOCK = re.compile(r'layer([1-4])\.(\d+)\.')
 # The suffix of a name and the kernel of its weights, which names alone do not tell.
 _KERNELS = {BasicBlock: {'conv1': 3, 'conv2': 3}, Bottleneck: {'conv1': 1, 'conv2': 3, 'conv3': 1}}
 _STEM = 7
+_CHANNELS = 3
 
 
 def resnet_weights(found: InitialWeights) -> dict[str, Tensor]:
@@ -34,9 +35,9 @@ def resnet_weights(found: InitialWeights) -> dict[str, Tensor]:
     """
     weights = {key: value for key, value in found.weights.items() if not key.startswith(_HEAD)}
     block = Bottleneck if 'layer1.0.conv3.weight' in weights else BasicBlock
-    counts = [0] * 4
-    for stage, number in (match.groups() for match in map(_BLOCK.match, weights) if match is not None):
-        counts[int(stage) - 1] = max(counts[int(stage) - 1], int(number) + 1)
+    # Numbers are counted, not read: a file may name any number, and a network of so many blocks would be built.
+    found_blocks = {match.groups() for match in map(_BLOCK.match, weights) if match is not None}
+    counts = [sum(stage == of for of, _ in found_blocks) for stage in '1234']
     if not all(counts):
         raise _refused(found, "its stages are not 'layer1' to 'layer4'")
     names = _names(block, counts, weights)
@@ -51,6 +52,8 @@ def resnet_weights(found: InitialWeights) -> dict[str, Tensor]:
             raise _refused(found, f"'{key}' is of {'x'.join(map(str, value.shape[2:]))}, not {kernel}x{kernel}")
         if not is_finite(value):
             raise InputError(f"'{found.path}' is damaged: '{key}' in it is not finite; take an older checkpoint")
+    if misfit := _misfit(names, weights):
+        raise InputError(f"'{found.path}' is damaged: {misfit}; take another copy")
     # NumPy has no bfloat16.
     kept = {key: weights[key].detach().contiguous() for key in names}
     return {key: value.float() if value.is_floating_point() else value for key, value in kept.items()}
@@ -66,6 +69,24 @@ def _names(block: type[BasicBlock | Bottleneck], counts: Sequence[int], weights:
         at = next(i for i, key in enumerate(names) if key.startswith('layer1.1' if counts[0] > 1 else 'layer2'))
         names[at:at] = shortcut
     return names
+
+
+def _misfit(names: Sequence[str], weights: Mapping[str, Tensor]) -> str:
+    """Say which weights of a ResNet do not fit the layer before them; '' if all do."""
+    entering = width = _CHANNELS  # of a block, and of the last convolution
+    for key in names:
+        shape, (*above, part, kind) = tuple(weights[key].shape), key.split('.')
+        if part.startswith('conv') or (part == '0' and above[-1:] == ['downsample']):
+            if part == 'conv1':
+                entering = width
+            given = entering if part == '0' else width
+            # The convolution in the middle may have groups.
+            if len(shape) != 4 or (given % max(shape[1], 1) if part == 'conv2' else shape[1] != given):
+                return f"'{key}' is {shape}, and {given} channels enter it"
+            width = shape[0]
+        elif shape != (() if kind == 'num_batches_tracked' else (width,)):
+            return f"'{key}' is {shape}, and {width} channels enter it"
+    return ''
 
 
 def _refused(found: InitialWeights, why: str) -> InputError:
@@ -144,7 +165,10 @@ def export_backbone(checkpoint: str | Path, out: Path) -> int:
                 read = {key: torch.from_numpy(value) for key, value in _Unpickler(file).load()['model'].items()}
             wanted = {detectron2_name(key): value for key, value in weights.items()}
         else:
-            torch.save({key: value.cpu().clone() for key, value in weights.items()}, partial)
+            # To memory first: on a full disk torch's own writer does not say why it fails.
+            whole = io.BytesIO()
+            torch.save({key: value.cpu().clone() for key, value in weights.items()}, whole)
+            partial.write_bytes(whole.getbuffer())
             read, wanted = dict(read_file(partial)), weights
         if read.keys() != wanted.keys() or not all(torch.equal(read[key], wanted[key].cpu()) for key in read):
             raise InputError(f"'{out}' is not written: it would not hold the weights of '{checkpoint}'")

@@ -138,6 +138,9 @@ def test_shares_of_the_fine_grained_sets_have_the_published_sizes(counts, sizes)
 
 
 def test_shares_of_one_seed_are_nested_and_of_three_seeds_differ():
+    # Rounded up, each class that has images gives one.
+    tiny = share_of_classes(LABELS, 1e-9, 0)
+    assert LABELS[tiny].unique(return_counts=True)[1].tolist() == [1] * len(LABELS.unique())
     small, large = share_of_classes(LABELS, 0.15, 0), share_of_classes(LABELS, 0.3, 0)
     assert set(small.tolist()) < set(large.tolist())
     assert len({tuple(share_of_classes(LABELS, 0.15, seed).tolist()) for seed in range(3)}) == 3

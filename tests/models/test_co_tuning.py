@@ -144,6 +144,9 @@ def test_the_source_head_of_a_file_is_loaded(tmp_path):
         co_tuning(source=dict(checkpoint=str(tmp_path / 'none.pth')))
 
 
+PUBLISHED = 'resnet50_imagenet1k_v1'
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -151,6 +154,11 @@ def test_the_source_head_of_a_file_is_loaded(tmp_path):
         (dict(relationship='guess'), 'relationship'),
         (dict(calibration='resnet'), 'calibration'),
         (dict(calibration=0.0), 'calibration'),
+        (
+            dict(calibration=PUBLISHED, source=dict(name='torchvision/resnet50')),
+            "of .'torchvision/resnet50', None.; give a",
+        ),
+        (dict(calibration=PUBLISHED, source=dict(name='timm/resnet50')), "of .'timm/resnet50', None.; give a"),
         (dict(held_out=1.0), 'held_out'),
     ],
 )

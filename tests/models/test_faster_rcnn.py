@@ -421,6 +421,8 @@ def test_the_data_say_how_many_classes_there_are():
     FasterRCNN.check_facts(model, facts)
     with pytest.raises(InputError, match='model: num_classes is 1, but the data of Pets have 2 classes'):
         FasterRCNN.check_facts({'num_classes': 1}, facts)
+    with pytest.raises(InputError, match='model: num_classes is 3, but the data of Pets have 2 classes'):
+        FasterRCNN.check_facts({'num_classes': 3}, facts)
 
 
 def test_a_batch_without_boxes_is_refused():

@@ -89,13 +89,13 @@ class FasterRCNN(Algorithm):
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:
-        """Check that the detector has at least as many classes as the data.
+        """Check that the detector has the classes of the data: a detection of any other has no name.
 
         Raises:
-            InputError: it has fewer.
+            InputError: it has fewer or more.
         """
         given = model.get('num_classes')
-        if isinstance(given, int) and given < len(facts.classes):
+        if isinstance(given, int) and given != len(facts.classes):
             raise InputError(
                 f'model: num_classes is {given}, but the data of {facts.name} have {len(facts.classes)} classes; '
                 'leave it out and the data set it'

@@ -11,7 +11,7 @@ from mmengine.dist import broadcast
 from torch import Tensor
 
 from openmix.algorithm import HasClasses
-from openmix.errors import InputError, check_choice, check_number
+from openmix.errors import InputError, brief, check_choice, check_number
 from openmix.losses.labels import at_least_float32
 from openmix.mix import Mix
 from openmix.models.classifier import MixClassifier, width_of
@@ -24,6 +24,8 @@ SourceConfig = Annotated[dict, Built(MODELS, frozenset({'in_features'}), SourceH
 
 # Factors of source logits that calibrate published weights: that of torchvision's ResNet-50 is the released code's.
 CALIBRATIONS = {'resnet50_imagenet1k_v1': 0.88405}
+# The names of these weights in the libraries: of a source head, its `name` and `weights`.
+_OF = {'resnet50_imagenet1k_v1': (('torchvision/resnet50', 'IMAGENET1K_V1'), ('timm/resnet50.tv_in1k', None))}
 _IMAGES = 64  # images of a batch whose source predictions are computed
 
 
@@ -54,6 +56,20 @@ def source_cross_entropy(logits: Tensor, relationship: Tensor, y: Tensor, mix: M
     return -(targets * at_least_float32(logits).log_softmax(1)).sum(1).mean()
 
 
+def check_calibrated(calibration: str, source: Mapping[str, Any]) -> None:
+    """Check that a published calibration is that of a source head taken by name.
+
+    Raises:
+        InputError: the head is of other weights.
+    """
+    name, weights = source.get('name'), source.get('weights')
+    if name is not None and (name, weights) not in _OF[calibration]:
+        raise InputError(
+            f"CoTuning: calibration='{calibration}' is of the weights {brief(_OF[calibration][0])}, and source is of "
+            f'{brief((name, weights))}; give a number, 1.0 for none'
+        )
+
+
 @MODELS.register_module()
 class CoTuning(MixClassifier):
     """Fine-tune a network together with its source head, towards the source classes that are likely for each label.
@@ -79,7 +95,7 @@ class CoTuning(MixClassifier):
 
     Raises:
         InputError: there is no source head, an option is out of range, a class has no labelled image, or the images
-            cannot be read without their augmentation.
+            cannot be read without their augmentation; or a published calibration is of other weights.
     """
 
     small = {'relationship': 'direct', 'absent': 'kept'}
@@ -103,6 +119,7 @@ class CoTuning(MixClassifier):
         check_choice('CoTuning: absent', absent, ('refused', 'kept'))
         if isinstance(calibration, str):
             check_choice('CoTuning: calibration', calibration, tuple(CALIBRATIONS))
+            check_calibrated(calibration, source)
             calibration = CALIBRATIONS[calibration]
         check_number('CoTuning: calibration', calibration, 0.0, above=True)
         if not isinstance(self.head, HasClasses):
