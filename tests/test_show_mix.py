@@ -162,3 +162,11 @@ def test_pools_of_which_not_one_alone_has_labels_are_refused():
     for others in ({'a': {'inputs': 3}}, {'a': plain, 'b': plain}):
         with pytest.raises(InputError, match='the one pool that has labels, of a'):
             mixable(others)
+
+
+def test_a_file_in_the_place_of_the_events_is_found_before_the_work(call, tmp_path):
+    (tmp_path / 'show_mix').write_text('mine')
+    code, _, said = call('show_mix.py', DIGITS, '--out', tmp_path / 'a.png')
+    assert code == 2
+    assert said.endswith(f'{tmp_path}/show_mix is no folder\n')
+    assert [path.name for path in tmp_path.iterdir()] == ['show_mix']
