@@ -129,9 +129,15 @@ def has_published(records: Sequence[Record]) -> bool:
 
 
 def footnote(records: Sequence[Record]) -> str:
-    """Write the line that explains the mark of numbers from another source; '' without such numbers."""
+    """Write the line that explains marks of numbers and stale cells; '' without any."""
     marked = any(record.cell.published is None and record.cell.other_source is not None for record in records)
-    return f'{OTHER_SOURCE} not printed in the source, but in another one' if marked else ''
+    said = [f'{OTHER_SOURCE} not printed in the source, but in another one'] if marked else []
+    if any(record.state == 'stale' for record in records):
+        said.append(
+            'stale: of another config, seed, version of openmix or data than the table has now; run trains these cells '
+            'again and keeps the old folders'
+        )
+    return '; '.join(said)
 
 
 def remarks(table: Table, records: Sequence[Record]) -> list[str]:

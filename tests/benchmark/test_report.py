@@ -240,7 +240,9 @@ def test_old_results_stay_and_say_of_which_config(bench):
     (entry,) = as_data.as_dicts([record])
     assert (entry['status'], entry['measured'], entry['trials']) == ('stale', 89.5, 2)
     for form in ('terminal', 'md', 'html'):
-        assert f'as of {digest}' in as_text(bench.table, [record], form, bench.work_dir).replace('\n', ' ')
+        text = ' '.join(as_text(bench.table, [record], form, bench.work_dir).split())
+        assert f'as of {digest}' in text
+        assert 'stale: of another config, seed, version of openmix or data' in text, form
     (bench.root / 'fail').touch()
     bench.run(**chosen)
     (record,) = bench.records(**chosen)
