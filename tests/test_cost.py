@@ -91,7 +91,7 @@ def test_two_pools_cost_their_views():
 def test_images_trained():
     assert images_trained(recipe(dict(type='NoMix'))) == 150_000
     own = recipe(dict(type='NoMix'))
-    own.train_dataloader.dataset = dict(type='Digits', split='train')
+    own.train_dataloader.dataset = dict(type='ImageFolder', root='images', split='train')
     assert images_trained(own) is None
 
 
@@ -106,7 +106,7 @@ def test_runs_on_gpus(gpus, hours):
     ('args', 'line'),
     [
         (['cifar10_nothing'], "no table 'cifar10_nothing'"),
-        (['quickstart'], 'has no training whose data set has an official size'),
+        (['cifar10_small'], 'has no training whose data set has an official size'),
         (['quickstart', '--tflops', '0'], '--tflops'),
     ],
 )

@@ -19,9 +19,12 @@ class AlgorithmHook(Hook):
     `after_step` is a hook of the optimiser, so with gradient accumulation it is called only after real steps.
     """
 
+    def __init__(self) -> None:
+        self.epoch: int | None = None
+
     def before_train(self, runner: Any) -> None:
         algorithm = algorithm_of(runner.model)
-        self.epoch: int | None = None
+        self.epoch = None
         if runner.iter == 0:
             algorithm.read_data(runner.train_dataloader.dataset)
             algorithm.start()

@@ -24,7 +24,8 @@ def test_only_sizes_and_lengths_change():
     small = apply_overrides(cfg, shrink(cfg, lambda dataset: Path('/data')), 'shrinking')
     assert small.model.policy == cfg.model.policy
     assert small.model.head == cfg.model.head
-    changed = {'img_size': SIDE, 'pretrained': False, 'checkpoint': None, 'embed_dim': 48, 'num_heads': 6}
+    changed = {'img_size': SIDE, 'pretrained': False, 'checkpoint': None, 'weights': None}
+    changed |= {'embed_dim': 48, 'num_heads': 6}
     assert small.model.backbone == {**cfg.model.backbone, **changed}
     assert small.optim_wrapper == cfg.optim_wrapper
     assert [hook.type for hook in small.custom_hooks] == [hook.type for hook in cfg.custom_hooks]
