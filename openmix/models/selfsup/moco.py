@@ -81,6 +81,7 @@ class MoCo(Algorithm):
     answers = frozenset({'embedding'})
     small = {'queue': 8, 'width': 8, 'bn_splits': 1}
     equal_buffers = frozenset({'queue', 'position'})
+    of_training = frozenset({'queue', 'position', 'encoder', 'projector'})
     queue: Tensor
     position: Tensor
 

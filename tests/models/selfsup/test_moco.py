@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from openmix.errors import InputError
+from openmix.memory import training_keys
 from openmix.registry import MODELS
 
 N, SIDE, QUEUE = 6, 16, 12
@@ -96,6 +97,14 @@ def test_the_backward_pass_needs_the_old_queue():
     model.loss({'inputs': images()})['loss'].backward()
     assert torch.equal(before, kept)
     assert not torch.equal(model.queue, kept)
+
+
+def test_the_backbone_alone_is_published():
+    model = built(policy=dict(type='Mixup'))
+    kept = model.state_dict().keys() - training_keys(model)
+    assert {key for key in kept if not key.startswith('data_preprocessor.')} == {
+        f'backbone.{key}' for key in model.backbone.state_dict()
+    }
 
 
 def keys_of(model, x):
