@@ -55,6 +55,27 @@ def test_the_regression_is_at_its_minimum():
     assert w.abs().max() > 1e-3
 
 
+def test_the_best_of_the_released_penalties_is_taken():
+    """The first of equal accuracy counts, from the weakest penalty on; here it is none of the powers of ten."""
+    draw = torch.Generator().manual_seed(2)
+    likely = torch.rand(6, 3, generator=draw, dtype=torch.float64) ** 3
+    source = torch.randint(6, (330,), generator=draw)
+    p = (4 * torch.eye(6)[source] + 0.7 * torch.randn(330, 6, generator=draw)).double().softmax(1)
+    y = torch.multinomial(likely[source], 1, generator=draw)[:, 0]
+    p, y, p_held, y_held = p[:240], y[:240], p[240:], y[240:]
+    best = -1
+    for strength in (1e4, 3e3, 1e3, 300, 100, 30, 10, 3, 1, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4):
+        w = fit(p, y, torch.zeros(3, 6, dtype=torch.float64), strength)
+        right = int(((p_held @ w.T).argmax(1) == y_held).sum())
+        if right > best:
+            best, chosen, coefficients = right, strength, w
+    assert chosen in (3e3, 300, 30, 3, 0.3, 0.03)
+    target_given_source = (scale_of(p_held @ coefficients.T, y_held) * coefficients).softmax(0)
+    joint = target_given_source * torch.cat([p, p_held]).mean(0)
+    wanted = joint / joint.sum(1, keepdim=True)
+    torch.testing.assert_close(by_regression(p, y, (p_held, y_held), 3), wanted, atol=2e-5, rtol=0)
+
+
 def test_the_scale_calibrates():
     """Labels drawn by softmax(logits) ask of logits / 3 a scale of 3."""
     logits = torch.randn(4000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

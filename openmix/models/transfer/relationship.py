@@ -11,8 +11,9 @@ from torch import Tensor
 
 from openmix.errors import InputError
 
-# Inverse strengths of the regression's penalty, from which accuracy on held-out images chooses.
-STRENGTHS = tuple(10.0**power for power in [4 - k / 2 for k in range(17)])
+# Inverse strengths of the regression's penalty, from which accuracy on held-out images chooses; those of
+# the released code.
+STRENGTHS = (1e4, 3e3, 1e3, 3e2, 1e2, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
 _STEPS = 200
 _TINY = 1e-30  # below it a probability counts as this, so that its logarithm is finite
 _SCALES = (-math.log(100), math.log(100))

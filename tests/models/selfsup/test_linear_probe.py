@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from openmix.config import load_config
 from openmix.engine.frozen_backbone import FrozenBackboneHook
 from openmix.errors import InputError
 from openmix.registry import MODELS
@@ -58,6 +59,22 @@ def test_a_backbone_that_changed_is_found():
     Runner.model.backbone(torch.randn(4, 3, 16, 16))  # moves the running statistics
     with pytest.raises(InputError, match=r'of the backbone changed, the first is .*running_mean'):
         hook.after_train(Runner)
+
+
+@pytest.mark.parametrize('recipe', ['imagenet/linear_moco', 'stl10/linear_moco', 'stl10/linear_authors'])
+def test_crops_are_those_of_released_code(recipe):
+    """torchvision's defaults: bilinear, 0.08 to 1 of the area, and on ImageNet the centre of 256 px."""
+    cfg = load_config(f'selfsup/{recipe}.py')
+    if recipe.startswith('imagenet'):
+        crop = dict(type='torchvision/RandomResizedCrop', size=224, interpolation='bilinear')
+        assert cfg.train_dataloader.dataset.pipeline[0] == crop
+        for loader in (cfg.val_dataloader, cfg.test_dataloader):
+            resize, centre = loader.dataset.pipeline
+            assert resize == dict(type='torchvision/Resize', size=256, interpolation='bilinear')
+            assert centre == dict(type='torchvision/CenterCrop', size=224)
+    else:
+        crop = cfg.model.data_preprocessor.augment[0]
+        assert crop == dict(type='BatchRandomResizedCrop', size=96, scale=(0.08, 1.0), interpolation='bilinear')
 
 
 @pytest.mark.slow
