@@ -38,8 +38,6 @@ class COCOAveragePrecision(PerImage):
         # Imported here, because it takes seconds.
         from torchmetrics.detection import MeanAveragePrecision
 
-        if all(image.difficult.all() for image in images):
-            raise InputError('COCOAveragePrecision: none of the images has an object that counts')
         # The results are gathered already.
         metric = MeanAveragePrecision(box_format='xyxy', iou_type='bbox', sync_on_compute=False)
         metric.update(

@@ -178,9 +178,16 @@ class PerImage(BaseMetric):
         raise NotImplementedError
 
     def compute_metrics(self, results: list[tuple[int, Found]]) -> dict[str, float]:
-        """Compute the metrics from the results of all processes; images of one id count once."""
+        """Compute the metrics from the results of all processes; images of one id count once.
+
+        Raises:
+            InputError: no object counts.
+        """
         once = dict(results)
-        return self.measure([once[index] for index in sorted(once)])
+        images = [once[index] for index in sorted(once)]
+        if all(image.difficult.all() for image in images):
+            raise InputError(f'{type(self).__name__}: none of the images has an object that counts')
+        return self.measure(images)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Compute the metrics over the images of all processes; see `Accuracy.evaluate`."""

@@ -219,6 +219,12 @@ def test_what_is_missing_is_told(monkeypatch):
         metric.evaluate(1)
 
 
+def test_images_without_an_object_that_counts_measure_nothing(monkeypatch):
+    for images in ([image([(BOX, 0.9, 0)], [(BOX, 0, True)]), image()], [image([(BOX, 0.9, 0)])]):
+        with pytest.raises(InputError, match='VOCAveragePrecision: none of the images has an object that counts'):
+            measured(monkeypatch, [(list(range(len(images))), images)])
+
+
 def test_the_log_has_each_class(monkeypatch):
     said = []
     monkeypatch.setattr(MMLogger, 'info', lambda self, line: said.append(line))
