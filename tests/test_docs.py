@@ -179,7 +179,10 @@ def test_recipes_load_and_their_policies_and_losses_build(page, checkout, regist
             LOSSES.build(cfg.model.head.loss)
         else:
             read = cfg.train_dataloader.dataset.get('labelled', cfg.train_dataloader.dataset)
-            with imitation(read.to_dict(), checkout / read.root) if 'root' in read else contextlib.nullcontext():
+            # On the meta device weights that a package or a server has are not read.
+            device = torch.device('meta' if cfg.model.backbone.get('weights') else 'cpu')
+            stand_in = imitation(read.to_dict(), checkout / read.root) if 'root' in read else contextlib.nullcontext()
+            with stand_in, device:
                 MODELS.build(launch.fill_from_data(cfg).model)
         assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder', 'Pools', 'VOCFolder')
 

@@ -169,6 +169,7 @@ def test_slurm_hands_its_options_to_srun(tmp_path):
         (['train.py', RECIPE, '--cfg-options', 'train_dataloader.dataset.type=Digit'], "did you mean 'Digits'"),
         (['train.py', RECIPE, '--dry-run', 0], 'at least 1'),
         (['test.py', RECIPE, 'none.pth'], "no checkpoint 'none.pth'"),
+        (['test.py', RECIPE, '.'], "'.' is a folder, not a file; name a checkpoint in it (it has none)"),
         (['show_mix.py', RECIPE, '--policy', 'Mxup'], "did you mean 'Mixup'"),
         (['print_config.py', 'digits'], 'no config file'),
     ],

@@ -200,6 +200,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     if not os.path.lexists(path):
         raise InputError(f"no checkpoint '{path}'")
+    if os.path.isdir(path):
+        there = ', '.join(sorted(file.name for file in Path(path).glob('*.pth'))[:5]) or 'it has none'
+        raise InputError(f"'{path}' is a folder, not a file; name a checkpoint in it ({there})")
     return Checkpoint.parse(read_file(path), path)
 
 

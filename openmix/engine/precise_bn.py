@@ -133,6 +133,7 @@ class PreciseBNHook(Hook):
         self._known_for = iterations
         if self._loader is None:
             self._loader = _loader_like_that_of(runner)
+        runner.logger.info(f'Batch norm: {self.iterations} batches of training images pass for its statistics')
         algorithm = algorithm_of(runner.model)
         with _seeded(step_seed(runner.seed, iterations, get_rank())):
             batches = islice(_endless(self._loader, iterations, runner.seed), self.iterations)

@@ -140,7 +140,7 @@ def policy_of_images(name: str, policy: Any) -> MixPolicy:
         find(MIXUPS, policy.get('type'))
         policy = MIXUPS.build(policy)
     if not isinstance(policy, MixPolicy):
-        raise InputError(f'{name}: policy must be a policy, got {what(policy)}')
+        raise InputError(f'{name}: policy must be a policy or its registry dict, dict(type=...), got {what(policy)}')
     if policy.all_sites() != {''}:
         raise InputError(f'{name}: {type(policy).__name__} mixes features of a network, and a loader has only images')
     return policy
