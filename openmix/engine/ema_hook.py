@@ -92,7 +92,7 @@ class EMAHook(MMEMAHook):
     def before_run(self, runner: Any) -> None:
         super().before_run(runner)
         self._of_raw: Sequence[BaseMetric] = ()
-        self._stepped = False
+        self._stepped = self._updated = False
         self._equal = equal_buffers(self.src_model).keys()
 
     def before_train(self, runner: Any) -> None:
@@ -109,8 +109,11 @@ class EMAHook(MMEMAHook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         # Initial weights are drawn, loaded and copied to momentum encoders after `before_run`.
-        if self.ema_model.steps == 0:
-            self._take_model()
+        # The number of updates is on the device, so it is read only until the first one.
+        if not self._updated:
+            self._updated = bool(self.ema_model.steps)
+            if not self._updated:
+                self._take_model()
 
     def _take_model(self) -> None:
         """Copy the model to the average, without its `equal_buffers`."""

@@ -33,6 +33,11 @@ class MixingMixin:
     policy: MixPolicy
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Mix a training batch of images (N, C, H, W), floating, and labels (N,) int64, (N, C) or of a regression.
+
+        Raises:
+            InputError: the batch has other entries, or `policy` does not mix images.
+        """
         batch = super().on_after_batch_transfer(batch, dataloader_idx)  # type: ignore[misc]
         trainer: Any = self.trainer  # type: ignore[attr-defined]
         if not trainer.training:
