@@ -248,6 +248,14 @@ def test_option_of_a_semi_supervised_recipe(recipe, planted, told, capsys, tmp_p
     assert not list(tmp_path.rglob('result.json'))
 
 
+def test_a_list_of_training_images_without_a_class(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'few.txt').write_text('0\n')
+    option = 'train_dataloader.dataset.subset=few.txt'
+    check(capsys, ['train.py', DIGITS, '--cfg-options', option], '9 of 10 classes have no training image: 1, 2, 3')
+    assert not list(tmp_path.rglob('result.json'))
+
+
 # What a recipe of one's own says beside `_base_ = DIGITS`, and what the line must contain.
 RECIPES = [
     ('model = dict(backbone=dict(depht=8))', ["ThinResNet has no 'depht'", '(in mine.py)']),

@@ -36,7 +36,7 @@ class ImageDataset(Dataset):
         labels: (N,) int64 labels of the images of this split, or, with `rows`, (M,) labels of the official half that
             the split is taken from; -1 for images without labels, whose batches have no `labels`.
         rows: (N,) int64 rows of this split's images in the official half; None: all of them.
-        is_subset: the recipe asks for a subset of the split, so a run writes a list of its images.
+        subset: what the recipe asks for, see `choose_rows`; a run writes a list of a subset's images.
 
     Attributes:
         folder: folder below `root` that the official archive unpacks to.
@@ -44,16 +44,18 @@ class ImageDataset(Dataset):
         skipped: the files that were skipped when the images were listed.
         labelled: False if the images have no labels.
         rows: see above.
-        is_subset: see above; true also after `keep` has removed images.
+        is_subset: the images are a subset of the split; true also after `keep` has removed images.
+        listed: a file lists the images.
     """
 
     folder: ClassVar[str] = ''
     OFFICIAL: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, facts: Facts, labels: Tensor, rows: Tensor | None = None, is_subset: bool = False) -> None:
+    def __init__(self, facts: Facts, labels: Tensor, rows: Tensor | None = None, subset: Subset = None) -> None:
         self.rows = torch.arange(len(labels)) if rows is None else rows
         self.known, self.labels, self.skipped = facts, labels[self.rows], Skipped()
-        self.labelled, self.is_subset = not bool((self.labels < 0).any()), is_subset
+        self.labelled = not bool((self.labels < 0).any())
+        self.is_subset, self.listed = subset is not None, isinstance(subset, str)
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
@@ -296,7 +298,7 @@ class ArrayDataset(ImageDataset):
         subset: Subset = None,
     ) -> None:
         rows = choose_rows(labels.clamp(min=0), split, val_fraction, split_seed, subset)
-        super().__init__(facts, labels, rows, subset is not None)
+        super().__init__(facts, labels, rows, subset)
         # Indices instead of a copy, so that processes share a memory-mapped file.
         self.array, self.places = images, rows
 

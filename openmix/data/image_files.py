@@ -113,7 +113,7 @@ class ImageFiles(ImageDataset):
         skip_corrupt: bool = False,
     ) -> None:
         rows = choose_rows(labels, split, val_fraction, split_seed, subset, paths)
-        super().__init__(facts, labels, rows, subset is not None)
+        super().__init__(facts, labels, rows, subset)
         # An array, because a million Python objects would be copied into every worker by reference counting.
         self.files = np.array([os.fsencode(paths[i]) for i in self.rows.tolist()])
         self.pipeline = build_pipeline(pipeline) if pipeline else []

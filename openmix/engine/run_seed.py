@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -39,30 +38,6 @@ def with_run_seed(dataset: Any, seed: int | None) -> Any:
         return dataset
     filled = {key: with_run_seed(value, seed) for key, value in dataset.items()}
     return {**filled, 'split_seed': seed} if dataset.get('split_seed', 0) is None else filled
-
-
-@runtime_checkable
-class _Labelled(Protocol):
-    """A data set that counts the images of its classes."""
-
-    known: Any
-
-    def images_a_class(self) -> Tensor: ...
-
-
-def warn_of_absent_classes(dataset: Any, lists: Collection[Path]) -> None:
-    """Warn of classes of which a list of training images has none; pools and some algorithms refuse them.
-
-    Args:
-        dataset: the training data.
-        lists: the lists that the recipe names for it.
-    """
-    if not lists or not isinstance(dataset, _Labelled):
-        return
-    absent = [name for name, count in zip(dataset.known.classes, dataset.images_a_class().tolist()) if not count]
-    if absent:
-        some = ', '.join(absent[:5]) + (f' and {len(absent) - 5} more' if len(absent) > 5 else '')
-        warnings.warn(f'the listed training images have none of {len(absent)} classes: {some}', stacklevel=2)
 
 
 def write_chosen(dataset: Any, folder: Path, resumed: bool, lists: Collection[Path] = ()) -> None:

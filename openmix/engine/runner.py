@@ -36,7 +36,7 @@ from openmix.engine.restart import launch_id, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
 from openmix.engine.resume import restore
-from openmix.engine.run_seed import cut_by_seed, warn_of_absent_classes, with_run_seed, write_chosen
+from openmix.engine.run_seed import cut_by_seed, with_run_seed, write_chosen
 from openmix.engine.schedules import with_end
 from openmix.engine.smallest_batch import try_smallest_batch
 from openmix.engine.workers import end_with_command, more_than_cores
@@ -170,7 +170,6 @@ class Runner(MMRunner):
             self.check_claim()
             lists = list(lists_in(self.cfg.to_dict().get('train_dataloader')))
             write_chosen(dataset, Path(self.work_dir), self._resume, lists)
-            warn_of_absent_classes(dataset, lists)
         except InputError as error:
             return str(error)
         return None

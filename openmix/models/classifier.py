@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from openmix.algorithm import Algorithm, HasClasses, Network, logits_of
 from openmix.batch import Batch
-from openmix.errors import InputError, check_number
+from openmix.errors import InputError, check_choice, check_number, printable
 from openmix.facts import Facts
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
@@ -24,12 +24,24 @@ from openmix.models.sites import Sites
 from openmix.ops.crops import CENTRE, ten_crops
 from openmix.registry import MIXUPS, MODELS, HeadConfig, ModelConfig, PolicyConfig, PreprocessorConfig, find
 
+_MOST_NAMED = 5  # classes in an error line
+
 
 @runtime_checkable
 class Backbone(Protocol):
     """A module (N, 3, H, W) -> (N, D) with the attribute `num_features` = D."""
 
     num_features: int
+
+
+@runtime_checkable
+class CountedImages(Protocol):
+    """Training images that are counted by class; `listed` tells that a file lists them."""
+
+    known: Facts
+    listed: bool
+
+    def images_a_class(self) -> Tensor: ...
 
 
 def width_of(backbone: Any) -> int:
@@ -185,6 +197,27 @@ def build_policy(owner: str, policy: PolicyConfig) -> MixPolicy:
     return built
 
 
+def refuse_absent(owner: str, classes: Sequence[str], counts: Tensor) -> None:
+    """Check that every class has a training image.
+
+    Args:
+        owner: name of an algorithm with the option `absent`.
+        classes: names of the C classes.
+        counts: (C,) int64 images of each.
+
+    Raises:
+        InputError: a class has none.
+    """
+    without = [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]
+    if without:
+        some = ', '.join(printable(name) for name in without[:_MOST_NAMED])
+        rest = f' and {len(without) - _MOST_NAMED} more' if len(without) > _MOST_NAMED else ''
+        raise InputError(
+            f'{owner}: {len(without)} of {len(counts)} classes have no training image: {some}{rest}; add some, or set '
+            "model.absent='kept'"
+        )
+
+
 @MODELS.register_module()
 class MixClassifier(Classifier):
     """A classifier trained on mixed batches.
@@ -195,9 +228,11 @@ class MixClassifier(Classifier):
         grad_checkpointing: names of modules of the backbone to recompute in the backward pass; True: all its
             repeated blocks, see `checkpoint_blocks`.
         ten_crop: see `Classifier`.
+        absent: a class of which a list of the training images has none is refused ('refused'), or never learned
+            ('kept').
 
     Raises:
-        InputError: an unknown backbone, head, policy, site or block.
+        InputError: an unknown backbone, head, policy, site, block or option.
     """
 
     def __init__(
@@ -208,11 +243,22 @@ class MixClassifier(Classifier):
         data_preprocessor: PreprocessorConfig | None = None,
         grad_checkpointing: bool | Sequence[str] = False,
         ten_crop: int | tuple[int, int] | None = None,
+        absent: str = 'refused',
     ) -> None:
         find(MIXUPS, policy.get('type'))
+        check_choice(f'{type(self).__name__}: absent', absent, ('refused', 'kept'))
         super().__init__(backbone, head, data_preprocessor, ten_crop)
-        self.policy = build_policy(type(self).__name__, policy)
+        self.policy, self.absent = build_policy(type(self).__name__, policy), absent
         self.finish(self.policy, grad_checkpointing=grad_checkpointing)
+
+    def check_data(self, dataset: Any) -> None:
+        """Check that a list of the training images has some of every class, unless `absent` is 'kept'.
+
+        Raises:
+            InputError: it has none of a class.
+        """
+        if self.absent == 'refused' and isinstance(dataset, CountedImages) and dataset.listed:
+            refuse_absent(type(self).__name__, dataset.known.classes, dataset.images_a_class())
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a training batch: the classifier's and those of a learned policy.

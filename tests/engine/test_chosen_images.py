@@ -6,7 +6,7 @@ from processes import all_end
 
 from openmix.data.digits import Digits
 from openmix.data.pools import Pools
-from openmix.engine.run_seed import warn_of_absent_classes, write_chosen
+from openmix.engine.run_seed import write_chosen
 from openmix.errors import InputError
 
 DIGITS = dict(type='Digits', subset=20)
@@ -52,18 +52,6 @@ def test_a_list_that_the_recipe_names_is_left_as_it_is(tmp_path):
     assert own.read_text() == '7\n5'
     write_chosen(Pools(dict(type='Digits', subset=str(own)), balanced=False), tmp_path, resumed=False, lists=[own])
     assert lists(tmp_path) == {'subset.txt': [7, 5], 'labelled.txt': [5, 7]}
-
-
-def test_a_list_without_a_class_is_told(tmp_path, recwarn):
-    data, own = Digits(), tmp_path / 'own.txt'
-    first = [int((data.labels == label).nonzero()[0]) for label in range(10)]
-    for left_out, told in (((), None), ((4, 7), 'the listed training images have none of 2 classes: 4, 7')):
-        own.write_text('\n'.join(str(row) for label, row in enumerate(first) if label not in left_out))
-        recwarn.clear()
-        warn_of_absent_classes(Digits(subset=str(own)), [own])
-        assert [str(one.message) for one in recwarn] == ([told] if told else [])
-    warn_of_absent_classes(Digits(subset=5), [])
-    assert len(recwarn) == 1
 
 
 @pytest.mark.parametrize(

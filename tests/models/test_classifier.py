@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from openmix.data.digits import Digits
 from openmix.errors import InputError
 from openmix.losses import decoupled_ce, mix_ce
 from openmix.mix import Mix
@@ -18,7 +19,7 @@ from openmix.registry import MODELS
 BACKBONE = dict(type='ThinResNet', depth=8, width=8)
 
 
-def classifier(policy=None, head=None, seed=0):
+def classifier(policy=None, head=None, seed=0, **options):
     torch.manual_seed(seed)
     return MODELS.build(
         dict(
@@ -26,6 +27,7 @@ def classifier(policy=None, head=None, seed=0):
             backbone=BACKBONE,
             head=head or dict(type='LinearHead', num_classes=5),
             policy=policy or dict(type='NoMix'),
+            **options,
         )
     )
 
@@ -297,3 +299,19 @@ def test_a_crop_has_pixels(given, wrong):
                 ten_crop=given,
             )
         )
+
+
+def test_a_list_without_a_class_is_refused_or_kept(tmp_path):
+    """A number of images is the user's own choice; a list may have lost a class unseen."""
+    data, own = Digits(), tmp_path / 'own.txt'
+    first = [int((data.labels == label).nonzero()[0]) for label in range(10)]
+    own.write_text('\n'.join(str(row) for label, row in enumerate(first) if label not in (4, 7)))
+    listed = Digits(subset=str(own))
+    with pytest.raises(InputError, match=r"2 of 10 classes have no training image: 4, 7; .* model.absent='kept'"):
+        classifier().check_data(listed)
+    classifier(absent='kept').check_data(listed)
+    classifier().check_data(Digits(subset=5))
+    own.write_text('\n'.join(map(str, first)))
+    classifier().check_data(Digits(subset=str(own)))
+    with pytest.raises(InputError, match='absent'):
+        classifier(absent='no')

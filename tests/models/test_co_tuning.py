@@ -190,7 +190,7 @@ def test_options_are_checked(options, message):
 
 def test_a_class_without_a_labelled_image_is_named():
     co_tuning().check_data(images())
-    with pytest.raises(InputError, match="the class 'b' has no labelled image"):
+    with pytest.raises(InputError, match=r'1 of 3 classes have no training image: b;'):
         co_tuning().check_data(images((0, 2, 2)))
 
 

@@ -14,7 +14,7 @@ from openmix.algorithm import HasClasses
 from openmix.errors import InputError, brief, check_choice, check_number
 from openmix.losses.labels import at_least_float32
 from openmix.mix import Mix
-from openmix.models.classifier import MixClassifier, width_of
+from openmix.models.classifier import MixClassifier, refuse_absent, width_of
 from openmix.models.mixing import Mixed
 from openmix.models.transfer.relationship import by_regression, direct, split
 from openmix.models.transfer.source_head import SourceHead
@@ -89,8 +89,8 @@ class CoTuning(MixClassifier):
         relationship: 'regression' or 'direct'.
         calibration: factor of the source logits before the softmax, or the name of a published one in `CALIBRATIONS`.
         held_out: share of each class that calibrates the regression.
-        absent: a class without a labelled image is refused ('refused'), or has p(source | target) that follows from the
-            other images ('kept').
+        absent: any class without a labelled image is refused ('refused'), or has p(source | target) that follows from
+            the other images ('kept').
         kwargs: see `MixClassifier`.
 
     Raises:
@@ -109,14 +109,12 @@ class CoTuning(MixClassifier):
         relationship: str = 'regression',
         calibration: float | str = 1.0,
         held_out: float = 0.2,
-        absent: str = 'refused',
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_number('CoTuning: weight', weight, 0.0)
         check_choice('CoTuning: relationship', relationship, ('regression', 'direct'))
         check_number('CoTuning: held_out', held_out, 0.0, 1.0, above=True, below=True)
-        check_choice('CoTuning: absent', absent, ('refused', 'kept'))
         if isinstance(calibration, str):
             check_choice('CoTuning: calibration', calibration, tuple(CALIBRATIONS))
             check_calibrated(calibration, source)
@@ -128,7 +126,6 @@ class CoTuning(MixClassifier):
             {'type': SourceHead.__name__, 'in_features': width_of(self.backbone), **source},
         )
         self.weight, self.kind, self.calibration, self.held_out = weight, relationship, calibration, held_out
-        self.absent = absent
         uniform = torch.full((self.head.num_classes, self.source.num_classes), 1 / self.source.num_classes)
         self.register_buffer('relationship', uniform)
 
@@ -143,13 +140,8 @@ class CoTuning(MixClassifier):
                 f'CoTuning: {type(dataset).__name__} has no unaugmented(), the images without random transforms, from '
                 'which the relationship of classes is learned; derive it from ImageDataset'
             )
-        counts = dataset.images_a_class()
-        if self.absent == 'refused' and not counts.all():
-            name = dataset.known.classes[int(counts.argmin())]
-            raise InputError(
-                f"CoTuning: the class '{name}' has no labelled image, and each needs one; add some, or set "
-                "absent='kept'"
-            )
+        if self.absent == 'refused':
+            refuse_absent('CoTuning', dataset.known.classes, dataset.images_a_class())
 
     @classmethod
     def for_prediction(cls, model: dict[str, Any]) -> None:
