@@ -11,6 +11,7 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.puzzle_mix import block_shares, enlarge
+from openmix.ops.beta import draw_shares
 from openmix.ops.joint_cut import cut_jointly
 from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS
@@ -177,8 +178,7 @@ class CoMixup(MixPolicy):
         sites = self.block_num**2
         # All costs are scaled by the number of blocks, which does not change the optimum: the mean saliency is then 1.
         salient = block_shares(saliency, (height // size[0], width // size[1])).view(-1, part, sites) * sites
-        concentration = torch.full((n // part, part), float(self.alpha), device=saliency.device)
-        prior = torch.distributions.Dirichlet(concentration, validate_args=False).sample()
+        prior = draw_shares((n // part, part), self.alpha, saliency.device)
         cost = -salient.mT - self.eta * (prior + 1e-8).log()[:, None]
         with full_precision(saliency):
             alike = compatibility(saliency, part, self.omega)

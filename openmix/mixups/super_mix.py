@@ -16,6 +16,7 @@ from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.frozen import Frozen
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.ops.beta import draw_shares
 from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS, MODELS
 
@@ -203,8 +204,7 @@ class SuperMix(MixPolicy):
         partners = [self.draw_pairs(z, pairs) for _ in range(self.sources - 1)]
         n = len(partners[0])
         source = torch.stack([torch.arange(n, device=z.device), *partners], 1)
-        concentration = torch.full((n, self.sources), float(self.alpha), device=z.device)
-        weight = torch.distributions.Dirichlet(concentration, validate_args=False).sample()
+        weight = draw_shares((n, self.sources), self.alpha, z.device)
         parameter = next(self.teacher.parameters(), z)
         seen = z.detach().to(parameter.dtype)
         with torch.no_grad():

@@ -1,6 +1,8 @@
-"""Draw the mixing ratio lam."""
+"""Draw the mixing ratio lam, and shares of several images."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from openmix.errors import InputError
 
 _TRIES = 64
+_SMALL = 0.1  # alpha, below which the gamma draws behind shares may all underflow
 
 
 def draw_lam(
@@ -37,8 +40,7 @@ def draw_lam(
     if not 0 <= low < high <= 1:
         raise InputError(f'lam_range must be 0 <= low < high <= 1, got {lam_range}')
     bounded = (low, high) != (0.0, 1.0)
-    concentration = torch.full((n, _TRIES if bounded else 1, 2), float(alpha), device=device)
-    lam = torch.distributions.Dirichlet(concentration, validate_args=False).sample()[..., 0]
+    lam = draw_shares((n, _TRIES if bounded else 1, 2), alpha, device)[..., 0]
     if fold:
         lam = torch.maximum(lam, 1 - lam)
     if bounded:
@@ -46,3 +48,17 @@ def draw_lam(
         first = inside.to(torch.int8).argmax(1, keepdim=True)
         lam = lam.gather(1, first).clamp(low, high)
     return lam[:, 0]
+
+
+def draw_shares(shape: Sequence[int], alpha: float, device: torch.device | str | None = None) -> Tensor:
+    """Draw shares (..., K) float32 of that shape, whose sum over K is 1, from the symmetric Dirichlet(alpha).
+
+    With a small alpha all gamma draws underflow, and their shares would be 1/K instead of nearly 0 and 1; their
+    logarithms are drawn then: log G(a) = log G(a + 1) + log(U) / a.
+    """
+    concentration = torch.full(tuple(shape), float(alpha), device=device)
+    if alpha >= _SMALL:
+        return torch.distributions.Dirichlet(concentration, validate_args=False).sample()
+    gamma = torch.distributions.Gamma(concentration + 1, torch.ones_like(concentration), validate_args=False).sample()
+    # 1 - U, because U may be 0.
+    return (gamma.log() + (-torch.rand_like(concentration)).log1p() / alpha).softmax(-1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openmix.errors import InputError
-from openmix.ops.beta import draw_lam
+from openmix.ops.beta import draw_lam, draw_shares
 
 N = 10_000
 
@@ -13,7 +13,7 @@ def within_four_standard_errors(lam: torch.Tensor, mean: float, variance: float)
     return abs(lam.double().mean().item() - mean) < 4 * math.sqrt(variance / len(lam))
 
 
-@pytest.mark.parametrize('alpha', [0.2, 1, 2])
+@pytest.mark.parametrize('alpha', [0.001, 0.01, 0.05, 0.2, 1, 2])
 def test_mean_and_variance(alpha):
     torch.manual_seed(0)
     lam = draw_lam(N, alpha)
@@ -33,6 +33,17 @@ def test_extreme_alphas_stay_finite_and_in_range(alpha):
     assert lam.min() >= 0
     assert lam.max() <= 1
     assert within_four_standard_errors(lam, 0.5, 1 / (4 * (2 * alpha + 1)))
+
+
+@pytest.mark.parametrize('alpha', [0.01, 1])
+def test_shares_of_three(alpha):
+    torch.manual_seed(0)
+    shares = draw_shares((N, 3), alpha)
+    torch.testing.assert_close(shares.sum(1), torch.ones(N))
+    variance = (3 - 1) / (9 * (3 * alpha + 1))
+    for share in shares.T:
+        assert within_four_standard_errors(share, 1 / 3, variance)
+        assert share.double().var().item() == pytest.approx(variance, rel=0.05)
 
 
 def test_fold_keeps_the_larger_share():

@@ -72,10 +72,12 @@ class MoCo(Algorithm):
         negatives: 'queue'; 'batch': the keys of the other images of the batch, of all processes, too, as in i-Mix.
         partners: 'other': a random permutation in which no image is its own partner; 'permuted': any permutation;
             'reversed': the batch in reverse order, as in Un-Mix.
+        labels: 'none': the policy knows no classes; 'given': it knows those of the data, as in Figure 2c. No loss reads
+            them.
 
     Raises:
-        InputError: an option is out of range, or the policy needs labels or mixes nothing; in `loss`, the batch does
-            not fit queue or batch norm, or has other than two views.
+        InputError: an option is out of range, or the policy is learned from labels or mixes nothing; in `loss`, the
+            batch does not fit queue or batch norm, has other than two views, or no labels where they are given.
     """
 
     answers = frozenset({'embedding'})
@@ -102,6 +104,7 @@ class MoCo(Algorithm):
         weights: Sequence[float] = (1.0, 1.0),
         negatives: str = 'queue',
         partners: str = 'other',
+        labels: str = 'none',
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         check_number('MoCo: width', width, 1)
@@ -112,6 +115,9 @@ class MoCo(Algorithm):
         check_choice('MoCo: views', views, ('cross', 'both', 'same'))
         check_choice('MoCo: negatives', negatives, ('queue', 'batch'))
         check_choice('MoCo: partners', partners, ('other', 'permuted', 'reversed'))
+        check_choice('MoCo: labels', labels, ('none', 'given'))
+        if labels == 'given' and policy is None:
+            raise InputError("MoCo: labels='given' is for a policy, and there is none; leave it out")
         if hidden is not None:
             check_number('MoCo: hidden', hidden, 1)
         if negatives == 'batch' and policy is not None and views == 'both':
@@ -121,7 +127,7 @@ class MoCo(Algorithm):
             )
         self.weights = _checked_weights(weights, policy is not None)
         self.temperature, self.momentum, self.bn_splits, self.shuffle = temperature, momentum, bn_splits, shuffle
-        self.views, self.negatives, self.partners = views, negatives, partners
+        self.views, self.negatives, self.partners, self.labels = views, negatives, partners, labels
         self.backbone = MODELS.build(backbone)
         self.projector = projector_of(width_of(self.backbone), hidden or width_of(self.backbone), width, hidden_norm)
         if bn_splits > 1:
@@ -152,19 +158,24 @@ class MoCo(Algorithm):
             best = dots[:, -len(self.queue) :].amax(1)
             losses['hit_rate'] = (dots.gather(1, columns[:, None])[:, 0] >= best).float().mean()
         if self.policy is not None and self.weights[1]:
-            losses['mixed_loss'] = self.weights[1] * self.mixed_loss(self.policy, query, key, of_key)
+            losses['mixed_loss'] = self.weights[1] * self.mixed_loss(
+                self.policy, query, key, of_key, self.known_labels(batch)
+            )
         self.push(of_key)
         # What a network that knows nothing has, beside a loss that begins lower with the random keys of a new queue.
         losses['chance_nats'] = torch.full((), math.log(1 + len(self.queue)), device=query.device)
         return losses
 
-    def mixed_loss(self, policy: MixPolicy, query: Tensor, key: Tensor, of_key: Tensor) -> Tensor:
+    def mixed_loss(
+        self, policy: MixPolicy, query: Tensor, key: Tensor, of_key: Tensor, y: Tensor | None = None
+    ) -> Tensor:
         """Compute the loss of mixed images.
 
         Args:
             policy: what mixes them.
             query, key: (N, 3, H, W), two views.
             of_key: (N, P) keys of `key`.
+            y: (N,) int64 classes that the policy knows.
         """
         n = len(query)
         pairs = partners_of(self.partners, n, query.device)
@@ -174,7 +185,8 @@ class MoCo(Algorithm):
         elif self.views == 'both':
             clean, pairs = torch.cat([query, key]), n + pairs
             positives = torch.cat([of_key, self.keys(query)])
-        mixed = mixed_features(self.backbone, self.sites, policy, self.context(clean), pairs)
+            y = None if y is None else torch.cat([y, y])
+        mixed = mixed_features(self.backbone, self.sites, policy, self.context(clean, y), pairs)
         dots, columns, first = self.dots(unit(self.projector(mixed.features)), positives)
         return info_nce(dots, columns, mixed.mix, self.temperature, first)
 
@@ -209,12 +221,24 @@ class MoCo(Algorithm):
         self.queue = self.queue.index_copy(0, at, keys)
         self.position = (self.position + len(keys)) % len(self.queue)
 
-    def context(self, x: Tensor) -> MixContext:
-        """Make the `MixContext` of images (N, 3, H, W) with their normalisation, without labels."""
+    def known_labels(self, batch: Batch) -> Tensor | None:
+        """Return the classes (N,) that the policy knows; None: it knows none.
+
+        Raises:
+            InputError: they should be the batch's, which has none.
+        """
+        if self.labels == 'none':
+            return None
+        if batch.get('labels') is None:
+            raise InputError("MoCo: labels='given', and the images have none; take labelled images, or labels='none'")
+        return batch['labels']
+
+    def context(self, x: Tensor, y: Tensor | None = None) -> MixContext:
+        """Make the `MixContext` of images (N, 3, H, W) with their normalisation and the classes that are known."""
         given = self.data_preprocessor
         if isinstance(given, ImagePreprocessor):
-            return MixContext(x, mean=given.mean, std=given.std)
-        return MixContext(x)
+            return MixContext(x, y, mean=given.mean, std=given.std)
+        return MixContext(x, y)
 
     def check_batch(self, n: int) -> None:
         """Check that a batch of n images of a process fits the queue and batch norm.

@@ -280,6 +280,8 @@ def test_other_input_that_is_refused():
         (dict(policy=dict(type='AutoMix')), 'AutoMix trains on labels'),
         (dict(policy=dict(type='OneOf', policies=[dict(type='CutMix'), dict(type='NoMix')])), 'mixes nothing'),
         (dict(policy=dict(type='Mixup'), views='both', negatives='batch'), 'two keys of every image'),
+        (dict(labels='given'), 'there is none'),
+        (dict(policy=dict(type='Mixup'), labels='pseudo'), 'labels'),
     ],
 )
 def test_options_that_are_refused(options, said):
@@ -292,3 +294,23 @@ def test_a_policy_of_labels_is_refused_even_if_the_images_have_some(name):
     model = built(policy=dict(type=name)).float()
     with pytest.raises(InputError, match='label'):
         model.loss({'inputs': images().float(), 'labels': torch.arange(N)})
+
+
+@pytest.mark.parametrize('views', ['cross', 'both'])
+def test_given_classes_tell_the_policy_which_pairs_are_of_one(views):
+    """Pairs of one class have half of each image here, pairs of two classes have nothing of the partner."""
+    policy = dict(type='InterIntra', intra_alpha=1e6, inter='interpolate', inter_alpha=1e-3)
+    model = built(policy=policy, labels='given', views=views, weights=(0, 1), partners='reversed')
+    seen = {}
+    backbone = model.backbone.forward
+    model.backbone.forward = lambda x: seen.setdefault('mixed', x) is None or backbone(x)
+    x, y = images(), torch.tensor([0, 1, 2, 3, 1, 4])  # images 1 and 4 are partners
+    model.loss({'inputs': x, 'labels': y})
+    query, partner = x[:, 0], (x[:, 1] if views == 'both' else x[:, 0]).flip(0)
+    half = torch.isclose(seen['mixed'], (query + partner) / 2, atol=0.01).flatten(1).all(1)
+    assert half.tolist() == [False, True, False, False, True, False]
+    for other in (0, 2, 3, 5):
+        one = seen['mixed'][other]
+        assert torch.allclose(one, query[other]) or torch.allclose(one, partner[other])
+    with pytest.raises(InputError, match='the images have none'):
+        model.loss({'inputs': x})
