@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from mmengine.model import BaseModel, is_model_wrapper
 from torch import Tensor, nn
@@ -14,33 +14,8 @@ from torch import Tensor, nn
 from openmix.batch import Batch
 from openmix.errors import InputError
 from openmix.facts import Facts
+from openmix.network import HasClasses, Network
 from openmix.registry import MODELS, PreprocessorConfig, find
-
-
-@runtime_checkable
-class HasClasses(Protocol):
-    """A head, a whole classifier or a preprocessor with the attribute `num_classes`, the number of classes C."""
-
-    num_classes: int
-
-
-class Network(nn.Module):
-    """A backbone and a head: map (N, 3, H, W) normalised images to (N, C) logits.
-
-    It refers to the given modules and does not copy them. An algorithm creates a `Network` on request and does not
-    store it, because checkpoints would then contain its parameters twice.
-
-    Args:
-        backbone: (N, 3, H, W) -> (N, D).
-        head: (N, D) -> (N, C).
-    """
-
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x))
 
 
 class Algorithm(BaseModel):

@@ -13,13 +13,14 @@ from torch.overrides import TorchFunctionMode
 
 from openmix.errors import InputError, nearest
 from openmix.mixups.input_gradient import mode_of
+from openmix.uncompiled import uncompiled
 
 _FUSED = F.scaled_dot_product_attention
 _SOFTMAX = {torch.softmax, Tensor.softmax, F.softmax}
 
 
 @torch.no_grad()
-@torch.compiler.disable
+@uncompiled
 def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
     """Compute the (N, heads, L, L) attention map of one module of a transformer for a batch; rows sum to 1.
 

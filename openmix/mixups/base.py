@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from openmix.algorithm import Network
 from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.mix import Mix
 from openmix.mixups.context import MixContext
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.network import Network
 from openmix.ops.batches import check_floating, check_places, what
 from openmix.ops.beta import draw_lam
 from openmix.ops.pairs import other_partners

@@ -7,11 +7,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from openmix.algorithm import Network
 from openmix.errors import InputError
 from openmix.mixups.attention import attention_at
 from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
+from openmix.network import Network
 from openmix.ops.batches import check_floating, check_labels, what
 
 

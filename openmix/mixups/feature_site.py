@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from openmix.errors import InputError, nearest
+from openmix.uncompiled import uncompiled
 
 
 class _ReachedError(Exception):
@@ -19,7 +20,7 @@ class _ReachedError(Exception):
         self.output = output
 
 
-@torch.compiler.disable
+@uncompiled
 def output_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
     """Compute the output of the module `site` for the batch `x`; later modules do not run.
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from openmix.algorithm import Network
 from openmix.errors import InputError, brief, check_choice, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy
@@ -19,6 +18,7 @@ from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss, mixer_options
 from openmix.mixups.mixer_losses import build_losses, loss_and_slope
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.network import Network
 from openmix.ops.ema import frozen_copy
 from openmix.ops.precision import no_grad
 from openmix.ops.schedules import compounded_cosine, cosine

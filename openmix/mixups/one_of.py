@@ -10,12 +10,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from openmix.algorithm import Network
 from openmix.errors import InputError, check_choice, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.network import Network
 from openmix.registry import MIXUPS, PolicyConfig, find
 
 

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openmix.algorithm import HasClasses, Network
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.frozen import Frozen
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.network import HasClasses, Network
 from openmix.ops.beta import draw_shares
 from openmix.ops.precision import full_precision
 from openmix.registry import MIXUPS, MODELS

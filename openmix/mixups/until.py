@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor
 
-from openmix.algorithm import Network
 from openmix.errors import InputError, check_number
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.network import Network
 from openmix.registry import MIXUPS, PolicyConfig, find
 
 

@@ -43,6 +43,15 @@ def test_timms_attention_is_its_softmax_on_fused_kernels_too(fused):
     torch.testing.assert_close(got.sum(-1), torch.ones(3, layer.num_heads, 17))
 
 
+def test_the_map_of_a_compiled_backbone_is_that_of_the_plain_one():
+    model, x = timm_vit(), torch.randn(2, 3, 32, 32)
+    wanted = attention_at(model, 'blocks.1.attn', x)
+    model.compile(backend='eager')
+    with torch.no_grad():
+        model(x)
+    assert torch.equal(attention_at(model, 'blocks.1.attn', x), wanted)
+
+
 def test_torchvisions_attention_is_that_of_its_module():
     model, x = torchvision_vit(), torch.randn(3, 3, 32, 32)
     name = 'encoder.layers.encoder_layer_1.self_attention'
