@@ -19,6 +19,8 @@ from openmix.json_file import (
     whole_of,
 )
 
+# The mean minutes of training of an epoch, without validation: one number of the whole run.
+MINUTES = 'time/minutes_per_epoch'
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -29,7 +31,7 @@ class Result:
     Attributes:
         seed: seed of the run.
         config_hash: see `openmix.provenance.Provenance.digest`.
-        readouts: metric -> readout -> number.
+        readouts: metric -> readout -> number; `MINUTES` is among the metrics where the run had a timer.
         history: one mapping of names to numbers for each epoch or validation, oldest first.
         version: version of openmix; None if not recorded.
         data: fingerprint of the data set's files; None if not recorded.
@@ -80,11 +82,14 @@ def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result
     if missing:
         raise InputError(f"{where}: '{missing[0]}' is missing")
     history = list_of(f'{where}: history', found.get('history', []))
-    seconds = found.get('duration_s')
+    seconds, minutes = found.get('duration_s'), found.get('minutes_per_epoch')
+    readouts = _readouts(f'{where}: readouts', found['readouts'])
+    if minutes is not None:
+        readouts[MINUTES] = {'last': finite_of(f'{where}: minutes_per_epoch', minutes)}
     return Result(
         seed=whole_of(f'{where}: seed', found['seed']),
         config_hash=text_of(f'{where}: config_hash', found['config_hash']),
-        readouts=_readouts(f'{where}: readouts', found['readouts']),
+        readouts=readouts,
         history=tuple(numbers_of(f'{where}: history {i}', row) for i, row in enumerate(history)),
         environment=_environment(f'{where}: environment', found.get('environment') or {}),
         world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),

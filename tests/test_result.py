@@ -22,6 +22,7 @@ GOOD = {
     'environment': {'python': '3.11', 'cores': 2},
     'world_size': 2,
     'duration_s': 12.5,
+    'minutes_per_epoch': 0.25,
     'finished': '2026-01-01T00:00:00+0000',
     'another_key': {'of': ['a', 'later', 'version']},
 }
@@ -47,6 +48,7 @@ WRONG = [
     ('duration_s', 'long', 'duration_s must be a number'),
     ('duration_s', math.inf, 'duration_s must be finite'),
     ('duration_s', -1, 'duration_s must be finite and >= 0'),
+    ('minutes_per_epoch', 'few', 'minutes_per_epoch must be a number'),
     ('commit', ['a'], 'commit must be text'),
     ('data', 3, 'data must be text'),
 ]
@@ -75,6 +77,7 @@ def test_a_result_is_read():
     found = parsed(json.dumps(GOOD))
     assert (found.seed, found.config_hash, found.data, found.world_size) == (3, '0123456789ab', None, 2)
     assert found.readouts['accuracy/top1']['median_last3'] == 89.5
+    assert found.readouts['time/minutes_per_epoch'] == {'last': 0.25}
     assert found.history[0] == {'epoch': 1, 'iter': 10, 'accuracy/top1': 80.0, 'time_s': 1.5}
     assert found.environment == {'python': '3.11', 'cores': '2'}
     least = parsed(json.dumps({key: GOOD[key] for key in ('seed', 'config_hash', 'readouts')}))

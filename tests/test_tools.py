@@ -55,7 +55,7 @@ def test_a_run_leaves_what_the_docs_say(run):
         'median_last3',
     }
     assert result['environment']['torch']
-    assert result['duration_s'] > 0
+    assert 0 < result['minutes_per_epoch'] * 60 * 3 < result['duration_s']
     assert len((folder / 'metrics.jsonl').read_text().splitlines()) == 3
     assert (folder / 'mine.yaml').is_file()
     assert list(folder.glob('*/vis_data/events.out.tfevents.*'))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FILES = ('figure.png', 'figure.svg', 'figure.csv')
 _WIDTH, _HEIGHT = 4.2, 3.2  # inches of a panel
+_WIDEST = 13.0  # inches of panels side by side, unless one alone is wider
+_GAP = 0.5  # inches below which the rest of a line is shared among its panels
 
 
 def write_figure(table: Table, records: Sequence[Record], out: Path, to_train: str) -> list[Path]:
@@ -56,15 +58,34 @@ def write_figure(table: Table, records: Sequence[Record], out: Path, to_train: s
     paths = [out / name for name in FILES]
     with rc_context(STYLE):
         widths = [_width(panel, shown) for panel, shown in panels]
-        figure = Figure(figsize=(sum(widths), _HEIGHT), layout='constrained')
+        lines = side_by_side(widths)
+        widest = max(sum(widths[i] for i in line) for line in lines)
+        figure = Figure(figsize=(widest, _HEIGHT * len(lines)), layout='constrained')
         FigureCanvasAgg(figure)
-        axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
-        for ax, (panel, shown) in zip(axes, panels, strict=True):
-            _DRAW[panel.kind](ax, panel, shown)
-            ax.set_title(panel.title)
+        for part, line in zip(figure.subfigures(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
+            # What is left of a line stays empty, so that panels of one kind are equally wide.
+            given = [widths[i] for i in line]
+            rest = [widest - sum(given)] if widest - sum(given) > _GAP else []
+            axes = part.subplots(1, len(given + rest), squeeze=False, width_ratios=given + rest)[0]
+            for ax in axes[len(line) :]:
+                ax.set_axis_off()
+            for ax, i in zip(axes, line, strict=False):
+                panel, shown = panels[i]
+                _DRAW[panel.kind](ax, panel, shown)
+                ax.set_title(panel.title)
         save(figure, paths[:2])
     write_text(paths[2], as_csv(panels))
     return paths
+
+
+def side_by_side(widths: Sequence[float]) -> list[list[int]]:
+    """Arrange panels of these widths, in inches, in lines of at most `_WIDEST`; return the indices of each line."""
+    lines: list[list[int]] = [[]]
+    for i, width in enumerate(widths):
+        if lines[-1] and sum(widths[j] for j in lines[-1]) + width > _WIDEST:
+            lines.append([])
+        lines[-1].append(i)
+    return lines
 
 
 def missing(table: Table, records: Sequence[Record], to_train: str) -> list[str]:
@@ -157,7 +178,7 @@ def _metric(panel: Panel, records: Sequence[Record]) -> str:
     if panel.y or len(metrics) != 1:
         return panel.y or 'metric (%)'
     metric = metrics.pop()
-    return metric if metric.endswith('/brier') else f'{metric} (%)'
+    return metric if metric.endswith('/brier') or metric.startswith('time/') else f'{metric} (%)'
 
 
 def _of(record: Record | None) -> tuple[float, float]:
@@ -183,6 +204,7 @@ def _bars(ax: Axes, panel: Panel, records: Sequence[Record]) -> None:
             ax, [(x, y) for x, y in zip(places, printed, strict=True) if y is not None], 'published' if i == 0 else ''
         )
     ax.grid(visible=False, axis='x')
+    ax.set_xlim(-0.5, len(rows) - 0.5)
     _close_to(ax, records)
     ax.set_xticks(
         range(len(rows)), rows, rotation=25 if len(rows) > 3 else 0, ha='right' if len(rows) > 3 else 'center'
@@ -202,6 +224,8 @@ def _close_to(ax: Axes, records: Sequence[Record]) -> None:
     low, high = min(values), max(values)
     if low > 0 and (gap := max(high - low, 0.02 * high)) < low:
         ax.set_ylim(low - 0.4 * gap, high + 0.3 * gap)
+    elif low >= 0 < high:
+        ax.set_ylim(0, 1.25 * high)  # the legend stands above the bars
 
 
 def _printed(ax: Axes, points: Sequence[tuple[float, float]], label: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from openmix.result import MINUTES
+
 _MOST = 1 << 31
 UNITS = {'epoch': 'max_epochs', 'iteration': 'max_iters'}  # the unit of a training's length, and its key
 
@@ -66,6 +68,8 @@ def values_of(cfg: Config, metric: str) -> int | None:
 
     A metric with a '/' in its name comes from validations; others are assumed to be recorded by training.
     """
+    if metric == MINUTES:
+        return 1
     length, loop = length_of(cfg), cfg.get('train_cfg') or {}
     if length is None:
         return None

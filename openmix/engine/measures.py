@@ -83,6 +83,12 @@ def times(runner: Any, iterations: int) -> dict[str, float]:
     return {name: value for name, value in _means(runner, iterations).items() if name in ('time', 'data_time')}
 
 
+def seconds_per_iteration(runner: Any) -> float | None:
+    """Compute the mean seconds of an iteration of the whole run, before a resume too; None without a timer."""
+    buffer = runner.message_hub.log_scalars.get(f'{_TRAIN}time')
+    return None if buffer is None or not buffer.data[1].any() else float(buffer.mean(len(buffer.data[0])))
+
+
 def _means(runner: Any, iterations: int) -> dict[str, float]:
     since = iterations - runner.message_hub.runtime_info.get(_LAST_LINE, 0)
     scalars = runner.message_hub.log_scalars if since > 0 else {}

@@ -151,6 +151,7 @@ class ResultHook(Hook):
             **_weights(runner),
             **({'earlier_plans': plans} if plans else {}),
             'duration_s': round(self.elapsed(), 1),
+            **_minutes_per_epoch(runner),
             'iterations': runner.iter,
             'epochs': round(runner.iter / len(runner.train_dataloader), 3),
             'ended_early': runner.iter < runner.max_iters,
@@ -160,6 +161,12 @@ class ResultHook(Hook):
         runner.check_claim()
         write_text(path, json.dumps(result, indent=1) + '\n')
         runner.logger.info(f'Result: {path}')
+
+
+def _minutes_per_epoch(runner: Any) -> dict[str, float]:
+    """Return the minutes of training of an epoch, without its validation; empty without a timer."""
+    seconds = measures.seconds_per_iteration(runner)
+    return {} if seconds is None else {'minutes_per_epoch': round(seconds * len(runner.train_dataloader) / 60, 5)}
 
 
 def _weights(runner: Any) -> dict[str, Any]:

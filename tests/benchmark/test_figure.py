@@ -6,7 +6,7 @@ import shlex
 import pytest
 import yaml
 
-from openmix.benchmark.figure import missing, write_figure
+from openmix.benchmark.figure import missing, side_by_side, write_figure
 from openmix.benchmark.figure_panels import KINDS, Panel, read_panels
 from openmix.benchmark.table import load_table, table_names
 from openmix.errors import InputError
@@ -53,6 +53,12 @@ def test_every_kind_of_panel_is_drawn_with_its_data(drawn, tmp_path):
     assert float(one['std']) == pytest.approx(0.5**0.5)
     curve = [(point['at'], point['mean']) for point in found if point['panel'] == '4' and point['row'] == 'CutMix']
     assert curve == [('1', '69.5'), ('2', '79.5'), ('3', '89.5'), ('4', '99.5')]
+
+
+def test_panels_that_are_too_wide_together_are_drawn_in_lines():
+    assert side_by_side([4.2] * 5) == [[0, 1, 2], [3, 4]]
+    assert side_by_side([20.0, 4.2, 4.2]) == [[0], [1, 2]]
+    assert side_by_side([4.2]) == [[0]]
 
 
 def test_what_is_missing_is_listed_with_its_command(bench):

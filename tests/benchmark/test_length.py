@@ -67,6 +67,7 @@ def test_validations_are_counted_as_the_loops_make_them(key, count, begin, inter
 def test_what_a_recipe_does_not_tell():
     assert values_of(Config({'train_cfg': {'max_epochs': 5, 'val_interval': 'often'}}), 'accuracy/top1') is None
     assert values_of(Config({}), 'accuracy/top1') is None
+    assert values_of(Config({'train_cfg': {'max_epochs': 5}}), 'time/minutes_per_epoch') == 1
     assert values_of(Config({'train_cfg': {'max_iters': 2500}}), 'accuracy/top1') == 3  # mmengine's 1000
     assert unit_of([Length(3, 'epoch'), None, Length(9, 'epoch')]) == 'epoch'
     assert unit_of([Length(3, 'epoch'), Length(9, 'iteration')]) == ''

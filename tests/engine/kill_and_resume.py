@@ -79,7 +79,7 @@ vis_backends = []
 visualizer = dict(vis_backends=vis_backends)
 """
 # Clock readings, which differ between equal runs.
-_CLOCK = ('duration_s', 'finished', 'time_s')
+_CLOCK = ('duration_s', 'minutes_per_epoch', 'finished', 'time_s')
 
 
 def write_images(root: Path, classes: int = 3, per_class: int = 25) -> None:
