@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from openmix.arguments import CommandParser, is_integer, is_name, is_number
 from openmix.errors import InputError, check_number
 
 _EPS = '8/255'
+_LONGEST = 100  # characters of a name of a file
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ class Measurement:
     @property
     def name(self) -> str:
         """The name of a file of it, such as 'fgsm-error-8-255'."""
-        return re.sub(r'[^a-z0-9]+', '-', next(iter(self.columns)).lower()).strip('-')[:100]
+        column = next(iter(self.columns))
+        name = re.sub(r'[^a-z0-9]+', '-', column.lower()).strip('-')
+        if len(name) <= _LONGEST:
+            return name
+        # The longest names would be too long for a file, and cut they would be the same.
+        return f'{name[:_LONGEST]}-{hashlib.sha256(column.encode()).hexdigest()[:8]}'
 
     def of_it(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the metrics that are its own."""

@@ -204,7 +204,12 @@ def evaluate_table(
 
     facts = {'commit': commit(), 'environment': environment()}
     say = lambda line: console.print(terminal(line), soft_wrap=True)  # noqa: E731
-    return 1 if evaluate_trials(trials, asked, measured, facts, say) else 0
+    try:
+        return 1 if evaluate_trials(trials, asked, measured, facts, say) else 0
+    except KeyboardInterrupt:
+        again = same_choice('evaluate', sys.argv[2:])
+        print(f'stopped; what is measured so far is kept, go on with: {again}', file=sys.stderr)
+        raise
 
 
 def run_verb(args: argparse.Namespace, console: Console) -> int:

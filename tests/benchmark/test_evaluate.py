@@ -204,6 +204,13 @@ def test_names_say_what_was_asked():
     assert asked() == []
 
 
+def test_long_names_differ():
+    many = [f'kind{i}' for i in range(20)]
+    one, other = (asked('--corruptions', *many, last)[0].name for last in ('fog', 'frost'))
+    assert one != other
+    assert max(len(one), len(other)) < 120
+
+
 def test_the_command(bench, benchmark_py):
     """On real digits and weights as initialised, which no training has to make."""
     (bench.root / 'recipe.py').write_text(DIGITS)
