@@ -41,6 +41,8 @@ setup(
         'openmix.configs': ['**/*.py', '**/*.yaml', '**/*.txt'],
         'openmix.tools': ['*.py', '*.sh'],
     },
+    # `openmix train` is tools/train.py, and so for every command there.
+    entry_points={'console_scripts': ['openmix = openmix.__main__:main']},
     install_requires=requirements(),
     extras_require={
         'test': [

@@ -87,10 +87,23 @@ class CommandParser(argparse.ArgumentParser):
         """Add the recipe argument."""
         self.add_argument('config', help='a recipe, by path or by its name below configs/')
 
-    def add_cfg_options(self) -> None:
-        """Add `--cfg-options KEY=VALUE ...`."""
-        told = 'change the recipe: dotted keys, values as in YAML'
+    def add_cfg_options(self, of: str = 'the recipe') -> None:
+        """Add `--cfg-options KEY=VALUE ...`, which sets keys of a recipe."""
+        told = (
+            f'set keys of {of}: dotted keys, values as in YAML, such as model.policy.alpha=0.2 '
+            'train_cfg.max_epochs=5 train_dataloader.dataset.root=data/mine; tools/print_config.py prints all keys'
+        )
         self.add_list('--cfg-options', is_setting, action=DictAction, default={}, metavar='K=V ...', help=told)
+
+    def add_ema(self) -> None:
+        """Add `--ema`."""
+        self.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+
+    def add_launcher(self) -> None:
+        """Add `--launcher`, and the argument that launchers append."""
+        told = 'what starts the processes: torchrun (pytorch) or srun (default: none)'
+        self.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help=told)
+        self.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
 
     def add_shape(self) -> None:
         """Add `--shape H W`, which `openmix.engine.image_shape` reads."""
@@ -103,7 +116,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument('checkpoint', help='a file written by tools/train.py')
         self.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the {suffix} file')
         self.add_shape()
-        self.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+        self.add_ema()
         self.add_cfg_options()
 
 

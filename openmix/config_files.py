@@ -1,4 +1,4 @@
-"""Where recipes, tables and commands lie: files by path or by name, and what a recipe inherits from."""
+"""Where recipes and tables lie: files by path or by name, and what a recipe inherits from."""
 
 from __future__ import annotations
 
@@ -9,27 +9,9 @@ from pathlib import Path
 from openmix.errors import InputError, brief, close_to_any
 from openmix.recipe_file import parse_source
 from openmix.regular_file import open_regular
-
-_PACKAGE = Path(__file__).resolve().parent
-
+from openmix.shipped import configs_dir
 
 _SUFFIXES = ('.py', '.yaml', '.yml')
-
-
-def _shipped(folder: str) -> Path:
-    """Return the folder `configs` or `tools` of the checkout, or of the installed wheel outside a checkout."""
-    checkout = _PACKAGE.parent / folder
-    return checkout if (_PACKAGE.parent / 'setup.py').is_file() else _PACKAGE / folder
-
-
-def configs_dir() -> Path:
-    """Return the folder that holds the recipes and tables."""
-    return _shipped('configs')
-
-
-def tools_path(name: str) -> Path:
-    """Return the path of a script in `tools/`, such as 'train.py'."""
-    return _shipped('tools') / name
 
 
 def _candidates(stem: Path) -> list[Path]:

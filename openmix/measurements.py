@@ -53,9 +53,11 @@ class Measurement:
 def add_measurements(parser: CommandParser) -> None:
     """Add the options that `measurements_of` reads."""
     parser.add_argument('--attack', choices=('fgsm', 'pgd'), help='also measure the error under this attack')
-    parser.add_argument('--eps', help=f'size of the attack for pixels in [0, 1], such as {_EPS}, the default')
-    parser.add_argument('--attack-step', help='of pgd: size of a step (default: a quarter of --eps)')
-    parser.add_argument('--attack-iterations', type=int, help='of pgd: number of steps (default: 10)')
+    parser.add_argument(
+        '--eps', metavar='SIZE', help=f'size of the attack for pixels in [0, 1], such as {_EPS}, the default'
+    )
+    parser.add_argument('--attack-step', metavar='SIZE', help='of pgd: size of a step (default: a quarter of --eps)')
+    parser.add_argument('--attack-iterations', type=int, metavar='N', help='of pgd: number of steps (default: 10)')
     told = "also measure the errors on images with these corruptions; 'all': every kind"
     parser.add_list('--corruptions', is_name, metavar='KIND ...', help=told)
     told = 'of corruptions, from 1 to 5 (default: all)'

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from openmix.config_files import configs_dir
+from openmix.shipped import configs_dir
 
 # The toys are imported like a user's files, from a folder in PYTHONPATH.
 sys.path.insert(0, str(Path(__file__).parent / 'algorithms'))

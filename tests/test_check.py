@@ -11,9 +11,9 @@ from mmengine.registry import init_default_scope
 
 from openmix.check import _value, check_recipe
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.errors import InputError
 from openmix.overrides import apply_overrides, origin
+from openmix.shipped import configs_dir
 from openmix.signatures import arguments, fits
 
 RECIPE = 'classification/digits/resnet20.py'

@@ -20,13 +20,13 @@ from PIL import Image
 from openmix.benchmark.table import load_table
 from openmix.check import check_recipe
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.data.read import read_image, read_pixels
 from openmix.data.voc_annotation import read_annotation
 from openmix.engine.checkpoint import load_weights
 from openmix.errors import InputError
 from openmix.models.backbones import local_weights
 from openmix.options import DictAction
+from openmix.shipped import configs_dir
 
 SHIPPED = ('quickstart', 'cifar10_static', 'digits_dynamic', 'decoupled_mixup/table7', 'automatic_mixup/table1')
 IMAGES = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'PPM', 'GIF')

@@ -78,8 +78,8 @@ def tool_calls(page: Path) -> list[tuple[Path, list[str]]]:
         for i, word in enumerate(words):
             if re.fullmatch(r'(tools|benchmarks)/\w+\.(py|sh)', word):
                 found.append((ROOT / word, words[i + 1 :]))
-            elif word.startswith('openmix.tools.'):
-                found.append((ROOT / 'tools' / f'{word.rpartition(".")[2]}.py', words[i + 1 :]))
+            elif word == 'openmix' and i == 0:
+                found.append((ROOT / 'tools' / f'{words[1]}.py', words[2:]))
     return found
 
 

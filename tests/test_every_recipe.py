@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.registry import DATASETS, METRICS, MODELS, find
+from openmix.shipped import configs_dir
 
 RECIPES = sorted(
     path.relative_to(configs_dir()).as_posix()

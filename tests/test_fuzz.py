@@ -15,10 +15,10 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.engine import launch
 from openmix.errors import InputError
 from openmix.losses.decoupled import decoupled_ce
+from openmix.shipped import configs_dir
 
 SEED, MUTANTS, CHUNKS = 0, 300, 10
 STEPS = 2

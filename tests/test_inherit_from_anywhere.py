@@ -3,10 +3,11 @@
 import pytest
 
 from openmix.config import bases_of, load_config
-from openmix.config_files import config_path, configs_dir
+from openmix.config_files import config_path
 from openmix.config_hash import diff
 from openmix.errors import InputError
 from openmix.overrides import origin
+from openmix.shipped import configs_dir
 
 NAME = 'classification/digits/resnet20.py'
 SPELLINGS = [f'configs/{NAME}', NAME, NAME.removesuffix('.py'), f'openmix::{NAME}', f'openmix::configs/{NAME}']

@@ -9,10 +9,10 @@ import torch
 
 from openmix.arguments import check_out
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.engine.launch import prepare
 from openmix.errors import InputError
 from openmix.registry import MODELS
+from openmix.shipped import configs_dir
 
 ROOT = Path(__file__).parent.parent
 RECIPE = f"""

@@ -9,8 +9,8 @@ import sys
 import pytest
 from torch._utils import ExceptionWrapper
 
-from openmix.config_files import tools_path
 from openmix.errors import InputError
+from openmix.shipped import tools_path
 
 # A name of a file that clears the screen and is no UTF-8, and a text with a NUL byte, a turn of direction and lines.
 NAME = b'r\x1b[2J\xff\n.py'

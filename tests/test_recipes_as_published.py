@@ -15,9 +15,9 @@ from torch import nn
 
 from openmix.benchmark.table import load_table
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.engine.launch import fill_from_data
 from openmix.registry import DATASETS, MODELS, find
+from openmix.shipped import configs_dir
 
 X = None  # a cross in the table
 

@@ -19,10 +19,10 @@ from openmix.benchmark.cell import _recipe as load_recipe
 from openmix.benchmark.table import load_table, table_names
 from openmix.check import check_recipe
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.mix import Mix
 from openmix.recipe_published import published_of
 from openmix.registry import LOSSES, MODELS, OPTIMIZERS
+from openmix.shipped import configs_dir
 
 DM, AM = 'decoupled_mixup/table', 'automatic_mixup/table'
 PAGE = (Path(__file__).parent.parent / 'docs' / 'differences.md').read_text()

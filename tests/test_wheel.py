@@ -41,6 +41,8 @@ def test_a_wheel_trains(tmp_path):
     assert {f'openmix/{name}' for name in recipes} <= names
     assert {f'openmix/tools/{p.name}' for p in (ROOT / 'tools').glob('*') if p.is_file()} <= names
     assert not [name for name in names if name.startswith('tests/')]
+    entry_points = (next(site.glob('openmix_bench-*.dist-info')) / 'entry_points.txt').read_text()
+    assert 'openmix = openmix.__main__:main' in entry_points
     assert 'openmix/py.typed' in names, 'the annotations are told to those who import it'
 
     env = {**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
@@ -48,6 +50,6 @@ def test_a_wheel_trains(tmp_path):
     elsewhere.mkdir()
     where = run(sys.executable, '-c', 'import openmix; print(openmix.__file__)', cwd=elsewhere, env=env)
     assert where.startswith(str(site))
-    train = [sys.executable, '-m', 'openmix.tools.train', 'classification/digits/resnet20.py', '--dry-run', '2']
+    train = [sys.executable, '-m', 'openmix', 'train', 'classification/digits/resnet20.py', '--dry-run', '2']
     assert 's an iteration' in run(*train, cwd=elsewhere, env=env)
-    assert 'quickstart' in run(sys.executable, '-m', 'openmix.tools.benchmark', 'list', cwd=elsewhere, env=env)
+    assert 'quickstart' in run(sys.executable, '-m', 'openmix', 'benchmark', 'list', cwd=elsewhere, env=env)

@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     parser.add_argument('--bins', type=int, default=15, metavar='N', help='bins of confidence')
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_ema()
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='the folder of the files (default: analysis/ in the run)'
     )

@@ -37,10 +37,10 @@ from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import check_readouts, stages, trials_of
 from openmix.benchmark.unseen import check_stages
 from openmix.benchmark.variant import VARIANTS
-from openmix.config_files import tools_path
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.measurements import Measurement, corrupted_files_of, hooks_of, measurements_of
+from openmix.shipped import tools_path
 
 # Options of `run` that only one engine has.
 _OF_HERE: tuple[str, ...] = ('jobs',)

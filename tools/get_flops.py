@@ -37,8 +37,10 @@ def main() -> None:
     parser = CommandParser('Count the parameters and FLOPs of backbone and head for one image.')
     parser.add_recipe()
     parser.add_shape()
-    parser.add_argument('--depth', type=int, default=1, help='of the rows: 2 shows the children of each stage')
-    parser.add_argument('--format', choices=('text', 'json'), default='text')
+    parser.add_argument(
+        '--depth', type=int, default=1, metavar='N', help='of the rows: 2 shows the children of each stage'
+    )
+    parser.add_argument('--format', choices=('text', 'json'), default='text', help='json: an object')
     parser.add_cfg_options()
     args = parser.parse_args()
     check_number('--depth', args.depth, 1)

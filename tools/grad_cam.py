@@ -20,10 +20,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     parser.add_argument(
-        '--images', type=int, default=8, metavar='N', help='number of test images, of all classes alike'
+        '--count', type=int, default=8, metavar='N', help='number of test images, of all classes alike (default: 8)'
     )
-    parser.add_argument('--layer', help='a module of the backbone, such as layer3 (default: the last feature maps)')
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument(
+        '--layer', metavar='NAME', help='a module of the backbone, such as layer3 (default: the last feature maps)'
+    )
+    parser.add_ema()
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='the folder of the files (default: grad_cam/ in the run)'
     )
@@ -34,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
-    check_number('--images', args.images, 1, 64)
+    check_number('--count', args.count, 1, 64)
     cfg = load_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.get('work_dir') or work_dir_of(args.config)) / 'grad_cam'
     paths = [out / name for name in _FILES]
@@ -47,10 +49,10 @@ def main() -> None:
     check_captum('tools/grad_cam.py')
     cfg = launch.prepare(cfg)
     cfg.work_dir = cfg.get('work_dir') or str(work_dir_of(args.config))
-    cfg, classes = of_some_images(cfg, args.images, 'grad_cam')
+    cfg, classes = of_some_images(cfg, args.count, 'grad_cam')
     hook = GradCAMHook(args.layer)
     launch.evaluate(cfg, args.checkpoint, args.ema, watch=[hook])
-    found = sorted(hook.found, key=lambda one: one.id)[: args.images]
+    found = sorted(hook.found, key=lambda one: one.id)[: args.count]
     classes += [f'class {i}' for i in range(len(classes), 1 + max(one.predicted for one in found))]
     out.mkdir(parents=True, exist_ok=True)
     draw_explained(found, classes, paths[:2])

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     told = 'a name for each checkpoint, in their order (default: its path)'
     parser.add_list('--names', lambda word: not is_setting(word), metavar='NAME ...', help=told)
     parser.add_argument('--shares', type=int, default=19, metavar='N', help='number of shares between 0 and 1')
-    parser.add_argument('--ema', action='store_true', help='the moving averages of the weights, not the raw ones')
+    parser.add_ema()
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='the folder of the files (default: between/ in the run)'
     )

@@ -30,7 +30,7 @@ def preparable() -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(__doc__)
     parser.add_argument('name', help='a data set, such as CUB200; with any other name the line says which there are')
-    parser.add_argument('--root', required=True, help='its folder')
+    parser.add_argument('--root', required=True, metavar='DIR', help='its folder')
     try:
         args = parser.parse_args(argv)
         known = preparable()

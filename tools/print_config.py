@@ -12,7 +12,7 @@ def main() -> None:
     parser = CommandParser('Print a recipe with its bases merged.')
     parser.add_argument('config', nargs='?', help='a recipe, by path or by its name below configs/')
     help_text = 'only what differs from OTHER (default: from its bases)'
-    parser.add_argument('--diff', nargs='?', const='', metavar='OTHER', help=help_text)
+    parser.add_argument('--diff', nargs='?', const='', metavar='RECIPE', help=help_text)
     help_text = 'published: with the settings of the runs behind the printed numbers (default: corrected, as it is)'
     parser.add_argument('--variant', choices=VARIANTS, help=help_text)
     parser.add_cfg_options()

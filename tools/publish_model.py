@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from openmix.arguments import CommandParser
+from openmix.config import load_config
 from openmix.entry_point import command
 from openmix.errors import InputError
 
@@ -27,7 +30,7 @@ def publish(path: Path, ema: bool, folder: Path, layout: str = 'openmix') -> Pat
     return write(weights, about(checkpoint, path, ema), folder, path.stem, SUFFIXES[layout])
 
 
-def publish_original(path: Path, ema: bool, folder: Path, library: str, config: str) -> Path:
+def publish_original(path: Path, ema: bool, folder: Path, library: str, cfg: Config) -> Path:
     """Write the evaluated network with the names of the library that its backbone is from.
 
     The file is written only if the library's own model loads exactly these weights and computes the same logits.
@@ -36,7 +39,6 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
         InputError: the checkpoint does not fit the recipe, the library has no such model, or the logits differ.
     """
     from openmix.algorithm import HasClasses, algorithm_of
-    from openmix.config import load_config
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights, read_checkpoint
     from openmix.engine.image_shape import image_shape
@@ -45,7 +47,7 @@ def publish_original(path: Path, ema: bool, folder: Path, library: str, config: 
     from openmix.models.originals import WEIGHTS_FROM, Original
     from openmix.registry import MODELS
 
-    cfg = prepare(load_config(config))
+    cfg = prepare(cfg)
     backbone = cfg.model.get('backbone')
     for source in WEIGHTS_FROM if isinstance(backbone, dict) else ():  # the checkpoint replaces pretrained weights
         backbone.pop(source, None)
@@ -88,15 +90,20 @@ def main() -> None:
         default='openmix',
         help="whose names the weights have: ours, in a .pth or .safetensors file, or those of the backbone's library",
     )
-    parser.add_argument('--config', help='the recipe of the checkpoint, for timm and torchvision')
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument('--config', metavar='RECIPE', help='the recipe of the checkpoint, for timm and torchvision')
+    parser.add_ema()
     parser.add_argument('--out', type=Path, metavar='DIR', help='where to (default: beside the checkpoint)')
+    parser.add_cfg_options()
     args = parser.parse_args()
     folder = args.out or args.checkpoint.parent
+    if args.cfg_options and args.config is None:
+        raise InputError('--cfg-options change the recipe; name it with --config')
     if args.format in ('timm', 'torchvision'):
         if args.config is None:
             raise InputError(f'--format {args.format} needs --config: the recipe says which model it is')
-        file = publish_original(args.checkpoint, args.ema, folder, args.format, args.config)
+        file = publish_original(
+            args.checkpoint, args.ema, folder, args.format, load_config(args.config, args.cfg_options)
+        )
     elif args.config is not None:
         raise InputError(
             f'--format {args.format} takes no --config: it holds the weights of the checkpoint as they are'

@@ -89,12 +89,18 @@ def main() -> None:
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     parser.add_argument('--images', nargs='+', type=Path, metavar='FILE', help='these images instead of the test ones')
-    parser.add_argument('--count', type=int, help=f'test images to show, the first ones (default: {COUNT})')
-    parser.add_argument('--threshold', type=float, default=0.5, help='lowest score of a detection that is drawn')
     parser.add_argument(
-        '--out', help='the picture, .png, .pdf or .svg (default: show_detections.png in the work folder)'
+        '--count', type=int, metavar='N', help=f'test images to show, the first ones (default: {COUNT})'
     )
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument(
+        '--threshold', type=float, default=0.5, metavar='SCORE', help='lowest score that is drawn (default: 0.5)'
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        help='the picture, .png, .pdf or .svg (default: show_detections.png in the work folder)',
+    )
+    parser.add_ema()
     parser.add_cfg_options()
     args = parser.parse_args()
     check_number('--threshold', args.threshold, 0.0, 1.0)

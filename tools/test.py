@@ -17,15 +17,14 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser('Evaluate a checkpoint.')
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
-    parser.add_argument('--work-dir', '--work_dir', help='where the log goes')
-    parser.add_argument('--out', help='write the metrics to this JSON file')
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='where the log goes')
+    parser.add_argument('--out', metavar='FILE', help='write the metrics to this JSON file')
+    parser.add_ema()
     help_text = 'average the softmax of ten crops: corners, centre, and their mirror images'
     parser.add_argument('--ten-crop', action='store_true', help=help_text)
     add_measurements(parser)
     parser.add_cfg_options()
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
-    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
+    parser.add_launcher()
     return parser.parse_args()
 
 

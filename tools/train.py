@@ -34,9 +34,11 @@ def _is_given(args: argparse.Namespace, name: str) -> bool:
 def parse_args() -> argparse.Namespace:
     parser = CommandParser('Train a recipe.')
     parser.add_recipe()
-    parser.add_argument('--work-dir', '--work_dir', help='where the run is kept (default: work_dirs/ mirrors configs/)')
+    parser.add_argument(
+        '--work-dir', '--work_dir', metavar='DIR', help='where the run is kept (default: work_dirs/ mirrors configs/)'
+    )
     help_text = 'go on from a checkpoint (default: the newest)'
-    parser.add_optional('--resume', is_no_recipe, 'auto', metavar='CKPT', help=help_text)
+    parser.add_optional('--resume', is_no_recipe, 'auto', metavar='FILE', help=help_text)
     help_text = "a checkpoint or state dict that the backbone starts from; the head's weights are left"
     parser.add_argument('--weights', metavar='FILE', help=help_text)
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
@@ -44,15 +46,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_optional('--compile', is_name, '', metavar='BACKEND', help=help_text)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
     parser.add_argument('--split-batch', action='store_true', help="processes share the recipe's batch size")
-    parser.add_argument('--seed', type=int, help="replaces the recipe's seed")
+    parser.add_argument('--seed', type=int, metavar='N', help="replaces the recipe's seed")
     parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
     parser.add_cfg_options()
     help_text = 'published: with the settings of the runs behind the printed numbers (default: corrected, as it is)'
     parser.add_argument('--variant', choices=VARIANTS, help=help_text)
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    parser.add_launcher()
     parser.add_argument('--dry-run', type=int, metavar='N', help='train N iterations, keep nothing, print the cost')
     parser.add_argument('--out', metavar='FILE', help='with --dry-run: write the cost there too, as JSON')
-    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -20,11 +20,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     told = 'number of test images, of all classes alike (default: all)'
-    parser.add_argument('--images', type=int, metavar='N', help=told)
+    parser.add_argument('--count', type=int, metavar='N', help=told)
     told = 'about the number of neighbours of an image (default: 30)'
     parser.add_argument('--perplexity', type=float, default=30.0, metavar='P', help=told)
-    parser.add_argument('--seed', type=int, default=0, metavar='S', help='of what t-SNE draws')
-    parser.add_argument('--ema', action='store_true', help='the moving average of the weights, not the raw ones')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of what t-SNE draws (default: 0)')
+    parser.add_ema()
     parser.add_argument('--out', type=Path, metavar='DIR', help='the folder of the files (default: tsne/ in the run)')
     parser.add_cfg_options()
     return parser.parse_args()
@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
-    if args.images is not None:
-        check_number('--images', args.images, 3, 10**6)
+    if args.count is not None:
+        check_number('--count', args.count, 3, 10**6)
     check_number('--perplexity', args.perplexity, 0.0, above=True)
     check_number('--seed', args.seed, 0, 2**32 - 1)
     cfg = load_config(args.config, args.cfg_options)
@@ -48,7 +48,7 @@ def main() -> None:
 
     cfg = launch.prepare(cfg)
     cfg.work_dir = cfg.get('work_dir') or str(work_dir_of(args.config))
-    cfg, classes = of_some_images(cfg, args.images, 'tsne')
+    cfg, classes = of_some_images(cfg, args.count, 'tsne')
     hook = FeaturesHook()
     launch.evaluate(cfg, args.checkpoint, args.ema, watch=[hook])
     places = in_plane(hook.features, args.perplexity, args.seed)

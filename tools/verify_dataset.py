@@ -93,8 +93,8 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(__doc__)
     parser.add_argument('config', nargs='?', help='a recipe, by path or by its name below configs/')
-    parser.add_argument('--type', help='a registered data set instead of a recipe, such as CIFAR10')
-    parser.add_argument('--root', help='its folder')
+    parser.add_argument('--type', metavar='NAME', help='a registered data set instead of a recipe, such as CIFAR10')
+    parser.add_argument('--root', metavar='DIR', help='its folder')
     parser.add_cfg_options()
     try:
         args = parser.parse_args(argv)

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from openmix.arguments import CommandParser, is_setting
+from openmix.arguments import CommandParser
 from openmix.benchmark.chain import WEIGHTS
 from openmix.benchmark.report import FORMATS
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import check_choice
 from openmix.measurements import add_measurements
-from openmix.options import DictAction
 
+_TABLE = 'a name below configs/tables, or a YAML file'
 TITLE = 'Run a published table and print ours beside theirs.'
 VERBS = {
     'list': 'the tables there are',
@@ -49,16 +49,17 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _add_config(parser: CommandParser) -> None:
-    for name in ('table', 'row', 'column'):
-        parser.add_argument(name)
+    parser.add_argument('table', help=_TABLE)
+    parser.add_argument('row', help='the name of its row')
+    parser.add_argument('column', help='the name of its column')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
     _add_changes(parser)
 
 
 def _add_changes(parser: CommandParser) -> None:
     """Add the options that change every cell: --cfg-options, --steps and --variant."""
-    told = 'settings on top of every cell; their runs have a work folder of their own'
-    parser.add_list('--cfg-options', is_setting, action=DictAction, metavar='K=V ...', help=told)
+    parser.add_cfg_options('every cell, whose runs have a work folder of their own')
+    parser.set_defaults(cfg_options=None)
     told = 'train N iterations, for study; for recipes that count iterations, in a work folder of their own'
     parser.add_argument('--steps', type=int, metavar='N', help=told)
     parser.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
@@ -67,7 +68,7 @@ def _add_changes(parser: CommandParser) -> None:
 def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
     """Add the table and the options that choose its cells, its trials and its work folder."""
     nargs = '?' if all_tables else None
-    parser.add_argument('table', nargs=nargs, help='a name below configs/tables, or a YAML file')
+    parser.add_argument('table', nargs=nargs, help=_TABLE)
     parser.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
     parser.add_argument('--columns', metavar='GLOB', help='only these columns')
     parser.add_argument('--trials', type=int, metavar='N', help='trials a cell (default: as the table says)')
@@ -79,7 +80,9 @@ def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
 
 
 def _add_format(parser: CommandParser) -> None:
-    parser.add_argument('--format', choices=FORMATS, default='terminal')
+    parser.add_argument(
+        '--format', choices=FORMATS, default='terminal', help='of what is printed or written (default: terminal)'
+    )
     parser.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
 
 
@@ -100,7 +103,7 @@ def _add_run(parser: CommandParser) -> None:
     told = 'trainings at a time (default: all that the GPUs take)'
     parser.add_argument('--jobs', type=int, metavar='N', help=told)
     told = 'GPUs of one training, or processes without a GPU; they share its batch (default: 1)'
-    parser.add_argument('--gpus-per-run', type=int, default=1, metavar='K', help=told)
+    parser.add_argument('--gpus-per-run', type=int, default=1, metavar='N', help=told)
     parser.add_argument('--retries', type=int, default=1, metavar='N', help='tries of a trial that failed (default: 1)')
     parser.add_argument(
         '--smoke', action='store_true', help='a tiny pass of each cell on generated data; keeps nothing'

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.made_for import MadeFor, read_made_for
-from openmix.config_files import configs_dir
 from openmix.errors import InputError
 from openmix.provenance import Provenance, provenance
+from openmix.shipped import configs_dir
 
 _MOST_CHARACTERS = 60  # largest length of the readable part
 _LIKE_A_DIGEST = re.compile(r'(^|-)[0-9a-f]{6}$')  # looks like a name with a digest

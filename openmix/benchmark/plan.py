@@ -22,10 +22,10 @@ from openmix.benchmark.times import clock
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import distinct
 from openmix.benchmark.variant import without_published
-from openmix.config_files import tools_path
 from openmix.declared import defines
 from openmix.json_file import finite_of, read_object
 from openmix.provenance import datasets_in
+from openmix.shipped import tools_path
 
 _ACTIONS = {'done': 'skip', 'running': 'leave alone', 'stale': 'set aside, run'}
 _MOMENTS = {'SGD': 1}  # number of moment buffers per weight; 2 for other optimisers

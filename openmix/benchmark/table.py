@@ -23,11 +23,11 @@ from openmix.benchmark.schema import read_schema
 from openmix.benchmark.shorten import LENGTHS
 from openmix.benchmark.values import check_name, check_settings
 from openmix.benchmark.variant import VARIANTS
-from openmix.config_files import configs_dir
 from openmix.errors import InputError, brief, check_number, nearest
 from openmix.metrics import lower_is_better
 from openmix.options import sets
 from openmix.regular_file import open_regular
+from openmix.shipped import configs_dir
 from openmix.yaml_file import load_yaml
 
 

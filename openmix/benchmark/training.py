@@ -14,8 +14,8 @@ from typing import IO
 
 from openmix.benchmark.limits import MOST_JOBS
 from openmix.benchmark.trial import Trial
-from openmix.config_files import tools_path
 from openmix.errors import InputError, check_number
+from openmix.shipped import tools_path
 
 _ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Exit codes of a training that was asked to stop: 128 + the signal's number, or, before it handles signals, minus it.

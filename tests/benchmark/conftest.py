@@ -13,7 +13,7 @@ from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import stages, trials_of
-from openmix.config_files import configs_dir, tools_path
+from openmix.shipped import configs_dir, tools_path
 
 RECIPE = """
 model = dict(type='MixClassifier', policy=dict(type='NoMix'), head=dict(type='LinearHead', loss=dict(type='mix_ce')))

@@ -14,11 +14,11 @@ from openmix.benchmark.report import as_text
 from openmix.benchmark.same_choice import same_choice
 from openmix.benchmark.statistics import gains
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.engine import launch
 from openmix.errors import InputError
 from openmix.measurements import add_measurements, measurements_of, with_metrics
 from openmix.registry import MODELS
+from openmix.shipped import configs_dir
 
 FGSM = ('--attack', 'fgsm', '--eps', '4/255')
 ERROR = 'fgsm/error (4/255)'

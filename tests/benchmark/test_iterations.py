@@ -11,7 +11,7 @@ import sys
 import pytest
 from waiting import SECONDS, until
 
-from openmix.config_files import tools_path
+from openmix.shipped import tools_path
 
 pytestmark = pytest.mark.slow
 

@@ -17,12 +17,12 @@ from openmix.benchmark.run import Queue
 from openmix.benchmark.table import load_table
 from openmix.benchmark.training import command_line
 from openmix.benchmark.trials import stages, trials_of
-from openmix.config_files import tools_path
 from openmix.config_hash import config_hash
 from openmix.errors import InputError
 from openmix.files import write_text
 from openmix.lease import Lease, beside
 from openmix.options import OptionText
+from openmix.shipped import tools_path
 
 RECIPE = """
 model = dict(type='MixClassifier', policy=dict(type='NoMix'), head=dict(type='LinearHead', loss=dict(type='mix_ce')))

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from openmix.benchmark.table import default_work_dir, load_table
-from openmix.config_files import tools_path
 from openmix.config_hash import config_hash
 from openmix.errors import InputError
+from openmix.shipped import tools_path
 
 OWN = """
 import torch

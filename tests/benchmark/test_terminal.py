@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from openmix.benchmark.table import load_table, table_names
-from openmix.config_files import tools_path
+from openmix.shipped import tools_path
 
 LOADED = """
 import runpy, sys

@@ -5,9 +5,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from openmix.config_files import configs_dir
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.registry import DATASETS
+from openmix.shipped import configs_dir
 
 FOLDER = configs_dir() / '_base_' / 'datasets'
 # (config, number of classes, size), as the data sets' publishers state them

@@ -8,8 +8,8 @@ import pytest
 from image_trees import save_image
 from processes import all_end
 
-from openmix.config_files import configs_dir
 from openmix.engine.checkpoint import read_checkpoint
+from openmix.shipped import configs_dir
 
 ROOT = Path(__file__).parent.parent.parent
 METHOD = """

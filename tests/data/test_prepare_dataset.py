@@ -6,11 +6,11 @@ import pytest
 from image_trees import write_aircraft, write_cub200
 from unpacking import unpacks
 
-from openmix.config_files import tools_path
 from openmix.data import tiny_imagenet
 from openmix.data.base import ImageDataset
 from openmix.data.tiny_imagenet import TinyImageNet
 from openmix.registry import DATASETS
+from openmix.shipped import tools_path
 
 
 def command(name):

@@ -7,9 +7,9 @@ import torch
 from image_trees import write_aircraft, write_cub200, write_imagenet, write_stl10
 
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.data import stl10
 from openmix.engine import launch
+from openmix.shipped import configs_dir
 
 WNIDS = ['n01440764', 'n01443537', 'n01484850']
 SIDE = 64

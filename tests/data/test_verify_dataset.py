@@ -5,9 +5,9 @@ import pickle
 import pytest
 from image_trees import write_cub200
 
-from openmix.config_files import tools_path
 from openmix.data.verify import splits_of
 from openmix.errors import InputError
+from openmix.shipped import tools_path
 
 OWN = """
 import torch

@@ -12,7 +12,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from voc_trees import annotation, write_annotation, write_folder, write_image, write_list, write_official
 
-from openmix.config_files import tools_path
 from openmix.data.box_pipeline import ResizeShortestSide, build_box_pipeline, resized, run_box_pipeline
 from openmix.data.collate import identity_collate
 from openmix.data.imitation import imitation
@@ -21,6 +20,7 @@ from openmix.data.voc import CLASSES, VOC, VOCFolder
 from openmix.engine.data_check import check_data
 from openmix.errors import InputError
 from openmix.registry import DATASETS
+from openmix.shipped import tools_path
 
 FLIP = dict(type='torchvision/RandomHorizontalFlip', p=1.0)
 TRAINING = [dict(type='ResizeShortestSide', size=[20, 24, 28, 32], max_size=64), dict(FLIP, p=0.5)]

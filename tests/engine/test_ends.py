@@ -7,10 +7,10 @@ import pytest
 from processes import TOOLS, members, naming, start, until
 
 from openmix.config import load_config
-from openmix.config_files import configs_dir
 from openmix.data.image_folder import ImageFolder
 from openmix.data.imitation import imitation
 from openmix.engine.workers import _tell_but_of_hanging_up
+from openmix.shipped import configs_dir
 
 pytestmark = pytest.mark.slow
 SECONDS = 90  # from the last word to the end, on a loaded machine; what never ends fails all the same

@@ -12,12 +12,12 @@ import processes
 import pytest
 from processes import until
 
-from openmix.config_files import configs_dir
 from openmix.engine.claim import claimed
 from openmix.engine.restart import may_be_restart
 from openmix.engine.stopping import StopRequest
 from openmix.errors import InputError, number_from_environment
 from openmix.lease import Lease, inside
+from openmix.shipped import configs_dir
 
 SECONDS = 60  # on a loaded machine; what never ends fails all the same
 RECIPE = f"""

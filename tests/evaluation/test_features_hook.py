@@ -52,7 +52,7 @@ def test_what_t_sne_cannot_place_is_one_line():
 def test_the_command(call, digits_checkpoint, tmp_path):
     checkpoint, options = digits_checkpoint
     out = tmp_path / 'out'
-    words = ['tsne.py', 'classification/digits/resnet20.py', checkpoint, '--images', 40, '--out', out]
+    words = ['tsne.py', 'classification/digits/resnet20.py', checkpoint, '--count', 40, '--out', out]
     code, _, err = call(*words, '--perplexity', 5, '--cfg-options', *options)
     assert code == 0, err
     assert (out / 'tsne.png').read_bytes()[:4] == b'\x89PNG'

@@ -82,7 +82,7 @@ def test_without_captum_there_is_one_line(monkeypatch):
 def test_the_command(call, digits_checkpoint, tmp_path):
     checkpoint, options = digits_checkpoint
     out = tmp_path / 'out'
-    words = ['grad_cam.py', RECIPE, checkpoint, '--images', 10, '--out', out]
+    words = ['grad_cam.py', RECIPE, checkpoint, '--count', 10, '--out', out]
     code, _, err = call(*words, '--cfg-options', *options)
     assert code == 0, err
     assert (out / 'grad_cam.png').read_bytes()[:4] == b'\x89PNG'
