@@ -287,6 +287,32 @@ model = dict(
         },
         hooks="dict(type='FeatureBankHook')",
     ),
+    'ODC': Case(
+        _FOLDER
+        + """
+train_dataloader = images('train', [crop], drop_last=True)
+val_evaluator = dict(type='KNNAccuracy', k=3)
+model = dict(
+    type='ODC',
+    backbone=backbone,
+    clusters=3,
+    width=8,
+    hidden=16,
+    dropout=0.2,
+    least=3,
+    centroids_every=2,
+    data_preprocessor=dict(type='ImagePreprocessor', augment=[dict(type='BatchRandomFlip')]),
+)
+""",
+        'knn/top1',
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.clusters': 10000,
+            'model.width': 256,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+        hooks="dict(type='FeatureBankHook')",
+    ),
     'FasterRCNN': Case(
         """
 def images(split, **more):

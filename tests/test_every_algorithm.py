@@ -82,6 +82,7 @@ def built(cfg, seed=0):
     model = MODELS.build(cfg.model)
     for memory in memories_in(model):
         memory.allocate(images_in(loader.dataset, memory.pool))
+    model.read_data(loader.dataset)
     model.start()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05, momentum=0.9)
     optimizer.register_step_post_hook(lambda *_: model.after_step())

@@ -55,6 +55,20 @@ class Contrastive(NamedTuple):
         return 2 * (self.backbone + projector)  # query and momentum encoder
 
 
+class Clustering(NamedTuple):
+    """The parts of ODC: its backbone without a head, its features, the hidden layer, the embedding, the clusters."""
+
+    backbone: int
+    features: int
+    hidden: int
+    embedding: int
+    clusters: int
+
+    def with_classes(self, _: int) -> int:
+        projector = (self.features + 1) * self.hidden + (self.hidden + 1) * self.embedding
+        return self.backbone + projector + (self.embedding + 1) * self.clusters
+
+
 def narrow_resnet18(stem, widths):
     """torchvision's ResNet-18 but for the widths of its stages: convolutions, norms of two a channel, no head."""
     total, before = 3 * stem * 49 + 2 * stem, stem
@@ -163,6 +177,9 @@ PARAMETERS = {
         for preset in presets
     },
     'selfsup/digits/linear.py': RESNET8,
+    'selfsup/digits/odc.py': Clustering(RESNET8.parameters, 32, 64, 32, 20),
+    'selfsup/cifar10/odc.py': Clustering(CIFAR_RESNET18.with_classes(0), 512, 512, 256, 500),
+    'selfsup/imagenet/odc.py': Clustering(RESNET50.with_classes(0), 2048, 512, 256, 10000),
     'classification/stl10/resnet18.py': RESNET18,
     'classification/stl10/resnet50.py': RESNET50,
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,
