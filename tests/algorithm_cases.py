@@ -265,6 +265,8 @@ model = dict(
 views = dict(type='MultiView', views=[[dict(type='torchvision/ColorJitter', brightness=0.4)]] * 2)
 train_dataloader = images('train', [crop, views], drop_last=True)
 val_evaluator = dict(type='KNNAccuracy', k=3)
+losses = [dict(type='info_nce', of='queue'), dict(type='pair_bce', of='extrapolated_keys', temperature=0.2)]
+learned = dict(type='AMix', mixer_losses=losses)
 model = dict(
     type='MoCo',
     backbone=backbone,
@@ -272,7 +274,7 @@ model = dict(
     queue=8,
     momentum=0.9,
     hidden_norm=True,
-    policy=dict(type='Mixup', sites=('', 'layer1')),
+    policy=dict(type='OneOf', policies=[dict(type='Mixup', sites=('', 'layer1')), learned]),
     views='both',
     data_preprocessor=dict(type='ImagePreprocessor'),
 )

@@ -8,6 +8,7 @@ from torch import Tensor
 from openmix.errors import InputError, check_number
 from openmix.losses.labels import at_least_float32, check_batch, mean_of_rows
 from openmix.mix import Mix
+from openmix.ops.batches import what
 from openmix.registry import LOSSES
 
 
@@ -19,6 +20,8 @@ def info_nce(
     temperature: float = 0.2,
     keys: int = 0,
     rows: Tensor | None = None,
+    classes: Tensor | None = None,
+    key_classes: Tensor | None = None,
 ) -> Tensor:
     """Compute InfoNCE of mixed images, sum_k weight_k CE(positive of source k), averaged over the batch.
 
@@ -34,12 +37,16 @@ def info_nce(
         temperature: what the dot products are divided by, > 0.
         keys: number of first columns that are keys of the batch, and not negatives.
         rows: weights of the samples, see `mean_of_rows`.
+        classes, key_classes: (M,) and (C - keys,) int64 classes or pseudo-labels of the clean images and of the
+            negatives, those that are not known below 0. Negatives of the class of a source are left out of its term:
+            infoNCE (L) and infoNCE (PL) (Automatic Mixup, Section 3.3). A term without negatives is 0.
 
     Returns:
         scalar.
 
     Raises:
-        InputError: a number is out of range, there are no negatives, `y` are class probabilities, or `rows` do not fit.
+        InputError: a number is out of range, there are no negatives, `y` are class probabilities, or `rows` or the
+            classes do not fit.
     """
     check_batch('info_nce', logits, y, mix)
     check_number('info_nce: temperature', temperature, 0.0, above=True)
@@ -51,8 +58,46 @@ def info_nce(
     scaled = at_least_float32(logits) / temperature
     column = y[mix.source]
     positive = scaled.gather(1, column)
-    negatives = scaled[:, keys:].logsumexp(1, keepdim=True)
-    # A positive among the negatives is in their sum already.
-    total = torch.where(column < keys, torch.logaddexp(negatives, positive), negatives)
+    if classes is not None or key_classes is not None:
+        total = _with_other_classes(scaled, y, mix, keys, classes, key_classes)
+    else:
+        negatives = scaled[:, keys:].logsumexp(1, keepdim=True)
+        # A positive among the negatives is in their sum already.
+        total = torch.where(column < keys, torch.logaddexp(negatives, positive), negatives)
     nll = (mix.weight.to(scaled.dtype) * (total - positive)).sum(1)
     return mean_of_rows('info_nce', nll, rows)
+
+
+def _with_other_classes(
+    scaled: Tensor, y: Tensor, mix: Mix, keys: int, classes: Tensor | None, key_classes: Tensor | None
+) -> Tensor:
+    """Compute (N, K) logarithms of the sums over each source's positive and the negatives of other classes.
+
+    Raises:
+        InputError: one of the two is missing, or has not one class a row.
+    """
+    if keys < len(y):
+        raise InputError(f'info_nce: with classes the positives must be the first {len(y)} columns, got keys={keys}')
+    classes = _checked('classes', classes, len(y))
+    key_classes = _checked('key_classes', key_classes, scaled.shape[1] - keys)
+    totals = []
+    for source in mix.source.unbind(1):
+        positive = scaled.gather(1, y[source][:, None])
+        own = classes[source][:, None]
+        dropped = (key_classes == own) & (own >= 0)
+        # The positive stands among them, so that the sum has a term where every negative is dropped.
+        negatives = scaled[:, keys:].masked_fill(dropped, -torch.inf)
+        totals.append(torch.cat([positive, negatives], 1).logsumexp(1))
+    return torch.stack(totals, 1)
+
+
+def _checked(name: str, given: Tensor | None, n: int) -> Tensor:
+    """Return classes of n rows.
+
+    Raises:
+        InputError: they are missing, or are not one class a row.
+    """
+    if not isinstance(given, Tensor) or given.shape != (n,) or given.is_floating_point():
+        got = 'none' if given is None else what(given)
+        raise InputError(f'info_nce: {name} must be ({n},) int64, got {got}; give both, or neither')
+    return given

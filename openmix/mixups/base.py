@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from openmix.errors import InputError, check_choice, check_number, check_range
 from openmix.mix import Mix
 from openmix.mixups.context import MixContext
+from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.network import Network
 from openmix.ops.batches import check_floating, check_places, what
@@ -34,11 +35,15 @@ class MixPolicy(nn.Module):
         published: options of the published runs that differ from the defaults, see a table's `variant`.
         clean_weight: weight of the loss on the clean images, which is added to the loss on the mixed ones; 0: none.
         mixes: false if every image stays what it is.
+        targets: names of the targets that a learned policy trains its mixer with, see `MixContext`; empty: none.
+        feature_site: where a learned policy reads features of the clean images, once it is attached; None: nowhere.
     """
 
     published: ClassVar[dict[str, Any]] = {}
     mixes: ClassVar[bool] = True
     clean_weight: float = 0.0
+    targets: frozenset[str] = frozenset()
+    feature_site: FeatureSite | None = None
 
     def __init__(self, sites: Sequence[str] = ('',)) -> None:
         super().__init__()
@@ -141,8 +146,13 @@ class MixPolicy(nn.Module):
     def before_step(self, step: int, steps: int) -> None:
         """Update schedules, for learned policies. Called before iteration `step` of `steps`."""
 
-    def own_losses(self, context: MixContext) -> dict[str, Tensor]:
-        """Compute the losses that train only the mixer, for learned policies; empty by default."""
+    def own_losses(self, context: MixContext, pairs: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute the losses that train only the mixer, for learned policies; empty by default.
+
+        Args:
+            context: the clean batch.
+            pairs: (N,) int64 partners, see `forward`; None: the policy draws them.
+        """
         return {}
 
     def clean_head(self, head: nn.Module) -> nn.Module:

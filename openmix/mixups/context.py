@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import torch
@@ -11,6 +12,7 @@ from openmix.errors import InputError
 from openmix.mixups.attention import attention_at
 from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
+from openmix.mixups.targets import Target
 from openmix.network import Network
 from openmix.ops.batches import check_floating, check_labels, what
 
@@ -24,6 +26,7 @@ class MixContext:
         mean, std: (C,) or (C, 1, 1), the normalisation of `x`, for pixels in [0, 1]. None: `x` is not
             normalised and holds pixels in [0, 1].
         network: the classifier that is trained, for policies that run it.
+        targets: by name, what a learned policy may compare mixed images with; None: labels alone, if there are some.
 
     Attributes:
         clean_loss: the mean cross-entropy of the clean images after `saliency(keep_loss=True)`; else None.
@@ -40,6 +43,7 @@ class MixContext:
         mean: Tensor | None = None,
         std: Tensor | None = None,
         network: nn.Module | None = None,
+        targets: Mapping[str, Target] | None = None,
     ) -> None:
         check_floating('MixContext: x', x)
         if y is not None:
@@ -50,6 +54,7 @@ class MixContext:
             if not isinstance(value, Tensor | None):
                 raise InputError(f'MixContext: {name} must be a tensor of one number a channel, got {what(value)}')
         self.x, self.y, self.mean, self.std, self.network = x, y, mean, std, network
+        self.targets = targets
         self.clean_loss: Tensor | None = None
         self._features: dict[tuple[int, str], Tensor] = {}
         self._attention: dict[str, Tensor] = {}
@@ -90,6 +95,10 @@ class MixContext:
             with torch.no_grad():
                 self._features[key] = site(backbone, self.x.to(next(backbone.parameters()).dtype))
         return self._features[key]
+
+    def keep_features(self, site: FeatureSite, backbone: nn.Module, features: Tensor) -> None:
+        """Keep features (N, C, h, w) of the clean images that were computed with something else, for `features`."""
+        self._features[id(backbone), site.name] = features
 
     def attention(self, site: str) -> Tensor:
         """Compute the (N, heads, L, L) attention map of the clean images in a module of the trained backbone; cached.

@@ -83,7 +83,20 @@ class FeatureSite:
 
     def __call__(self, backbone: nn.Module, x: Tensor) -> Tensor:
         """Compute the (N, C, h, w) features of the images `x` (N, 3, H, W)."""
-        z = output_at(backbone, self.name, x)
+        return self._maps(output_at(backbone, self.name, x), x)
+
+    @uncompiled
+    def beside(self, backbone: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the features (N, C, h, w) and the output of the whole backbone, of `x` (N, 3, H, W), in one pass."""
+        seen: list[Tensor] = []
+        handle = backbone.get_submodule(self.name).register_forward_hook(lambda module, args, out: seen.append(out))
+        try:
+            output = backbone(x)
+        finally:
+            handle.remove()
+        return self._maps(seen[0], x), output
+
+    def _maps(self, z: Tensor, x: Tensor) -> Tensor:
         if self.layout == 'channels first':
             return z
         if self.layout == 'channels last':

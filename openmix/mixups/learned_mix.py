@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -18,11 +18,16 @@ from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss, mixer_options
 from openmix.mixups.mixer_losses import build_losses, loss_and_slope
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.mixups.targets import Target
 from openmix.network import Network
 from openmix.ops.ema import frozen_copy
+from openmix.ops.kept_buffers import KeptBuffers
 from openmix.ops.precision import no_grad
 from openmix.ops.schedules import compounded_cosine, cosine
 from openmix.registry import MODELS
+
+# The defaults of momentum, momentum_end and momentum_hold.
+_MOMENTUM = (0.999, 1.0, 0.0)
 
 
 class LearnedMix(PairPolicy):
@@ -39,6 +44,9 @@ class LearnedMix(PairPolicy):
     The label share is the drawn lam. The policy mixes images only. The accuracy of a run is that of the
     momentum encoder; the accuracy of the trained classifier is reported too, as 'online'.
 
+    Without labels, an algorithm such as `MoCo` lends its momentum encoder, and offers other targets for `mixer_losses`.
+    Its running statistics of batch norm are then not moved by mixed images.
+
     *Differs from the paper*: every sample has its own lam; the published runs draw one per batch
     (`share='batch'`). The forward pass for features stops at `site`, so later batch norms of the momentum
     encoder see only mixed images.
@@ -51,7 +59,8 @@ class LearnedMix(PairPolicy):
             end of a half cosine.
         momentum_hold: fraction of training during which the momentum keeps its first value.
         mixer_losses: registry dicts of losses `f(logits, y, mix)` on the momentum encoder's logits, each with a
-            `weight` (1 by default); they are summed. None: the cross-entropy `mix_ce`.
+            `weight`, its `schedule`, and `of`, what it compares with, see `build_losses`; they are summed. None: the
+            cross-entropy `mix_ce` of labels.
         mask_weight: weight of the mask loss (beta).
         mask_schedule: schedule of the mask loss: 'constant'; 'cosine' to zero; or 'compounded', to zero within the
             first epochs, as in the released code (`openmix.ops.schedules.compounded_cosine`).
@@ -123,8 +132,8 @@ class LearnedMix(PairPolicy):
         self.train_prob, self.heads, self.skips = train_prob, heads, skips
         given = [{'type': 'mix_ce'}] if mixer_losses is None else mixer_losses
         self.losses_of_mixer = build_losses(f'{name}: mixer_losses', given)
+        self.targets = frozenset(loss.target for loss in self.losses_of_mixer)
         self.step, self.steps = 0, 1
-        self.feature_site: FeatureSite | None = None
         self.borrows = False
 
     @property
@@ -151,7 +160,7 @@ class LearnedMix(PairPolicy):
 
         Raises:
             InputError: the backbone has no such site, or the mixer is not a `Mixer`; with a momentum encoder that is
-                lent, `heads` is not 'shared', or it has no head 'head'.
+                lent, `heads` is not 'shared', a momentum is given, or a loss is of labels and it has no head 'head'.
         """
         self.feature_site = FeatureSite(online.backbone, self.site_name)
         mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
@@ -161,11 +170,16 @@ class LearnedMix(PairPolicy):
         self.mixer = mixer
         self.borrows = encoder is not None
         if encoder is not None:
-            if self.heads == 'split' or 'head' not in encoder.heads:
+            if self.heads == 'split' or ('labels' in self.targets and 'head' not in encoder.heads):
                 has = ', '.join(encoder.heads)
                 raise InputError(
                     f"{name}: the algorithm's momentum encoder has the heads {has}: a policy that borrows it needs "
-                    f"one called 'head', and heads='shared'"
+                    f"one called 'head' for losses of labels, and heads='shared'"
+                )
+            if (self.momentum, self.momentum_end, self.momentum_hold) != _MOMENTUM:
+                raise InputError(
+                    f"{name}: the momentum encoder is the algorithm's, and so is its momentum; leave momentum, "
+                    'momentum_end and momentum_hold out of the policy'
                 )
             # No child of this module: its weights would stand in checkpoints twice.
             self.__dict__['encoder'] = encoder
@@ -228,41 +242,65 @@ class LearnedMix(PairPolicy):
             mask = torch.where(plain[:, None, None, None], lam[:, None, None, None], mask)
         return mask
 
-    def own_losses(self, context: MixContext) -> dict[str, Tensor]:
+    def own_losses(self, context: MixContext, pairs: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the losses of the generation task; steps that do not train the block leave out what `skips` says.
 
         Raises:
-            InputError: the context has no labels.
+            InputError: the context has no labels, or lacks another target that a loss is of.
         """
-        if context.y is None:
-            raise InputError(f'{type(self).__name__}: to learn, the context needs labels: MixContext(x, y)')
         learns = self.train_prob == 1 or float(torch.rand(())) < self.train_prob
         if not learns and self.skips == 'both':
             return {}
-        return self.generation_losses(context.x, context.y, context, on_logits=learns)
+        return self.generation_losses(context.x, context.y, context, on_logits=learns, pairs=pairs)
+
+    def targets_in(self, context: MixContext) -> Mapping[str, Target]:
+        """Return the targets of the losses by name: the context's, or the labels of a classifier.
+
+        Raises:
+            InputError: one is missing.
+        """
+        found = context.targets
+        if found is None:
+            found = {} if context.y is None else {'labels': Target(self.encoder.heads['head'], context.y)}
+        name, missing = type(self).__name__, sorted(self.targets - found.keys())
+        if missing == ['labels'] and not found:
+            raise InputError(f'{name}: to learn, the context needs labels: MixContext(x, y)')
+        if missing:
+            has = ', '.join(found) or 'none'
+            raise InputError(f"{name}: mixer_losses are of '{missing[0]}', and the targets of the batch are: {has}")
+        return found
 
     def clean_head(self, head: nn.Module) -> nn.Module:
         return self.own_clean_head if self.heads == 'split' else head
 
     def generation_losses(
-        self, x: Tensor, y: Tensor, context: MixContext | None = None, on_logits: bool = True
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        context: MixContext | None = None,
+        on_logits: bool = True,
+        pairs: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses that train only the block: 'mixer_loss' and 'mask_loss', scalars.
 
         Args:
-            x: (N, 3, H, W) clean images.
-            y: (N,) int64.
+            x: (M, 3, H, W) clean images.
+            y: (M,) int64; None: the context has other targets.
             context: the context of these images, which caches their features; None: compute them.
             on_logits: with 'mixer_loss'; without it the mixed images do not pass through the momentum encoder.
+            pairs: (N,) int64 partners, see `MixPolicy.forward`; None: they are drawn.
         """
-        partner = self.draw_pairs(x, None)
+        targets = self.targets_in(MixContext(x, y) if context is None else context)
+        partner = self.draw_pairs(x, pairs)
         lam = self.draw_lam(len(partner), x.device)
         mask = self.draw_mask(self.features(x, context), partner, lam, self.height_and_width(x))
         of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
         losses = {'mask_loss': self.mask_weight_now() * of_mask}
         if on_logits:
             mix = Mix.pairs(partner, lam, mask.detach())
-            loss, slope = loss_and_slope(self.losses_of_mixer, self.encoder, x, y, mix)
+            progress = self.step / self.steps
+            with KeptBuffers(self.encoder) if self.borrows else nullcontext():
+                loss, slope = loss_and_slope(self.losses_of_mixer, targets, self.encoder.backbone, x, mix, progress)
             # A term with the value of the loss and the gradient that was computed through the momentum encoder.
             linear = (mask * slope).sum()
             losses = {'mixer_loss': loss + linear - linear.detach()} | losses

@@ -167,8 +167,8 @@ class Classifier(Algorithm):
     def context(self, x: Tensor, y: Tensor | None) -> MixContext:
         """Make the `MixContext` of a batch (N, 3, H, W) and its labels, with this network and its normalisation."""
         given = self.data_preprocessor
-        known = {'mean': given.mean, 'std': given.std} if isinstance(given, ImagePreprocessor) else {}
-        return MixContext(x, y, network=self.online(), **known)
+        mean, std = (given.mean, given.std) if isinstance(given, ImagePreprocessor) else (None, None)
+        return MixContext(x, y, mean=mean, std=std, network=self.online())
 
 
 def crop_size(given: int | tuple[int, int]) -> tuple[int, int]:

@@ -92,3 +92,55 @@ def test_what_cannot_be_computed_is_refused(options, said):
         info_nce(torch.zeros(N, M + Q), torch.arange(M), pairs(), **options)
     with pytest.raises(InputError, match='probabilities'):
         info_nce(torch.zeros(N, 3), torch.full((M, 3), 1 / 3), pairs())
+
+
+CLASSES, KEY_CLASSES = torch.tensor([0, 1, 2, 0, 1, 2, -1, 2, 0, 1]), torch.tensor([0, 0, 1, -1, 2, 2, 3])
+
+
+def slow_with_classes(z, keys, queue, mix, classes, key_classes):
+    """The term of a source leaves out the negatives of its class; what has no class is left out nowhere."""
+    total = 0.0
+    for n, row in enumerate(z):
+        for source, weight in zip(mix.source[n].tolist(), mix.weight[n].tolist()):
+            own = classes[source]
+            kept = [key for key, other in zip(queue, key_classes) if own < 0 or other != own]
+            dots = [float(row @ key) / 0.2 for key in (keys[source], *kept)]
+            total -= weight * (dots[0] - log(sum(map(exp, dots))))
+    return total / len(z)
+
+
+@pytest.mark.parametrize('mix', [pairs(), Mix.none(N)], ids=['mixed', 'clean'])
+def test_negatives_of_the_class_of_a_source_are_left_out(mix):
+    z, keys, queue = units(N, 1), units(M, 2), units(Q, 3)
+    dots, y = z @ torch.cat([keys, queue]).T, torch.arange(M)
+    found = info_nce(dots, y, mix, keys=M, classes=CLASSES, key_classes=KEY_CLASSES)
+    wanted = slow_with_classes(z, keys, queue, mix, CLASSES.tolist(), KEY_CLASSES.tolist())
+    assert found.item() == pytest.approx(wanted, rel=1e-9)
+    # Without a class of any negative it is the plain loss.
+    unknown = info_nce(dots, y, mix, keys=M, classes=CLASSES, key_classes=torch.full((Q,), -1))
+    torch.testing.assert_close(unknown, info_nce(dots, y, mix, keys=M))
+
+
+def test_a_term_whose_negatives_are_all_left_out_is_zero():
+    """Fault: nan, in the loss or in its gradient."""
+    dots = (units(N, 1) @ torch.cat([units(M, 2), units(Q, 3)]).T).requires_grad_()
+    zeros = torch.zeros(M, dtype=torch.int64)
+    loss = info_nce(dots, torch.arange(M), pairs(), keys=M, classes=zeros, key_classes=zeros[:Q])
+    loss.backward()
+    assert loss.item() == 0
+    assert not dots.grad.any()
+
+
+@pytest.mark.parametrize(
+    ('options', 'line'),
+    [
+        (dict(classes=CLASSES), 'key_classes must be'),
+        (dict(classes=CLASSES[:-1], key_classes=KEY_CLASSES), r'classes must be \(10,\)'),
+        (dict(classes=CLASSES, key_classes=KEY_CLASSES.float()), 'key_classes must be'),
+        (dict(classes=CLASSES, key_classes=torch.zeros(M + Q, dtype=torch.int64), keys=0), 'the first 10 columns'),
+    ],
+)
+def test_wrong_classes(options, line):
+    dots = units(N, 1) @ torch.cat([units(M, 2), units(Q, 3)]).T
+    with pytest.raises(InputError, match=line):
+        info_nce(dots, torch.arange(M), pairs(), **{'keys': M, **options})

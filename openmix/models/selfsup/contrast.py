@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from openmix.errors import InputError
 from openmix.losses.labels import at_least_float32
 from openmix.mixups.base import MixPolicy
-from openmix.mixups.learned_mix import LearnedMix
 from openmix.ops.batches import what
 from openmix.ops.pairs import other_partners
 
@@ -48,8 +48,13 @@ def partners_of(kind: str, n: int, device: torch.device) -> Tensor:
     return other_partners(n, device) if kind == 'other' else torch.randperm(n, device=device)
 
 
-def check_policy(name: str, policy: MixPolicy) -> None:
+def check_policy(name: str, policy: MixPolicy, offered: Collection[str] = ()) -> None:
     """Check that a policy mixes images without labels and without training on clean ones.
+
+    Args:
+        name: the algorithm, for the message.
+        policy: the policy.
+        offered: names of the targets that a learned policy may train its mixer with.
 
     Raises:
         InputError: it, or one of the policies that it draws from, does not.
@@ -59,10 +64,14 @@ def check_policy(name: str, policy: MixPolicy) -> None:
         kind = type(one).__name__
         if not one.mixes:
             raise InputError(f'{name}: {kind} mixes nothing; leave policy out')
-        if one.clean_weight:
+        if one.targets and (missing := sorted(one.targets - set(offered))):
+            has = ', '.join(sorted(offered)) or 'none'
+            raise InputError(
+                f"{name}: mixer_losses of {kind} are of '{missing[0]}', and there are no such targets, but {has}; "
+                "take for example mixer_losses=[dict(type='info_nce', of='queue')]"
+            )
+        if one.clean_weight and not one.targets:
             raise InputError(f'{name}: {kind} trains on labels of clean images, and there are none')
-        if isinstance(one, LearnedMix):
-            raise InputError(f'{name}: {kind} is learned from labels, and there are none')
         return one
 
     policy.with_choices(checked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,13 +21,17 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.momentum_encoder import MomentumEncoder
+from openmix.mixups.targets import Target
 from openmix.models.classifier import build_policy, width_of
 from openmix.models.mixing import mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.selfsup.contrast import check_policy, partners_of, projector_of, two_views, unit
-from openmix.models.selfsup.shuffle import shuffled_keys
+from openmix.models.selfsup.key_targets import OF_BOTH_VIEWS, key_targets
+from openmix.models.selfsup.moco_checks import check_queue, check_queue_of_data, checked_weights
+from openmix.models.selfsup.shuffle import Beside, shuffled_keys
 from openmix.models.sites import Sites
 from openmix.models.split_batch_norm import SplitBatchNorm, check_parts, split_batch_norm
+from openmix.network import Network
 from openmix.ops.gather import gather_rows
 from openmix.ops.precision import full_precision
 from openmix.registry import MODELS, ModelConfig, PolicyConfig, PreprocessorConfig
@@ -54,6 +58,10 @@ class MoCo(Algorithm):
     momentum encoder runs in training mode, so it is normalised by its batches. It moves after every step of the
     optimiser, which is before the next pass of the keys, as in the released code.
 
+    A learned policy borrows the momentum encoder: its block reads the features there, and is trained by `mixer_losses`
+    of 'queue' (infoNCE) and 'keys' (BCE), through the frozen encoder, with pairs and label shares of their own. AMix
+    with both losses is AMix-I (Automatic Mixup, Section 3.3).
+
     Args:
         backbone: registry dict of a module (N, 3, H, W) -> (N, D).
         data_preprocessor: registry dict of the preprocessor; a training batch has two views of every image.
@@ -66,7 +74,8 @@ class MoCo(Algorithm):
         bn_splits: number of parts of a batch that batch norm treats as batches of their own, see `SplitBatchNorm`.
         shuffle: pass the key views in another order than the query views, over all processes, so that batch norm does
             not tell which key belongs to a query. It has an effect with several processes or `bn_splits` alone.
-        policy: registry dict of the policy that mixes; None: only clean images.
+        policy: registry dict of the policy that mixes; None: only clean images. See `key_targets` for what
+            `mixer_losses` of a learned one are of; the mixed keys need `views='both'`.
         views: 'cross', 'both' or 'same'.
         weights: of the losses of clean and of mixed images. One that is 0 is not computed.
         negatives: 'queue'; 'batch': the keys of the other images of the batch, of all processes, too, as in i-Mix.
@@ -76,14 +85,15 @@ class MoCo(Algorithm):
             them.
 
     Raises:
-        InputError: an option is out of range, or the policy is learned from labels or mixes nothing; in `loss`, the
-            batch does not fit queue or batch norm, has other than two views, or no labels where they are given.
+        InputError: an option is out of range, or the policy needs labels, or something else that is not there, or mixes
+            nothing; in `loss`, the batch does not fit queue or batch norm, has other than two views, or no labels where
+            they are given.
     """
 
     answers = frozenset({'embedding'})
     small = {'queue': 8, 'width': 8, 'bn_splits': 1}
     equal_buffers = frozenset({'queue', 'position'})
-    of_training = frozenset({'queue', 'position', 'encoder', 'projector'})
+    of_training = frozenset({'queue', 'position', 'encoder', 'projector', 'policy'})
     queue: Tensor
     position: Tensor
 
@@ -125,7 +135,7 @@ class MoCo(Algorithm):
                 "MoCo: with views='both' the batch has two keys of every image, so negatives='batch' would count one "
                 "of them as a negative of the other; take negatives='queue', or views='cross'"
             )
-        self.weights = _checked_weights(weights, policy is not None)
+        self.weights = checked_weights(weights, policy is not None)
         self.temperature, self.momentum, self.bn_splits, self.shuffle = temperature, momentum, bn_splits, shuffle
         self.views, self.negatives, self.partners, self.labels = views, negatives, partners, labels
         self.backbone = MODELS.build(backbone)
@@ -136,10 +146,13 @@ class MoCo(Algorithm):
         self.normalises = any(isinstance(one, _BatchNorm) for one in self.modules())
         # Before the hooks of the sites, which a copy would share.
         self.encoder = MomentumEncoder(self.backbone, projector=self.projector)
-        self.policy: MixPolicy | None = None
+        self.register_module('policy', None)
+        self.policy: MixPolicy | None
         if policy is not None:
             self.policy = build_policy('MoCo', policy)
-            check_policy('MoCo', self.policy)
+            offered = {'keys', 'queue'} | (OF_BOTH_VIEWS if views == 'both' else set())
+            check_policy('MoCo', self.policy, offered)
+            self.policy.attach(self.online(), self.encoder)
         self.sites = Sites(self.backbone, set() if self.policy is None else self.policy.all_sites())
         self.register_buffer('queue', F.normalize(torch.randn(queue, width), dim=1))
         self.register_buffer('position', torch.zeros((), dtype=torch.int64))
@@ -149,7 +162,7 @@ class MoCo(Algorithm):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         query, key = two_views('MoCo', batch['inputs'])
         self.check_batch(len(query))
-        of_key = self.keys(key)
+        of_key, features = self.encoded(key)
         losses: dict[str, Tensor] = {}
         if self.weights[0]:
             dots, columns, first = self.dots(unit(self.projector(self.backbone(query))), of_key)
@@ -158,37 +171,53 @@ class MoCo(Algorithm):
             best = dots[:, -len(self.queue) :].amax(1)
             losses['hit_rate'] = (dots.gather(1, columns[:, None])[:, 0] >= best).float().mean()
         if self.policy is not None and self.weights[1]:
-            losses['mixed_loss'] = self.weights[1] * self.mixed_loss(
-                self.policy, query, key, of_key, self.known_labels(batch)
-            )
+            losses |= self.mixed_losses(self.policy, query, key, of_key, self.known_labels(batch), features)
         self.push(of_key)
         # What a network that knows nothing has, beside a loss that begins lower with the random keys of a new queue.
         losses['chance_nats'] = torch.full((), math.log(1 + len(self.queue)), device=query.device)
         return losses
 
-    def mixed_loss(
-        self, policy: MixPolicy, query: Tensor, key: Tensor, of_key: Tensor, y: Tensor | None = None
-    ) -> Tensor:
-        """Compute the loss of mixed images.
+    def mixed_losses(
+        self,
+        policy: MixPolicy,
+        query: Tensor,
+        key: Tensor,
+        of_key: Tensor,
+        y: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the weighted loss of mixed images, 'mixed_loss', and those of a learned policy's mixer.
 
         Args:
             policy: what mixes them.
             query, key: (N, 3, H, W), two views.
             of_key: (N, P) keys of `key`.
             y: (N,) int64 classes that the policy knows.
+            features: (N, C, h, w), those of `key` where a learned policy reads them; None: it reads none of them.
         """
-        n = len(query)
-        pairs = partners_of(self.partners, n, query.device)
-        clean, positives = query, of_key
+        n, start = len(query), len(query) if self.views == 'both' else 0
+        pairs = start + partners_of(self.partners, n, query.device)
+        context, positives, others = self.context(query, y), of_key, None
         if self.views == 'same':
             positives = self.keys(query)
         elif self.views == 'both':
-            clean, pairs = torch.cat([query, key]), n + pairs
-            positives = torch.cat([of_key, self.keys(query)])
-            y = None if y is None else torch.cat([y, y])
-        mixed = mixed_features(self.backbone, self.sites, policy, self.context(clean, y), pairs)
+            context = self.context(torch.cat([query, key]), None if y is None else torch.cat([y, y]))
+            of_query, of_site = self.encoded(query)
+            positives, others = torch.cat([of_key, of_query]), torch.cat([of_query, of_key])
+            if features is not None and of_site is not None and policy.feature_site is not None:
+                context.keep_features(policy.feature_site, self.encoder.backbone, torch.cat([of_site, features]))
+        mixed = mixed_features(self.backbone, self.sites, policy, context, pairs)
         dots, columns, first = self.dots(unit(self.projector(mixed.features)), positives)
-        return info_nce(dots, columns, mixed.mix, self.temperature, first)
+        losses = {'mixed_loss': self.weights[1] * info_nce(dots, columns, mixed.mix, self.temperature, first)}
+        if wanted := mixed.policy.targets:
+            queue = Target(lambda z: self.dots(z, positives)[0], columns, {'keys': first})
+            context.targets = key_targets(wanted, self.embed, positives, queue, others)
+            losses |= mixed.policy.own_losses(context, start + partners_of(self.partners, n, query.device))
+        return losses
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Compute unit vectors (N, P) of features (N, D) of the momentum encoder."""
+        return unit(self.encoder.heads['projector'](features))
 
     def dots(self, embedding: Tensor, positives: Tensor) -> tuple[Tensor, Tensor, int]:
         """Compute the dot products of embeddings (N, P) with the keys of the batch (M, P) and the queue.
@@ -205,12 +234,24 @@ class MoCo(Algorithm):
         with full_precision(embedding):
             return embedding @ torch.cat([positives, self.queue.to(embedding.dtype)]).T, columns, first
 
-    @torch.no_grad()
     def keys(self, x: Tensor) -> Tensor:
         """Compute the keys (N, P), unit vectors, of images (N, 3, H, W)."""
+        return self.shuffled(lambda images: self.embed(self.encoder.backbone(images)), x)
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compute the keys, and in the same pass the features that a learned policy reads of all views, if it does."""
+        site = self.policy.feature_site if self.policy is not None and self.views == 'both' else None
+        if site is None:
+            return self.keys(x), None
+        both = Beside(site, self.encoder.backbone, self.embed)
+        return both.parts(self.shuffled(both, x))
+
+    @torch.no_grad()
+    def shuffled(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Compute `network(x)`, (N, ...), with the images in another order if keys are shuffled."""
         if not self.shuffle or (self.bn_splits == 1 and get_world_size() == 1):
-            return unit(self.encoder(x, 'projector'))
-        return shuffled_keys(lambda images: unit(self.encoder(images, 'projector')), x)
+            return network(x)
+        return shuffled_keys(network, x)
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
@@ -246,23 +287,12 @@ class MoCo(Algorithm):
         Raises:
             InputError: it does not.
         """
-        processes = get_world_size()
-        if len(self.queue) % (n * processes):
-            of = f'{n} images' if processes == 1 else f'{processes} x {n} images'
-            raise InputError(
-                f'MoCo: queue is {len(self.queue)}, no multiple of a batch of {of}; set model.queue to one, such as '
-                f'{n * processes * max(1, round(len(self.queue) / (n * processes)))}, and train_dataloader.'
-                'drop_last=True'
-            )
+        check_queue(len(self.queue), n)
         if self.normalises:
             check_parts(n, self.bn_splits)
 
     def check_data(self, dataset: Any) -> None:
-        if len(self.queue) > len(dataset):
-            raise InputError(
-                f'MoCo: queue is {len(self.queue)}, and there are {len(dataset)} training images, so that it would '
-                f'hold keys of an image beside its positive; set model.queue to at most {len(dataset)}'
-            )
+        check_queue_of_data(len(self.queue), len(dataset))
 
     def predict(self, batch: Batch) -> dict[str, Any]:
         """Compute the features (N, D) of the backbone as `embedding`."""
@@ -281,32 +311,31 @@ class MoCo(Algorithm):
                 'set bn_splits=1, or sync_bn=None'
             )
         self.encoder.start(self.backbone, projector=self.projector)
+        if self.policy is not None:
+            self.policy.start(self.online())
 
     def before_epoch(self, epoch: int) -> None:
         if self.policy is not None:
             self.policy.before_epoch(epoch)
 
+    def before_step(self, step: int, steps: int) -> None:
+        if self.policy is not None:
+            self.policy.before_step(step, steps)
+
     def after_step(self) -> None:
         self.encoder.follow(self.momentum, self.backbone, projector=self.projector)
+        if self.policy is not None:
+            self.policy.after_step(self.online())
+
+    @property
+    def leaves_parameters_unused(self) -> bool:
+        return self.policy is not None and self.policy.leaves_parameters_unused
+
+    def online(self) -> Network:
+        """Return the network that is trained, with the projector for its head."""
+        return Network(self.backbone, self.projector)
 
 
 def _rank(x: Tensor) -> int:
     """Return the rank of this process; 0 on the meta device, where `gather_rows` gives its own rows alone."""
     return 0 if x.is_meta else get_rank()
-
-
-def _checked_weights(weights: Sequence[float], mixes: bool) -> tuple[float, float]:
-    """Return the weights of the two losses.
-
-    Raises:
-        InputError: they are not two numbers from 0, of which one is above and computed.
-    """
-    if isinstance(weights, (str, Mapping)) or not isinstance(weights, Sequence) or len(weights) != 2:
-        raise InputError(f'MoCo: weights must be two numbers, of clean and of mixed images, got {weights!r}')
-    for weight in weights:
-        check_number('MoCo: every number of weights', weight, 0.0)
-    if mixes and not weights[1]:
-        raise InputError('MoCo: the weight of mixed images is 0, and there is a policy; leave policy out')
-    if not mixes and not weights[0]:
-        raise InputError('MoCo: the weight of clean images is 0, and there is no policy; give one')
-    return weights[0], weights[1]

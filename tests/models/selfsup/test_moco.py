@@ -20,6 +20,7 @@ POLICIES = {
     'SaliencyMix': dict(type='SaliencyMix', lam_range=(0.3, 0.7)),
     'FMix': dict(type='FMix', lam_range=(0.3, 0.7)),
     'ResizeMix': dict(type='ResizeMix'),
+    'AMix': dict(type='AMix', mixer_losses=[dict(type='pair_bce', of='keys')], lam_range=(0.3, 0.7)),
     'Un-Mix': dict(type='OneOf', policies=[dict(type='Mixup', share='batch'), dict(type='CutMix', share='batch')]),
 }
 BACKBONE = dict(type='ThinResNet', depth=8, width=4)
@@ -130,7 +131,7 @@ def test_a_mixed_image_and_its_positives(name, views):
         patch.setattr(model, 'dots', lambda z, k: stored.update(z=z.detach(), k=k.detach()) or inner(z, k))
         torch.manual_seed(seed)
         try:
-            model.mixed_loss(model.policy, x[:, 0], x[:, 1], model.keys(x[:, 1]))
+            model.mixed_losses(model.policy, x[:, 0], x[:, 1], model.keys(x[:, 1]))
         finally:
             patch.undo()
         return stored
@@ -277,7 +278,7 @@ def test_other_input_that_is_refused():
         (dict(weights=(1, 0), policy=dict(type='Mixup')), 'leave policy out'),
         (dict(weights=(0, 1)), 'no policy'),
         (dict(policy=dict(type='NoMix')), 'mixes nothing'),
-        (dict(policy=dict(type='AutoMix')), 'AutoMix trains on labels'),
+        (dict(policy=dict(type='AutoMix')), "mixer_losses of AutoMix are of 'labels'"),
         (dict(policy=dict(type='OneOf', policies=[dict(type='CutMix'), dict(type='NoMix')])), 'mixes nothing'),
         (dict(policy=dict(type='Mixup'), views='both', negatives='batch'), 'two keys of every image'),
         (dict(labels='given'), 'there is none'),
