@@ -43,16 +43,23 @@ class Detector(NamedTuple):
 
 
 class Contrastive(NamedTuple):
-    """The parts of MoCo: its backbone without a head, the features of it, the embedding, the norms of the projector."""
+    """The parts of MoCo: its backbone without a head, the features of it, the embedding, the norms of the projector.
+
+    `mixed` are the channels that a Mix Block+ reads; 0: there is none.
+    """
 
     backbone: int
     features: int
     embedding: int = 128
     norms: int = 0
+    mixed: int = 0
 
     def with_classes(self, _: int) -> int:
         projector = (self.features + 1) * (self.features + self.embedding) + 2 * self.norms
-        return 2 * (self.backbone + projector)  # query and momentum encoder
+        c = self.mixed
+        # Keys of the features of both images, gamma, and the content: a convolution, its norm and another convolution.
+        block = (2 * c + 1) * c // 2 + 1 + c * c // 2 + c + c // 2 if c else 0
+        return 2 * (self.backbone + projector) + block  # query and momentum encoder
 
 
 class Clustering(NamedTuple):
@@ -107,7 +114,7 @@ SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixm
 SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
 SMALL_TRANSFER = ('from_scratch', 'fine_tuning', 'fine_tuning_mixup', 'fine_tuning_dm', 'bss', 'bss_dm', 'co_tuning')
 SMALL_TRANSFER += ('co_tuning_dm', 'self_tuning', 'self_tuning_mixup', 'self_tuning_dm')
-SELFSUP = ('moco_v2', 'moco_v2_mixup', 'moco_v2_mixup_both', 'moco_v2_cutmix', 'un_mix')
+SELFSUP = ('moco_v2', 'moco_v2_mixup', 'moco_v2_mixup_both', 'moco_v2_cutmix', 'un_mix', 'amix_i_paper')
 PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
@@ -156,13 +163,19 @@ PARAMETERS = {
         for method in ('pretraining', *SMALL_TRANSFER)
     },
     **{
-        f'selfsup/{data}/{method}.py': Contrastive(backbone, features, embedding, features if method == 'i_mix' else 0)
-        for data, backbone, features, embedding in (
-            ('cifar10', CIFAR_RESNET18.with_classes(0), 512, 128),
-            ('digits', RESNET8.parameters, 32, 32),
-            ('imagenet', RESNET50.with_classes(0), 2048, 128),
-            ('stl10', RESNET18.with_classes(0), 512, 128),
-            ('tiny_imagenet', CIFAR_RESNET18.with_classes(0), 512, 128),
+        f'selfsup/{data}/{method}.py': Contrastive(
+            backbone,
+            features,
+            embedding,
+            features if method == 'i_mix' else 0,
+            channels if method.startswith('amix') else 0,
+        )
+        for data, backbone, features, embedding, channels in (
+            ('cifar10', CIFAR_RESNET18.with_classes(0), 512, 128, 256),
+            ('digits', RESNET8.parameters, 32, 32, 32),
+            ('imagenet', RESNET50.with_classes(0), 2048, 128, 1024),
+            ('stl10', RESNET18.with_classes(0), 512, 128, 256),
+            ('tiny_imagenet', CIFAR_RESNET18.with_classes(0), 512, 128, 256),
         )
         for method in (*SELFSUP, *(['i_mix'] if data in ('cifar10', 'digits') else []))
     },

@@ -162,7 +162,9 @@ def test_a_learned_policy_is_tried_with_the_loss_that_few_steps_have(monkeypatch
     calls = []
     whole = LearnedMix.generation_losses
     monkeypatch.setattr(
-        LearnedMix, 'generation_losses', lambda *args, on_logits: calls.append(on_logits) or whole(*args, on_logits)
+        LearnedMix,
+        'generation_losses',
+        lambda *args, on_logits, pairs: calls.append(on_logits) or whole(*args, on_logits, pairs),
     )
     policy = {'type': 'AutoMix', 'site': 'layer2', 'train_prob': 1e-9, '_delete_': True}
     cfg = prepare(load_config(DIGITS, {'model.policy': policy}))

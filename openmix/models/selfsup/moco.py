@@ -13,7 +13,7 @@ from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from openmix.algorithm import Algorithm
+from openmix.algorithm import Algorithm, Network
 from openmix.batch import Batch
 from openmix.errors import InputError, check_choice, check_number
 from openmix.losses.info_nce import info_nce
@@ -31,7 +31,6 @@ from openmix.models.selfsup.moco_checks import check_queue, check_queue_of_data,
 from openmix.models.selfsup.shuffle import Beside, shuffled_keys
 from openmix.models.sites import Sites
 from openmix.models.split_batch_norm import SplitBatchNorm, check_parts, split_batch_norm
-from openmix.network import Network
 from openmix.ops.gather import gather_rows
 from openmix.ops.precision import full_precision
 from openmix.registry import MODELS, ModelConfig, PolicyConfig, PreprocessorConfig
