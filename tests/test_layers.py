@@ -77,7 +77,7 @@ MAY_IMPORT = {
     'integrations': {'errors', 'losses', 'mix', 'mixups', 'ops', 'registry'},
     'inference': {
         *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'memory', 'mixups', 'models', 'ops'),
-        'registry',
+        *('registry', 'weights_file'),
     },
     'benchmark': {
         *('config_files', 'config_hash', 'overrides'),

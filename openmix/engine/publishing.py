@@ -72,6 +72,16 @@ def about(checkpoint: Mapping[str, Any], path: Path, ema: bool) -> dict[str, Any
     return kept | {'openmix': __version__, 'weights': 'moving average' if ema else 'raw'}
 
 
+def safetensors_bytes(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    """Return the content of a .safetensors file with weights, by name, and plain values as JSON in its metadata."""
+    return save_safetensors(_plain(weights), {METADATA: json.dumps(dict(meta), sort_keys=True)})
+
+
+def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy the weights, so that tied ones do not share memory, which safetensors refuses."""
+    return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+
+
 def write(
     weights: Mapping[str, Tensor],
     meta: Mapping[str, Any],
@@ -97,11 +107,10 @@ def write(
     Raises:
         InputError: the path is not writable.
     """
-    # Cloned, so that tied weights do not share memory, which safetensors refuses.
-    plain = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     if suffix == '.safetensors':
-        data = save_safetensors(plain, {METADATA: json.dumps(dict(meta), sort_keys=True)})
+        data = safetensors_bytes(weights, meta)
     else:
+        plain = _plain(weights)
         content = io.BytesIO()  # torch writes a file's own name into it, which would change the digest
         torch.save({'meta': dict(meta), 'state_dict': plain}, content)
         data = content.getvalue()

@@ -27,6 +27,7 @@ from openmix.errors import InputError, brief, close_to
 from openmix.memory import training_keys
 from openmix.mixups.base import MixPolicy
 from openmix.models.classifier import Classifier
+from openmix.models.originals import Original
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.ops.batches import check_floating
 from openmix.registry import MODELS, find
@@ -145,6 +146,8 @@ def load_model(
     with building(cfg, 'model', model.get('type')):
         algorithm = algorithm_of(MODELS.build(cfg.model))
     parts = training_keys(algorithm)
+    if isinstance(meta, Mapping) and 'library' in meta:
+        content['state_dict'] = Original.renamed(checkpoint.weights, algorithm.backbone, algorithm.network('').head)
     weights = {key: value for key, value in weights_of(content, file, ema).items() if key not in parts}
     put_weights(algorithm, {'state_dict': weights}, file)
     size = found.get('size')
@@ -159,7 +162,7 @@ def settings_of(
     """Return the `inference_settings` of a recipe, or those in the meta of a checkpoint.
 
     Raises:
-        InputError: there are none, or the file has the names of another library.
+        InputError: there are none.
     """
     if config is not None:
         init_default_scope('openmix')
@@ -167,10 +170,6 @@ def settings_of(
         return inference_settings(cfg._cfg_dict.to_dict())
     if options:
         raise InputError('options change a recipe; name it with config')
-    if isinstance(library := meta.get('library'), str):
-        raise InputError(
-            f"'{file}' has the names of {library}'s {meta.get('model')}; load it there, or name the recipe"
-        )
     if isinstance(kept := meta.get(INFERENCE), Mapping):
         return inference_settings({'model': kept.get('model')}) | {key: kept.get(key) for key in ('pipeline', 'size')}
     if isinstance(recipe := meta.get('resolved_recipe'), Mapping):

@@ -94,6 +94,20 @@ class Original:
             found[f'{layer}.{key}'] = value.reshape(wanted.shape)
         return {key: found[key] for key in own}
 
+    @staticmethod
+    def renamed(weights: Mapping[str, Tensor], backbone: nn.Module, head: nn.Module) -> dict[str, Tensor]:
+        """Return the weights of the library's classifier by the names of a network: `backbone.` and `head.fc.`.
+
+        The inverse of `weights`; what is of neither keeps its name, which the network does not have.
+        """
+        own = backbone.state_dict()
+        last = {f'fc.{key.rpartition(".")[2]}': key for key in weights if key not in own}
+        found = {f'backbone.{key}': value for key, value in weights.items() if key in own}
+        for name, value in head.state_dict().items():
+            if name in last and weights[last[name]].numel() == value.numel():
+                found[f'head.{name}'] = weights[last.pop(name)].reshape(value.shape)
+        return found | {key: weights[key] for key in last.values()}
+
     def check(self, weights: Mapping[str, Tensor], network: Callable[[Tensor], Tensor], shape: tuple[int, int]) -> None:
         """Load the weights strictly into a new classifier, and compare its logits with those of the run's network.
 
