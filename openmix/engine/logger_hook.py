@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,8 +19,8 @@ from openmix.registry import HOOKS
 class LoggerHook(Hook):
     """Log training at an interval and at each line of `metrics.jsonl`, and log every validation.
 
-    The same numbers go to the visualizer's backends under `train/` and `val/`, by iteration; `openmix.engine.measures`
-    defines them.
+    The same numbers go to the visualizer's backends under `train/` and `val/`, by iteration, with the `epoch` beside
+    them; `openmix.engine.measures` defines them.
 
     Args:
         interval: iterations between two lines, counted within the epoch.
@@ -75,13 +76,13 @@ class LoggerHook(Hook):
             found['gpu_mib'] = torch.cuda.max_memory_allocated() / 2**20
             words.append(f'{found["gpu_mib"]:.0f} MiB')
         runner.logger.info('  '.join(words))
-        runner.visualizer.add_scalars({f'train/{name}': value for name, value in found.items()}, step=iterations)
+        _record(runner, 'train', found, iterations)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         found = {name: float(value) for name, value in (metrics or {}).items()}
         iterations = runner.iter
         runner.logger.info(_line(f'validation  iteration {iterations}/{runner.max_iters}', found))
-        runner.visualizer.add_scalars({f'val/{name}': value for name, value in found.items()}, step=iterations)
+        _record(runner, 'val', found, iterations)
 
     def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if self.every_n_inner_iters(batch_idx, self.interval):
@@ -92,6 +93,13 @@ class LoggerHook(Hook):
 
     def after_run(self, runner: Any) -> None:
         runner.visualizer.close()
+
+
+def _record(runner: Any, part: str, found: Mapping[str, float], iterations: int) -> None:
+    """Give numbers of an iteration to the visualizer's backends, with the epoch that trackers may draw them over."""
+    epoch = iterations / len(runner.train_dataloader)
+    numbers = {f'{part}/{name}': value for name, value in found.items()}
+    runner.visualizer.add_scalars({'epoch': epoch, **numbers}, step=iterations)
 
 
 def _line(start: str, found: dict[str, float]) -> str:

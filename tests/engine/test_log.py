@@ -61,7 +61,8 @@ def test_log_events_and_files_say_the_same(tmp_path, nursery, loop):
     assert result['history'] == rows
     assert [row['iter'] for row in rows] == ([23, 46, 69] if loop == 'epochs' else [20, 40, 50])
     tags = points(tmp_path / 'run')
-    assert {tag.partition('/')[0] for tag in tags} == {'train', 'val'}
+    assert {tag.partition('/')[0] for tag in tags} == {'train', 'val', 'epoch'}
+    assert tags['epoch'] == pytest.approx({at: at / 23 for at in tags['epoch']}, rel=1e-6)
     assert tags['train/time'].keys() == tags['train/loss'].keys()
     for row in rows:
         at = row['iter']
