@@ -37,6 +37,12 @@ def whole(recipe: Mapping[str, Any]) -> Iterator[Fault]:
                 f'the recipe has {" and ".join(present)} but no {" and no ".join(absent)}; give all or none',
             )
     yield from _start(recipe.get('weights'))
+    if isinstance(draws := recipe.get('randomness'), Mapping) and draws.get('diff_rank_seed') is True:
+        yield (
+            'randomness.diff_rank_seed',
+            'the recipe: randomness.diff_rank_seed would give every process its own split and order of the images; '
+            'leave it out, processes draw differently without it',
+        )
     for part in LOADERS:
         for key in ('dataset', 'sampler', 'collate_fn'):
             loader = recipe.get(part)

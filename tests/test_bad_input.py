@@ -73,6 +73,10 @@ OPTIONS = [
     ('visualizer.vis_backend=x', ["did you mean 'vis_backends'"]),
     ('auto_scale_lr.base_batchsize=64', ["did you mean 'base_batch_size'"]),
     ('randomness.sed=1', ["did you mean 'seed'"]),
+    (
+        'randomness.diff_rank_seed=True',
+        ['would give every process its own split', '--cfg-options randomness.diff_rank_seed'],
+    ),
     ('resum=True', ["'resum', which nothing reads; did you mean 'resume'"]),
     ('model.data_preprocessor.augment.0.pad=1', ["BatchRandomCrop has no 'pad'; did you mean 'padding'"]),
     (

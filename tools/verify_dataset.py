@@ -51,7 +51,7 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
     Raises:
         InputError: a file is missing or unreadable, classes differ between splits, or two splits share images.
     """
-    from openmix.data.verify import build, contradiction, describe, overlap, pools_in, table
+    from openmix.data.verify import build, contradiction, describe, one_split, overlap, pools_in, table
     from openmix.engine.data_check import built_classes, differing
 
     first = next(iter(splits))
@@ -78,8 +78,7 @@ def check(splits: dict[str, dict[str, Any]]) -> None:
         if twice := contradiction(dataset):
             print(f'{name}: {twice}')
         for of in trained if name not in trained else []:
-            # The recipe asks for the training split by name, so sharing its images is intended.
-            if cfgs[name].get('split') == cfgs[of].get('split'):
+            if one_split(cfgs[of], cfgs[name]):
                 continue
             line, to_mend = overlap(built[of], dataset, name, of)
             if to_mend:

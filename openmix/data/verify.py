@@ -18,6 +18,7 @@ from openmix.data.image_files import ImageFiles
 from openmix.data.image_folder import ImageFolder
 from openmix.data.pools import Pools
 from openmix.data.read import UnreadableImage, read_image
+from openmix.data.splits import Drawn
 from openmix.errors import InputError, printable
 from openmix.registry import DATASETS, find
 from openmix.regular_file import open_regular
@@ -186,6 +187,24 @@ def contradiction(dataset: Any) -> str:
         return ''
     one, other = (printable(paths[i]) for i in found[0])
     return f'{len(found)} of {len(paths)} images are in another class too, the first is {other}, there {one}'
+
+
+def one_split(training: Mapping[str, Any], judged: Mapping[str, Any]) -> bool:
+    """Return true if two registry dicts read one split of one data set, so that sharing its images is asked for.
+
+    Splits of one name in two folders are two splits.
+    """
+    one, other = (_definition(cfg) for cfg in (training, judged))
+    if one is None or other is None:
+        return all(training.get(key) == judged.get(key) for key in ('type', 'root', 'split'))
+    return one.split == other.split and one.shares(other)
+
+
+def _definition(cfg: Mapping[str, Any]) -> Drawn | None:
+    of = find(DATASETS, cfg['type'])
+    if not isinstance(of, type) or not issubclass(of, ImageDataset):
+        return None
+    return of.drawn(**{key: value for key, value in cfg.items() if key != 'type'})
 
 
 def overlap(training: Any, judged: Any, part: str, of: str = 'train') -> tuple[str, bool]:

@@ -13,10 +13,13 @@ from openmix.shipped import configs_dir
 
 ROOT = Path(__file__).parent.parent.parent
 METHOD = """
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from openmix.algorithm import Algorithm
@@ -33,6 +36,11 @@ class Consistency(Algorithm):
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
         self.head = nn.Linear(width_of(self.backbone), 10)
+
+    def read_data(self, dataset: Any) -> None:
+        if 'READ' in os.environ:
+            rows = dataset.chosen()['labelled'].tolist()
+            Path(os.environ['READ'], f'{get_rank()}.txt').write_text(''.join(f'{row}\\n' for row in rows))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         own, others = batch['labelled'], batch['unlabelled']
@@ -164,8 +172,9 @@ def test_the_seed_of_the_run_draws_the_labelled_images(run, in_memory, tmp_path,
     # Two processes, and the list of a run given as such, train on the same images.
     both = tmp_path / 'both'
     words = ['train.py', in_memory, '--work-dir', both, '--seed', 1, '--cfg-options', 'train_cfg.max_iters=2']
-    all_end(nursery.ranks(2, words, tmp_path / 'log', {'PYTHONPATH': str(tmp_path)}), 0)
+    all_end(nursery.ranks(2, words, tmp_path / 'log', {'PYTHONPATH': str(tmp_path), 'READ': str(tmp_path)}), 0)
     assert (both / 'labelled.txt').read_text() == lists[1]
+    assert [(tmp_path / f'{rank}.txt').read_text() for rank in range(2)] == [lists[1]] * 2
     given = f'train_dataloader.dataset.labelled.subset={tmp_path / "1" / "labelled.txt"}'
     again = tmp_path / 'again'
     run(in_memory, '--work-dir', again, '--cfg-options', given, 'train_cfg.max_iters=1')

@@ -1,6 +1,7 @@
 import importlib.util
 import os
 import pickle
+import shutil
 
 import pytest
 from image_trees import write_cub200
@@ -97,6 +98,22 @@ def test_an_image_of_two_splits_is_found_by_its_content(main, folder_tree, capsy
     line = fault(main, capsys, '--type', 'ImageFolder', '--root', str(folder_tree))
     assert line.startswith('error: test: 2 of 8 images are in train too, the first is ')
     assert line.endswith('dog/renamed.png, there ' + str(folder_tree / 'train/cat/0.png; leave each in one of them\n'))
+
+
+def test_splits_of_one_name_in_two_folders_are_compared(main, folder_tree, tmp_path, capsys):
+    other, recipe = tmp_path / 'other', tmp_path / 'recipe.py'
+    shutil.copytree(folder_tree, other)
+    for file in sorted((other / 'train').rglob('*.png'))[1:]:
+        file.write_bytes(file.read_bytes() + b'0')  # readable still, and another content
+    loader = f"dict(dataset=dict(type='ImageFolder', root={str(folder_tree)!r}, size=16))"
+    recipe.write_text(f'train_dataloader = {loader}\nval_dataloader = {loader}\n')
+    option = 'val_dataloader.dataset.root='
+    line = fault(main, capsys, str(recipe), '--cfg-options', f'{option}{other}')
+    assert line.startswith('error: val: 1 of 18 images are in train too, the first is ')
+    # One folder by two names, whose training images the recipe asks for.
+    (tmp_path / 'link').symlink_to(folder_tree)
+    words = [str(recipe), '--cfg-options', f'{option}{tmp_path / "link"}', 'val_dataloader.dataset.split=train']
+    assert main(words) == 0
 
 
 def test_unreadable_files_of_two_splits_are_not_compared(folder_tree, tmp_path, nursery):

@@ -70,6 +70,13 @@ def test_it_is_added_to_the_loss_of_the_classifier():
     sum(found.values()).backward()
 
 
+def penalty_of(rows):
+    """Return the penalty of a classifier for some of 8 images; in evaluation mode batch norm reads no other image."""
+    model = classifier(type='BSS', weight=0.5).eval().double()
+    found = model.loss({'inputs': features(8, 3 * 64).view(8, 3, 8, 8)[rows], 'labels': torch.arange(8)[rows] % 5})
+    return found['shrinkage_loss'].item()
+
+
 def gradient_of(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
@@ -77,7 +84,9 @@ def gradient_of(rank, folder):
     value = spectral_shrinkage(rows_of_all(own), 2)
     (gradient,) = torch.autograd.grad(value, own)
     # DDP takes the mean over processes of the gradients of weights.
-    torch.save((value.item(), gradient / 2), f'{folder}/rank{rank}.pt')
+    torch.save(
+        (value.item(), gradient / 2, penalty_of(slice(5) if rank == 0 else slice(5, 8))), f'{folder}/rank{rank}.pt'
+    )
     dist.barrier()
     dist.destroy_process_group()
 
@@ -86,11 +95,13 @@ def gradient_of(rank, folder):
 def test_the_whole_batch_of_two_processes_counts(tmp_path):
     """Of unequal parts, as they are where a data set skips unreadable images."""
     mp.spawn(gradient_of, (str(tmp_path),), nprocs=2, daemon=True)
-    values, gradients = zip(*(torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)))
+    values, gradients, penalties = zip(*(torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)))
     whole = features(8, 5).requires_grad_()
     value = spectral_shrinkage(whole, 2)
     (gradient,) = torch.autograd.grad(value, whole)
     assert values == pytest.approx([value.item()] * 2)
+    assert penalties == pytest.approx([penalty_of(slice(8))] * 2)
+    assert penalty_of(slice(5)) != pytest.approx(penalties[0], rel=0.1)
     torch.testing.assert_close(torch.cat(gradients), gradient)
     halves = [spectral_shrinkage(half, 2).item() for half in features(8, 5).split((5, 3))]
     assert abs(sum(halves) / 2 - value.item()) > 0.01

@@ -188,6 +188,14 @@ def test_options_are_checked(options, message):
         co_tuning(**options)
 
 
+def test_predictions_are_those_of_the_target_head():
+    """Also where the source head has as many classes."""
+    model, x = co_tuning(source=dict(num_classes=3, pretrained=False)).eval(), torch.randn(2, 3, 8, 8)
+    answer = model.predict({'inputs': x})
+    assert torch.equal(answer['logits'], model.head(model.backbone(x)))
+    assert not answer['others']
+
+
 def test_a_class_without_a_labelled_image_is_named():
     co_tuning().check_data(images())
     with pytest.raises(InputError, match=r'1 of 3 classes have no training image: b;'):

@@ -10,6 +10,7 @@ from toys import CLASSES, B, U, batch, batch_for, logits_of, method, softmax, to
 
 from openmix.algorithm import Network
 from openmix.errors import InputError
+from openmix.memory import training_keys
 from openmix.mixups.mixup import Mixup
 from openmix.models.semisup.branch import MixedBranch
 from openmix.registry import MODELS
@@ -165,6 +166,13 @@ def test_a_second_head_answers_for_mixed_images_alone():
     assert model.head.fc.weight.grad is None
     answer = model.eval().predict(dict(inputs=batch(2)['labelled']['inputs'], labels=None, ids=None))
     assert answer['others']['branch'].shape == answer['logits'].shape
+
+
+def test_the_second_head_is_published_because_it_is_evaluated():
+    """Without it an evaluation of published weights would measure a head that nobody trained."""
+    model = method('FixMatch', branch={**AS, 'head': dict(type='LinearHead')})
+    published = {id(value) for key, value in model.named_parameters() if key not in training_keys(model)}
+    assert {id(value) for network in model.networks().values() for value in network.parameters()} == published
 
 
 def test_hidden_sites_and_several_policies_are_mixed_too():

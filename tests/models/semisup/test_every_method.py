@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import BranchOf, Flat, batch_for, method, total_of, trained_in
+from toys import SIDE, BranchOf, Flat, batch_for, method, total_of, trained_in
 
 import openmix
 from openmix.memory import memories_in
@@ -96,7 +96,7 @@ def test_what_is_recorded_is_not_minimised(name):
     assert 'loss' not in losses, 'it would hide the total in the log'
     assert found.keys() - losses.keys() <= {'mask_rate', 'pseudo_label_accuracy'}
     assert 'pseudo_label_accuracy' in found
-    assert not any(value.requires_grad for key, value in found.items() if key not in losses)
+    assert all(value.requires_grad == (key in losses) for key, value in found.items())
     total, log = model.parse_losses(found)
     assert total.item() == pytest.approx(sum(value.item() for value in losses.values()))
     assert found.keys() <= log.keys()
@@ -124,6 +124,17 @@ def test_the_branch_follows_the_ramp_of_its_method(name):
     model = built(name, branch={**BranchOf.asymmetric, 'ramp': 0.0})
     model.before_step(0, STEPS)
     assert model.loss(batch_for(model))['branch_loss'] > 0
+
+
+@every_method
+def test_predictions_are_those_of_the_head_of_clean_images(name):
+    """Projectors and heads of further losses read the same features, and a branch may have as many classes."""
+    model = built(name, branch={**BranchOf.asymmetric, 'head': dict(type='LinearHead', init_std=1.0)}).eval()
+    x = torch.randn(3, 3, SIDE, SIDE, dtype=torch.float64)
+    answer = model.predict({'inputs': x})
+    assert torch.equal(answer['logits'], model.head(model.backbone(x)))
+    assert torch.equal(answer['others'].pop('branch'), model.branch.head(model.backbone(x)))
+    assert not answer['others']
 
 
 @pytest.mark.parametrize('name', ['FixMatch', 'MixMatch'])

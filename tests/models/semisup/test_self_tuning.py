@@ -11,11 +11,16 @@ from device_waits import DEVICE, no_waits
 from torch import nn
 from toys import CLASSES, B, U, batch_for, method, nll, total_of
 
+from openmix.algorithm import algorithm_of
 from openmix.config import load_config
+from openmix.engine.initial_weights import InitialWeights
 from openmix.engine.launch import prepare
+from openmix.engine.runner import Runner
 from openmix.errors import InputError
 from openmix.models.transfer.self_tuning import group_contrast
 from openmix.ops.class_queues import pushed
+from openmix.overrides import apply_overrides
+from openmix.registry import MODELS
 
 WIDTH, DEPTH = 3, 8
 SETTINGS = [dict(moves='step', query_passes=1), dict(moves='pass', query_passes=2)]
@@ -253,6 +258,27 @@ def test_the_branch_mixes_the_queries():
 def test_an_option_out_of_range_is_refused(options, line):
     with pytest.raises(InputError, match=line):
         built(**options)
+
+
+def test_the_momentum_encoder_starts_from_the_weights_that_a_run_starts_from(tmp_path):
+    """They are loaded after the model is built, and the copy is made after that."""
+    recipe, file, alone = tmp_path / 'recipe.py', tmp_path / 'weights.pth', {}
+    recipe.write_text(ALGORITHMS['SelfTuning'].text(tmp_path))
+    for part in ('train', 'val', 'test'):
+        alone |= {f'{part}_dataloader.num_workers': 0, f'{part}_dataloader.persistent_workers': False}
+    changes = {'model.momentum': 1.0, 'train_cfg.max_epochs': 1, 'train_dataloader.dataset.unlabelled.subset': 20}
+    cfg = prepare(apply_overrides(load_config(recipe), changes | alone))
+    cfg.work_dir = str(tmp_path / 'run')
+    runner = Runner.from_cfg(cfg)
+    given, model = MODELS.build(cfg.model.backbone), algorithm_of(runner.model)
+    for parameter in given.parameters():
+        nn.init.uniform_(parameter, 0.1, 0.2)
+    torch.save(given.state_dict(), file)
+    runner.initial = InitialWeights.read(file)
+    runner.train()
+    for name, value in given.named_parameters():
+        assert torch.equal(model.encoder.backbone.get_parameter(name), value), name
+        assert not torch.equal(model.backbone.get_parameter(name), value), name
 
 
 def test_a_batch_without_keys_is_refused():
