@@ -289,6 +289,36 @@ model = dict(
         },
         hooks="dict(type='FeatureBankHook')",
     ),
+    'MoCHi': Case(
+        _FOLDER
+        + """
+views = dict(type='MultiView', views=[[dict(type='torchvision/ColorJitter', brightness=0.4)]] * 2)
+train_dataloader = images('train', [crop, views], drop_last=True)
+val_evaluator = dict(type='KNNAccuracy', k=3)
+model = dict(
+    type='MoCHi',
+    hardest=4,
+    of_keys=3,
+    of_query=2,
+    warmup_epochs=1,
+    backbone=backbone,
+    width=8,
+    queue=8,
+    momentum=0.9,
+    data_preprocessor=dict(type='ImagePreprocessor'),
+)
+""",
+        'knn/top1',
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.width': 128,
+            'model.queue': 65536,
+            'model.hardest': 1024,
+            'model.of_keys': 1024,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+        hooks="dict(type='FeatureBankHook')",
+    ),
     'ODC': Case(
         _FOLDER
         + """

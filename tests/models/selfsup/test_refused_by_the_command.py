@@ -9,6 +9,7 @@ REFUSED = [
     ('odc', [FEW], 'least is 20, and 100 training images in 20 clusters are 5 a cluster'),
     ('moco_v2', [FEW, 'model.queue=128'], 'queue is 128, and there are 100 training images'),
     ('moco_v2', ['model.queue=500'], 'queue is 500, no multiple of a batch of 64 images'),
+    ('mochi', ['model.hardest=513'], 'hardest is 513, and the queue has 512 keys'),
 ]
 
 
