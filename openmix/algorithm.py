@@ -87,6 +87,14 @@ class Algorithm(BaseModel):
         """
         raise NotImplementedError
 
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses; return the sum and what is recorded: `losses`, in which `loss` is the sum.
+
+        mmengine would record a part that is called `loss` in the place of the sum.
+        """
+        total, recorded = super().parse_losses(losses)
+        return total, {**recorded, 'loss': total}
+
     def predict(self, batch: Batch) -> dict[str, Any]:
         """Compute the predictions for a preprocessed batch; return them with its `labels` and `ids`, for metrics."""
         raise NotImplementedError

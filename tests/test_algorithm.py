@@ -34,6 +34,14 @@ def test_a_batch_goes_to_loss_and_predict_by_mode_with_every_entry():
     assert seen[0].keys() == {'labelled', 'unlabelled'}
 
 
+def test_the_loss_that_is_recorded_is_the_one_that_is_minimised():
+    """Also where a part has its name, as that of a classifier beside those of a method."""
+    parts = {'loss': torch.tensor(1.0), 'aux_loss': torch.tensor(2.0), 'rate': torch.tensor(5.0)}
+    total, recorded = Regressor().parse_losses(parts)
+    assert total == 3
+    assert {key: value.item() for key, value in recorded.items()} == {'loss': 3, 'aux_loss': 2, 'rate': 5}
+
+
 def test_without_a_classifier_a_command_that_needs_one_is_told_in_a_line():
     model = Regressor()
     assert model.networks() == {}
