@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from image_trees import save_image
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from openmix.data.collate import identity_collate
@@ -92,6 +93,22 @@ def test_draws_are_a_function_of_seed_epoch_and_sample(folder_tree):
         source.write_bytes((folder_tree / 'train' / 'dog' / '0.png').read_bytes())
     same = epoch_of(data)[:6]
     assert len({tuple(image.flatten().tolist()) for image in same}) == 6
+
+
+@pytest.mark.parametrize('pipeline', [PIPELINE, [dict(type='MultiView', views=[PIPELINE, PIPELINE])]])
+def test_unaugmented_images_are_squeezed_and_cut_in_the_centre(folder_tree, pipeline):
+    """Whatever the draws; the data set itself goes on drawing."""
+    data = ImageFolder(str(folder_tree), pipeline=pipeline)
+    plain = data.unaugmented()
+    for epoch in range(2):
+        plain.set_epoch(epoch)
+        for i in (0, 9):
+            with Image.open(data.path(i)) as image:
+                whole = image.convert('RGB').resize((18, 18), Image.Resampling.BILINEAR)
+            wanted = torch.from_numpy(np.array(whole.crop((1, 1, 17, 17)))).permute(2, 0, 1)
+            assert torch.equal(plain[i]['inputs'], wanted)
+    first, second = (data.images(torch.tensor([i]))[0] for i in (0, 0 + len(data)))
+    assert not torch.equal(*(found[0] if isinstance(found, list) else found for found in (first, second)))
 
 
 def test_persistent_workers_see_the_next_epoch(folder_tree):

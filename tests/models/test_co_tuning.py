@@ -106,6 +106,27 @@ def test_the_source_loss_is_a_loops():
     assert source_cross_entropy(logits, table, y, mix).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+def test_its_losses_are_of_both_heads_for_the_mixed_images():
+    model = co_tuning(policy=dict(type='Mixup'), weight=1.7).double().eval()
+    model.policy = model.policy.holding(0.3)
+    partner, y = [1, 2, 0], torch.tensor([0, 2, 1])
+    model.policy.draw_pairs = lambda z, pairs: torch.tensor(partner)
+    g = torch.Generator().manual_seed(0)
+    model.relationship.copy_(torch.rand(3, 5, dtype=torch.float64, generator=g).softmax(1))
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64, generator=g)
+    found = model.loss({'inputs': x, 'labels': y})
+    features = model.backbone(torch.stack([0.3 * x[n] + 0.7 * x[partner[n]] for n in range(3)]))
+    of_target, of_source = (head(features).log_softmax(1) for head in (model.head, model.source))
+    target = source = 0.0
+    for n in range(3):
+        for share, c in ((0.3, y[n]), (0.7, y[partner[n]])):
+            target -= share * of_target[n, c].item() / 3
+            source -= sum(share * model.relationship[c, s].item() * of_source[n, s].item() for s in range(5)) / 3
+    assert found['loss'].item() == pytest.approx(target, rel=1e-6)
+    assert found['source_loss'].item() == pytest.approx(1.7 * source, rel=1e-6)
+    assert model.parse_losses(found)[0].item() == pytest.approx(target + 1.7 * source, rel=1e-6)
+
+
 def co_tuning(**options):
     init_default_scope('openmix')
     torch.manual_seed(0)
