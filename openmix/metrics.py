@@ -7,6 +7,7 @@ import re
 # Names in a line of `metrics.jsonl` that no scalar of `Algorithm.loss` may have.
 TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
 _LOWER_IS_BETTER = ('loss', 'nll', 'error')
+_PERCENT = re.compile(r'top\d+|error|ece|mce|rms|ap\d*', re.IGNORECASE)
 
 
 def lower_is_better(metric: str) -> bool:
@@ -20,6 +21,11 @@ def lower_is_better(metric: str) -> bool:
     """
     words = re.split(r'[^a-z0-9]+', metric.rpartition('/')[2].lower())
     return metric.startswith(('time/', 'calibration/')) or any(word.endswith(_LOWER_IS_BETTER) for word in words)
+
+
+def with_unit(metric: str) -> str:
+    """Return the name of a metric with '(%)' behind those that openmix measures in percent, as on an axis."""
+    return f'{metric} (%)' if '/' in metric and _PERCENT.fullmatch(metric.rpartition('/')[2]) else metric
 
 
 def is_loss(name: str) -> bool:

@@ -27,9 +27,11 @@ from openmix.benchmark.records import Record
 from openmix.benchmark.render import signed
 from openmix.benchmark.statistics import LEAST_TOLERANCE, agreement, difference
 from openmix.benchmark.table import Table
+from openmix.metrics import with_unit
 
 _LINE = 20  # height of a row of the difference chart
-_SHAPES = {'agrees': 0, 'better': 2, 'worse': 3}
+_LEAST_RATIO = 1.15  # of the longest to the shortest training of a chart of times
+_SHAPES = {'agrees': 0, 'better': 2, 'worse': 3, '': 1}
 _UNITS = ((3600, 'hours'), (60, 'minutes'), (1, 'seconds'))
 
 
@@ -57,14 +59,14 @@ def _differences(column: str, records: Sequence[Record], axis: Scale) -> str:
         off, std, y = difference(record) or 0.0, record.std or 0.0, 8 + _LINE * (i + 0.5)
         spread = f' ± {std:.2f}' if record.std is not None else ''
         found = agreement(record)
-        hint = f'{record.cell.row}: {signed(off)}{spread}, {found}'
+        hint = f'{record.cell.row}: {signed(off)}{spread}, {found or "one trial"}'
         bar = line(axis(off - std), y, axis(off + std), y, f'bar {found}') if std else ''
         number = text(WIDTH - 2, y + 4, signed(off), 'end', found)
         point = mark(_SHAPES[found], axis(off), y, found, hint)
         drawn.append(
             element('g', text(0, y + 4, short(record.cell.row)) + bar + point + number, data_row=record.cell.row)
         )
-    says = '; '.join(f'{record.cell.row} {signed(difference(record))} {agreement(record)}' for record in records)
+    says = '; '.join(f'{r.cell.row} {signed(difference(r))} {agreement(r) or "one trial"}' for r in records)
     return panel(column, bottom + 18, ''.join(drawn), f'Ours minus published. {says}', column)
 
 
@@ -75,13 +77,23 @@ def seconds(record: Record) -> float | None:
 
 
 def time_chart(records: Sequence[Record]) -> str:
-    """Draw the mean result against mean training time; columns that differ only in the loss share a panel."""
-    known = [r for r in records if r.mean is not None and seconds(r) and not r.cell.metric.startswith('time/')]
+    """Draw the mean result against mean training time; columns that differ only in the loss share a panel.
+
+    A panel whose times are all nearly the same would say nothing, and is left out.
+    """
+    trained = [r for r in records if r.mean is not None and seconds(r) and not r.cell.measure]
+    known = [record for record in trained if not record.cell.metric.startswith('time/')]
     found = facets([record.cell for record in records])
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in known:
         groups.setdefault((without_loss(record.cell.column, found), record.cell.metric), []).append(record)
-    return panels([_times(name or metric, metric, group, found) for (name, metric), group in groups.items()])
+    drawn = [(name or metric, metric, group) for (name, metric), group in groups.items() if _differ(group)]
+    return panels([_times(name, metric, group, found) for name, metric, group in drawn])
+
+
+def _differ(records: Sequence[Record]) -> bool:
+    times = [seconds(record) or 0.0 for record in records]
+    return max(times) > _LEAST_RATIO * min(times)
 
 
 def _times(name: str, metric: str, records: Sequence[Record], found: Sequence[Facet]) -> str:
@@ -95,7 +107,7 @@ def _times(name: str, metric: str, records: Sequence[Record], found: Sequence[Fa
     dots = [(x(time), y(value)) for time, value in places]
     labels = beside(dots, [short(record.cell.row) for record in records], (x.start, x.end))
     hints = [f'{r.cell.name}: {value:.2f} after {time:.2f} {word}' for r, (time, value) in zip(records, places)]
-    drawn = axes(x, y, f'{word} of training', metric)
+    drawn = axes(x, y, f'{word} of training', with_unit(metric))
     drawn += _legend(columns, found) if len(columns) > 1 else []
     for record, kind, dot, label, hint in zip(records, kinds, dots, labels, hints, strict=True):
         point = mark(kind, *dot, f's{kind % COLOURS}', hint)

@@ -15,9 +15,11 @@ from openmix.benchmark.markup import element
 from openmix.benchmark.panels import COLOURS, DASHES, WIDTH, Scale, axes, mark, panel, panels, scale
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
-from openmix.metrics import is_diagnostic
+from openmix.metrics import is_diagnostic, with_unit
 
-_MOST_POINTS = 100  # largest number of points per line; more would not be visible on a phone
+_MOST_POINTS = 60  # largest number of points per line; more would not be visible on a phone
+_MOST_BANDS = 6  # of a panel; the bands of more curves are seen one at a time
+_MOST_HINTS = 10  # of them with a value to read
 
 
 class Curve(NamedTuple):
@@ -28,6 +30,7 @@ class Curve(NamedTuple):
         unit: 'epoch' or 'iteration'.
         at: epochs or iterations at which the values were measured.
         values: means over the finished trials.
+        lowest, highest: over the trials that were measured there.
     """
 
     record: Record
@@ -35,6 +38,8 @@ class Curve(NamedTuple):
     unit: str
     at: list[int]
     values: list[float]
+    lowest: list[float]
+    highest: list[float]
 
 
 def mean_curve(record: Record, metric: str = '') -> Curve:
@@ -52,15 +57,15 @@ def mean_curve(record: Record, metric: str = '') -> Curve:
             if row_key(unit) in row and math.isfinite(row.get(metric, math.nan)):
                 values[int(row[row_key(unit)])].append(row[metric])
     at = sorted(values)
-    return Curve(record, metric, unit, at, [statistics.fmean(values[each]) for each in at])
+    means, lowest, highest = ([of(values[each]) for each in at] for of in (statistics.fmean, min, max))
+    return Curve(record, metric, unit, at, means, lowest, highest)
 
 
 def draw_curves(table: Table, records: Sequence[Record]) -> str:
     """Draw the panels with their legend; '' if no run has a curve.
 
-    The vertical axis starts slightly beyond the worst value in the second half of training, so that the end of
-    training, where methods differ, fills the panel. Columns that differ only in the loss have the same axes.
-    Training by epoch and by iteration is drawn in separate panels.
+    Columns that differ only in the loss have the same axes. Training by epoch and by iteration is drawn in separate
+    panels.
     """
     curves = [curve for curve in map(mean_curve, records) if curve.at]
     if not curves:
@@ -84,9 +89,8 @@ def draw_diagnostics(table: Table, records: Sequence[Record]) -> str:
     for name in names:
         curves = [curve for record in reversed(trained) if (curve := mean_curve(record, name)).at]
         if curves:
-            values = scale([value for curve in curves for value in curve.values], 222, 8)
-            frame = _across(curves), values
-            found.append(_draw(table, curves, {id(curve): frame for curve in curves}, _trained(table, records), name))
+            frames = {id(curve): _frame(curves) for curve in curves}
+            found.append(_draw(table, curves, frames, _trained(table, records), name))
     return ''.join(found)
 
 
@@ -122,19 +126,14 @@ def _across(curves: Sequence[Curve]) -> Scale:
 
 
 def _frame(curves: Sequence[Curve]) -> tuple[Scale, Scale]:
-    late = [value for curve in curves for value in curve.values[len(curve.values) // 2 :]]
-    best = min if curves[0].record.cell.lower_is_better else max
-    ends = [*late, best(value for curve in curves for value in curve.values)]
-    return _across(curves), scale(ends, 222, 8)
+    return _across(curves), scale([value for curve in curves for value in (*curve.lowest, *curve.highest)], 222, 8)
 
 
 def _panel(curves: Sequence[Curve], rows: Sequence[str], x: Scale, y: Scale, diagnostic: str) -> str:
     cell, metric, unit = curves[0].record.cell, curves[0].metric, curves[0].unit
-    # A nested svg element clips the curves to the axes.
-    place = f'{x.start} 2 {x.end - x.start + 4} 220'
-    at = dict(zip(('x', 'y', 'width', 'height'), place.split()), viewBox=place)
     lines = ''.join(_line(curve, rows, x, y) for curve in curves)
-    body = ''.join(axes(x, y, unit, metric)) + element('svg', lines, **at)
+    kind = 'many' if len(curves) > _MOST_BANDS else ''
+    body = ''.join(axes(x, y, f'{unit}s', with_unit(metric))) + element('g', lines, class_=kind)
     says = '; '.join(f'{curve.record.cell.row} ends at {curve.values[-1]:.2f}' for curve in curves)
     title = f'{cell.column}: {diagnostic}' if diagnostic else cell.column
     return panel(title, 262, body, f'{metric} over {unit}s. {says}', cell.column)
@@ -145,13 +144,32 @@ def _line(curve: Curve, rows: Sequence[str], x: Scale, y: Scale) -> str:
     step = -(-len(at) // _MOST_POINTS)
     kept = range((len(at) - 1) % step, len(at), step)  # the last one is among them
     points = ' '.join(f'{x(at[i]):.1f},{y(values[i]):.1f}' for i in kept)
-    nth, hint = rows.index(row), escape(row)
+    nth = rows.index(row)
     if len(kept) == 1:
         left, high = points.split(',')
         drawn = mark(0, float(left), float(high), _kind(nth), row)
     else:
-        drawn = f'<polyline points="{points}" class="curve {_kind(nth)}"{_dash(nth)}><title>{hint}</title></polyline>'
+        drawn = _band(curve, kept, x, y, nth)
+        drawn += f'<polyline points="{points}" class="curve {_kind(nth)}"{_dash(nth)}/>'
+        drawn += ''.join(_hover(curve, i, x, y) for i in kept[:: -(-len(kept) // _MOST_HINTS)])
     return element('g', drawn, data_row=row)
+
+
+def _band(curve: Curve, kept: Sequence[int], x: Scale, y: Scale, nth: int) -> str:
+    """Draw the lowest to the highest value over the trials; '' for a single trial."""
+    if curve.lowest == curve.highest:
+        return ''
+    there = [f'{x(curve.at[i]):.1f},{y(curve.highest[i]):.1f}' for i in kept]
+    back = [f'{x(curve.at[i]):.1f},{y(curve.lowest[i]):.1f}' for i in reversed(kept)]
+    return f'<polygon points="{" ".join(there + back)}" class="seeds {_kind(nth)}"/>'
+
+
+def _hover(curve: Curve, i: int, x: Scale, y: Scale) -> str:
+    """Draw a place of a curve that is seen while the pointer is on it, with its value."""
+    spread = '' if curve.lowest[i] == curve.highest[i] else f' ({curve.lowest[i]:.2f} to {curve.highest[i]:.2f})'
+    hint = f'{curve.record.cell.row}, {curve.unit} {curve.at[i]}: {curve.values[i]:.2f}{spread}'
+    where = f'cx="{x(curve.at[i]):.1f}" cy="{y(curve.values[i]):.1f}"'
+    return f'<circle {where} r="5" class="here"><title>{escape(hint)}</title></circle>'
 
 
 def _kind(nth: int) -> str:

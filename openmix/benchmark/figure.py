@@ -19,6 +19,7 @@ from openmix.benchmark.table import Table
 from openmix.errors import InputError
 from openmix.figure_style import COLOURS, HATCHES, STYLE, look, save
 from openmix.files import write_text
+from openmix.metrics import with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,9 +177,8 @@ def _head(names: Sequence[str]) -> str:
 def _metric(panel: Panel, records: Sequence[Record]) -> str:
     metrics = {record.cell.metric for record in records}
     if panel.y or len(metrics) != 1:
-        return panel.y or 'metric (%)'
-    metric = metrics.pop()
-    return metric if metric.endswith('/brier') or metric.startswith('time/') else f'{metric} (%)'
+        return panel.y or 'metric'
+    return with_unit(metrics.pop())
 
 
 def _of(record: Record | None) -> tuple[float, float]:

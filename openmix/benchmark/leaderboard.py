@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from openmix.benchmark.escape import html as escape
-from openmix.benchmark.facets import facets, parts
+from openmix.benchmark.facets import SEPARATOR, facets, parts
 from openmix.benchmark.markup import attributes, element, href, scrolled
 from openmix.benchmark.records import Numbers, Record
 from openmix.benchmark.render import (
@@ -82,31 +82,65 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
         return element('td', html, class_=kind, data_column=column, **found)
 
     lower = {record.cell.column: record.cell.lower_is_better for record in records}
+    groups = grouped(columns)
     heads = ''.join(
         element(
             'th',
-            f'<button type="button">{"<br>".join(map(escape, parts(column)))}</button>',
+            f'<button type="button">{"<br>".join(map(escape, words))}</button>',
             scope='col',
             data_column=column,
             data_lower='' if not lower[column] else 1,
         )
-        for column in columns
+        for _, found in groups
+        for column, words in found
     )
-    heads = f'<th scope="col" class="text"><button type="button">Method</button></th>{heads}'
+    method = '<button type="button">Method</button>'
+    above = ''
+    if any(name for name, _ in groups):
+        above = '<td></td>' + ''.join(
+            element('th', escape(name), scope='colgroup', colspan=len(found), class_='group', data_group=i)
+            for i, (name, found) in enumerate(groups)
+        )
+        above = f'<tr class="groups">{above}</tr>\n'
+    heads = f'{above}<tr><th scope="col" class="text">{method}</th>{heads}</tr>'
     body = '\n'.join(
         f'<tr{attributes(data_row=row)}><th scope="row">{escape(row)}</th>'
         + ''.join(cell(row, column) for column in columns)
         + '</tr>'
         for row in rows
     )
-    grid = f'<table id="leaderboard"><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    grid = f'<table id="leaderboard"><thead>{heads}</thead>\n<tbody>\n{body}\n</tbody></table>'
     return scrolled(grid, 'Leaderboard')
+
+
+def grouped(columns: Sequence[str]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Group neighbouring columns by all parts of their names but the last.
+
+    Returns:
+        (name of the group, its columns with the words of their heads); the name is '' where no column has a neighbour
+        of its group, whose heads then have all parts.
+    """
+    found: list[tuple[str, list[tuple[str, list[str]]]]] = []
+    for column in columns:
+        *above, last = parts(column)
+        name = SEPARATOR.join(above)
+        if not found or found[-1][0] != name:
+            found.append((name, []))
+        found[-1][1].append((column, [last]))
+    if not any(name and len(of_group) > 1 for name, of_group in found):
+        return [('', [(column, parts(column)) for column in columns])]
+    return found
 
 
 def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Mapping[str, str]) -> str:
     """Write a cell: measured number, published number with the difference, status if not done, imported numbers."""
-    lines = [_ours(record, root)]
     number = printed(record.cell, digits)
+    if number and not measured(record):
+        # What is not run yet shows what it is to be compared with.
+        lines = [element('span', escape(number), class_='await', title=f'published {number}')]
+        lines.append(element('span', escape(record.status), class_='sub'))
+        return ''.join([*lines, *(_theirs(record, numbers, root, sources) for numbers in record.theirs)])
+    lines = [_ours(record, root)]
     if number:
         found, off = agreement(record), signed(difference(record))
         glyph = element('span', _MARKS[found], class_='glyph')

@@ -2,8 +2,11 @@
 const board = document.getElementById('leaderboard');
 const tools = document.querySelector('.tools');
 
+// The last row of a head has a cell for each column; a row above it has the names of groups.
+const headsOf = table => [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+
 function sort(table, head) {
-  const heads = [...table.tHead.rows[0].cells];
+  const heads = headsOf(table);
   const body = table.tBodies[0];
   const column = heads.indexOf(head);
   const by = tools?.querySelector('[name=sort]:checked')?.value ?? 'ours';
@@ -25,7 +28,7 @@ function sort(table, head) {
 
 for (const table of document.querySelectorAll('table')) {
   [...table.tBodies[0].rows].forEach((row, at) => { row.dataset.at = at; });
-  const heads = [...table.tHead.rows[0].cells];
+  const heads = headsOf(table);
   heads.forEach((head, column) => head.querySelector('button').addEventListener('click', () => {
     // The better end first, then the other one, then the table's own order.
     const words = column === 0 || head.classList.contains('text') || head.dataset.lower;
@@ -52,14 +55,40 @@ function choose() {
     const {row, column} = element.dataset;
     element.classList.toggle('off', !((row === undefined || takesRow(row)) && (column === undefined || takesColumn(column))));
   }
+  let at = 1;
+  for (const group of board.querySelectorAll('.group')) {
+    group.dataset.all ??= group.colSpan;
+    const found = headsOf(board).slice(at, at + Number(group.dataset.all)).filter(head => !head.classList.contains('off'));
+    at += Number(group.dataset.all);
+    group.classList.toggle('off', found.length === 0);
+    group.colSpan = Math.max(found.length, 1);
+  }
   // A chart of several columns goes when nothing is left in it.
   for (const panel of document.querySelectorAll('.panel:not([data-column])')) {
-    panel.classList.toggle('off', panel.querySelector('g:not(.off)') === null);
+    panel.classList.toggle('off', panel.querySelector('g[data-row]:not(.off)') === null);
   }
   const shown = selector => [...board.querySelectorAll(selector)].filter(e => !e.classList.contains('off')).length;
   const output = tools.querySelector('output');
-  const [rows, columns] = [shown('tbody tr'), shown('thead th') - 1];
+  const [rows, columns] = [shown('tbody tr'), shown('thead th[data-column]')];
   output.textContent = `${rows} of ${output.dataset.rows} methods, ${columns} of ${output.dataset.columns} columns`;
+}
+
+for (const box of document.querySelectorAll('.scroll')) {
+  const fade = () => box.classList.toggle('more', box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  box.addEventListener('scroll', fade, {passive: true});
+  new ResizeObserver(fade).observe(box);
+  fade();
+}
+
+for (const button of document.querySelectorAll('.zoom')) {
+  button.addEventListener('click', () => {
+    const dialog = document.createElement('dialog');
+    dialog.append(button.querySelector('img').cloneNode());
+    dialog.addEventListener('click', () => dialog.close());
+    dialog.addEventListener('close', () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  });
 }
 
 if (tools) {

@@ -11,27 +11,24 @@ from pathlib import Path
 from openmix.benchmark.charts import difference_chart, time_chart
 from openmix.benchmark.curves import draw_curves, draw_diagnostics
 from openmix.benchmark.escape import html as escape
-from openmix.benchmark.facets import SEPARATOR, parts
 from openmix.benchmark.foundation import foundations
+from openmix.benchmark.gains_table import gains_table
 from openmix.benchmark.grid import label
+from openmix.benchmark.headline import headline
 from openmix.benchmark.leaderboard import leaderboard, toolbar
 from openmix.benchmark.made_for import told
 from openmix.benchmark.markup import cell, element, href, section, sortable
 from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record, mean, side_by_side
 from openmix.benchmark.render import (
-    by_place,
     caption,
     footnote,
-    gained,
     has_published,
-    known_gains,
     readout_heads,
-    signed,
     spread,
     why,
 )
-from openmix.benchmark.statistics import Gain, difference, verdicts
+from openmix.benchmark.statistics import difference, verdicts
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
 from openmix.benchmark.trial import STATES
@@ -54,17 +51,21 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
         pictures: mixed batches to show.
     """
     ours = any(record.values for record in records)
-    print_note = 'A line to each side: one standard deviation. Shaded: ±0.2. '
-    print_note += '▲ better, ▼ worse by more than max(0.2, 2 standard deviations); ● agrees.'
-    curves_note = 'Validations while training, mean over trials; what is far below the end is cut off.'
-    diagnostics_note = 'What the algorithms measure while training, mean over trials.'
+    print_note = 'A line to each side: one standard deviation. Shaded: ±0.2. ▲ better, ▼ worse by more than '
+    print_note += 'max(0.2, 2 standard deviations); ● agrees; ○ a single trial, which tells neither.'
+    curves_note = (
+        'Validations while training: means, in a band from the lowest to the highest trial; a point shows its value.'
+    )
+    diagnostics_note = (
+        'What the algorithms measure while training: means, in a band from the lowest to the highest trial.'
+    )
     gains_note = 'Coloured where the 95 % confidence interval leaves out zero; a single pair has none and stays plain.'
     sections = [
         _head(table, records),
         section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
         section('Ours minus published', difference_chart(table, records), print_note),
         _readouts(records),
-        section('Gains', _gains(table, records), gains_note),
+        section('Gains', gains_table(table, records), gains_note),
         section('Claims', _claims(table, records), 'What the source says of its table, held against our numbers.'),
         section('Result against training time', time_chart(records), 'Means over trials.'),
         section('Learning curves', draw_curves(table, records), curves_note)
@@ -100,11 +101,11 @@ def _head(table: Table, records: Sequence[Record]) -> str:
     listed = ''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items() if value)
     bad = ''.join(f'<li>{escape(line)}</li>' for record in records for line in record.bad)
     unread = f'<p>Files that cannot be read:</p>\n<ul>{bad}</ul>\n' if bad else ''
-    return f'<h1>{escape(table.title)}</h1>\n<dl>{listed}</dl>\n{unread}'
+    return f'<h1>{escape(table.title)}</h1>\n{headline(table, records)}<dl>{listed}</dl>\n{unread}'
 
 
 def _legend(table: Table, records: Sequence[Record]) -> str:
-    said = [caption(table), 'best of each column in bold']
+    said = [caption(table), 'best of each column in bold, never a single trial']
     if any(record.trials and record.values for record in records):
         said.append('a number opens its runs, {} its config')
     if has_published(records):
@@ -124,56 +125,6 @@ def _readouts(records: Sequence[Record]) -> str:
     table = sortable(['Method', 'Column', *readout_heads()], rows, 'Readouts', text_columns=2) if rows else ''
     note = 'Of the runs with at least 20 validations. The best validation is chosen by the images that it is read on.'
     return section('Readouts', table, note, folded=len(rows) > _MOST_OPEN)
-
-
-def _gains(table: Table, records: Sequence[Record]) -> str:
-    found = known_gains(table, records)
-    if not found:
-        return ''
-    places = by_place(records)
-    ours = [abs(gain.ours) for gain in found if gain.ours is not None]
-    published = [abs(gain.published) for gain in found if gain.published is not None]
-    # The interval of two pairs can be very wide; the scale ignores intervals, so that other bars stay visible.
-    scale = max(ours + published) * 1.25 or 1.0
-    rows = []
-    for gain in found:
-        lower = places[gain.row, gain.column].cell.lower_is_better
-        html = f'<th scope="row">{escape(gain.row)}</th>' + cell(escape(_pair(gain)), kind='text')
-        if ours:
-            html += _gain(gain.ours, gain.half_width, gained(gain), _kind(gain, lower), scale)
-        if published:
-            html += _gain(gain.published, None, signed(gain.published), 'soft', scale)
-        rows.append(element('tr', html, data_row=gain.row, data_column=gain.column))
-    heads = ['Method', 'Columns']
-    heads += ['Ours ± 95 % interval (pairs)'] * bool(ours) + ['Published'] * bool(published)
-    return sortable(heads, rows, 'Gains', text_columns=2)
-
-
-def _pair(gain: Gain) -> str:
-    """Write the pair of columns with their common part once: 'CIFAR-100 / R-18: DM(CE) − MCE'."""
-    new, old = parts(gain.column), parts(gain.over)
-    shared = next((i for i, (a, b) in enumerate(zip(new, old)) if a != b), 0)
-    common = f'{SEPARATOR.join(new[:shared])}: ' if shared else ''
-    return f'{common}{SEPARATOR.join(new[shared:])} − {SEPARATOR.join(old[shared:])}'
-
-
-def _kind(gain: Gain, lower_is_better: bool) -> str:
-    """Return 'up' or 'down' if the interval of a gain excludes zero; '' otherwise, or without an interval."""
-    if gain.ours is None or gain.half_width is None or round(gain.ours, 2) == 0 or abs(gain.ours) <= gain.half_width:
-        return ''
-    return 'up' if (gain.ours < 0) == lower_is_better else 'down'
-
-
-def _gain(value: float | None, half: float | None, words: str, kind: str, scale: float) -> str:
-    if value is None:
-        return cell('', '')
-    side = 'left' if value >= 0 else 'right'
-    bar = f'<i style="{side}:50%;width:{abs(value) / scale * 50:.1f}%"></i>'
-    if half is not None:
-        start = 50 + (value - half) / scale * 50
-        bar += f'<b style="left:{start:.1f}%;width:{half / scale * 100:.1f}%"></b>'
-    track = f'<span class="track {kind}" aria-hidden="true">{bar}</span>'
-    return cell(f'<span class="gain">{track}<span class="figure {kind}">{words}</span></span>', value)
 
 
 def _claims(table: Table, records: Sequence[Record]) -> str:
@@ -196,7 +147,8 @@ def _pictures(pictures: Sequence[Picture]) -> str:
             continue
         data = base64.b64encode(picture.png).decode()
         image = f'<img alt="A batch mixed by {row}" loading="lazy" src="data:image/png;base64,{data}">'
-        drawn += element('figure', f'{image}<figcaption>{row}</figcaption>', data_row=picture.row) + '\n'
+        button = f'<button type="button" class="zoom" aria-label="Enlarge the batch mixed by {row}">{image}</button>'
+        drawn += element('figure', f'<figcaption>{row}</figcaption>{button}', data_row=picture.row) + '\n'
     return (f'<div class="gallery">\n{drawn}</div>\n' if drawn else '') + missing
 
 

@@ -84,13 +84,16 @@ def known_gains(table: Table, records: Sequence[Record]) -> list[Gain]:
 
 
 def best_of_columns(table: Table, records: Sequence[Record]) -> set[tuple[str, str]]:
-    """Find (row, column) of the best measured mean in every column; all means that tie to two digits count."""
+    """Find (row, column) of the best measured mean in every column; all means that tie to two digits count.
+
+    A single trial is never marked: a column whose best number is one has no best.
+    """
     best: dict[str, float] = {}
-    means = [(record.cell, round(record.mean, 2)) for record in records if record.mean is not None]
-    for cell, value in means:
+    means = [(record.cell, round(record.mean, 2), len(record.values)) for record in records if record.mean is not None]
+    for cell, value, _ in means:
         pick = min if cell.lower_is_better else max
         best[cell.column] = pick(best.get(cell.column, value), value)
-    return {(cell.row, cell.column) for cell, value in means if value == best[cell.column]}
+    return {(cell.row, cell.column) for cell, value, trials in means if value == best[cell.column] and trials > 1}
 
 
 def readout_heads() -> list[str]:

@@ -25,9 +25,12 @@ def tolerance(record: Record) -> float:
 
 
 def agreement(record: Record) -> str:
-    """Compare with the published number: 'better' or 'worse' beyond the tolerance, 'agrees', or '' if missing."""
+    """Compare with the published number: 'better' or 'worse' beyond the tolerance, 'agrees', or '' if unknown.
+
+    A single trial has no deviation, so nothing is told of it.
+    """
     found = difference(record)
-    if found is None:
+    if found is None or len(record.values) < 2:
         return ''
     if abs(found) <= tolerance(record):
         return 'agrees'

@@ -73,6 +73,7 @@ def html(bench):
     for place, value in values.items():
         path = bench.work_dir / place / 'trial0' / 'result.json'
         path.write_text(path.read_text().replace('"median_last3": 90.0', f'"median_last3": {value}.0'))
+        path.write_text(path.read_text().replace('"duration_s": 12.5', f'"duration_s": {100 * (value - 89)}'))
     (bench.work_dir / 'cutmix/mce/trial0/result.json').unlink()
     return page(bench.table, bench.records(trials=1), bench.work_dir)
 
