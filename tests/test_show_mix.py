@@ -170,3 +170,20 @@ def test_a_file_in_the_place_of_the_events_is_found_before_the_work(call, tmp_pa
     assert code == 2
     assert said.endswith(f'{tmp_path}/show_mix is no folder\n')
     assert [path.name for path in tmp_path.iterdir()] == ['show_mix']
+
+
+def test_every_policy_mixes_the_same_pairs_of_the_same_images(call, tmp_path, monkeypatch):
+    kept, whole = [], draw.draw_mixes
+
+    def recorded(mixes, classes, count):
+        kept.extend(mixes)
+        return whole(mixes, classes, count)
+
+    monkeypatch.setattr(draw, 'draw_mixes', recorded)
+    code, _, said = call(
+        'show_mix.py', DIGITS, '--policy', 'Mixup', 'CutMix', '--count', 4, '--out', tmp_path / 'm.png'
+    )
+    assert code == 0, said
+    mixup, cutmix = kept
+    assert torch.equal(mixup.pixels, cutmix.pixels)
+    assert mixup.mix.partner.tolist() == cutmix.mix.partner.tolist() == [3, 0, 1, 2]

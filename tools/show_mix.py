@@ -114,16 +114,20 @@ class Drawn(NamedTuple):
 def drawn(model: Classifier, place: str, title: str, dataset: Any, batch: Batch) -> Drawn:
     """Augment a loader's batch, and choose what a training step would mix of it.
 
-    The labels of unlabelled images are the pseudo-labels of the method.
+    Where a training step draws the pairs, each image is mixed with the one before it, by every policy alike. The labels
+    of unlabelled images are the pseudo-labels of the method.
     """
     import torch
 
     from openmix.memory import images_in, memories_in
+    from openmix.mixups import PairPolicy
 
     data = model.data_preprocessor(batch, training=True)
     if not place:
         data = mixable(data)
-        return Drawn(model, model.policy, data['inputs'], data['labels'], title=title)
+        # So that pictures of several policies have the same pairs.
+        pairs = torch.arange(len(data['inputs'])).roll(1) if isinstance(model.policy, PairPolicy) else None
+        return Drawn(model, model.policy, data['inputs'], data['labels'], pairs, title)
     for memory in memories_in(model):
         memory.allocate(images_in(dataset, memory.pool))
     x, y, views = model.read(data)
@@ -254,8 +258,9 @@ def main() -> None:
     strips: list[torch.Tensor] = []
     titles: list[str] = []
     mixes: list[MixedBatch] = []
-    for i, ((place, policy), model) in enumerate(zip(asked_for, models)):
-        seed = step_seed(args.seed, i, 0)
+    # One seed for all, so that every policy is given the same augmented images.
+    seed = step_seed(args.seed, 0, 0)
+    for (place, policy), model in zip(asked_for, models, strict=True):
         torch.manual_seed(seed)
         one = drawn(model, place, title_of(policy), loader.dataset, batch)
         if args.strip:
