@@ -174,7 +174,7 @@ def test_recipes_load_and_their_policies_and_losses_build(page, checkout, regist
         path = folder / f'recipe.{suffix}'
         path.write_text(text)
         cfg = load_config(path)
-        if 'policy' in cfg.model:
+        if 'policy' in cfg.model and 'head' in cfg.model:
             MIXUPS.build(cfg.model.policy)
             LOSSES.build(cfg.model.head.loss)
         else:
