@@ -101,7 +101,7 @@ MIXUPS = Registry('mixup', scope='openmix', locations=['openmix.mixups'])
 
 
 # The arguments of a loss that its caller gives, and no recipe.
-CALLED_WITH = frozenset({'logits', 'y', 'mix', 'rows'})
+CALLED_WITH = frozenset({'logits', 'y', 'mix', 'rows', 'keys', 'classes', 'key_classes'})
 
 
 def _bind_loss(cfg: dict, registry: Registry) -> Any:
@@ -136,6 +136,7 @@ class Built:
 
 ModelConfig = Annotated[dict, Built(MODELS)]
 PolicyConfig = Annotated[dict, Built(MIXUPS)]
+BankConfig = Annotated[dict, Built(MODELS, frozenset({'width'}))]
 HeadConfig = Annotated[dict, Built(MODELS, frozenset({'in_features', 'num_classes'}))]
 PreprocessorConfig = Annotated[dict, Built(MODELS, frozenset({'mean', 'std'}))]
 LossConfig = Annotated[dict, Built(LOSSES, CALLED_WITH)]

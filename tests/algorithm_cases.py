@@ -265,7 +265,11 @@ model = dict(
 views = dict(type='MultiView', views=[[dict(type='torchvision/ColorJitter', brightness=0.4)]] * 2)
 train_dataloader = images('train', [crop, views], drop_last=True)
 val_evaluator = dict(type='KNNAccuracy', k=3)
-losses = [dict(type='info_nce', of='queue'), dict(type='pair_bce', of='extrapolated_keys', temperature=0.2)]
+losses = [
+    dict(type='info_nce', of='queue_of_other_labels'),
+    dict(type='mix_ce', of='labels'),
+    dict(type='pair_bce', of='extrapolated_keys', temperature=0.2, schedule='cosine'),
+]
 learned = dict(type='AMix', mixer_losses=losses)
 model = dict(
     type='MoCo',
@@ -276,6 +280,8 @@ model = dict(
     hidden_norm=True,
     policy=dict(type='OneOf', policies=[dict(type='Mixup', sites=('', 'layer1')), learned]),
     views='both',
+    labels='clusters',
+    bank=dict(type='ClusterBank', clusters=2, momentum=0.0, least=1, centroids_every=2),
     data_preprocessor=dict(type='ImagePreprocessor'),
 )
 """,

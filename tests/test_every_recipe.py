@@ -45,7 +45,7 @@ class Detector(NamedTuple):
 class Contrastive(NamedTuple):
     """The parts of MoCo: its backbone without a head, the features of it, the embedding, the norms of the projector.
 
-    `mixed` are the channels that a Mix Block+ reads; 0: there is none.
+    `mixed` are the channels that a Mix Block+ reads, `clusters` the classes of a head of embeddings; 0: there is none.
     """
 
     backbone: int
@@ -53,13 +53,15 @@ class Contrastive(NamedTuple):
     embedding: int = 128
     norms: int = 0
     mixed: int = 0
+    clusters: int = 0
 
     def with_classes(self, _: int) -> int:
         projector = (self.features + 1) * (self.features + self.embedding) + 2 * self.norms
         c = self.mixed
         # Keys of the features of both images, gamma, and the content: a convolution, its norm and another convolution.
         block = (2 * c + 1) * c // 2 + 1 + c * c // 2 + c + c // 2 if c else 0
-        return 2 * (self.backbone + projector) + block  # query and momentum encoder
+        head = (self.embedding + 1) * self.clusters
+        return 2 * (self.backbone + projector) + block + head  # query and momentum encoder
 
 
 class Clustering(NamedTuple):
@@ -114,7 +116,7 @@ SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixm
 SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
 SMALL_TRANSFER = ('from_scratch', 'fine_tuning', 'fine_tuning_mixup', 'fine_tuning_dm', 'bss', 'bss_dm', 'co_tuning')
 SMALL_TRANSFER += ('co_tuning_dm', 'self_tuning', 'self_tuning_mixup', 'self_tuning_dm')
-SELFSUP = ('moco_v2', 'moco_v2_mixup', 'moco_v2_mixup_both', 'moco_v2_cutmix', 'un_mix', 'mochi', 'amix_i_paper')
+SELFSUP = ('moco_v2', 'moco_v2_mixup', 'moco_v2_mixup_both', 'moco_v2_cutmix', 'un_mix', 'mochi', 'amix_i_paper', 'amix_c_paper')
 PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
@@ -169,6 +171,7 @@ PARAMETERS = {
             embedding,
             features if method == 'i_mix' else 0,
             channels if method.startswith('amix') else 0,
+            (20 if data == 'digits' else 200) if method.startswith('amix_c') else 0,
         )
         for data, backbone, features, embedding, channels in (
             ('cifar10', CIFAR_RESNET18.with_classes(0), 512, 128, 256),

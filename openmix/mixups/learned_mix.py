@@ -160,7 +160,7 @@ class LearnedMix(PairPolicy):
 
         Raises:
             InputError: the backbone has no such site, or the mixer is not a `Mixer`; with a momentum encoder that is
-                lent, `heads` is not 'shared', a momentum is given, or a loss is of labels and it has no head 'head'.
+                lent, `heads` is not 'shared', or a momentum is given.
         """
         self.feature_site = FeatureSite(online.backbone, self.site_name)
         mixer = MODELS.build({**self.mixer_cfg, 'in_channels': self.feature_site.channels})
@@ -170,11 +170,11 @@ class LearnedMix(PairPolicy):
         self.mixer = mixer
         self.borrows = encoder is not None
         if encoder is not None:
-            if self.heads == 'split' or ('labels' in self.targets and 'head' not in encoder.heads):
+            if self.heads == 'split':
                 has = ', '.join(encoder.heads)
                 raise InputError(
                     f"{name}: the algorithm's momentum encoder has the heads {has}: a policy that borrows it needs "
-                    f"one called 'head' for losses of labels, and heads='shared'"
+                    "one called 'head', and heads='shared'"
                 )
             if (self.momentum, self.momentum_end, self.momentum_hold) != _MOMENTUM:
                 raise InputError(
@@ -261,7 +261,9 @@ class LearnedMix(PairPolicy):
         """
         found = context.targets
         if found is None:
-            found = {} if context.y is None else {'labels': Target(self.encoder.heads['head'], context.y)}
+            found = {}
+            if context.y is not None and 'head' in self.encoder.heads:
+                found = {'labels': Target(self.encoder.heads['head'], context.y)}
         name, missing = type(self).__name__, sorted(self.targets - found.keys())
         if missing == ['labels'] and not found:
             raise InputError(f'{name}: to learn, the context needs labels: MixContext(x, y)')

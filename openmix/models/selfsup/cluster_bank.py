@@ -18,6 +18,7 @@ from openmix.losses.labels import at_least_float32
 from openmix.memory import SampleMemory
 from openmix.models.selfsup.k_means import ReadableOnce, embeddings_of_all, k_means
 from openmix.ops.gather import gather_rows
+from openmix.registry import MODELS
 
 
 def cluster_sizes(labels: Tensor, clusters: int) -> Tensor:
@@ -133,6 +134,7 @@ def check_clusters(name: str, dataset: Any, clusters: int, least: int) -> None:
         )
 
 
+@MODELS.register_module()
 class ClusterBank(nn.Module):
     """Embeddings and labels of all training images, and the centroids of their clusters; equal in all processes.
 
@@ -150,6 +152,7 @@ class ClusterBank(nn.Module):
         InputError: an option is out of range.
     """
 
+    small = {'clusters': 2, 'least': 1}
     equal_buffers = frozenset({'centroids'})
     of_training = frozenset({'centroids'})
     centroids: Tensor

@@ -75,3 +75,16 @@ def check_policy(name: str, policy: MixPolicy, offered: Collection[str] = ()) ->
         return one
 
     policy.with_choices(checked)
+
+
+def all_targets(policy: MixPolicy | None) -> frozenset[str]:
+    """Return the names of the targets of a policy and of all that it draws from."""
+    found: set[str] = set()
+
+    def seen(one: MixPolicy) -> MixPolicy:
+        found.update(one.targets)
+        return one
+
+    if policy is not None:
+        policy.with_choices(seen)
+    return frozenset(found)

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from mmengine.dist import get_rank, get_world_size
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
-from openmix.algorithm import Algorithm, Network
+from openmix.algorithm import Network
 from openmix.batch import Batch
-from openmix.errors import InputError, check_choice, check_number
+from openmix.errors import InputError, check_choice
+from openmix.facts import Facts
 from openmix.losses.info_nce import info_nce
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
-from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.mixups.targets import Target
-from openmix.models.classifier import build_policy, width_of
+from openmix.models.classifier import build_policy
 from openmix.models.mixing import mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
-from openmix.models.selfsup.contrast import check_policy, partners_of, projector_of, two_views, unit
-from openmix.models.selfsup.key_targets import OF_BOTH_VIEWS, key_targets
-from openmix.models.selfsup.moco_checks import check_queue, check_queue_of_data, checked_weights
-from openmix.models.selfsup.shuffle import Beside, shuffled_keys
+from openmix.models.selfsup.contrast import all_targets, check_policy, partners_of, two_views, unit
+from openmix.models.selfsup.image_classes import ImageClasses, classes_of
+from openmix.models.selfsup.key_queue import KeyQueue
+from openmix.models.selfsup.key_targets import OF_BOTH_VIEWS, OF_OTHER_LABELS, key_targets
+from openmix.models.selfsup.moco_checks import checked_weights
 from openmix.models.sites import Sites
-from openmix.models.split_batch_norm import SplitBatchNorm, check_parts, split_batch_norm
-from openmix.ops.gather import gather_rows
-from openmix.ops.precision import full_precision
-from openmix.registry import MODELS, ModelConfig, PolicyConfig, PreprocessorConfig
+from openmix.registry import MODELS, BankConfig, ModelConfig, PolicyConfig, PreprocessorConfig
 
 
 @MODELS.register_module()
-class MoCo(Algorithm):
+class MoCo(KeyQueue):
     """Tell the key of another view of an image from a queue of keys of earlier images; the images may be mixed.
 
     The loss is weights[0] * L(z, k) + weights[1] * L_mix. L is InfoNCE, see `info_nce`: z is the embedding of the query
@@ -80,8 +75,12 @@ class MoCo(Algorithm):
         negatives: 'queue'; 'batch': the keys of the other images of the batch, of all processes, too, as in i-Mix.
         partners: 'other': a random permutation in which no image is its own partner; 'permuted': any permutation;
             'reversed': the batch in reverse order, as in Un-Mix.
-        labels: 'none': the policy knows no classes; 'given': it knows those of the data, as in Figure 2c. No loss reads
-            them.
+        labels: 'none': the policy knows no classes; 'given': it knows those of the data, as in Figure 2c; 'clusters':
+            it knows those of a bank of the keys. Losses of the mixer may be of 'labels', the logits of a linear head on
+            keys, which learns beside them, and of 'queue_of_other_labels', the negatives of other classes. AMix
+            with both cross-entropy of clusters and BCE is AMix-C. The encoder learns from no class.
+        classes: number of classes where they are given, filled in.
+        bank: registry dict of the `ClusterBank` of clusters. Keys move slowly by themselves, so its momentum may be 0.
 
     Raises:
         InputError: an option is out of range, or the policy needs labels, or something else that is not there, or mixes
@@ -89,12 +88,7 @@ class MoCo(Algorithm):
             they are given.
     """
 
-    answers = frozenset({'embedding'})
-    small = {'queue': 8, 'width': 8, 'bn_splits': 1}
-    equal_buffers = frozenset({'queue', 'position'})
-    of_training = frozenset({'queue', 'position', 'encoder', 'projector', 'policy'})
-    queue: Tensor
-    position: Tensor
+    of_training = KeyQueue.of_training | {'policy', 'classes'}
 
     def __init__(
         self,
@@ -114,54 +108,51 @@ class MoCo(Algorithm):
         negatives: str = 'queue',
         partners: str = 'other',
         labels: str = 'none',
+        classes: int | None = None,
+        bank: BankConfig | None = None,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor)
-        check_number('MoCo: width', width, 1)
-        check_number('MoCo: queue', queue, 1)
-        check_number('MoCo: temperature', temperature, 0.0, above=True)
-        check_number('MoCo: momentum', momentum, 0.0, 1.0)
-        check_number('MoCo: bn_splits', bn_splits, 1)
         check_choice('MoCo: views', views, ('cross', 'both', 'same'))
-        check_choice('MoCo: negatives', negatives, ('queue', 'batch'))
         check_choice('MoCo: partners', partners, ('other', 'permuted', 'reversed'))
-        check_choice('MoCo: labels', labels, ('none', 'given'))
-        if labels == 'given' and policy is None:
-            raise InputError("MoCo: labels='given' is for a policy, and there is none; leave it out")
-        if hidden is not None:
-            check_number('MoCo: hidden', hidden, 1)
+        check_choice('MoCo: labels', labels, ('none', 'given', 'clusters'))
+        if labels != 'none' and policy is None:
+            raise InputError(f'MoCo: labels={labels!r} is for a policy, and there is none; leave it out')
         if negatives == 'batch' and policy is not None and views == 'both':
             raise InputError(
                 "MoCo: with views='both' the batch has two keys of every image, so negatives='batch' would count one "
                 "of them as a negative of the other; take negatives='queue', or views='cross'"
             )
+        super().__init__(
+            backbone, data_preprocessor, width, hidden, hidden_norm, queue, temperature, momentum, bn_splits, shuffle,
+            negatives,
+        )  # fmt: skip
         self.weights = checked_weights(weights, policy is not None)
-        self.temperature, self.momentum, self.bn_splits, self.shuffle = temperature, momentum, bn_splits, shuffle
-        self.views, self.negatives, self.partners, self.labels = views, negatives, partners, labels
-        self.backbone = MODELS.build(backbone)
-        self.projector = projector_of(width_of(self.backbone), hidden or width_of(self.backbone), width, hidden_norm)
-        if bn_splits > 1:
-            split_batch_norm(self.backbone, bn_splits)
-            split_batch_norm(self.projector, bn_splits)
-        self.normalises = any(isinstance(one, _BatchNorm) for one in self.modules())
-        # Before the hooks of the sites, which a copy would share.
-        self.encoder = MomentumEncoder(self.backbone, projector=self.projector)
+        self.views, self.partners, self.step = views, partners, 0
+        # Attached before the hooks of the sites, which a copy would share.
         self.register_module('policy', None)
         self.policy: MixPolicy | None
         if policy is not None:
             self.policy = build_policy('MoCo', policy)
             offered = {'keys', 'queue'} | (OF_BOTH_VIEWS if views == 'both' else set())
+            if labels != 'none':
+                offered |= {'labels'} | (OF_OTHER_LABELS if negatives == 'queue' else set())
             check_policy('MoCo', self.policy, offered)
             self.policy.attach(self.online(), self.encoder)
         self.sites = Sites(self.backbone, set() if self.policy is None else self.policy.all_sites())
-        self.register_buffer('queue', F.normalize(torch.randn(queue, width), dim=1))
-        self.register_buffer('position', torch.zeros((), dtype=torch.int64))
+        self.register_module('classes', None)
+        self.classes: ImageClasses | None
+        targets = all_targets(self.policy)
+        if (found := classes_of(labels, classes, bank, targets, width, queue)) is not None:
+            self.classes = found
         if isinstance(self.data_preprocessor, ImagePreprocessor) and self.data_preprocessor.channels_last:
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         query, key = two_views('MoCo', batch['inputs'])
         self.check_batch(len(query))
-        of_key, features = self.encoded(key)
+        site = self.policy.feature_site if self.policy is not None and self.views == 'both' else None
+        embeddings, features = self.encoded(key, site)
+        of_key = unit(embeddings)
+        y = None if self.classes is None else self.classes.read(batch)
         losses: dict[str, Tensor] = {}
         if self.weights[0]:
             dots, columns, first = self.dots(unit(self.projector(self.backbone(query))), of_key)
@@ -170,8 +161,12 @@ class MoCo(Algorithm):
             best = dots[:, -len(self.queue) :].amax(1)
             losses['hit_rate'] = (dots.gather(1, columns[:, None])[:, 0] >= best).float().mean()
         if self.policy is not None and self.weights[1]:
-            losses |= self.mixed_losses(self.policy, query, key, of_key, self.known_labels(batch), features)
-        self.push(of_key)
+            losses |= self.mixed_losses(self.policy, query, key, of_key, y, features)
+        at = self.push(of_key)
+        if self.classes is not None and y is not None:
+            self.classes.push(y, at)
+            losses |= self.classes.losses(embeddings, y)
+            losses |= self.classes.update(batch, embeddings, self.step)
         # What a network that knows nothing has, beside a loss that begins lower with the random keys of a new queue.
         losses['chance_nats'] = torch.full((), math.log(1 + len(self.queue)), device=query.device)
         return losses
@@ -201,7 +196,8 @@ class MoCo(Algorithm):
             positives = self.keys(query)
         elif self.views == 'both':
             context = self.context(torch.cat([query, key]), None if y is None else torch.cat([y, y]))
-            of_query, of_site = self.encoded(query)
+            of_query, of_site = self.encoded(query, None if features is None else policy.feature_site)
+            of_query, y = unit(of_query), context.y
             positives, others = torch.cat([of_key, of_query]), torch.cat([of_query, of_key])
             if features is not None and of_site is not None and policy.feature_site is not None:
                 context.keep_features(policy.feature_site, self.encoder.backbone, torch.cat([of_site, features]))
@@ -209,93 +205,40 @@ class MoCo(Algorithm):
         dots, columns, first = self.dots(unit(self.projector(mixed.features)), positives)
         losses = {'mixed_loss': self.weights[1] * info_nce(dots, columns, mixed.mix, self.temperature, first)}
         if wanted := mixed.policy.targets:
-            queue = Target(lambda z: self.dots(z, positives)[0], columns, {'keys': first})
-            context.targets = key_targets(wanted, self.embed, positives, queue, others)
+            queue = Target(lambda z: self.dots(unit(z), positives)[0], columns, {'keys': first})
+            context.targets = key_targets(wanted, self.embed, positives, queue, others, y, self.classes)
             losses |= mixed.policy.own_losses(context, start + partners_of(self.partners, n, query.device))
         return losses
 
-    def embed(self, features: Tensor) -> Tensor:
-        """Compute unit vectors (N, P) of features (N, D) of the momentum encoder."""
-        return unit(self.encoder.heads['projector'](features))
-
-    def dots(self, embedding: Tensor, positives: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Compute the dot products of embeddings (N, P) with the keys of the batch (M, P) and the queue.
-
-        Returns:
-            (N, C + Q) dot products, the columns (M,) int64 of the positives, and the number of first columns that are
-            no negatives.
-        """
-        columns = torch.arange(len(positives), device=positives.device)
-        first = len(positives)
-        if self.negatives == 'batch':
-            columns, first = columns + _rank(positives) * len(positives), 0
-            positives = gather_rows(positives)
-        with full_precision(embedding):
-            return embedding @ torch.cat([positives, self.queue.to(embedding.dtype)]).T, columns, first
-
-    def keys(self, x: Tensor) -> Tensor:
-        """Compute the keys (N, P), unit vectors, of images (N, 3, H, W)."""
-        return self.shuffled(lambda images: self.embed(self.encoder.backbone(images)), x)
-
-    def encoded(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Compute the keys, and in the same pass the features that a learned policy reads of all views, if it does."""
-        site = self.policy.feature_site if self.policy is not None and self.views == 'both' else None
-        if site is None:
-            return self.keys(x), None
-        both = Beside(site, self.encoder.backbone, self.embed)
-        return both.parts(self.shuffled(both, x))
-
-    @torch.no_grad()
-    def shuffled(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Compute `network(x)`, (N, ...), with the images in another order if keys are shuffled."""
-        if not self.shuffle or (self.bn_splits == 1 and get_world_size() == 1):
-            return network(x)
-        return shuffled_keys(network, x)
-
-    @torch.no_grad()
-    def push(self, keys: Tensor) -> None:
-        """Replace the oldest keys of the queue by the keys (N, P) of all processes."""
-        keys = gather_rows(keys).to(self.queue.dtype)
-        at = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-        # Not in place, because the backward pass of the losses needs the old keys.
-        self.queue = self.queue.index_copy(0, at, keys)
-        self.position = (self.position + len(keys)) % len(self.queue)
-
-    def known_labels(self, batch: Batch) -> Tensor | None:
-        """Return the classes (N,) that the policy knows; None: it knows none.
-
-        Raises:
-            InputError: they should be the batch's, which has none.
-        """
-        if self.labels == 'none':
-            return None
-        if batch.get('labels') is None:
-            raise InputError("MoCo: labels='given', and the images have none; take labelled images, or labels='none'")
-        return batch['labels']
-
     def context(self, x: Tensor, y: Tensor | None = None) -> MixContext:
         """Make the `MixContext` of images (N, 3, H, W) with their normalisation and the classes that are known."""
-        given = self.data_preprocessor
-        if isinstance(given, ImagePreprocessor):
-            return MixContext(x, y, mean=given.mean, std=given.std)
-        return MixContext(x, y)
-
-    def check_batch(self, n: int) -> None:
-        """Check that a batch of n images of a process fits the queue and batch norm.
-
-        Raises:
-            InputError: it does not.
-        """
-        check_queue(len(self.queue), n)
-        if self.normalises:
-            check_parts(n, self.bn_splits)
+        given, head = self.data_preprocessor, None if self.classes is None else self.classes.head
+        mean, std = (given.mean, given.std) if isinstance(given, ImagePreprocessor) else (None, None)
+        # What a policy asks for the saliency of classes: the network whose embeddings the head learns from.
+        network = None
+        if head is not None:
+            network = Network(self.encoder.backbone, nn.Sequential(self.encoder.heads['projector'], head))
+        return MixContext(x, y, mean=mean, std=std, network=network)
 
     def check_data(self, dataset: Any) -> None:
-        check_queue_of_data(len(self.queue), len(dataset))
+        super().check_data(dataset)
+        if self.classes is not None:
+            self.classes.check_data(dataset)
 
-    def predict(self, batch: Batch) -> dict[str, Any]:
-        """Compute the features (N, D) of the backbone as `embedding`."""
-        return {'embedding': self.backbone(batch['inputs']), 'labels': batch.get('labels'), 'ids': batch.get('ids')}
+    def read_data(self, dataset: Any) -> None:
+        if self.classes is None or self.classes.bank is None:
+            return
+        mode = self.training
+        self.eval()
+        # The momentum encoder starts from this network.
+        self.classes.bank.begin('MoCo', dataset, self.data_preprocessor, lambda x: self.projector(self.backbone(x)))
+        self.train(mode)
+
+    @classmethod
+    def complete(cls, model: dict[str, Any], facts: Facts) -> None:
+        super().complete(model, facts)
+        if model.get('labels') == 'given':
+            model.setdefault('classes', len(facts.classes))
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
         if self.policy is None:
@@ -304,12 +247,7 @@ class MoCo(Algorithm):
             yield from self.policy.ways()
 
     def start(self) -> None:
-        if self.bn_splits > 1 and not any(isinstance(one, SplitBatchNorm) for one in self.modules()):
-            raise InputError(
-                f'MoCo: bn_splits is {self.bn_splits}, and no batch norm is split, such as where sync_bn replaces all; '
-                'set bn_splits=1, or sync_bn=None'
-            )
-        self.encoder.start(self.backbone, projector=self.projector)
+        super().start()
         if self.policy is not None:
             self.policy.start(self.online())
 
@@ -318,11 +256,12 @@ class MoCo(Algorithm):
             self.policy.before_epoch(epoch)
 
     def before_step(self, step: int, steps: int) -> None:
+        self.step = step
         if self.policy is not None:
             self.policy.before_step(step, steps)
 
     def after_step(self) -> None:
-        self.encoder.follow(self.momentum, self.backbone, projector=self.projector)
+        super().after_step()
         if self.policy is not None:
             self.policy.after_step(self.online())
 
@@ -333,8 +272,3 @@ class MoCo(Algorithm):
     def online(self) -> Network:
         """Return the network that is trained, with the projector for its head."""
         return Network(self.backbone, self.projector)
-
-
-def _rank(x: Tensor) -> int:
-    """Return the rank of this process; 0 on the meta device, where `gather_rows` gives its own rows alone."""
-    return 0 if x.is_meta else get_rank()

@@ -133,8 +133,8 @@ def test_every_image_keeps_its_own_features(bn_splits):
     """Fault: features of shuffled images, which belong to others than the images that are mixed."""
     model = built(views='both', bn_splits=bn_splits).eval()
     x = images()[:, 1]
-    keys, features = model.encoded(x)
-    torch.testing.assert_close(keys, model.keys(x))
+    embeddings, features = model.encoded(x, model.policy.feature_site)
+    torch.testing.assert_close(unit(embeddings), model.keys(x))
     torch.testing.assert_close(features, model.policy.feature_site(model.encoder.backbone, x))
 
 
@@ -157,7 +157,7 @@ def test_mixed_keys_lie_between_and_beyond_the_keys_of_both_views():
     keys = unit(torch.randn(2 * N, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
     others = keys.roll(N, 0)
     queue = Target(lambda z: z, torch.arange(2 * N))
-    basis = torch.eye(5, dtype=torch.float64)
+    basis = torch.eye(5, dtype=torch.float64)  # unit vectors
     for name, low, high in (('interpolated_keys', 0, 1), ('extrapolated_keys', 1, 2)):
         target = key_targets([name], lambda z: z, keys, queue, others)[name]
         mixed = target.logits(basis).T

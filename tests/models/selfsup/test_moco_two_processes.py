@@ -6,6 +6,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
 
+from openmix.memory import equal_buffers, memories_in
 from openmix.registry import MODELS
 
 N, STEPS, PARTNERS = 6, 5, (1, 2, 0)
@@ -19,6 +20,14 @@ VARIANTS = {
         policy=dict(type='AMix', mixer_losses=[dict(type='info_nce', of='queue'), dict(type='pair_bce', of='keys')]),
         views='both',
     ),
+    'clusters': dict(
+        policy=dict(
+            type='AMix',
+            mixer_losses=[dict(type='mix_ce', of='labels'), dict(type='info_nce', of='queue_of_other_labels')],
+        ),
+        labels='clusters',
+        bank=dict(type='ClusterBank', clusters=3, momentum=0.0, least=2, centroids_every=2),
+    ),
     'siblings': MIXED | dict(views='cross', weights=(0, 1), negatives='batch'),
 }
 
@@ -27,6 +36,10 @@ def steps_of(options, rows=slice(None), processes=1):
     """Train some steps on a part of every batch; return losses, gradients and queue of each step."""
     torch.manual_seed(0)
     model = MODELS.build(dict(type='MoCo', backbone=BACKBONE, width=5, queue=18, momentum=0.8) | options)
+    for memory in memories_in(model):
+        memory.allocate(18)
+    if model.classes is not None:
+        model.classes.bank.fill(torch.randn(18, 5), torch.arange(18) % 3)
     model.start()
     model = model.double().eval()  # batch norm by its running statistics
     if model.policy is not None:
@@ -38,7 +51,7 @@ def steps_of(options, rows=slice(None), processes=1):
         pairs = torch.tensor([start + partner for start in range(0, len(mine), 3) for partner in PARTNERS])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr('openmix.models.selfsup.moco.partners_of', lambda *_, pairs=pairs: pairs)
-            losses = model.loss({'inputs': mine})
+            losses = model.loss({'inputs': mine, 'ids': (torch.arange(N) * 5 + step)[rows] % 18})
         optimizer.zero_grad()
         sum(value for name, value in losses.items() if 'loss' in name).backward()
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -48,7 +61,7 @@ def steps_of(options, rows=slice(None), processes=1):
             value /= processes
         optimizer.step()
         model.after_step()
-        found += [value.clone() for value in values] + [model.queue.clone(), model.position.clone()]
+        found += [value.clone() for value in values] + [value.clone() for value in equal_buffers(model).values()]
     return found
 
 
@@ -71,7 +84,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     for name, options in VARIANTS.items():
         alone = steps_of(options)
         # Masks are of float32.
-        close = dict(rtol=1e-4, atol=1e-6) if name == 'learned' else dict(rtol=1e-9, atol=1e-12)
+        close = dict(rtol=1e-4, atol=1e-6) if name in ('learned', 'clusters') else dict(rtol=1e-9, atol=1e-12)
         for found in ranks:
             for one, other in zip(alone, found[name], strict=True):
                 torch.testing.assert_close(one, other, **close)
