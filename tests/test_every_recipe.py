@@ -116,7 +116,16 @@ SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixm
 SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
 SMALL_TRANSFER = ('from_scratch', 'fine_tuning', 'fine_tuning_mixup', 'fine_tuning_dm', 'bss', 'bss_dm', 'co_tuning')
 SMALL_TRANSFER += ('co_tuning_dm', 'self_tuning', 'self_tuning_mixup', 'self_tuning_dm')
-SELFSUP = ('moco_v2', 'moco_v2_mixup', 'moco_v2_mixup_both', 'moco_v2_cutmix', 'un_mix', 'mochi', 'amix_i_paper', 'amix_c_paper')
+SELFSUP = (
+    'moco_v2',
+    'moco_v2_mixup',
+    'moco_v2_mixup_both',
+    'moco_v2_cutmix',
+    'un_mix',
+    'mochi',
+    'amix_i_paper',
+    'amix_c_paper',
+)
 PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
