@@ -122,10 +122,12 @@ def test_timm_takes_the_network_that_is_evaluated_of_a_learned_policy(call, tmp_
     assert not torch.allclose(logits(model.backbone, pixels) @ model.head.fc.weight.T, wanted)
 
 
-def test_the_card_has_the_results_of_the_checkpoint(call, tmp_path):
+@pytest.mark.slow
+def test_the_card_has_the_results_of_the_checkpoint(nursery, tmp_path):
     _, path = trained(tmp_path, 'type="TimmBackbone", name="test_resnet"')
-    code, _, err = call(COMMAND, path, '--format', 'hf')
-    assert (code, err) == (0, '')
+    done = nursery.run([COMMAND, path, '--format', 'hf'], tmp_path)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout == f'{tmp_path}/run/epoch_2-hf\n'
     text = (tmp_path / 'run/epoch_2-hf/README.md').read_text()
     head = yaml.safe_load(text.split('---')[1])
     assert head['library_name'] == 'timm'

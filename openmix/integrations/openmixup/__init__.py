@@ -1,0 +1,1 @@
+"""OpenMixup's configs and checkpoints as openmix's recipes and weights."""
