@@ -32,7 +32,7 @@ from openmix.registry import LOSSES, METRICS, MIXUPS, MODELS
 
 ROOT = Path(__file__).parent.parent
 README, TUTORIAL = ROOT / 'README.md', ROOT / 'docs' / 'add_a_mixup.md'
-OF_ALGORITHMS, OF_TRAINING = ROOT / 'docs' / 'add_an_algorithm.md', ROOT / 'docs' / 'engine.md'
+OF_ALGORITHMS, OF_WEIGHTS = ROOT / 'docs' / 'add_an_algorithm.md', ROOT / 'docs' / 'weights.md'
 # Their blocks use the run that the README's first command leaves, and a folder of photos.
 AFTER_A_RUN = {ROOT / 'docs' / 'predict.md'}
 PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -58,10 +58,9 @@ def recipes(page: Path) -> list[tuple[str, str]]:
 
 
 def written_modules() -> dict[str, str]:
-    """Return the text of every file of Python code, by module, that the pages on algorithms and training write."""
-    pages = (OF_ALGORITHMS, OF_TRAINING)
-    inherit = [text for page in pages for _, text in recipes(page)]
-    code = [text for page in pages for text in blocks(page, 'python') if text not in inherit]
+    """Return the text of every file of Python code, by module, that the page on algorithms writes."""
+    inherit = [text for _, text in recipes(OF_ALGORITHMS)]
+    code = [text for text in blocks(OF_ALGORITHMS, 'python') if text not in inherit]
     return dict(zip(('rotnet', 'plain', 'queue_contrast', 'confidence'), code, strict=True))
 
 
@@ -236,7 +235,7 @@ def test_a_frozen_backbone_stays_as_the_page_says(checkout, nursery):
     for name, text in written_modules().items():
         (checkout / f'{name}.py').write_text(text)
     moved = []
-    for text in (text for _, text in recipes(OF_TRAINING) if 'lr_mult=0' in text or 'selfsup/digits/linear' in text):
+    for text in (text for _, text in recipes(OF_WEIGHTS) if 'lr_mult=0' in text or 'selfsup/digits/linear' in text):
         (checkout / 'recipe.py').write_text(text)
         words = ['train.py', 'recipe.py', '--work-dir', f'run{len(moved)}']
         words += ['--cfg-options', 'train_cfg.max_epochs=2', 'model.backbone.depth=8']
@@ -334,7 +333,7 @@ def test_commands_take_the_options_shown(page):
 
 
 def test_the_option_table_is_the_commands_help():
-    listed = set(re.findall(r'^\| `(--[\w-]+)', (ROOT / 'docs' / 'engine.md').read_text(), re.MULTILINE))
+    listed = set(re.findall(r'^\| `(--[\w-]+)', (ROOT / 'docs' / 'training.md').read_text(), re.MULTILINE))
     aliases = {'--help', '--work_dir'}
     assert listed == options_of(ROOT / 'tools' / 'train.py') - aliases
 
