@@ -175,19 +175,11 @@ def mix_over_lam(of: Drawn, seed: int) -> torch.Tensor:
     """
     import torch
 
-    from openmix.mixups import PairPolicy
+    from openmix.evaluation.mixed_at import mixed_at
 
-    if not isinstance(of.policy, PairPolicy):
-        raise InputError(f'--strip needs a policy that draws lam for a pair; {of.title.splitlines()[0]} does not')
     others = torch.arange(len(of.images)).roll(1) if of.partner is None else of.partner
-    images = []
-    for lam in LAMS:
-        torch.manual_seed(seed)
-        context = of.model.context(of.images, of.labels)
-        with torch.no_grad():
-            mixed, _ = of.policy.holding(lam)(context.x, context, others)
-        images.append(of.model.data_preprocessor.denormalize(mixed))
-    return torch.stack(images, 1)
+    context = of.model.context(of.images, of.labels)
+    return mixed_at('--strip', of.policy, context, of.model.data_preprocessor, others, LAMS, seed)
 
 
 @command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +71,22 @@ def draw_strip(mixed: Tensor, lams: Sequence[float], titles: Sequence[str]) -> F
         for ax, lam, image in zip(row, lams, images, strict=True):
             _show(ax, image, '' if i else f'λ = {lam:.1f}')
         row[0].set_ylabel(title, fontsize=7)
+    return figure
+
+
+def draw_columns(columns: Mapping[str, Tensor]) -> Figure:
+    """Draw a column of images for each name.
+
+    Args:
+        columns: name -> (N, 3, H, W) in [0, 1], of one N.
+    """
+    n = len(next(iter(columns.values())))
+    figure = Figure(figsize=(1.25 * len(columns), 1.25 * n + 0.3), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(n, len(columns), squeeze=False)
+    for i, (name, images) in enumerate(columns.items()):
+        for j, image in enumerate(images):
+            _show(axes[j][i], image, '' if j else name)
     return figure
 
 
