@@ -68,13 +68,14 @@ def mixed_by(config: str, cfg: Config, checkpoint: str, batch: dict, args: argpa
 
     with building(cfg, 'model'):
         model: Any = MODELS.build(cfg.model)
-    if not isinstance(model, Mixing) or model.policy is None:
+    mixing: object = model
+    if not isinstance(mixing, Mixing) or mixing.policy is None:
         raise InputError(f'{config}: {type(model).__name__} has no policy; take a recipe with model.policy')
     put_weights(model, read_checkpoint(checkpoint), checkpoint, args.ema)
     model.eval()
     context = model.context(model.data_preprocessor(batch, training=False)['inputs'], None)
     partner, preprocessor = torch.arange(args.count, 2 * args.count), model.data_preprocessor
-    return mixed_at(config, model.policy, context, preprocessor, partner, [args.lam], args.seed)[:, 0]
+    return mixed_at(config, mixing.policy, context, preprocessor, partner, [args.lam], args.seed)[:, 0]
 
 
 @command
