@@ -154,7 +154,11 @@ def named(source: str, names: set[str]) -> dict[str, int]:
 
 
 # They have the names that other libraries give to policies.
-OF_OTHERS = ('openmix/integrations/timm_mixup.py', 'openmix/integrations/openmixup/policies.py')
+OF_OTHERS = (
+    'openmix/integrations/timm_mixup.py',
+    'openmix/integrations/openmixup/policies.py',
+    'openmix/integrations/openmixup/learned.py',
+)
 
 
 def test_no_policy_is_named_outside_its_file():

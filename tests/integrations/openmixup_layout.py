@@ -84,6 +84,39 @@ def write_config(folder, data='CIFAR10', **changes):
     return folder / 'r18.py'
 
 
+LEARNED = """
+_base_ = 'base.py'
+
+model = dict(
+    type='AutoMixup', pretrained=None, alpha=2.0, momentum=0.999, mask_layer=2, mask_loss=0.1, mask_adjust=0.25,
+    lam_margin=0.08, mask_up_override=None, debug=True,
+    backbone=dict(type='ResNet_CIFAR', depth=18, num_stages=4, out_indices=(2, 3), style='pytorch'),
+    mix_block=dict(
+        type='PixelMixBlock', in_channels=256, reduction=2, use_scale=True, unsampling_mode=['nearest'],
+        lam_concat=False, lam_concat_v=False, lam_mul=False, lam_residual=False, lam_mul_k=-1, value_neck_cfg={neck},
+        x_qk_concat=False, x_v_concat=False, mask_loss_mode='L1', mask_loss_margin=0.1, frozen=False, {block}),
+    head_one=dict({head}, in_channels=512, num_classes=10),
+    head_mix=dict({head}, in_channels=512, num_classes=10),
+    head_weights=dict(head_mix_q=1, head_one_q=1, head_mix_k=1, head_one_k={weight}))
+custom_hooks = [
+    dict(type='CosineScheduleHook', end_momentum=0.999999, adjust_scope=[0.1, 1.0], warming_up='{warming}',
+         update_interval=1),
+    dict(type='SAVEHook', iter_per_epoch=500, save_interval=12500)]
+optimizer = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.0001)
+optimizer_config = dict(grad_clip=None)
+lr_config = dict(policy='CosineAnnealing', min_lr=0.05)
+runner = dict(type='EpochBasedRunner', max_epochs=4)
+"""
+
+
+def write_learned(folder, **changes):
+    """Write the config of a learned policy with its base; return its path."""
+    write_config(folder)
+    parts = {'head': PLAIN, 'weight': 1, 'warming': 'constant', 'block': '', 'neck': None}
+    (folder / 'automix.py').write_text(LEARNED.format(**{**parts, **changes}))
+    return folder / 'automix.py'
+
+
 class SmallResNet(ResNet):
     """ResNet-18 with a 3x3 stem of stride 1 and without max-pooling."""
 
@@ -157,11 +190,48 @@ class Classifier(nn.Module):
 def classifier(kind):
     """Make a classifier with random weights and statistics, in evaluation mode."""
     torch.manual_seed(3)
-    model = Classifier(SmallResNet(), 512) if kind == 'resnet' else Classifier(SmallWide(), 64)
+    build = {'resnet': lambda: Classifier(SmallResNet(), 512), 'wide': lambda: Classifier(SmallWide(), 64)}
+    model = {**build, 'learned': LearnedPolicy}[kind]()
     for value in model.state_dict().values():
         if value.is_floating_point():
             value.add_(0.1 * torch.rand_like(value))
     return model.eval()
+
+
+class Query(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(256, 128, 1)
+
+
+class Block(nn.Module):
+    """The two projections of the block, and the mask of the partner from the features of both."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.value = Query(), nn.Conv2d(256, 1, 1)
+
+    def partners_mask(self, own, partner, side):
+        query, key = self.query.conv(own).flatten(2), self.query.conv(partner).flatten(2)
+        attention = (query.transpose(1, 2) @ key / 128**0.5).softmax(2)
+        value = attention @ self.value(partner).flatten(2).transpose(1, 2)
+        return F.interpolate(value.view(len(own), 1, *own.shape[2:]), (side, side)).sigmoid()
+
+
+class LearnedPolicy(nn.Module):
+    """The parts of a learned policy by their names there; two of them have two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix_block = Block()
+        self.backbone_q, self.backbone_k = SmallResNet(), SmallResNet()
+        self.backbone = self.backbone_k
+        for name in ('mix_q', 'mix_k', 'one_q', 'one_k'):
+            self.add_module(f'head_{name}', Head(512))
+        self.head = self.head_one_k
+
+    def forward(self, x):
+        return self.head_mix_k(self.backbone_k(x))
 
 
 def save(model, path, average=None, prefix='', more=None):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from openmixup_layout import PLAIN, WIDE, classifier, mixup_head, save, write_config
+from openmixup_layout import PLAIN, WIDE, classifier, mixup_head, save, write_config, write_learned
 
 import openmix
 from openmix.config import load_config
@@ -299,3 +299,46 @@ def test_weights_that_do_not_fit_are_one_line_and_are_not_written(call, tmp_path
     assert (code, len(err.splitlines())) == (2, 1), err
     assert re.search(line, err)
     assert not (tmp_path / 'ours/latest.pth').exists()
+
+
+def test_a_learned_policy_and_its_networks_are_converted(call, tmp_path):
+    """The evaluated network, the trained one, both heads for clean images, and the block."""
+    theirs = classifier('learned')
+    save(theirs, tmp_path / 'latest.pth')
+    config = write_learned(tmp_path / 'theirs')
+    code, said, err = call(COMMAND, config, '--checkpoint', tmp_path / 'latest.pth', '--out', tmp_path / 'ours')
+    assert code == 0, err
+    assert 'custom_hooks.1' in said
+    cfg = load_config(tmp_path / 'ours/automix.py')
+    policy = {'type': 'AutoMix', 'alpha': 2.0, 'share': 'batch', 'site': 'layer3', 'momentum': 0.999}
+    policy |= {'momentum_end': 0.999999, 'momentum_hold': 0.1, 'mask_weight': 0.1, 'mask_margin': 0.1}
+    policy |= {'adjust_prob': 0.25, 'lam_margin': 0.08, 'heads': 'split', 'skips': 'mixer_loss'}
+    assert cfg.model.policy == policy | {'mixer': {'lam_encoding': 'none'}}
+    ours = openmix.load_model(tmp_path / 'ours/latest.pth', device='cpu')
+    x = torch.randn(3, 3, 32, 32)
+    theirs.requires_grad_(False)
+    networks = ours.algorithm.networks()
+    wanted = {'': theirs(x), 'online': theirs.head_mix_q(theirs.backbone_q(x))}
+    wanted['online_clean'] = theirs.head_one_q(theirs.backbone_q(x))
+    wanted['momentum_clean'] = theirs.head_one_k(theirs.backbone_k(x))
+    assert networks.keys() == wanted.keys()
+    for name, logits in wanted.items():
+        torch.testing.assert_close(networks[name](x), logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max()))
+    own, partner, lam = torch.randn(2, 256, 4, 4), torch.randn(2, 256, 4, 4), torch.full((2,), 0.3)
+    found = ours.algorithm.policy.mixer(partner, own, 1 - lam, (32, 32))
+    torch.testing.assert_close(found, theirs.mix_block.partners_mask(own, partner, 32), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (dict(neck="dict(type='ConvNeck')"), "model.mix_block.value_neck_cfg={'type': 'ConvNeck'} has no counterpart"),
+        (dict(weight=0.5), 'model.head_weights.head_one_k=0.5 has no counterpart'),
+        (dict(warming='linear'), "custom_hooks.0.warming_up='linear' has no counterpart"),
+        (dict(block='dropout=0.1'), 'not understood: model.mix_block.dropout'),
+    ],
+)
+def test_another_learned_policy_is_one_line(call, tmp_path, change, line):
+    code, _, err = call(COMMAND, write_learned(tmp_path / 'theirs', **change), '--out', tmp_path / 'ours')
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert line in err

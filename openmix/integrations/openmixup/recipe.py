@@ -8,6 +8,7 @@ from typing import Any
 from openmix.errors import InputError
 from openmix.integrations.openmixup.backbones import backbone_of
 from openmix.integrations.openmixup.keys import Keys
+from openmix.integrations.openmixup.learned import learned_policy_of, momentum_of
 from openmix.integrations.openmixup.losses import head_of
 from openmix.integrations.openmixup.policies import clean, policy_of
 
@@ -28,6 +29,7 @@ _OF_MACHINE = (
 )
 # Helper variables of the config files, which the settings have been made of.
 _VARIABLES = ('data_source_cfg', 'dataset_type', 'train_pipeline', 'test_pipeline')
+_MODELS = ('Classification', 'MixUpClassification', 'AutoMixup')
 _DATA = {'CIFAR10': 'cifar10', 'CIFAR100': 'cifar100'}
 _PADDING = {'constant': 'zero', 'reflect': 'reflect'}
 
@@ -54,7 +56,8 @@ def recipe_of(config: Mapping[str, Any], base: str | None = None) -> tuple[dict[
     for key in ('load_from', 'resume_from'):
         keys.expect(key, None)
     norm = keys.take('img_norm_cfg', None)
-    recipe: dict[str, Any] = {'model': _model(keys.inner('model'))}
+    hooks, momentum = _custom_hooks(keys)
+    recipe: dict[str, Any] = {'model': _model(keys.inner('model'), momentum)}
     if base is None:
         base, loaders, preprocessor = _data(keys, norm)
         recipe['model']['data_preprocessor'] = preprocessor
@@ -68,7 +71,7 @@ def recipe_of(config: Mapping[str, Any], base: str | None = None) -> tuple[dict[
     runner = keys.inner('runner')
     runner.expect('type', 'EpochBasedRunner')
     recipe['train_cfg'] = {'max_epochs': runner.take('max_epochs'), 'val_interval': interval}
-    recipe['default_hooks'], hooks = _hooks(keys)
+    recipe['default_hooks'] = _default_hooks(keys, hooks)
     if unknown := sorted(keys.left()):
         few = ', '.join(unknown[:8]) + (f' and {len(unknown) - 8} more' if len(unknown) > 8 else '')
         raise InputError(f'not understood: {few}; take out of the config what does not change the training')
@@ -76,18 +79,32 @@ def recipe_of(config: Mapping[str, Any], base: str | None = None) -> tuple[dict[
     return recipe, [base, *schedules], left_out + hooks
 
 
-def _model(model: Keys) -> dict[str, Any]:
+def _model(model: Keys, momentum: dict[str, float]) -> dict[str, Any]:
     kind = model.take('type')
-    if kind not in ('Classification', 'MixUpClassification'):
-        raise InputError(f"model.type: '{kind}' is not converted; Classification and MixUpClassification are")
-    for key in ('pretrained', 'pretrained_k', 'backbone_k', 'mix_block', 'init_cfg'):
+    if kind not in _MODELS:
+        raise InputError(f"model.type: '{kind}' is not converted; {' and '.join(_MODELS)} are")
+    part = model.inner('backbone')
+    stages = part.take('out_indices', None) if kind == 'AutoMixup' else None
+    backbone = backbone_of(part)
+    for key in ('pretrained', 'pretrained_k', 'backbone_k', 'init_cfg'):
         model.expect(key, None)
-    for key in ('save', 'save_name', 'debug_mode', 'momentum_k', 'cosine_update'):
-        model.take(key, None)  # of pictures, and of a second network that is not there
+    for key in ('save', 'save_name'):
+        model.take(key, None)  # of pictures
     model.expect('with_sobel', False)
-    policy = policy_of(model) if kind == 'MixUpClassification' else clean()
-    found = {'backbone': backbone_of(model.inner('backbone')), 'head': head_of(model.inner('head'))}
-    return {'type': 'MixClassifier', **found, 'policy': policy}
+    if kind == 'AutoMixup':
+        policy, head = learned_policy_of(model, momentum)
+        mixed_by = int(policy['site'].removeprefix('layer')) - 1
+        if stages is None or tuple(stages) not in ((mixed_by, 2), (mixed_by, 3)):
+            raise InputError(f'model.backbone.out_indices={stages} does not fit mask_layer={mixed_by}')
+    else:
+        if momentum:
+            raise InputError('custom_hooks: CosineScheduleHook is of AutoMixup')
+        model.expect('mix_block', None)
+        for key in ('debug_mode', 'momentum_k', 'cosine_update'):
+            model.take(key, None)  # of pictures, and of a second network that is not there
+        policy = policy_of(model) if kind == 'MixUpClassification' else clean()
+        head = head_of(model.inner('head'))
+    return {'type': 'MixClassifier', 'backbone': backbone, 'head': head, 'policy': policy}
 
 
 def _data(keys: Keys, norm: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -217,20 +234,29 @@ def _schedule(schedule: Keys) -> list[dict[str, Any]]:
     raise InputError(f"{schedule.named('policy')}: '{kind}' is not converted; CosineAnnealing, step and fixed are")
 
 
-def _hooks(keys: Keys) -> tuple[dict[str, Any], list[str]]:
-    """Take the hooks; return those of the recipe, and the keys that are left out."""
+def _default_hooks(keys: Keys, left_out: list[str]) -> dict[str, Any]:
+    """Take the settings of logs and checkpoints; add the key that is left out."""
     log = keys.inner('log_config', {})
     checkpoint = keys.inner('checkpoint_config', {})
-    found = {'logger': {'interval': log.take('interval', 50)}}
-    found['checkpoint'] = {
-        'interval': checkpoint.take('interval', 1),
-        'max_keep_ckpts': checkpoint.take('max_keep_ckpts', 1),
-    }
-    left_out = ['log_config.hooks'] if log.take('hooks', None) else []
+    if log.take('hooks', None):
+        left_out.append('log_config.hooks')
+    every = {'interval': checkpoint.take('interval', 1), 'max_keep_ckpts': checkpoint.take('max_keep_ckpts', 1)}
+    return {'logger': {'interval': log.take('interval', 50)}, 'checkpoint': every}
+
+
+def _custom_hooks(keys: Keys) -> tuple[list[str], dict[str, float]]:
+    """Take the hooks; return the keys that are left out, and what moves the momentum of a learned policy."""
+    left_out, momentum = [], {}
     for number, hook in enumerate(keys.take('custom_hooks', None) or []):
-        if hook.get('type') != 'SAVEHook':  # it draws mixed images
-            raise InputError(
-                f"custom_hooks.{number}: '{hook.get('type')}' is not converted; add the hook to the recipe"
-            )
-        left_out.append(f'custom_hooks.{number}')
-    return found, left_out
+        place = f'custom_hooks.{number}'
+        kind = hook.get('type') if isinstance(hook, Mapping) else None
+        if kind == 'SAVEHook':  # it draws mixed images
+            left_out.append(place)
+        elif kind == 'CosineScheduleHook':
+            found = Keys(hook, place)
+            momentum = momentum_of(found)
+            if unknown := list(found.left()):
+                raise InputError(f'not understood: {", ".join(unknown)}')
+        else:
+            raise InputError(f"{place}: '{kind}' is not converted; add the hook to the recipe")
+    return left_out, momentum
