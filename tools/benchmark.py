@@ -212,6 +212,28 @@ def evaluate_table(
         raise
 
 
+def serve_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace) -> None:
+    """Serve the page until the process is stopped."""
+    from openmix.benchmark.page import page
+    from openmix.benchmark.runs_now import finished, runs_now, states_of
+    from openmix.benchmark.serve import HOST, server
+
+    check_number('--port', args.port, 0, 65535)
+
+    def now() -> tuple[int, str]:
+        trials = with_earlier(trials_of(table, cells, work_dir, args.trials, args.weights_dir or WEIGHTS), shown=True)
+        states = states_of(trials)
+        return finished(states), runs_now(trials, states, work_dir)
+
+    def whole() -> str:
+        records = with_evaluations(records_of(table, cells, work_dir, args.trials, (), args.weights_dir))
+        return page(table, records, work_dir, now=now())
+
+    with server(args.port, work_dir, whole, now) as found:
+        print(f'{table.name} at http://{HOST}:{found.server_address[1]}/; Ctrl-C ends it', flush=True)
+        found.serve_forever()
+
+
 def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.table is None:
         show_all(args, console)
@@ -237,6 +259,9 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
             )
         else:
             plan_table(table, trials, read_records(cells, trials), args, console)
+        return 0
+    if args.verb == 'serve':
+        serve_table(table, cells, work_dir, args)
         return 0
     if args.verb == 'evaluate':
         return evaluate_table(table, cells, work_dir, args, console)

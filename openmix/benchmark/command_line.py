@@ -24,6 +24,7 @@ VERBS = {
     'run': 'train what is not done, resume what was interrupted',
     'status': 'where every trial stands',
     'report': 'print leaderboard, gains and claims, write report.html and report.md',
+    'serve': 'show the page in a browser, with the runs that are not done; it renews itself',
     'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, occlusion, calibration',
     'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
 }
@@ -132,6 +133,12 @@ def _add_report(parser: CommandParser) -> None:
     _add_format(parser)
 
 
+def _add_serve(parser: CommandParser) -> None:
+    _add_choice(parser)
+    told = 'of this machine, where a browser finds the page; 0: any that is free (default: 8765)'
+    parser.add_argument('--port', type=int, default=8765, metavar='N', help=told)
+
+
 def _add_evaluate(parser: CommandParser) -> None:
     _add_choice(parser)
     add_measurements(parser)
@@ -150,6 +157,7 @@ _ADD: dict[str, Callable[[CommandParser], None]] = {
     'run': _add_run,
     'status': _add_status,
     'report': _add_report,
+    'serve': _add_serve,
     'evaluate': _add_evaluate,
     'figure': _add_figure,
 }

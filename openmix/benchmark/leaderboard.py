@@ -98,7 +98,7 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
     above = ''
     if any(name for name, _ in groups):
         above = '<td></td>' + ''.join(
-            element('th', escape(name), scope='colgroup', colspan=len(found), class_='group', data_group=i)
+            element('th', escape(name), scope='colgroup', colspan=len(found), class_='above', data_group=i)
             for i, (name, found) in enumerate(groups)
         )
         above = f'<tr class="groups">{above}</tr>\n'

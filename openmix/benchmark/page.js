@@ -56,7 +56,7 @@ function choose() {
     element.classList.toggle('off', !((row === undefined || takesRow(row)) && (column === undefined || takesColumn(column))));
   }
   let at = 1;
-  for (const group of board.querySelectorAll('.group')) {
+  for (const group of board.querySelectorAll('.above')) {
     group.dataset.all ??= group.colSpan;
     const found = headsOf(board).slice(at, at + Number(group.dataset.all)).filter(head => !head.classList.contains('off'));
     at += Number(group.dataset.all);

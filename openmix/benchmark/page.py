@@ -41,7 +41,13 @@ _OUTCOMES = {'held': ('up', '✓'), 'not held': ('down', '✗'), 'not yet run': 
 _MOST_OPEN = 24  # rows of a table that is not folded away
 
 
-def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence[Picture] = ()) -> str:
+def page(
+    table: Table,
+    records: Sequence[Record],
+    root: Path,
+    pictures: Sequence[Picture] = (),
+    now: tuple[int, str] | None = None,
+) -> str:
     """Write the whole page.
 
     Args:
@@ -49,6 +55,7 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
         records: its records.
         root: folder of the page; links are relative to it.
         pictures: mixed batches to show.
+        now: of a page that is served, the number of runs that are done, and HTML of the others, which is renewed.
     """
     ours = any(record.values for record in records)
     print_note = 'A line to each side: one standard deviation. Shaded: ±0.2. ▲ better, ▼ worse by more than '
@@ -62,6 +69,7 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
     gains_note = 'Coloured where the 95 % confidence interval leaves out zero; a single pair has none and stays plain.'
     sections = [
         _head(table, records),
+        _now(now),
         section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
         section('Ours minus published', difference_chart(table, records), print_note),
         _readouts(records),
@@ -79,7 +87,9 @@ def page(table: Table, records: Sequence[Record], root: Path, pictures: Sequence
         _runs(table, records, root),
         section('Machines', _machines(records), folded=True),
     ]
-    style, script = ((files('openmix.benchmark') / name).read_text('utf-8') for name in ('page.css', 'page.js'))
+    names = ('page.css', 'page.js', 'now.js')
+    style, script, renew = ((files('openmix.benchmark') / name).read_text('utf-8') for name in names)
+    script += '' if now is None else renew
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(table.title)}</title>\n'
@@ -102,6 +112,13 @@ def _head(table: Table, records: Sequence[Record]) -> str:
     bad = ''.join(f'<li>{escape(line)}</li>' for record in records for line in record.bad)
     unread = f'<p>Files that cannot be read:</p>\n<ul>{bad}</ul>\n' if bad else ''
     return f'<h1>{escape(table.title)}</h1>\n{headline(table, records)}<dl>{listed}</dl>\n{unread}'
+
+
+def _now(now: tuple[int, str] | None) -> str:
+    if now is None:
+        return ''
+    done, html = now
+    return section('Runs now', element('div', html, id='now', data_done=done))
 
 
 def _legend(table: Table, records: Sequence[Record]) -> str:
