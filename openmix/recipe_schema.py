@@ -168,11 +168,14 @@ ELSEWHERE = {
     # mmengine ignores it if the model has one, and commands that export or draw build only the model.
     'data_preprocessor': 'give model=dict(data_preprocessor=dict(...))',
     **dict.fromkeys(('runner_type', 'strategy'), 'leave it out; tools/dist_train.sh trains in many processes'),
+    'optimizer': 'give optim_wrapper=dict(optimizer=dict(...))',
     'lr_config': 'give param_scheduler=[dict(...)]',
     'optimizer_config': 'give optim_wrapper=dict(clip_grad=dict(...), accumulative_counts=...)',
     'checkpoint_config': 'give default_hooks=dict(checkpoint=dict(...))',
     'log_config': 'give default_hooks=dict(logger=dict(...)), vis_backends=[dict(...)]',
-    'total_epochs': 'give train_cfg=dict(max_epochs=...)',
+    **dict.fromkeys(('runner', 'total_epochs'), 'give train_cfg=dict(max_epochs=...)'),
+    'evaluation': 'give val_evaluator=dict(...), train_cfg=dict(val_interval=...)',
+    'fp16': "give optim_wrapper=dict(type='AutocastOptimWrapper')",
 }
 TOGETHER = (
     ('train_dataloader', 'train_cfg', 'optim_wrapper'),

@@ -352,6 +352,10 @@ RECIPES = [
     ("runner_type = 'FlexibleRunner'", ['runner_type is not read here']),
     ("strategy = dict(type='DDPStrategy')", ['strategy is not read here']),
     ("lr_config = dict(policy='step', step=[1])", ['lr_config is not read here; give param_scheduler']),
+    ("optimizer = dict(type='SGD', lr=0.3)", ['optimizer is not read here; give optim_wrapper=dict(optimizer=']),
+    ("evaluation = dict(interval=2, metric='accuracy')", ['evaluation is not read here; give val_evaluator']),
+    ("runner = dict(type='EpochBasedRunner', max_epochs=9)", ['runner is not read here; give train_cfg']),
+    ("fp16 = dict(loss_scale='dynamic')", ['fp16 is not read here; give optim_wrapper=dict(type=']),
     ('optimizer_config = dict(grad_clip=None)', ['give optim_wrapper=dict(clip_grad=']),
     # Parts of a loader that would be of no use, or fail on the first batch.
     *(

@@ -17,8 +17,10 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from openmix.benchmark.table import table_names
 from openmix.config import load_config
@@ -28,11 +30,12 @@ from openmix.engine import launch
 from openmix.engine.checkpoint import read_checkpoint
 from openmix.options import DictAction
 from openmix.recipe_text import plain
-from openmix.registry import LOSSES, METRICS, MIXUPS, MODELS
+from openmix.registry import DATASETS, HOOKS, LOSSES, METRICS, MIXUPS, MODELS
 
 ROOT = Path(__file__).parent.parent
 README, TUTORIAL = ROOT / 'README.md', ROOT / 'docs' / 'add_a_mixup.md'
 OF_ALGORITHMS, OF_WEIGHTS = ROOT / 'docs' / 'add_an_algorithm.md', ROOT / 'docs' / 'weights.md'
+YOUR_OWN = ROOT / 'docs' / 'your_own.md'
 # Their blocks use the run that the README's first command leaves, and a folder of photos.
 AFTER_A_RUN = {ROOT / 'docs' / 'predict.md'}
 PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -58,10 +61,12 @@ def recipes(page: Path) -> list[tuple[str, str]]:
 
 
 def written_modules() -> dict[str, str]:
-    """Return the text of every file of Python code, by module, that the page on algorithms writes."""
-    inherit = [text for _, text in recipes(OF_ALGORITHMS)]
-    code = [text for text in blocks(OF_ALGORITHMS, 'python') if text not in inherit]
-    return dict(zip(('rotnet', 'plain', 'queue_contrast', 'confidence'), code, strict=True))
+    """Return the text of every file of Python code, by module, that the pages on parts of one's own write."""
+    pages = (OF_ALGORITHMS, YOUR_OWN)
+    inherit = [text for page in pages for _, text in recipes(page)]
+    code = [text for page in pages for text in blocks(page, 'python') if text not in inherit]
+    modules = ('rotnet', 'plain', 'queue_contrast', 'confidence', 'photos', 'small_net', 'wrong_images')
+    return dict(zip(modules, code, strict=True))
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -106,7 +111,7 @@ def cfg_options(words: list[str]) -> dict:
 @pytest.fixture
 def registered() -> Iterator[None]:
     """Remove what the blocks have registered, because other tests list the registries."""
-    registries = [MIXUPS, LOSSES, MODELS, METRICS]
+    registries = [MIXUPS, LOSSES, MODELS, METRICS, DATASETS, HOOKS]
     for registry in registries:
         registry.import_from_location()
     before = [dict(registry.module_dict) for registry in registries]
@@ -183,7 +188,7 @@ def test_recipes_load_and_their_policies_and_losses_build(page, checkout, regist
             stand_in = imitation(read.to_dict(), checkout / read.root) if 'root' in read else contextlib.nullcontext()
             with stand_in, device:
                 MODELS.build(launch.fill_from_data(cfg).model)
-        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder', 'Pools', 'VOCFolder')
+        assert cfg.train_dataloader.dataset.type in ('Digits', 'ImageFolder', 'Photos', 'Pools', 'VOCFolder')
 
 
 def neighbours(checkout: Path) -> Path:
@@ -228,6 +233,29 @@ def test_the_tutorials_algorithm_trains(checkout, nursery, module, metric, low, 
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((checkout / 'run' / 'result.json').read_text())['history']
     assert low < rows[-1][metric] < high
+
+
+def test_your_own_data_set_backbone_and_hook_train(checkout, nursery):
+    """By the page's recipe, as a process: it learns, and the hook names the two images whose rows are exchanged."""
+    for name in ('photos', 'small_net', 'wrong_images'):
+        (checkout / f'{name}.py').write_text(written_modules()[name])
+    (recipe,) = [text for _, text in recipes(YOUR_OWN)]
+    (checkout / 'mine.py').write_text(recipe)
+    (checkout / 'images').mkdir()
+    rows, generator = ['file,class,split'], np.random.default_rng(0)
+    for number in range(60):
+        grey = generator.integers(0, 120, (40, 48, 3)) + 100 * (number % 2)
+        Image.fromarray(grey.astype(np.uint8)).save(checkout / 'images' / f'{number}.png')
+        bright = number % 2 != (number in (45, 52))  # wrong rows, at places 5 and 12 of the validation
+        rows.append(f'images/{number}.png,{"bright" if bright else "dark"},{"train" if number < 40 else "val"}')
+    (checkout / 'labels.csv').write_text('\n'.join(rows))
+    words = ['train.py', 'mine.py', '--work-dir', 'run', '--cfg-options', 'train_cfg.max_epochs=4']
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        words += [f'{loader}.num_workers=0', f'{loader}.persistent_workers=False']
+    done = nursery.run(words, checkout, {'PYTHONPATH': str(checkout)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((checkout / 'run' / 'result.json').read_text())['metrics']['accuracy/top1'] == 90
+    assert (checkout / 'run' / 'wrong.txt').read_text() == '5\n12\n'
 
 
 def test_a_frozen_backbone_stays_as_the_page_says(checkout, nursery):
@@ -349,6 +377,18 @@ def test_config_options_shown_build(page):
         cfg = launch.prepare(load_config(name, options))
         model = MODELS.build(cfg.model)
         assert type(model.policy).__name__ == options.get('model.policy.type', 'NoMix')
+
+
+def test_the_picture_names_keys_of_a_recipe():
+    cfg = load_config('classification/digits/resnet20.py')
+    text = (ROOT / 'docs' / 'mental_model.svg').read_text(encoding='utf-8')
+    keys = [key for key in re.findall(r'class="key"[^>]*>([^<]+)<', text) if '/' not in key]
+    assert len(keys) >= 9
+    for key in keys:
+        node = cfg
+        for part in key.split('.'):
+            node = node[part]
+    assert '](mental_model.svg)' in (ROOT / 'docs' / 'mental_model.md').read_text(encoding='utf-8')
 
 
 def test_the_readme_shows_options():
