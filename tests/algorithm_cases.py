@@ -325,6 +325,35 @@ model = dict(
         },
         hooks="dict(type='FeatureBankHook')",
     ),
+    'SwAV': Case(
+        _FOLDER
+        + """
+small = [dict(type='torchvision/Resize', size=(8, 8)), dict(type='torchvision/ColorJitter', brightness=0.4)]
+large = [dict(type='torchvision/ColorJitter', brightness=0.4)]
+train_dataloader = images('train', [crop, dict(type='MultiView', views=[large, large, small])], drop_last=True)
+val_evaluator = dict(type='KNNAccuracy', k=3)
+model = dict(
+    type='SwAV',
+    backbone=backbone,
+    prototypes=6,
+    width=8,
+    hidden=16,
+    queue=8,
+    queue_epoch=0,
+    data_preprocessor=dict(type='ImagePreprocessor'),
+)
+""",
+        'knn/top1',
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.width': 128,
+            'model.hidden': 2048,
+            'model.prototypes': 3000,
+            'model.queue': 3840,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+        hooks="dict(type='FeatureBankHook')",
+    ),
     'ODC': Case(
         _FOLDER
         + """

@@ -64,6 +64,20 @@ class Contrastive(NamedTuple):
         return 2 * (self.backbone + projector) + block + head  # query and momentum encoder
 
 
+class Prototypes(NamedTuple):
+    """The parts of SwAV: its backbone without a head, its features, the hidden layer, the embedding, the prototypes."""
+
+    backbone: int
+    features: int
+    prototypes: int
+    hidden: int = 2048
+    embedding: int = 128
+
+    def with_classes(self, _: int) -> int:
+        projector = (self.features + 3) * self.hidden + (self.hidden + 1) * self.embedding
+        return self.backbone + projector + self.embedding * self.prototypes
+
+
 class Clustering(NamedTuple):
     """The parts of ODC: its backbone without a head, its features, the hidden layer, the embedding, the clusters."""
 
@@ -202,6 +216,10 @@ PARAMETERS = {
         for preset in presets
     },
     'selfsup/digits/linear.py': RESNET8,
+    'selfsup/digits/swav.py': Prototypes(RESNET8.parameters, 32, 30, 64, 32),
+    'selfsup/cifar10/swav.py': Prototypes(CIFAR_RESNET18.with_classes(0), 512, 300),
+    'selfsup/stl10/swav.py': Prototypes(RESNET18.with_classes(0), 512, 500),
+    'selfsup/imagenet/swav.py': Prototypes(RESNET50.with_classes(0), 2048, 3000),
     'selfsup/digits/odc.py': Clustering(RESNET8.parameters, 32, 64, 32, 20),
     'selfsup/cifar10/odc.py': Clustering(CIFAR_RESNET18.with_classes(0), 512, 512, 256, 500),
     'selfsup/imagenet/odc.py': Clustering(RESNET50.with_classes(0), 2048, 512, 256, 10000),

@@ -26,7 +26,7 @@ def checked_weights(weights: Sequence[float], mixes: bool) -> tuple[float, float
     return weights[0], weights[1]
 
 
-def check_queue(length: int, n: int) -> None:
+def check_queue(length: int, n: int, name: str = 'MoCo') -> None:
     """Check that a queue takes batches of n images of every process.
 
     Raises:
@@ -36,7 +36,7 @@ def check_queue(length: int, n: int) -> None:
     if length % (n * processes):
         of = f'{n} images' if processes == 1 else f'{processes} x {n} images'
         raise InputError(
-            f'MoCo: queue is {length}, no multiple of a batch of {of}; set model.queue to one, such as '
+            f'{name}: queue is {length}, no multiple of a batch of {of}; set model.queue to one, such as '
             f'{n * processes * max(1, round(length / (n * processes)))}, and train_dataloader.drop_last=True'
         )
 

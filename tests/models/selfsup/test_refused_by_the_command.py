@@ -10,6 +10,8 @@ REFUSED = [
     ('moco_v2', [FEW, 'model.queue=128'], 'queue is 128, and there are 100 training images'),
     ('moco_v2', ['model.queue=500'], 'queue is 500, no multiple of a batch of 64 images'),
     ('mochi', ['model.hardest=513'], 'hardest is 513, and the queue has 512 keys'),
+    ('swav', ['model.queue=500'], 'SwAV: queue is 500, no multiple of a batch of 64 images'),
+    ('swav', [FEW, 'model.queue=128'], 'SwAV: queue is 128, and there are 100 training images'),
 ]
 
 
