@@ -28,7 +28,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_list('--names', lambda word: not is_setting(word), metavar='NAME ...', help=told)
     parser.add_argument('--lam', type=float, default=0.5, help='share of the first image (default: 0.5)')
     parser.add_argument('--count', type=int, default=6, metavar='N', help='number of pairs (default: 6)')
-    parser.add_argument('--seed', type=int, default=0, help='of the choice of images, and of the draws of a policy')
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='of the choice of images, and of the draws of a policy'
+    )
     parser.add_ema()
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the picture, .png, .pdf or .svg')
     return parser.parse_args()
