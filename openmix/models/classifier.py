@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from openmix.algorithm import Algorithm, HasClasses, Network, logits_of
 from openmix.batch import Batch
-from openmix.errors import InputError, check_choice, check_number, printable
+from openmix.errors import InputError, check_choice, check_number
 from openmix.facts import Facts
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.models.backbones.packaged_weights import as_trained
+from openmix.models.every_class import CountedImages, refuse_absent
 from openmix.models.grad_checkpointing import checkpoint_blocks
 from openmix.models.mixing import Mixed, mixed_features
 from openmix.models.preprocessor import ImagePreprocessor
@@ -24,24 +25,12 @@ from openmix.models.sites import Sites
 from openmix.ops.crops import CENTRE, ten_crops
 from openmix.registry import MIXUPS, MODELS, HeadConfig, ModelConfig, PolicyConfig, PreprocessorConfig, find
 
-_MOST_NAMED = 5  # classes in an error line
-
 
 @runtime_checkable
 class Backbone(Protocol):
     """A module (N, 3, H, W) -> (N, D) with the attribute `num_features` = D."""
 
     num_features: int
-
-
-@runtime_checkable
-class CountedImages(Protocol):
-    """Training images that are counted by class; `listed` tells that a file lists them."""
-
-    known: Facts
-    listed: bool
-
-    def images_a_class(self) -> Tensor: ...
 
 
 def width_of(backbone: Any) -> int:
@@ -195,27 +184,6 @@ def build_policy(owner: str, policy: PolicyConfig) -> MixPolicy:
     if not isinstance(built, MixPolicy):
         raise InputError(f'{owner}: {type(built).__name__} is no policy; derive it from MixPolicy')
     return built
-
-
-def refuse_absent(owner: str, classes: Sequence[str], counts: Tensor) -> None:
-    """Check that every class has a training image.
-
-    Args:
-        owner: name of an algorithm with the option `absent`.
-        classes: names of the C classes.
-        counts: (C,) int64 images of each.
-
-    Raises:
-        InputError: a class has none.
-    """
-    without = [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]
-    if without:
-        some = ', '.join(printable(name) for name in without[:_MOST_NAMED])
-        rest = f' and {len(without) - _MOST_NAMED} more' if len(without) > _MOST_NAMED else ''
-        raise InputError(
-            f'{owner}: {len(without)} of {len(counts)} classes have no training image: {some}{rest}; add some, or set '
-            "model.absent='kept'"
-        )
 
 
 @MODELS.register_module()

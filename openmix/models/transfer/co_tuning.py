@@ -14,7 +14,8 @@ from openmix.algorithm import HasClasses
 from openmix.errors import InputError, brief, check_choice, check_number
 from openmix.losses.labels import at_least_float32
 from openmix.mix import Mix
-from openmix.models.classifier import MixClassifier, refuse_absent, width_of
+from openmix.models.classifier import MixClassifier, width_of
+from openmix.models.every_class import refuse_absent
 from openmix.models.mixing import Mixed
 from openmix.models.transfer.relationship import by_regression, direct, split
 from openmix.models.transfer.source_head import SourceHead
