@@ -79,7 +79,7 @@ def test_timm_loads_the_folder_and_its_file(call, tmp_path, pixels):
     file = str(tmp_path / 'mine/model.safetensors')
     close(logits(timm.create_model('test_vit', num_classes=10, img_size=16, checkpoint_path=file).eval(), x), wanted)
     data = timm.data.resolve_model_data_config(whole)
-    assert data['input_size'] == (3, 16, 16)
+    assert tuple(data['input_size']) == (3, 16, 16)
     assert data['crop_pct'] == 1.0
     assert list(data['mean']) == model.data_preprocessor.mean.flatten().tolist()
     assert json.loads((tmp_path / 'mine/config.json').read_text())['label_names'][3] == 'digit 3'
