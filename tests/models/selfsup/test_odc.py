@@ -72,8 +72,9 @@ def test_the_start():
 
 def test_a_step():
     """The loss reads the old labels and the weights of the old sizes; the bank then takes the new embeddings."""
-    model = built().eval()
+    model = built(momentum=0.0).eval()
     bank, batch = copy.deepcopy(model.bank), batch_of(0)
+    batch['inputs'] = batch['inputs'].roll(1, 0)  # of other images, so that labels change
     y = bank.labels.rows[batch['ids']]
     sizes = torch.bincount(bank.labels.rows, minlength=K)
     z = model.projector(model.backbone(batch['inputs']))
@@ -81,7 +82,7 @@ def test_a_step():
     model.before_step(1, 10)
     losses = model.loss(batch)
     torch.testing.assert_close(losses['loss'], wanted, rtol=1e-6, atol=0)  # weights are float32
-    bank.update(batch['ids'], z.detach())
+    assert bank.update(batch['ids'], z.detach()) > 0
     bank.maintain(1)
     for key, value in bank.state_dict().items():
         assert torch.equal(value, model.bank.state_dict()[key]), key
