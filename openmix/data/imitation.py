@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import io
 from collections.abc import Iterator, Sequence
@@ -70,12 +71,21 @@ def no_stand_in(name: str) -> str:
 
 def intact(path: Path, md5: str) -> bool:
     """Return true if a file has the published MD5 sum, or is part of a stand-in in use."""
-    place = path.resolve()
-    if any(place.is_relative_to(root) for root, _ in _IN_USE):
+    if _stands_in(path):
         return path.is_file()
     from torchvision.datasets.utils import check_integrity  # slow to import, and few data sets have checksums
 
     return check_integrity(str(path), md5)
+
+
+def intact_bytes(path: Path, content: bytes, md5: str) -> bool:
+    """Return true if what a file holds, unpacked, has the published MD5 sum, or the file is part of a stand-in."""
+    return _stands_in(path) or hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
+
+
+def _stands_in(path: Path) -> bool:
+    place = path.resolve()
+    return any(place.is_relative_to(root) for root, _ in _IN_USE)
 
 
 def images_a_class(classes: int) -> int:

@@ -12,7 +12,13 @@ from openmix.shipped import configs_dir
 FOLDER = configs_dir() / '_base_' / 'datasets'
 # (config, number of classes, size), as the data sets' publishers state them
 KNOWN = [('digits', 10, 16), ('cifar10', 10, 32), ('cifar100', 100, 32), ('tiny_imagenet', 200, 64)]
-KNOWN += [('stl10', 10, 96), ('cub200', 200, 224), ('fgvc_aircraft', 100, 224), ('stanford_cars', 196, 224)]
+KNOWN += [
+    ('fashion_mnist', 10, 28),
+    ('stl10', 10, 96),
+    ('cub200', 200, 224),
+    ('fgvc_aircraft', 100, 224),
+    ('stanford_cars', 196, 224),
+]
 KNOWN += [(name, 1000, 224) for name in ('imagenet', 'imagenet_deit', 'imagenet_rsb_a3')]
 
 

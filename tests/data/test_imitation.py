@@ -15,7 +15,7 @@ from openmix.data.imitation import imitation
 from openmix.errors import InputError
 from openmix.registry import DATASETS
 
-DIGESTED = ('CIFAR10', 'CIFAR100', 'STL10')
+DIGESTED = ('CIFAR10', 'CIFAR100', 'FashionMNIST', 'STL10')
 OWN = {
     name: cls
     for name, cls in registered(DATASETS).items()

@@ -29,7 +29,8 @@ def test_every_data_set_with_files_of_its_own_can_be_prepared():
     known = command('prepare_dataset').preparable()
     nobody = ImageDataset.prepare.__func__
     assert {name for name, cls in known.items() if cls.prepare.__func__ is not nobody} - {'Digits'} == {
-        *('CIFAR10', 'CIFAR100', 'CUB200', 'FGVCAircraft', 'ImageNet', 'STL10', 'StanfordCars', 'TinyImageNet', 'VOC')
+        *('CIFAR10', 'CIFAR100', 'CUB200', 'FGVCAircraft', 'FashionMNIST', 'ImageNet', 'STL10', 'StanfordCars'),
+        *('TinyImageNet', 'VOC'),
     }
 
 
@@ -59,6 +60,7 @@ def test_what_is_there_is_left_alone_and_verifies(main, tmp_path, capsys, name, 
         ('CUB200', ('CUB_200_2011.tgz', 'https://data.caltech.edu', 'md5 97eceeb196236b17998738112f37df78')),
         ('FGVCAircraft', ('fgvc-aircraft-2013b.tar.gz', 'md5 d4acdd33327262359767eeaa97a4f732')),
         ('TinyImageNet', ('tiny-imagenet-200.zip', 'md5 90528d7ca1a48142e341f4ef8d21d0de')),
+        ('FashionMNIST', ('train-images-idx3-ubyte.gz', 'md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d')),
         ('STL10', ('stl10_binary.tar.gz', 'md5 91f7769df0f17e558f3565bffb0c7dfb')),
         ('ImageNet', ('ILSVRC2012_img_train.tar', 'https://image-net.org', 'md5 1d675b47d978889d74fa0da5fadfb00e')),
         ('StanfordCars', ('car_devkit.tgz', 'mirror', 'md5 c3b158d763b6e2245038c8ad08e45376')),
