@@ -144,6 +144,7 @@ PARAMETERS = {
     'classification/cifar10/resnet18.py': CIFAR_RESNET18,
     'classification/cifar10/resnet20_small.py': RESNET20,
     'classification/cifar10/resnet20_1000.py': RESNET20,
+    'classification/fashion_mnist/resnet20_1000.py': RESNET20,
     'classification/cifar100/resnet18.py': CIFAR_RESNET18,
     'classification/cifar100/resnext50.py': CIFAR_RESNEXT50,
     'classification/cifar100/wrn28_8.py': Printed(23_401_012, 100, 512),

@@ -70,9 +70,9 @@ def _read(root: Path, name: str, dimensions: int) -> np.ndarray:
                 data = file.read(_MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(damaged) from error
-    if len(data) > _MOST_BYTES or not intact_bytes(path, data, SUMS[name]):
-        raise InputError(damaged)
     head = 4 * (1 + dimensions)
+    if not head <= len(data) <= _MOST_BYTES or not intact_bytes(path, data, SUMS[name]):
+        raise InputError(damaged)
     magic, *shape = (int(number) for number in np.frombuffer(data[:head], '>u4'))
     if magic != _MAGIC[dimensions] or len(data) != head + int(np.prod(shape)):
         raise InputError(damaged)

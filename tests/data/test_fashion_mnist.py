@@ -54,7 +54,7 @@ def test_what_is_missing_or_damaged_is_one_line(tree, monkeypatch):
     images.write_bytes(whole)
     labels = tree / 'train-labels-idx1-ubyte'
     labels.write_bytes(labels.read_bytes()[:-1] + b'\x0a')
-    with pytest.raises(InputError, match='the train files under .* do not belong together'):
+    with pytest.raises(InputError, match=r'the train files under .* do not belong together'):
         FashionMNIST(str(tree))
     monkeypatch.undo()
     with pytest.raises(InputError, match='is damaged'):
