@@ -438,17 +438,19 @@ def test_policies_and_losses_are_listed_everywhere():
     assert losses == set(LOSSES.module_dict)
 
 
-def rows_below(heading: str) -> list[list[str]]:
-    """List the names in backticks of every row of one of the README's tables."""
-    table = README.read_text(encoding='utf-8').split(f'\n| {heading} |')[1].split('\n\n')[0]
+def rows_below(heading: str, page: Path = README) -> list[list[str]]:
+    """List the names in backticks of every row of one of a page's tables."""
+    table = page.read_text(encoding='utf-8').rstrip().split(f'\n| {heading} |')[1].split('\n\n')[0]
     return [re.findall(r'`([^`]+)`', line) for line in table.splitlines()[2:]]
 
 
-def test_every_recipe_and_table_is_in_the_readme():
-    folder = ROOT / 'configs'
+def test_every_recipe_and_table_is_listed():
+    folder, page = ROOT / 'configs', ROOT / 'docs' / 'recipe_list.md'
     recipes = {path.relative_to(folder).as_posix() for path in folder.rglob('*.py') if '_base_' not in path.parts}
-    assert {f'{where}{name}' for where, *names in rows_below('recipes') for name in names} == recipes
-    listed = [names if names[0].endswith('/') else ['', *names] for names in rows_below('tables')]
+    assert {f'{where}{name}' for where, *names in rows_below('recipes', page) for name in names} == recipes
+    of_tasks = {names[-1] for names in rows_below('task') if names}
+    assert of_tasks == {f'{name.split("/")[0]}/' for name in recipes}
+    listed = [names if names[0].endswith('/') else ['', *names] for names in rows_below('tables', page)]
     assert {f'{where}{name}' for where, *names in listed for name in names} == set(table_names())
 
 

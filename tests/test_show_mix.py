@@ -143,6 +143,23 @@ def test_a_mixed_branch_is_drawn_as_it_trains(call, tmp_path, monkeypatch):
     assert torch.equal(mixed.labels[:3], labelled.labels)
 
 
+def test_pairs_that_all_policies_mix_are_drawn_once(call, tmp_path, monkeypatch):
+    kept, whole = [], draw.draw_mixes
+
+    def recorded(mixes, classes, count):
+        figure = whole(mixes, classes, count)
+        kept.append([axes.get_ylabel() for axes in figure.axes[::count]])
+        return figure
+
+    monkeypatch.setattr(draw, 'draw_mixes', recorded)
+    options = ('--policy', 'Mixup', 'CutMix', 'NoMix', '--maps', '--out', tmp_path / 'mix.png', '--count', 3)
+    code, _, said = call('show_mix.py', DIGITS, *options)
+    assert code == 0, said
+    pairs = ['sample', 'partner']
+    # NoMix has no pairs: each image is its own partner.
+    assert kept == [[*pairs, 'Mixup', 'mask', 'CutMix', *pairs, 'NoMix']]
+
+
 def test_what_a_semi_supervised_recipe_has_not_is_not_drawn(call, tmp_path):
     for options, told in (
         ((), 'show_mix draws what a mixed branch of FixMatch mixes, and the recipe has none; give one, as in --cfg-'),

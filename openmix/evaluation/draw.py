@@ -39,20 +39,34 @@ class MixedBatch:
 def draw_mixes(batches: Sequence[MixedBatch], classes: Sequence[str], count: int = 8) -> Figure:
     """Draw, for every policy, a row each of samples, partners and mixed images, and one row per map.
 
+    Where a policy mixes the same pairs as the one above it, their samples and partners are drawn once.
+
     Args:
         batches: one batch per policy.
         classes: class names, by label.
         count: number of samples to show.
     """
     count = min(count, *(len(batch.labels) for batch in batches))
-    rows = [3 + len(batch.maps) for batch in batches]
+    repeated = [bool(b) and _same_pairs(batches[b - 1], batch, count) for b, batch in enumerate(batches)]
+    rows = [(1 if again else 3) + len(batch.maps) for again, batch in zip(repeated, batches)]
     figure = Figure(figsize=(1.35 * count + 0.9, 1.45 * sum(rows) + 0.25 * len(batches)), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(sum(rows), count, squeeze=False)
     for b, batch in enumerate(batches):
         first = sum(rows[:b])
-        _draw_one(axes[first : first + rows[b]], batch, classes)
+        _draw_one(axes[first : first + rows[b]], batch, classes, clean=not repeated[b])
     return figure
+
+
+def _same_pairs(one: MixedBatch, other: MixedBatch, count: int) -> bool:
+    """Return true if two batches have the same first samples and partners, with the same labels."""
+    for rows, others in ((one.mix.source[:, 0], other.mix.source[:, 0]), (one.mix.partner, other.mix.partner)):
+        mine, yours = rows[:count], others[:count]
+        if not torch.equal(one.pixels[mine], other.pixels[yours]):
+            return False
+        if not torch.equal(one.labels[mine], other.labels[yours]):
+            return False
+    return True
 
 
 def draw_strip(mixed: Tensor, lams: Sequence[float], titles: Sequence[str]) -> Figure:
@@ -90,17 +104,19 @@ def draw_columns(columns: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def _draw_one(axes: np.ndarray, batch: MixedBatch, classes: Sequence[str]) -> None:
+def _draw_one(axes: np.ndarray, batch: MixedBatch, classes: Sequence[str], clean: bool = True) -> None:
+    """Draw the rows of one policy; without `clean` those of samples and partners are left out."""
     own, partner, lam = batch.mix.source[:, 0].tolist(), batch.mix.partner.tolist(), batch.mix.lam.tolist()
     names = [classes[label] for label in batch.labels.tolist()]
     for n in range(len(axes[0])):
-        _show(axes[0][n], batch.pixels[own[n]], names[own[n]])
-        _show(axes[1][n], batch.pixels[partner[n]], names[partner[n]])
+        if clean:
+            _show(axes[0][n], batch.pixels[own[n]], names[own[n]])
+            _show(axes[1][n], batch.pixels[partner[n]], names[partner[n]])
         share = ''.join(f'\n{names[s]} {w:.2f}' for s, w in zip(batch.mix.source[n], batch.mix.weight[n].tolist()) if w)
-        for row, (name, maps) in enumerate(batch.maps.items(), 2):
+        for row, (name, maps) in enumerate(batch.maps.items(), 2 if clean else 0):
             _show_map(axes[row][n], maps[n, 0], shares=name == 'mask')
         _show(axes[-1][n], None if batch.mixed is None else batch.mixed[n], f'λ = {lam[n]:.2f}{share}')
-    for row, text in enumerate(('sample', 'partner', *batch.maps, batch.title)):
+    for row, text in enumerate((*(('sample', 'partner') if clean else ()), *batch.maps, batch.title)):
         axes[row][0].set_ylabel(text, fontsize=8, fontweight='bold' if row == len(axes) - 1 else 'normal')
 
 
