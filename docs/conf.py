@@ -11,7 +11,11 @@ project = 'openmix'
 author = 'The openmix contributors'
 copyright = author
 release = __version__
-extensions = ['myst_parser']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+# In docstrings single backticks are code.
+default_role = 'code'
+autodoc_member_order = 'bysource'
+autodoc_typehints = 'none'
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
 exclude_patterns = ['_build']

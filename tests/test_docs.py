@@ -420,10 +420,23 @@ def test_links_resolve(page):
 
 def test_every_page_is_in_the_index():
     index = (ROOT / 'docs/index.md').read_text(encoding='utf-8')
-    named = set(index.split('```{toctree}')[1].split())
+    trees = re.findall(r'^```\{toctree\}\n(?::[^\n]*\n)+\n(.*?)^```$', index, re.MULTILINE | re.DOTALL)
+    named = [name for tree in trees for name in tree.split()]
+    assert len(named) == len(set(named))
     pages = {path.stem for path in (ROOT / 'docs').glob('*.md')} - {'index'}
-    assert pages <= named
+    assert pages | {'results/index'} == set(named)
     assert all(f']({name}.md)' in index for name in pages)
+
+
+def test_the_interface_names_what_there_is():
+    named = re.findall(r'^\.\. auto(\w+):: ([\w.]+)$', (ROOT / 'docs' / 'api.md').read_text(), re.MULTILINE)
+    assert {'openmix.load_model', 'openmix.mix.Mix', 'openmix.mixups', 'openmix.losses'} <= {name for _, name in named}
+    for kind, name in named:
+        where, _, what = name.rpartition('.')
+        found = importlib.import_module(name if kind == 'module' else where)
+        assert (found if kind == 'module' else getattr(found, what)).__doc__
+        if kind == 'module':
+            assert set(found.__all__) >= set((MIXUPS if name == 'openmix.mixups' else LOSSES).module_dict)
 
 
 def test_policies_and_losses_are_listed_everywhere():

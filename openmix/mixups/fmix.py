@@ -30,7 +30,7 @@ class FMix(PairPolicy):
 
     Args:
         alpha, share, lam_range, fold, sites, self_pairs: see `PairPolicy`.
-        decay: exponent d of the amplitude's fall with frequency, |f| ** -d.
+        decay: exponent d of the amplitude's fall with frequency, `|f| ** -d`.
         spectrum: 'isotropic' or 'two_harmonics'.
 
     Raises:
