@@ -15,7 +15,8 @@ from openmix.mix import Mix
 from openmix.mixups.base import PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.feature_site import FeatureSite
-from openmix.mixups.mix_block import Mixer, adjust_mask, mask_loss, mixer_options
+from openmix.mixups.mask_settling import settling
+from openmix.mixups.mix_block import Mixer, mask_loss, mixer_options
 from openmix.mixups.mixer_losses import build_losses, loss_and_slope
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.mixups.targets import Target
@@ -65,9 +66,11 @@ class LearnedMix(PairPolicy):
         mask_schedule: schedule of the mask loss: 'constant'; 'cosine' to zero; or 'compounded', to zero within the
             first epochs, as in the released code (`openmix.ops.schedules.compounded_cosine`).
         mask_margin: distance between a mask's mean and lam that is not penalised (epsilon).
+        mask_form: of the mask loss, see `mask_loss`.
         mean_weight, variance_weight: weights of the two parts of the mask loss.
-        adjust_prob: probability that a mask of the classification task is rescaled so that its mean is lam.
-        lam_margin: for the classifier, pairs with min(lam, 1 - lam) up to this value are interpolated without a mask.
+        smoothing, adjust_prob, adjust_margin, lam_margin: what happens to the masks of the classification task, see
+            `MaskSettling`.
+        same_labels: pairs of one label in the classification task: 'mask': as others; 'interpolate': without a mask.
         train_prob: probability that a step trains the block.
         skips: what the other steps leave out: 'both': the block is not trained; 'mixer_loss': the losses on the logits,
             while the mask loss stays, as in the released code.
@@ -107,14 +110,20 @@ class LearnedMix(PairPolicy):
         mixer_losses: Sequence[dict] | None = None,
         skips: str = 'both',
         self_pairs: bool = True,
+        smoothing: tuple[float, float] | None = None,
+        adjust_margin: float = 0.0,
+        same_labels: str = 'mask',
+        mask_form: str = 'absolute',
     ) -> None:
         super().__init__(alpha, share, lam_range, fold, self_pairs=self_pairs)
         name = type(self).__name__
         shares = dict(momentum=momentum, momentum_end=momentum_end, momentum_hold=momentum_hold)
-        shares |= dict(mask_margin=mask_margin, adjust_prob=adjust_prob, train_prob=train_prob)
+        shares |= dict(mask_margin=mask_margin, train_prob=train_prob)
         for key, value in shares.items():
             check_number(f'{name}: {key}', value, 0.0, 1.0)
-        check_number(f'{name}: lam_margin', lam_margin, 0.0, 0.5)
+        self.settling = settling(name, smoothing, adjust_prob, adjust_margin, lam_margin, share)
+        check_choice(f'{name}: same_labels', same_labels, ['mask', 'interpolate'])
+        check_choice(f'{name}: mask_form', mask_form, ['absolute', 'squared'])
         weights = dict(mask_weight=mask_weight, mean_weight=mean_weight, variance_weight=variance_weight)
         for key, value in weights.items():
             check_number(f'{name}: {key}', value, 0.0)
@@ -128,7 +137,7 @@ class LearnedMix(PairPolicy):
         self.momentum, self.momentum_end, self.momentum_hold = momentum, momentum_end, momentum_hold
         self.mask_weight, self.mask_schedule, self.mask_margin = mask_weight, mask_schedule, mask_margin
         self.mean_weight, self.variance_weight = mean_weight, variance_weight
-        self.adjust_prob, self.lam_margin = adjust_prob, lam_margin
+        self.lam_margin, self.same_labels, self.mask_form = lam_margin, same_labels, mask_form
         self.train_prob, self.heads, self.skips = train_prob, heads, skips
         given = [{'type': 'mix_ce'}] if mixer_losses is None else mixer_losses
         self.losses_of_mixer = build_losses(f'{name}: mixer_losses', given)
@@ -208,8 +217,9 @@ class LearnedMix(PairPolicy):
         size = self.height_and_width(z)
         partner = self.draw_pairs(z, pairs)
         lam = self.draw_lam(len(partner), z.device)
+        plain = self.of_one_label(context, partner)
         with no_grad():
-            mask = self.settle(self.draw_mask(self.features(z, context), partner, lam, size), lam)
+            mask = self.settling(self.draw_mask(self.features(z, context), partner, lam, size), lam, plain)
         mix = Mix.pairs(partner, lam, mask)
         return mix.blend(z), mix
 
@@ -232,15 +242,18 @@ class LearnedMix(PairPolicy):
         """Compute (N, 1, H, W) masks with the block, from (M, C, h, w) features."""
         return self.mixer(features[: len(partner)], features[partner], lam, size)
 
-    def settle(self, mask: Tensor, lam: Tensor) -> Tensor:
-        """Adjust the masks for the classifier: rescale some to the mean lam, replace some by lam in every pixel."""
-        if self.adjust_prob > 0:
-            drawn = torch.rand(1 if self.share == 'batch' else len(lam), 1, 1, 1, device=lam.device)
-            mask = torch.where(drawn < self.adjust_prob, adjust_mask(mask, lam), mask)
-        if self.lam_margin > 0:
-            plain = torch.minimum(lam, 1 - lam) <= self.lam_margin
-            mask = torch.where(plain[:, None, None, None], lam[:, None, None, None], mask)
-        return mask
+    def of_one_label(self, context: MixContext | None, partner: Tensor) -> Tensor | None:
+        """Return (N,) bool, true for pairs of one label that are interpolated; None: `same_labels` is 'mask'.
+
+        Raises:
+            InputError: there are no labels.
+        """
+        if self.same_labels == 'mask':
+            return None
+        if context is None or context.y is None:
+            name = type(self).__name__
+            raise InputError(f"{name}: same_labels='interpolate' needs labels: MixContext(x, y), or same_labels='mask'")
+        return context.y[: len(partner)] == context.y[partner]
 
     def own_losses(self, context: MixContext, pairs: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the losses of the generation task; steps that do not train the block leave out what `skips` says.
@@ -296,7 +309,7 @@ class LearnedMix(PairPolicy):
         partner = self.draw_pairs(x, pairs)
         lam = self.draw_lam(len(partner), x.device)
         mask = self.draw_mask(self.features(x, context), partner, lam, self.height_and_width(x))
-        of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight)
+        of_mask = mask_loss(mask, lam, self.mask_margin, self.mean_weight, self.variance_weight, self.mask_form)
         losses = {'mask_loss': self.mask_weight_now() * of_mask}
         if on_logits:
             mix = Mix.pairs(partner, lam, mask.detach())
@@ -344,7 +357,7 @@ class LearnedMix(PairPolicy):
 
     @torch.no_grad()
     def maps(self, context: MixContext, mix: Mix) -> dict[str, Tensor]:
-        """Compute the block's intermediate maps for a batch that was mixed, and its masks before `settle`.
+        """Compute the block's intermediate maps for a batch that was mixed, and its masks before they are settled.
 
         Returns:
             'content' (N, 1, h, w), larger where the sample is to be kept; 'attention' (N, 1, h, w), the mean

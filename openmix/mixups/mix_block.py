@@ -191,7 +191,9 @@ def mixer_options(policy: str, block: Mapping[str, Any], mixer: Mapping[str, Any
     return options
 
 
-def mask_loss(mask: Tensor, lam: Tensor, margin: float = 0.1, mean: float = 1.0, variance: float = 0.0) -> Tensor:
+def mask_loss(
+    mask: Tensor, lam: Tensor, margin: float = 0.1, mean: float = 1.0, variance: float = 0.0, form: str = 'absolute'
+) -> Tensor:
     """Compute mean * max(|lam - mu| - margin, 0) - variance * Var, averaged over the batch (Automatic Mixup, 3.2).
 
     Args:
@@ -199,20 +201,24 @@ def mask_loss(mask: Tensor, lam: Tensor, margin: float = 0.1, mean: float = 1.0,
         lam: (N,).
         margin: distance between mu and lam that is not penalised.
         mean, variance: weights.
+        form: 'absolute'; 'squared': max((lam - mu)^2 - margin^2, 0) in place of the first term, as in the released
+            configurations of self-supervised training.
 
     *Differs from the paper*: it prints + Var, which as a loss would flatten the masks, although the term is
     meant to sharpen them.
     """
-    distance = ((lam - mask.mean((1, 2, 3))).abs() - margin).clamp_min(0)
+    gap = lam - mask.mean((1, 2, 3))
+    distance = ((gap**2 - margin**2) if form == 'squared' else (gap.abs() - margin)).clamp_min(0)
     return (mean * distance - variance * mask.var((1, 2, 3), unbiased=False)).mean()
 
 
-def adjust_mask(mask: Tensor, lam: Tensor) -> Tensor:
+def adjust_mask(mask: Tensor, lam: Tensor, margin: float = 0.0) -> Tensor:
     """Rescale masks so that their mean is lam, by scaling down the image with too large a share (Automatic Mixup, 3.2).
 
     Args:
         mask: (N, 1, H, W) in [0, 1].
         lam: (N,) in [0, 1].
+        margin: masks whose mean is this close to lam stay as they are.
 
     *Differs from the paper*: if the mean is below lam, the paper scales the sample's mask up, which can exceed
     1; scaling the partner's mask down gives the same mean and stays in [0, 1].
@@ -222,4 +228,5 @@ def adjust_mask(mask: Tensor, lam: Tensor) -> Tensor:
     tiny = torch.finfo(mask.dtype).tiny
     less = mask * (lam / mean.clamp_min(tiny))
     more = 1 - (1 - mask) * ((1 - lam) / (1 - mean).clamp_min(tiny))
-    return torch.where(mean > lam, less, more).clamp(0, 1)
+    adjusted = torch.where(mean > lam, less, more).clamp(0, 1)
+    return torch.where((mean - lam).abs() > margin, adjusted, mask) if margin else adjusted

@@ -392,7 +392,7 @@ def test_some_masks_are_adjusted_and_extreme_shares_interpolated():
     policy = MIXUPS.build(dict(type='AMix', adjust_prob=0.25, lam_margin=0.08))
     torch.manual_seed(0)
     mask, lam = torch.rand(4000, 1, 4, 4), torch.linspace(0, 1, 4000)
-    settled = policy.settle(mask, lam)
+    settled = policy.settling(mask, lam)
     plain = torch.minimum(lam, 1 - lam) <= 0.08
     assert torch.equal(settled[plain], lam[plain].view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
     adjusted = (settled == adjust_mask(mask, lam)).flatten(1).all(1)
@@ -400,7 +400,7 @@ def test_some_masks_are_adjusted_and_extreme_shares_interpolated():
     assert (plain | adjusted | untouched).all()
     rate = (adjusted & ~plain).sum().item() / (~plain).sum().item()
     assert rate == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 3300) ** 0.5)
-    assert torch.equal(MIXUPS.build(dict(type='AMix')).settle(mask, lam), mask)
+    assert torch.equal(MIXUPS.build(dict(type='AMix')).settling(mask, lam), mask)
 
 
 def test_the_classifier_gets_settled_masks_and_the_block_its_own():
