@@ -35,6 +35,8 @@ STYLE: dict[Any, Any] = {
 def look(i: int) -> dict[str, Any]:
     """Return colour, marker and dash of the i-th line of a figure, as arguments of matplotlib's functions."""
     shown_as = {'color': COLOURS[i % len(COLOURS)], 'marker': MARKERS[i % len(MARKERS)]}
+    # Colours and markers come in pairs; the next round of them has rings.
+    shown_as |= {'markerfacecolor': 'none'} if i // len(COLOURS) % 2 else {}
     return shown_as | {'markersize': 4, 'linestyle': DASHES[i % len(DASHES)], 'linewidth': 1.2}
 
 

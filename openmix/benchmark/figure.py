@@ -52,7 +52,9 @@ def write_figure(table: Table, records: Sequence[Record], out: Path, to_train: s
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / name for name in FILES]
     with rc_context(STYLE):
-        widths = [_width(panel, shown) for panel, shown in panels]
+        # What has no result is listed as missing, not drawn as an empty panel.
+        drawn = [(panel, shown) for panel, shown in panels if any(record.values for record in shown)]
+        widths = [_width(panel, shown) for panel, shown in drawn]
         lines = side_by_side(widths)
         widest = max(sum(widths[i] for i in line) for line in lines)
         figure = Figure(figsize=(widest, _HEIGHT * len(lines)), layout='constrained')
@@ -65,7 +67,7 @@ def write_figure(table: Table, records: Sequence[Record], out: Path, to_train: s
             for ax in axes[len(line) :]:
                 ax.set_axis_off()
             for ax, i in zip(axes, line, strict=False):
-                panel, shown = panels[i]
+                panel, shown = drawn[i]
                 DRAW[panel.kind](ax, panel, shown)
                 ax.set_title(panel.title)
         save(figure, paths[:2])
@@ -142,5 +144,5 @@ def _shown(panel: Panel, records: Sequence[Record]) -> list[Record]:
 def _width(panel: Panel, records: Sequence[Record]) -> float:
     """Return the width of a panel in inches, which grows with the number of its bars or squares."""
     rows, columns, _ = named(records)
-    needed = {'bars': 0.14 * len(records) + 0.2 * len(rows), 'heat map': 0.55 * len(columns)}
+    needed = {'bars': 0.14 * len(records) + 0.2 * len(rows), 'heat map': 0.55 * len(columns), 'scatter': 4.5}
     return max(_WIDTH, 1 + needed.get(panel.kind, 0))

@@ -162,10 +162,12 @@ def _scatter(ax: Axes, panel: Panel, records: Sequence[Record]) -> None:
     for i, row in enumerate(rows):
         (x, dx), (y, dy) = _of(at.get((row, across))), _of(at.get((row, up)))
         if math.isfinite(x) and math.isfinite(y):
-            ax.errorbar([x], [y], xerr=[dx], yerr=[dy], capsize=2, **look(i) | {'linestyle': ''})
-            ax.annotate(row, (x, y), xytext=(4, 4), textcoords='offset points', fontsize=7)
+            # Names beside the points would lie on each other where methods are alike.
+            ax.errorbar([x], [y], xerr=[dx], yerr=[dy], capsize=2, label=row, **look(i) | {'linestyle': ''})
     ax.set_xlabel(panel.x or across)
     ax.set_ylabel(panel.y or up)
+    if ax.containers:
+        ax.legend(loc='center left', bbox_to_anchor=(1, 0.5))
 
 
 DRAW: dict[str, Callable[[Any, Panel, Sequence[Record]], None]] = {
