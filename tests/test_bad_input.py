@@ -207,6 +207,7 @@ SEMI_SUPERVISED = [
         'model.labelled_branch={policy: {type: Mixup}, ramp: 2}',
         ['model: labelled_branch: ramp must be in [0, 1], got 2'],
     ),
+    (PLAIN, 'train_dataloader.batch_size=2000', ['a batch of 2000 is larger than the 1648 images that a pass gives']),
     (PLAIN, 'model.threshold=1.5', ['FixMatch: threshold must be in [0, 1], got 1.5']),
     (PLAIN, 'model.threshold=-0.1', ['FixMatch: threshold must be in [0, 1], got -0.1']),
     (PLAIN, f'{POOLS}.labelled.subset=5', ['5 labelled images are not equally many of each of the 10 classes']),

@@ -136,8 +136,8 @@ class Runner(MMRunner):
         built = MMRunner.build_dataloader(dataloader, seed, diff_rank_seed)
         if built.drop_last and not len(built):
             raise InputError(
-                f'a batch of {built.batch_size} is larger than the {len(built.dataset)} images there are, '
-                'and drop_last=True leaves nothing: lower batch_size or leave out drop_last'
+                f'a batch of {built.batch_size} is larger than the {len(built.sampler)} images that a pass gives each '
+                'process, and drop_last=True leaves nothing: lower batch_size or leave out drop_last'
             )
         end_with_command(built)
         return built
