@@ -29,7 +29,7 @@ function sort(table, head) {
 for (const table of document.querySelectorAll('table')) {
   [...table.tBodies[0].rows].forEach((row, at) => { row.dataset.at = at; });
   const heads = headsOf(table);
-  heads.forEach((head, column) => head.querySelector('button').addEventListener('click', () => {
+  heads.forEach((head, column) => head.querySelector('button')?.addEventListener('click', () => {
     // The better end first, then the other one, then the table's own order.
     const words = column === 0 || head.classList.contains('text') || head.dataset.lower;
     const ways = words ? ['ascending', 'descending', null] : ['descending', 'ascending', null];

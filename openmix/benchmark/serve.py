@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,24 +36,35 @@ def server(port: int, root: Path, page: Callable[[], str], now: Callable[[], tup
         InputError: the port is taken.
     """
 
+    # All runs are read for an answer, which is done for one page at a time.
+    lock = threading.Lock()
+
     class Answers(BaseHTTPRequestHandler):
         server_version, sys_version = 'openmix', ''
+        timeout = 60  # seconds, for a connection that asks nothing
 
         def do_GET(self) -> None:
             # A page of another site may not read this one by giving its own name this address.
             if self.headers.get('Host', '').partition(':')[0] not in (HOST, 'localhost'):
                 self.answer(HTTPStatus.FORBIDDEN, 'open this page as http://localhost')
                 return
-            path = unquote(urlsplit(self.path).path)
+            try:
+                path = unquote(urlsplit(self.path).path)
+            except ValueError as error:  # such as `//[`
+                self.answer(HTTPStatus.BAD_REQUEST, str(error))
+                return
             try:
                 if path == '/':
-                    self.answer(HTTPStatus.OK, page(), _HTML)
+                    with lock:
+                        html = page()
+                    self.answer(HTTPStatus.OK, html, _HTML)
                 elif path == '/now':
-                    done, html = now()
+                    with lock:
+                        done, html = now()
                     self.answer(HTTPStatus.OK, html, _HTML, done)
                 else:
                     self.show(path.lstrip('/'))
-            except InputError as error:
+            except (InputError, OSError) as error:
                 self.answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
         def show(self, name: str) -> None:
@@ -71,8 +84,9 @@ def server(port: int, root: Path, page: Callable[[], str], now: Callable[[], tup
             headers |= {'Content-Security-Policy': _POLICY, 'X-Content-Type-Options': 'nosniff'}
             for key, value in (headers | ({} if done is None else {'X-Done': str(done)})).items():
                 self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # the browser has gone, as when its page is closed
+                self.end_headers()
+                self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing of each request."""

@@ -9,6 +9,7 @@ from html import escape, unescape
 import pytest
 
 from openmix.benchmark.page import page
+from openmix.benchmark.runs_now import runs_now, states_of
 
 NAMES = ('chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome')
 BROWSER = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, NAMES)), None)
@@ -116,6 +117,15 @@ def test_sorting_by_the_published_number_or_the_difference(html, tmp_path):
         'published': ['Vanilla', 'Mixup', 'CutMix'],
         'difference': ['Mixup', 'Vanilla', 'CutMix'],  # +10.88, -4.00, none
     }
+
+
+def test_a_page_with_runs_that_are_not_done_sorts_and_is_renewed(bench, html, tmp_path):
+    trials = bench.trials(trials=1)
+    now = runs_now(trials, states_of(trials), bench.work_dir)
+    assert '<table class="now">' in now
+    served = page(bench.table, bench.records(trials=1), bench.work_dir, now=(4, now))
+    found = browse(tmp_path, served, "click('DM(CE)'); return [names(), typeof renew];")
+    assert found == [['CutMix', 'Vanilla', 'Mixup'], 'function']
 
 
 def test_filters_choose_rows_and_columns(html, tmp_path):

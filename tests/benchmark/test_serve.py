@@ -1,10 +1,14 @@
 """The page served to a browser: what it shows of runs, which files it gives, whom it answers."""
 
+import http.client
+import re
+import signal
 import threading
 import urllib.error
 import urllib.request
 
 import pytest
+from processes import TOOLS, start
 
 from openmix.benchmark.page import page
 from openmix.benchmark.runs_now import finished, runs_now, states_of
@@ -34,6 +38,7 @@ def served(tmp_path):
         with answer:
             return answer.status, answer.headers, answer.read().decode()
 
+    ask.port = found.server_address[1]
     yield ask
     found.shutdown()
     found.server_close()
@@ -55,6 +60,31 @@ def test_the_page_what_runs_now_and_files(served):
 )
 def test_nothing_outside_the_folder(served, path):
     assert served(path)[0] == 404
+
+
+def test_an_address_that_is_none_is_answered(served):
+    asked = http.client.HTTPConnection('127.0.0.1', served.port, timeout=10)
+    asked.putrequest('GET', 'http://[', skip_host=True)
+    asked.putheader('Host', 'localhost')
+    asked.endheaders()
+    with asked.getresponse() as answer:
+        assert answer.status == 400
+
+
+def test_the_command_serves_until_it_is_interrupted(tmp_path):
+    words = [TOOLS / 'benchmark.py', 'serve', 'quickstart', '--work-dir', tmp_path / 'runs', '--port', '0']
+    command = start(words, tmp_path / 'said.txt')
+    try:
+        command.wait_for('Ctrl-C ends it')
+        (address,) = re.findall(r'http://[\d.:]+/', command.said)
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert 'pending' in answer.read().decode()
+        command.to_all(signal.SIGINT)
+        assert command.ends(30) == 130
+        assert 'Traceback' not in command.said
+    finally:
+        command.clear()
+    assert not (tmp_path / 'runs').exists()
 
 
 def test_a_page_of_another_name_is_not_answered(served):

@@ -95,6 +95,11 @@ class MoCHi(MoCo):
                 f'MoCHi: hardest is {hardest}, and the queue has {len(self.queue)} keys; set model.hardest to at most '
                 f'{len(self.queue)}'
             )
+        if self.classes is not None and self.classes.queue is not None:
+            raise InputError(
+                "MoCHi: mixer_losses are of 'queue_of_other_labels', and a negative that is mixed from two keys has "
+                "no class; take of='queue', or MoCo"
+            )
         self.hardest, self.of_keys, self.of_query, self.warmup_epochs = hardest, of_keys, of_query, warmup_epochs
         # The preflight, which has no epochs, tries the mixed negatives.
         self.active = True

@@ -14,6 +14,7 @@ from openmix.registry import MODELS
 
 N, SIDE, QUEUE, P = 4, 16, 16, 5
 BACKBONE = dict(type='ThinResNet', depth=8, width=4)
+OTHER_LABELS = dict(type='AMix', mixer_losses=[dict(type='info_nce', of='queue_of_other_labels')])
 HARD = dict(hardest=6, of_keys=7, of_query=3, warmup_epochs=2)
 
 
@@ -125,6 +126,7 @@ def test_mixed_images_have_their_own():
         (dict(of_keys=0, of_query=0), 'take MoCo'),
         (dict(of_query=-1), 'of_query'),
         (dict(warmup_epochs=-1), 'warmup_epochs'),
+        (dict(policy=OTHER_LABELS, labels='given', classes=3), "take of='queue', or MoCo"),
     ],
 )
 def test_options_that_are_refused(options, said):
