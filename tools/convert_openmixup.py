@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pprint
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.config import Config
@@ -34,8 +36,10 @@ def recipe_text(source: str, recipe: dict[str, Any], bases: list[str], left_out:
     told = f'Without counterpart, and of no effect on the training: {", ".join(left_out)}.\n' if left_out else ''
     # Its base has another optimiser and other schedules.
     recipe['optim_wrapper']['optimizer']['_delete_'] = True
+    # Names that a config may have would end the docstring.
+    said = f'Converted from {source} of OpenMixup.\n\n{told}'.replace('\\', '/').replace('"', "'")
     lines = [
-        f'"""Converted from {source} of OpenMixup.\n\n{told}"""\n',
+        f'"""{said}"""\n',
         f'_base_ = {bases!r}\n',
     ]
     lines += [f'{key} = {pprint.pformat(value, width=110, sort_dicts=False)}' for key, value in recipe.items()]
@@ -91,22 +95,34 @@ def main() -> None:
     if args.ema and args.checkpoint is None:
         raise InputError('--ema chooses weights of a checkpoint; give --checkpoint')
     recipe_file = args.out / f'{args.config.stem}.py'
-    check_out('--out', recipe_file, args.config)
+    _must_be_new(recipe_file)
     weights_file = None if args.checkpoint is None else args.out / f'{args.checkpoint.stem}.pth'
     if weights_file is not None:
-        check_out('--out', weights_file, args.checkpoint)
+        _must_be_new(weights_file)
     recipe, bases, left_out = recipe_of(read_config(args.config), args.data)
     if args.data is not None:
         config_path(args.data)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_text(recipe_file, recipe_text(args.config.name, recipe, bases, left_out))
-    load_config(recipe_file)
+    text = recipe_text(args.config.name, recipe, bases, left_out)
+    # The recipe is written last, so that what does not fit leaves no half of a conversion behind.
+    with TemporaryDirectory() as folder:
+        tried = Path(folder) / recipe_file.name
+        write_text(tried, text)
+        load_config(tried)
+        args.out.mkdir(parents=True, exist_ok=True)
+        if weights_file is not None:
+            convert_weights(tried, args.checkpoint, weights_file, args.ema)
+    write_text(recipe_file, text)
     if left_out:
         print(f'without counterpart, and of no effect on the training: {", ".join(left_out)}')
     print(recipe_file)
     if weights_file is not None:
-        convert_weights(recipe_file, args.checkpoint, weights_file, args.ema)
         print(weights_file)
+
+
+def _must_be_new(file: Path) -> None:
+    check_out('--out', file)
+    if os.path.lexists(file):
+        raise InputError(f"--out: '{file}' is there already; remove it, or give another folder")
 
 
 if __name__ == '__main__':

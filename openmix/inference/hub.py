@@ -57,7 +57,7 @@ def evaluation_results(metrics: Mapping[str, float], dataset: Mapping[str, Any])
     arguments = {key: value for key, value in dataset.items() if key != 'type'}
     try:
         name = str(find(DATASETS, kind).facts(**arguments).name)
-    except Exception:  # some data sets need files that may be on another machine
+    except (InputError, OSError):  # some data sets need files that may be on another machine
         name = kind
     results = []
     for metric, value in metrics.items():

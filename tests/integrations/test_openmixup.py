@@ -298,7 +298,20 @@ def test_weights_that_do_not_fit_are_one_line_and_are_not_written(call, tmp_path
     code, _, err = call(COMMAND, config, '--checkpoint', tmp_path / 'latest.pth', '--out', tmp_path / 'ours')
     assert (code, len(err.splitlines())) == (2, 1), err
     assert re.search(line, err)
-    assert not (tmp_path / 'ours/latest.pth').exists()
+    assert not [*(tmp_path / 'ours').glob('*')]
+
+
+def test_what_is_there_is_kept_and_names_end_no_docstring(call, tmp_path):
+    config = write_config(tmp_path / 'theirs')
+    odd = config.with_name('a"""b.py')
+    config.rename(odd)
+    words = (COMMAND, odd, '--out', tmp_path / 'ours')
+    assert call(*words)[0] == 0
+    before = (tmp_path / 'ours' / odd.name).read_text()
+    code, _, err = call(*words)
+    assert code == 2
+    assert 'is there already; remove it, or give another folder' in err.splitlines()[-1]
+    assert (tmp_path / 'ours' / odd.name).read_text() == before
 
 
 def test_a_learned_policy_and_its_networks_are_converted(call, tmp_path):

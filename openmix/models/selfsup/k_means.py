@@ -77,8 +77,15 @@ def k_means(name: str, x: Tensor, clusters: int, iterations: int = 20) -> Tensor
     seed = int(torch.randint(2**31 - 1, ()))
     if get_rank() == 0:
         found = _by_faiss if importlib.util.find_spec('faiss') else _by_scikit_learn
-        labels.copy_(found(x.float().cpu(), clusters, iterations, seed))
+        try:
+            labels.copy_(found(x.float().cpu(), clusters, iterations, seed))
+        except BaseException:
+            # The others wait for an answer.
+            broadcast(labels.fill_(-1), 0)
+            raise
     broadcast(labels, 0)
+    if len(labels) and bool(labels[0] < 0):
+        raise InputError(f'{name}: the first process could not cluster the images; it says why')
     used = len(labels.unique())
     if used < clusters and (distinct := len(x.unique(dim=0))) < clusters:
         raise InputError(

@@ -204,6 +204,24 @@ def test_faiss_is_used_where_it_is_installed(monkeypatch):
     assert {key: asked[key] for key in ('d', 'k', 'niter')} == dict(d=P, k=P, niter=20)
 
 
+def test_the_other_processes_are_told_where_the_first_cannot_cluster(monkeypatch):
+    sent = []
+
+    def fails(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(k_means, 'broadcast', lambda labels, source: sent.append(labels.clone()))
+    monkeypatch.setattr(k_means, '_by_scikit_learn', fails)
+    monkeypatch.setattr(k_means, '_by_faiss', fails)
+    with pytest.raises(MemoryError):
+        k_means.k_means('ODC', torch.randn(6, 2), 2)
+    assert sent[0].tolist() == [-1] * 6
+    monkeypatch.setattr(k_means, 'get_rank', lambda: 1)
+    monkeypatch.setattr(k_means, 'broadcast', lambda labels, source: labels.copy_(sent[0]))
+    with pytest.raises(InputError, match='ODC: the first process could not cluster'):
+        k_means.k_means('ODC', torch.randn(6, 2), 2)
+
+
 def test_images_that_look_alike_to_the_network_are_refused():
     with pytest.raises(InputError, match='only 2 different embeddings for 10 training images'):
         k_means.k_means('ODC', torch.eye(2).repeat(5, 1), 3)
