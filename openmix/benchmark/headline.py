@@ -38,7 +38,9 @@ def _card(table: Table, column: str, records: Sequence[Record]) -> str:
     below = element('span', beside, class_='sub') if beside else ''
     lower = ', the lowest is the best' if best.cell.lower_is_better else ''
     name = element('span', escape(column + lower), class_='of')
-    html = f'{name}<b>{escape(best.cell.row)}</b> <span class="number">{spread(best.values)}</span>{below}'
+    # A single trial tells no difference, so it is not made to look like one.
+    row = element('b' if len(best.values) > 1 else 'span', escape(best.cell.row))
+    html = f'{name}{row} <span class="number">{spread(best.values)}</span>{below}'
     return f'<div{attributes(class_="card", data_column=column)}>{html}</div>\n'
 
 

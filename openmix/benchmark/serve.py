@@ -21,6 +21,7 @@ _HTML = 'text/html; charset=utf-8'
 _PICTURES = {'.png': 'image/png'}
 # A page needs its own style and script, and asks this server alone; what runs left is shown, never run.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_POLICY += "; base-uri 'self'; frame-ancestors 'none'"
 
 
 def server(port: int, root: Path, page: Callable[[], str], now: Callable[[], tuple[int, str]]) -> ThreadingHTTPServer:

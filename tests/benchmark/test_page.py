@@ -312,6 +312,10 @@ def test_the_first_lines_name_the_best_and_the_first_row(bench):
     head = html[: html.index('<h2>Leaderboard')]
     assert '<b>Vanilla</b>' in head
     assert f'python tools/benchmark.py run {bench.table.name}' in head
+    single = html_of(bench, trials=1)
+    head = single[: single.index('<h2>Leaderboard')]
+    assert '<b>' not in head
+    assert '<span>Vanilla</span>' in head
 
 
 def test_what_is_not_run_yet_shows_the_published_number(bench):

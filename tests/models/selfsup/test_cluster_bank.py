@@ -65,7 +65,10 @@ def test_a_scripted_history(momentum):
     labels = torch.arange(IMAGES) % K
     bank = bank_of(rows(), labels, **options)
     features = unit(rows())
-    means = lambda: torch.stack([features[labels == k].mean(0) for k in range(K)])  # noqa: E731
+
+    def means():
+        return torch.stack([features[labels == k].mean(0) for k in range(K)])
+
     centroids, renewed, moved_labels = means(), 0, 0
     for step in range(12):
         ids = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(step))[:16]
