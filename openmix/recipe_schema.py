@@ -61,7 +61,7 @@ DEFAULT_TYPES = {
 # Keys that a builder removes before it calls the constructor.
 TAKEN_OUT = {
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
-    'param_scheduler': {'convert_to_iter_based'},
+    'param_scheduler': {'convert_to_iter_based', 'parts'},
     'default_hooks': {'priority'},
     'custom_hooks': {'priority'},
 }

@@ -46,6 +46,7 @@ class Contrastive(NamedTuple):
     """The parts of MoCo: its backbone without a head, the features of it, the embedding, the norms of the projector.
 
     `mixed` are the channels that a Mix Block+ reads, `clusters` the classes of a head of embeddings; 0: there is none.
+    `gamma` is 1 if the block learns it.
     """
 
     backbone: int
@@ -54,12 +55,13 @@ class Contrastive(NamedTuple):
     norms: int = 0
     mixed: int = 0
     clusters: int = 0
+    gamma: int = 1
 
     def with_classes(self, _: int) -> int:
         projector = (self.features + 1) * (self.features + self.embedding) + 2 * self.norms
         c = self.mixed
         # Keys of the features of both images, gamma, and the content: a convolution, its norm and another convolution.
-        block = (2 * c + 1) * c // 2 + 1 + c * c // 2 + c + c // 2 if c else 0
+        block = (2 * c + 1) * c // 2 + self.gamma + c * c // 2 + c + c // 2 if c else 0
         head = (self.embedding + 1) * self.clusters
         return 2 * (self.backbone + projector) + block + head  # query and momentum encoder
 
@@ -215,6 +217,20 @@ PARAMETERS = {
             ('tiny_imagenet', CIFAR_RESNET18, ('paper', 'moco', 'authors')),
         )
         for preset in presets
+    },
+    **{
+        f'selfsup/stl10/amix_{method}_authors_{schedule}.py': Contrastive(
+            RESNET18.with_classes(0), 512, mixed=256, clusters=clusters, gamma=0
+        )
+        for method, clusters in (('i', 0), ('c', 200))
+        for schedule in ('cosine', 'cyclic')
+    },
+    'selfsup/imagenet/amix_i_authors_cosine.py': Contrastive(RESNET18.with_classes(0), 512, mixed=512, gamma=0),
+    **{
+        f'selfsup/imagenet/amix_c_authors_{schedule}.py': Contrastive(
+            RESNET18.with_classes(0), 512, mixed=256, clusters=500, gamma=0
+        )
+        for schedule in ('cosine', 'cyclic')
     },
     'selfsup/digits/linear.py': RESNET8,
     'selfsup/digits/swav.py': Prototypes(RESNET8.parameters, 32, 30, 64, 32),

@@ -32,6 +32,7 @@ from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.group import join_group
 from openmix.engine.initial_weights import InitialWeights, judged_backbone
 from openmix.engine.log import LeftOut
+from openmix.engine.part_schedules import without_parts
 from openmix.engine.restart import launch_id, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
@@ -226,8 +227,13 @@ class Runner(MMRunner):
     def _build_param_scheduler(self, scheduler: Any, optim_wrapper: OptimWrapper) -> list:
         schedules = scheduler if isinstance(scheduler, (list, tuple)) else [scheduler]
         per_epoch = len(self.train_dataloader)
-        ended = [with_end(one, self.planned_iters, per_epoch) if isinstance(one, dict) else one for one in schedules]
-        return super()._build_param_scheduler(ended, optim_wrapper)
+        built: list = []
+        for one in schedules:
+            of = optim_wrapper
+            if isinstance(one, dict):
+                one, of = without_parts(with_end(one, self.planned_iters, per_epoch), optim_wrapper)
+            built += super()._build_param_scheduler(one, of)
+        return built
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint atomically on rank 0; do nothing on the other ranks.

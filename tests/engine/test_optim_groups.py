@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from openmix.algorithm import Algorithm
+from openmix.engine.part_schedules import without_parts
 from openmix.errors import InputError
 from openmix.registry import PARAM_SCHEDULERS
 
@@ -197,6 +198,46 @@ def test_a_saved_optimiser_goes_on_exactly(tmp_path):
     train(*second, 3)
     for a, b in zip(whole[0].state_dict().values(), second[0].state_dict().values()):
         assert torch.equal(a, b)
+
+
+def test_a_schedule_of_a_part_leaves_the_others_alone():
+    """Also after the optimiser's state was loaded, which replaces its groups."""
+    optim = wrapper(Model(), dict(parts={'policy.mixer': dict(lr=0.4), 'head': dict(lr=0.2)}))
+    built = []
+    for given in (
+        dict(type='MultiStepLR', milestones=[1, 3], by_epoch=False, parts=['', 'head']),
+        dict(type='CosineAnnealingLR', T_max=4, eta_min=0.1, by_epoch=False, parts=['policy.mixer']),
+    ):
+        plain, of = without_parts(given, optim)
+        built.append(PARAM_SCHEDULERS.build(plain, default_args=dict(optimizer=of)))
+    for t in range(5):
+        block = 0.1 + 0.3 * (1 + math.cos(math.pi * t / 4)) / 2
+        tenth = 0.1 ** ((t >= 1) + (t >= 3))
+        rates = [group['lr'] for group in optim.optimizer.param_groups]
+        assert rates == pytest.approx([0.1 * tenth, block, 0.2 * tenth], abs=1e-12)
+        optim.step()
+        optim.load_state_dict(copy.deepcopy(optim.state_dict()))
+        for one in built:
+            one.step()
+
+
+@pytest.mark.parametrize(
+    ('parts', 'line'),
+    [
+        (['policy.mixr'], "parts: no group of the optimiser is of 'policy.mixr'; did you mean 'policy.mixer'"),
+        ('policy.mixer', r"parts must be a list of parts of the model, such as \['policy.mixer'\], got 'policy.mixer'"),
+        ([], 'parts must be a list'),
+    ],
+)
+def test_a_schedule_of_unknown_parts_is_refused(parts, line):
+    optim = wrapper(Model(), dict(parts={'policy.mixer': dict(lr=0.4)}))
+    with pytest.raises(InputError, match=line):
+        without_parts(dict(type='CosineAnnealingLR', parts=parts), optim)
+
+
+def test_a_schedule_of_parts_needs_groups_of_parts():
+    with pytest.raises(InputError, match='a schedule of parts needs optim_wrapper=dict'):
+        without_parts(dict(type='CosineAnnealingLR', parts=['']), wrapper(Model(), constructor=None))
 
 
 @pytest.mark.parametrize(

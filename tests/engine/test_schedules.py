@@ -29,6 +29,7 @@ KINDS = {
     'CosineAnnealing': dict(eta_min=0.01),
     'CosineDecay': dict(angle=7 / 16),
     'CosineRestart': dict(periods=[2, 1], restart_weights=[1, 0.5], eta_min=0.0),
+    'Cyclic': dict(peak=1.5, low=0.5, cycles=1, rise=0.4),
     'Exponential': dict(gamma=0.9),
     'Linear': dict(start_factor=0.2),
     'MultiStep': dict(milestones=[1, 2]),
@@ -209,6 +210,38 @@ def test_the_cosine_that_does_not_reach_zero_by_value():
     assert seen[steps // 2] / 0.03 == pytest.approx(0.7730, abs=5e-5)
     assert seen[-1] / 0.03 == pytest.approx(0.1951, abs=5e-4)
     assert seen == pytest.approx([0.03 * math.cos(7 * math.pi * k / (16 * steps)) for k in range(steps)], rel=1e-12)
+
+
+def test_cycles_by_value():
+    """Two cycles of 50 steps and 3 that are left over, against the released code of Automatic Mixup's authors."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=5e-4)
+    given = dict(type='CyclicLR', peak=100.0, low=1.0, cycles=2, rise=0.4, by_epoch=False, end=103)
+    warm = dict(type='LinearLR', start_factor=1e-5, by_epoch=False, end=11)
+    built = [PARAM_SCHEDULERS.build(one, default_args=dict(optimizer=OptimWrapper(optimizer))) for one in (given, warm)]
+    seen = []
+    for _ in range(103):
+        seen.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for one in built:
+            one.step()
+
+    def between(start, end, share):
+        return end + 0.5 * (start - end) * (math.cos(math.pi * share) + 1)
+
+    wanted = []
+    for step in range(103):
+        at = step % 51
+        rate = between(5e-4, 5e-2, at / 20) if at < 20 else between(5e-2, 5e-4, (at - 20) / 31)
+        wanted.append(rate * (1 - (1 - min(step, 10) / 10) * (1 - 1e-5)))
+    assert seen == pytest.approx(wanted, rel=1e-9)
+    assert max(seen) == pytest.approx(5e-2)
+
+
+@pytest.mark.parametrize('options', [dict(peak=0.0), dict(low=-1.0), dict(cycles=0), dict(rise=1.0)])
+def test_cycles_out_of_range_are_refused(options):
+    optimizer = OptimWrapper(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.03))
+    with pytest.raises(InputError, match=f'CyclicLR: {next(iter(options))} must be '):
+        PARAM_SCHEDULERS.build(dict(type='CyclicLR', **options), default_args=dict(optimizer=optimizer))
 
 
 @pytest.mark.parametrize('angle', [0.0, 0.6, '7/16'])

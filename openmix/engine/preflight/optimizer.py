@@ -14,6 +14,7 @@ from torch import nn
 
 from openmix.engine.blame import building, line_of
 from openmix.engine.optim_groups import PartCosineAnnealingLR
+from openmix.engine.part_schedules import without_parts
 from openmix.engine.preflight.hooks import check_measured, length
 from openmix.engine.preflight.loaders import BLANKS
 from openmix.errors import InputError
@@ -52,8 +53,9 @@ def try_optimizer(cfg: Config) -> None:
             check_measured(cfg, [scheduler.monitor] if 'monitor' in scheduler else [])
             ends = {} if 'end' in scheduler else {'end': epochs if scheduler.get('by_epoch', True) else iterations}
             ends = {key: int(end) for key, end in ends.items() if end < float('inf')}
-            given = dict(optimizer=optim, epoch_length=BLANKS)
-            schedulers.append((place, scheduler, mm.PARAM_SCHEDULERS.build({**scheduler, **ends}, default_args=given)))
+            plain, of = without_parts(scheduler, optim)
+            given = dict(optimizer=of, epoch_length=BLANKS)
+            schedulers.append((place, scheduler, mm.PARAM_SCHEDULERS.build({**plain, **ends}, default_args=given)))
     _check_ends(cfg, [built for *_, built in schedulers])
     # Fused and capturable optimisers run only on a GPU.
     if any(group.get('fused') or group.get('capturable') for group in optim.param_groups):
