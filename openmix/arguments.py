@@ -87,10 +87,10 @@ class CommandParser(argparse.ArgumentParser):
         """Add the recipe argument."""
         self.add_argument('config', help='a recipe, by path or by its name below configs/')
 
-    def add_cfg_options(self, of: str = 'the recipe') -> None:
-        """Add `--cfg-options KEY=VALUE ...`, which sets keys of a recipe."""
+    def add_cfg_options(self, of: str = '') -> None:
+        """Add `--cfg-options KEY=VALUE ...`, which sets keys of a recipe; `of` says of which, if there are more."""
         told = (
-            f'set keys of {of}: dotted keys, values as in YAML, such as model.policy.alpha=0.2 '
+            f'set keys of the recipe{of}: dotted keys, values as in YAML, such as model.policy.alpha=0.2 '
             'train_cfg.max_epochs=5 train_dataloader.dataset.root=data/mine; tools/print_config.py prints all keys'
         )
         self.add_list('--cfg-options', is_setting, action=DictAction, default={}, metavar='K=V ...', help=told)
@@ -114,7 +114,7 @@ class CommandParser(argparse.ArgumentParser):
         """Add the arguments of the export commands, which `openmix.engine.export.export_as_asked` reads."""
         self.add_recipe()
         self.add_argument('checkpoint', help='a file written by tools/train.py')
-        self.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the {suffix} file')
+        self.add_argument('--out', type=Path, required=True, metavar='FILE', help=f'the file: {suffix}')
         self.add_shape()
         self.add_ema()
         self.add_cfg_options()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from openmix.arguments import CommandParser
 from openmix.benchmark.command_line import VERBS
 
 TOOLS = Path(__file__).parent.parent / 'tools'
@@ -17,6 +18,8 @@ COMMANDS = [(path.name,) for path in sorted(TOOLS.glob('*.py')) if path.name != 
 COMMANDS += [('benchmark.py', verb) for verb in VERBS]
 # Of one name, a file in one command and a folder in another.
 FILE_OR_FOLDER = {'--out': {'FILE', 'DIR'}}
+# Of one name, another thing in this command.
+OTHER_PLACE = {('convert_openmixup.py', 'CONFIG'), ('prepare_dataset.py', 'name')}
 
 
 def help_of(script, *verb):
@@ -76,3 +79,54 @@ def test_a_command_that_takes_a_recipe_takes_options_for_it_and_shows_how(known)
     for text in [*with_recipe, *of_cells]:
         (told,) = [told for name, _, told in options(text) if name == '--cfg-options']
         assert 'model.policy.alpha=0.2 train_cfg.max_epochs=5' in told
+
+
+def first_clause(told):
+    """Return the part of a help text before what only one command adds: ': of that', '(default: ...)' or '; with'."""
+    return re.split(r'[:;(]|, (?=in every cell)', told)[0].strip()
+
+
+def test_one_name_is_one_thing_by_its_help(known):
+    told = defaultdict(dict)
+    for command, text in known.items():
+        for name, takes, said in options(text):
+            of_file = takes if name in FILE_OR_FOLDER else ''
+            told[name, of_file].setdefault(first_clause(said), command)
+    shared = {name: by for name, by in told.items() if len(by) > 1}
+    assert not shared, shared
+    assert {'--count', '--seed', '--work_dir', '--format', '--checkpoint'} <= {name for name, _ in told}
+
+
+def test_places_of_one_name_are_one_thing(known):
+    told = defaultdict(set)
+    for (script, *_), text in known.items():
+        for line in text.partition('positional arguments:\n')[2].partition('\n\n')[0].splitlines():
+            name, _, said = line.strip().partition('  ')
+            if (script, name) not in OTHER_PLACE:
+                told[name].add(re.split(r'[:;(,]', said.strip())[0])
+    assert {name: by for name, by in told.items() if len(by) > 1} == {}
+    assert {'config', 'checkpoint', 'table'} <= told.keys()
+
+
+class _ParserError(Exception):
+    pass
+
+
+@pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
+def test_a_default_is_told(command, monkeypatch):
+    found = []
+
+    def parse_args(parser, *_args, **_kwargs):
+        found.append(parser)
+        raise _ParserError
+
+    monkeypatch.setattr(CommandParser, 'parse_args', parse_args)
+    script, *verb = command
+    with contextlib.suppress(_ParserError):
+        help_of(script, *verb)
+    (parser,) = found
+    for action in parser._actions:
+        if action.option_strings and action.default not in (None, False, [], {}, '==SUPPRESS=='):
+            assert '(default: ' in action.help or ', the default' in action.help, action.option_strings
+            number = isinstance(action.default, (int, float))
+            assert not number or f'(default: {action.default:g}' in action.help, action.option_strings

@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser('Analyse where a classifier errs: confusion, classes, reliability and temperature.')
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
-    parser.add_argument('--bins', type=int, default=15, metavar='N', help='bins of confidence')
+    parser.add_argument('--bins', type=int, default=15, metavar='N', help='bins of confidence (default: 15)')
     parser.add_ema()
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='the folder of the files (default: analysis/ in the run)'

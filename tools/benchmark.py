@@ -10,26 +10,25 @@ from mmengine.config import Config
 from rich.console import Console
 
 from openmix.arguments import check_out
-from openmix.benchmark import plan, progress, render
+from openmix.benchmark import plan, progress
 from openmix.benchmark.backbones import check_fits
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.command_line import parse_args
 from openmix.benchmark.escape import terminal
 from openmix.benchmark.evaluate import check_finished, evaluate_trials
-from openmix.benchmark.evaluations import to_evaluate, with_evaluations
-from openmix.benchmark.figure import FILES, missing, write_figure
+from openmix.benchmark.evaluations import with_evaluations
 from openmix.benchmark.folders import layout
 from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.made_for import check_own_folder
-from openmix.benchmark.pictures import draw_pictures
+from openmix.benchmark.merge import read_imports
+from openmix.benchmark.outputs import figure_table, report_table, submit_runs
 from openmix.benchmark.records import Record, read_records
-from openmix.benchmark.report import as_text, write_report
 from openmix.benchmark.run import Queue
 from openmix.benchmark.same_choice import same_choice
 from openmix.benchmark.show import list_tables, records_of, show, show_all, write
 from openmix.benchmark.smoke import Smoke
-from openmix.benchmark.submit import OF_SLURM, resources_of, submit_table
+from openmix.benchmark.submit import check_engine, resources_of, submit_table
 from openmix.benchmark.table import Table, default_work_dir, load_table, table_path
 from openmix.benchmark.times import clock
 from openmix.benchmark.training import check_counts
@@ -40,10 +39,6 @@ from openmix.benchmark.variant import VARIANTS
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.measurements import Measurement, corrupted_files_of, hooks_of, measurements_of
-from openmix.shipped import tools_path
-
-# Options of `run` that only one engine has.
-_OF_HERE: tuple[str, ...] = ('jobs',)
 
 
 def implemented(table: Table, cells: Sequence[Cell]) -> list[Cell]:
@@ -87,24 +82,6 @@ def run_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpars
     for trials in stages(table, cells, work_dir, args.trials, weights):
         failed += Queue(console, None, args.jobs, args.gpus_per_run, args.retries).run(trials)
     return 1 if failed else 0
-
-
-def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
-    """Check that the options of `run` have an effect with the chosen engine.
-
-    Raises:
-        InputError: an option belongs to another engine, or contradicts `--smoke`.
-    """
-    if args.smoke and on_slurm:
-        raise InputError('--smoke runs on this machine; leave out --engine slurm and --print-sbatch')
-    wrong, why = OF_SLURM, 'is of Slurm; add --engine slurm'
-    if args.smoke:
-        wrong, why = (*_OF_HERE, *OF_SLURM, 'trials', 'steps'), 'is not for --smoke, which tries each cell once, here'
-    elif on_slurm:
-        wrong, why = _OF_HERE, 'is not of Slurm; --array-parallelism says how many jobs run at a time'
-    for option in wrong:
-        if vars(args)[option] is not None:
-            raise InputError(f'--{option.replace("_", "-")} {why}')
 
 
 def check_earlier_stages(trials: Sequence[Trial]) -> None:
@@ -219,6 +196,8 @@ def serve_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpa
     from openmix.benchmark.serve import HOST, server
 
     check_number('--port', args.port, 0, 65535)
+    folders, submissions = read_imports(args.imports)
+    records_of(table, cells, work_dir, args.trials, folders, args.weights_dir, submissions)  # refused here, not later
 
     def now() -> tuple[int, str]:
         trials = with_earlier(trials_of(table, cells, work_dir, args.trials, args.weights_dir or WEIGHTS), shown=True)
@@ -226,7 +205,8 @@ def serve_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpa
         return finished(states), runs_now(trials, states, work_dir)
 
     def whole() -> str:
-        records = with_evaluations(records_of(table, cells, work_dir, args.trials, (), args.weights_dir))
+        found = records_of(table, cells, work_dir, args.trials, folders, args.weights_dir, submissions)
+        records = with_evaluations(found)
         return page(table, records, work_dir, now=now())
 
     with server(args.port, work_dir, whole, now) as found:
@@ -266,41 +246,12 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     if args.verb == 'evaluate':
         return evaluate_table(table, cells, work_dir, args, console)
     if args.verb == 'figure':
-        out = args.out or work_dir
-        for name in FILES:
-            check_out('--out', out / name)
-        records = with_evaluations(records_of(table, cells, work_dir, args.trials, (), args.weights_dir))
-        to_train = same_choice('run', sys.argv[2:])
-        drawn = write_figure(table, records, out, to_train)
-        for line in missing(table, records, to_train):
-            print(line, file=sys.stderr)
-        for options in to_evaluate(records):
-            print(f'to evaluate what is trained: {same_choice("evaluate", sys.argv[2:], (), options)}', file=sys.stderr)
-        print(*drawn, sep='\n')
-        return 0
-    full = args.verb == 'report'
-    records = records_of(table, cells, work_dir, args.trials, args.imports if full else (), args.weights_dir)
-    pictures = []
-    if full and args.pictures:
-        print('drawing a mixed batch of every row', file=sys.stderr)
-        pictures = draw_pictures(records, work_dir, tools_path('show_mix.py'))
-        for picture in pictures:
-            if picture.why_not:
-                print(f'no picture of {terminal(picture.row)}: {picture.why_not}', file=sys.stderr)
-    records = with_evaluations(records)
-    if full:
-        paths = write_report(table, records, work_dir, pictures)
-    if args.format == 'terminal' and args.out is None:
-        show(render.terminal(table, records, full, console.width), console)
-    else:
-        # Links in printed text are relative to the current folder, links in HTML to the table's folder.
-        here = work_dir if args.format == 'html' else Path()
-        root = args.out.parent if args.out else here
-        write(as_text(table, records, args.format, root, full, pictures), args.out)
-    if full:
-        # stdout may hold JSON or CSV.
-        print(*paths, sep='\n', file=sys.stdout if args.format == 'terminal' else sys.stderr)
-    return 0
+        return figure_table(table, cells, work_dir, args)
+    if args.verb == 'submit':
+        from openmix.engine.environment import commit
+
+        return submit_runs(table, implemented(table, cells), work_dir, args, commit())
+    return report_table(table, cells, work_dir, args, console)
 
 
 @command
@@ -309,7 +260,7 @@ def main() -> None:
     out = vars(args).get('out')
     if out is not None and args.verb != 'figure':  # whose --out is a folder
         table = vars(args).get('table')
-        check_out('--out', out, table and table_path(table))
+        check_out('--out', out, table and table_path(table), *vars(args).get('imports', ()))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False, emoji=False)
     if args.verb == 'list':
         list_tables(console)

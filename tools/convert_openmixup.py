@@ -85,9 +85,9 @@ def convert_weights(recipe: Path, checkpoint: Path, out: Path, ema: bool) -> Non
 def main() -> None:
     parser = CommandParser("Convert a config of OpenMixup into a recipe, and a checkpoint into openmix's weights.")
     parser.add_argument('config', type=Path, metavar='CONFIG', help='a config of OpenMixup; it runs as Python')
-    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='a checkpoint of that config')
+    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='a checkpoint: of that config')
     parser.add_ema()
-    told = 'the folder of the recipe, CONFIG.py, and of the weights, CHECKPOINT.pth'
+    told = 'the folder of the files: the recipe, CONFIG.py, and the weights, CHECKPOINT.pth'
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help=told)
     told = "a recipe of the data set, such as configs/_base_/datasets/imagenet.py, in place of the config's data"
     parser.add_argument('--data', metavar='RECIPE', help=told)

@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_recipe()
     parser.add_shape()
     parser.add_argument(
-        '--depth', type=int, default=1, metavar='N', help='of the rows: 2 shows the children of each stage'
+        '--depth', type=int, default=1, metavar='N', help='of the rows: 2 shows the children of each stage (default: 1)'
     )
-    parser.add_argument('--format', choices=('text', 'json'), default='text', help='json: an object')
+    parser.add_argument('--format', choices=('text', 'json'), default='text', help='of the output (default: text)')
     parser.add_cfg_options()
     args = parser.parse_args()
     check_number('--depth', args.depth, 1)

@@ -20,7 +20,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     parser.add_argument(
-        '--count', type=int, default=8, metavar='N', help='number of test images, of all classes alike (default: 8)'
+        '--count',
+        type=int,
+        default=8,
+        metavar='N',
+        help='how many to show: test images, of all classes alike (default: 8)',
     )
     parser.add_argument(
         '--layer', metavar='NAME', help='a module of the backbone, such as layer3 (default: the last feature maps)'

@@ -148,7 +148,7 @@ def parse_args() -> Any:
     parser.add_argument('kinds', nargs='*', metavar='KIND', help=told)
     told = 'only what has this text in its name or purpose, in upper or lower case'
     parser.add_argument('--match', metavar='TEXT', help=told)
-    parser.add_argument('--format', choices=('text', 'json'), default='text', help='json: a list of objects')
+    parser.add_argument('--format', choices=('text', 'json'), default='text', help='of the output (default: text)')
     return parser.parse_args()
 
 

@@ -17,10 +17,14 @@ from openmix.files import write_text
 def parse_args() -> argparse.Namespace:
     parser = CommandParser('Draw what classifiers predict between two test images, over the share of the first.')
     parser.add_recipe()
-    parser.add_argument('checkpoints', nargs='+', metavar='checkpoint', help='files written by tools/train.py')
-    told = 'a name for each checkpoint, in their order (default: its path)'
+    parser.add_argument(
+        'checkpoints', nargs='+', metavar='checkpoint', help='a file written by tools/train.py; one or more'
+    )
+    told = 'a name for each, in their order (default: the path of the checkpoint)'
     parser.add_list('--names', lambda word: not is_setting(word), metavar='NAME ...', help=told)
-    parser.add_argument('--shares', type=int, default=19, metavar='N', help='number of shares between 0 and 1')
+    parser.add_argument(
+        '--shares', type=int, default=19, metavar='N', help='number of shares between 0 and 1 (default: 19)'
+    )
     parser.add_ema()
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='the folder of the files (default: between/ in the run)'

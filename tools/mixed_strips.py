@@ -24,15 +24,19 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser('Draw pairs of images, and what the policies of several trained networks make of them.')
     told = 'a recipe and a file that tools/train.py wrote with it, once for each column'
     parser.add_argument('runs', nargs='+', metavar='CONFIG CHECKPOINT', help=told)
-    told = 'a name for each column, in their order (default: that of the recipe)'
+    told = 'a name for each, in their order (default: that of the recipe)'
     parser.add_list('--names', lambda word: not is_setting(word), metavar='NAME ...', help=told)
-    parser.add_argument('--lam', type=float, default=0.5, help='share of the first image (default: 0.5)')
-    parser.add_argument('--count', type=int, default=6, metavar='N', help='number of pairs (default: 6)')
+    parser.add_argument('--lam', type=float, default=0.5, metavar='LAM', help='share of the first image (default: 0.5)')
+    parser.add_argument('--count', type=int, default=6, metavar='N', help='how many to show: pairs (default: 6)')
     parser.add_argument(
-        '--seed', type=int, default=0, metavar='N', help='of the choice of images, and of the draws of a policy'
+        '--seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='seed of the draws: of images, and those of policies (default: 0)',
     )
     parser.add_ema()
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the picture, .png, .pdf or .svg')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the file: .png, .pdf or .svg')
     return parser.parse_args()
 
 

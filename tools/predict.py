@@ -25,7 +25,9 @@ _SUFFIXES = ('.json', '.csv')
 
 def parse_args() -> argparse.Namespace:
     parser = CommandParser('Predict the classes of images, prepared as the recipe prepares validation images.')
-    told = 'a file of tools/train.py or tools/publish_model.py, the folder of a run, or the name of a recipe'
+    told = (
+        'a file written by tools/train.py, or by tools/publish_model.py, the folder of a run, or the name of a recipe'
+    )
     parser.add_argument('checkpoint', help=told)
     parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE', help='an image, or a folder of images')
     parser.add_argument('--topk', type=int, default=5, metavar='N', help='classes of each image (default: 5)')
@@ -35,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', metavar='RECIPE', help='the recipe of the checkpoint, if it does not hold its own')
     parser.add_ema()
     parser.add_argument('--skip-corrupt', action='store_true', help='leave out files that are no readable images')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='also write all predictions to a .json or .csv file')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='the file: .json or .csv, with all predictions')
     parser.add_cfg_options()
     return parser.parse_args()
 

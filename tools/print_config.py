@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument('config', nargs='?', help='a recipe, by path or by its name below configs/')
     help_text = 'only what differs from OTHER (default: from its bases)'
     parser.add_argument('--diff', nargs='?', const='', metavar='RECIPE', help=help_text)
-    help_text = 'published: with the settings of the runs behind the printed numbers (default: corrected, as it is)'
+    help_text = 'as the printed runs were done, or as the papers mean it (default: corrected)'
     parser.add_argument('--variant', choices=VARIANTS, help=help_text)
     parser.add_cfg_options()
     args = parser.parse_args()

@@ -202,14 +202,14 @@ def main() -> None:
     parser = CommandParser('Strip a checkpoint to its weights and what is known of them.')
     parser.add_argument('checkpoint', type=Path, help='a file written by tools/train.py')
     told = (
-        "whose names the weights have: ours, in a .pth or .safetensors file, or those of the backbone's library; "
+        "of the output: weights have our names, in a .pth or .safetensors file, or those of the backbone's library; "
         'hf: a folder for the Hugging Face Hub, with a model card (default: openmix)'
     )
     parser.add_argument('--format', choices=FORMATS, default='openmix', help=told)
     told = 'the recipe of the checkpoint, if it does not hold its own; for timm, torchvision and hf'
     parser.add_argument('--config', metavar='RECIPE', help=told)
     parser.add_ema()
-    told = 'the folder of the file (default: beside the checkpoint); with hf, a new folder (default: STEM-hf there)'
+    told = 'the folder of the files (default: beside the checkpoint); with hf, a new folder (default: STEM-hf there)'
     parser.add_argument('--out', type=Path, metavar='DIR', help=told)
     parser.add_shape()
     parser.add_cfg_options()

@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
     parser.add_argument('--images', nargs='+', type=Path, metavar='FILE', help='these images instead of the test ones')
     parser.add_argument(
-        '--count', type=int, metavar='N', help=f'test images to show, the first ones (default: {COUNT})'
+        '--count', type=int, metavar='N', help=f'how many to show: the first test images (default: {COUNT})'
     )
     parser.add_argument(
         '--threshold', type=float, default=0.5, metavar='SCORE', help='lowest score that is drawn (default: 0.5)'
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help='the picture, .png, .pdf or .svg (default: show_detections.png in the work folder)',
+        help='the file: .png, .pdf or .svg (default: show_detections.png in the work folder)',
     )
     parser.add_ema()
     parser.add_cfg_options()

@@ -188,16 +188,16 @@ def main() -> None:
     parser.add_recipe()
     parser.add_list('--policy', is_name, metavar='NAME ...', help="these policies instead of the recipe's")
     parser.add_argument(
-        '--out', metavar='FILE', help='the picture, .png, .pdf or .svg (default: show_mix.png in the work folder)'
+        '--out', metavar='FILE', help='the file: .png, .pdf or .svg (default: show_mix.png in the work folder)'
     )
-    parser.add_argument('--count', type=int, default=8, metavar='N', help='samples to show (default: 8)')
+    parser.add_argument('--count', type=int, default=8, metavar='N', help='how many to show: samples (default: 8)')
     parser.add_argument('--maps', action='store_true', help='also the masks, and the saliency or attention behind them')
     parser.add_argument('--strip', action='store_true', help='mix the same pairs with lambda = 0, 0.1, ... 1 instead')
     parser.add_argument(
-        '--checkpoint', metavar='FILE', help='trained weights, for policies that ask the model (default: initial ones)'
+        '--checkpoint', metavar='FILE', help='a checkpoint: for policies that ask the model (default: initial weights)'
     )
     parser.add_ema()
-    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the draws (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of the draws (default: 0)')
     parser.add_cfg_options()
     args = parser.parse_args()
     if args.count < 1:

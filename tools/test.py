@@ -17,8 +17,8 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser('Evaluate a checkpoint.')
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
-    parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='where the log goes')
-    parser.add_argument('--out', metavar='FILE', help='write the metrics to this JSON file')
+    parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='the work folder: of the log')
+    parser.add_argument('--out', metavar='FILE', help='the file: the metrics as JSON')
     parser.add_ema()
     help_text = 'average the softmax of ten crops: corners, centre, and their mirror images'
     parser.add_argument('--ten-crop', action='store_true', help=help_text)

@@ -35,7 +35,10 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser('Train a recipe.')
     parser.add_recipe()
     parser.add_argument(
-        '--work-dir', '--work_dir', metavar='DIR', help='where the run is kept (default: work_dirs/ mirrors configs/)'
+        '--work-dir',
+        '--work_dir',
+        metavar='DIR',
+        help='the work folder: of the run (default: work_dirs/ mirrors configs/)',
     )
     help_text = 'go on from a checkpoint (default: the newest)'
     parser.add_optional('--resume', is_no_recipe, 'auto', metavar='FILE', help=help_text)
@@ -46,14 +49,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_optional('--compile', is_name, '', metavar='BACKEND', help=help_text)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
     parser.add_argument('--split-batch', action='store_true', help="processes share the recipe's batch size")
-    parser.add_argument('--seed', type=int, metavar='N', help="replaces the recipe's seed")
+    parser.add_argument('--seed', type=int, metavar='N', help="seed of the draws (default: the recipe's)")
     parser.add_argument('--deterministic', action='store_true', help='deterministic kernels only')
     parser.add_cfg_options()
-    help_text = 'published: with the settings of the runs behind the printed numbers (default: corrected, as it is)'
+    help_text = 'as the printed runs were done, or as the papers mean it (default: corrected)'
     parser.add_argument('--variant', choices=VARIANTS, help=help_text)
     parser.add_launcher()
     parser.add_argument('--dry-run', type=int, metavar='N', help='train N iterations, keep nothing, print the cost')
-    parser.add_argument('--out', metavar='FILE', help='with --dry-run: write the cost there too, as JSON')
+    parser.add_argument('--out', metavar='FILE', help='the file: of --dry-run, the cost as JSON')
     return parser.parse_args()
 
 

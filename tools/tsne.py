@@ -19,11 +19,13 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser('Draw the features of test images in a plane by t-SNE.')
     parser.add_recipe()
     parser.add_argument('checkpoint', help='a file written by tools/train.py')
-    told = 'number of test images, of all classes alike (default: all)'
+    told = 'how many to show: test images, of all classes alike (default: all)'
     parser.add_argument('--count', type=int, metavar='N', help=told)
     told = 'about the number of neighbours of an image (default: 30)'
     parser.add_argument('--perplexity', type=float, default=30.0, metavar='P', help=told)
-    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of what t-SNE draws (default: 0)')
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='seed of the draws: those of t-SNE (default: 0)'
+    )
     parser.add_ema()
     parser.add_argument('--out', type=Path, metavar='DIR', help='the folder of the files (default: tsne/ in the run)')
     parser.add_cfg_options()

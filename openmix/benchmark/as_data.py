@@ -11,6 +11,7 @@ from typing import Any
 from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean, side_by_side
 from openmix.benchmark.statistics import agreement, difference, gains, verdicts
+from openmix.benchmark.submitted import submissions_in
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.variant import VARIANTS
@@ -52,6 +53,18 @@ def report(table: Table, records: Sequence[Record]) -> dict[str, Any]:
         'steps': table.steps,
         'cannot_be_read': [line for record in records for line in record.bad],
         'cells': [_numbers(record) | _more(record) for record in records],
+        'submissions': [
+            {
+                'from': source,
+                'note': one.note,
+                'file': one.file,
+                'version': one.version,
+                'commit': one.commit,
+                'runs': len(one.runs),
+                'table_hash': one.table_hash,
+            }
+            for source, one in submissions_in(records).items()
+        ],
         'gains': [gain._asdict() for gain in gains(table, records)],
         'claims': [
             {

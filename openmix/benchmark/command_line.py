@@ -27,6 +27,7 @@ VERBS = {
     'serve': 'show the page in a browser, with the runs that are not done; it renews itself',
     'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, occlusion, calibration',
     'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
+    'submit': 'pack the finished runs into one file, which report --import of others shows beside theirs',
 }
 
 
@@ -53,17 +54,21 @@ def _add_config(parser: CommandParser) -> None:
     parser.add_argument('table', help=_TABLE)
     parser.add_argument('row', help='the name of its row')
     parser.add_argument('column', help='the name of its column')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='the file: instead of printing')
     _add_changes(parser)
 
 
 def _add_changes(parser: CommandParser) -> None:
     """Add the options that change every cell: --cfg-options, --steps and --variant."""
-    parser.add_cfg_options('every cell, whose runs have a work folder of their own')
+    parser.add_cfg_options(', in every cell, whose runs have a work folder of their own')
     parser.set_defaults(cfg_options=None)
     told = 'train N iterations, for study; for recipes that count iterations, in a work folder of their own'
     parser.add_argument('--steps', type=int, metavar='N', help=told)
-    parser.add_argument('--variant', choices=VARIANTS, help='as printed runs were done, or as papers mean it')
+    parser.add_argument(
+        '--variant',
+        choices=VARIANTS,
+        help='as the printed runs were done, or as the papers mean it (default: by the table)',
+    )
 
 
 def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
@@ -73,7 +78,7 @@ def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
     parser.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
     parser.add_argument('--columns', metavar='GLOB', help='only these columns')
     parser.add_argument('--trials', type=int, metavar='N', help='trials a cell (default: as the table says)')
-    folder = 'the folder of the table (default: work_dirs/tables/TABLE)'
+    folder = 'the work folder: of the table (default: work_dirs/tables/TABLE)'
     parser.add_argument('--work-dir', '--work_dir', type=Path, metavar='DIR', help=folder)
     stages = f'the folder of stages that cells start from, shared by all tables (default: {WEIGHTS})'
     parser.add_argument('--weights-dir', type=Path, metavar='DIR', help=stages)
@@ -81,10 +86,8 @@ def _add_choice(parser: CommandParser, all_tables: bool = False) -> None:
 
 
 def _add_format(parser: CommandParser) -> None:
-    parser.add_argument(
-        '--format', choices=FORMATS, default='terminal', help='of what is printed or written (default: terminal)'
-    )
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write it there instead of printing it')
+    parser.add_argument('--format', choices=FORMATS, default='terminal', help='of the output (default: terminal)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='the file: instead of printing')
 
 
 def _add_show(parser: CommandParser) -> None:
@@ -94,7 +97,7 @@ def _add_show(parser: CommandParser) -> None:
 
 def _add_plan(parser: CommandParser) -> None:
     _add_choice(parser)
-    told = 'train N iterations of each distinct recipe to estimate the time'
+    told = 'train N iterations, keep nothing, print the cost: of each distinct recipe'
     parser.add_argument('--dry-run', type=int, metavar='N', help=told)
     parser.add_argument('--disk', action='store_true', help="build every recipe's model to count the disk")
 
@@ -109,7 +112,9 @@ def _add_run(parser: CommandParser) -> None:
     parser.add_argument(
         '--smoke', action='store_true', help='a tiny pass of each cell on generated data; keeps nothing'
     )
-    parser.add_argument('--engine', choices=('local', 'slurm'), default='local', help='where trainings run')
+    parser.add_argument(
+        '--engine', choices=('local', 'slurm'), default='local', help='where trainings run (default: local)'
+    )
     parser.add_argument('--partition', metavar='NAME', help="slurm: where to (default: the cluster's)")
     told = 'slurm: minutes until a job is saved and queued again (default: a day)'
     parser.add_argument('--time-min', type=int, metavar='N', help=told)
@@ -126,15 +131,21 @@ def _add_status(parser: CommandParser) -> None:
 
 def _add_report(parser: CommandParser) -> None:
     _add_choice(parser)
-    told = "others' work folder of the table, shown beside ours; may be given more than once"
-    parser.add_argument('--import', dest='imports', action='append', default=[], type=Path, metavar='DIR', help=told)
+    _add_import(parser)
     told = 'add a batch mixed by each row to the HTML; draws one in seconds'
     parser.add_argument('--pictures', action='store_true', help=told)
     _add_format(parser)
 
 
+def _add_import(parser: CommandParser) -> None:
+    told = "others' results, shown beside ours: files that submit wrote, or a work folder of the table"
+    zipped = lambda word: word.endswith('.zip')  # noqa: E731
+    parser.add_list('--import', zipped, dest='imports', default=[], type=Path, metavar='PATH ...', help=told)
+
+
 def _add_serve(parser: CommandParser) -> None:
     _add_choice(parser)
+    _add_import(parser)
     told = 'of this machine, where a browser finds the page; 0: any that is free (default: 8765)'
     parser.add_argument('--port', type=int, default=8765, metavar='N', help=told)
 
@@ -149,6 +160,14 @@ def _add_figure(parser: CommandParser) -> None:
     parser.add_argument('--out', type=Path, metavar='DIR', help="the folder of the files (default: the table's)")
 
 
+def _add_submit(parser: CommandParser) -> None:
+    _add_choice(parser)
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the file: .zip')
+    told = 'whose runs these are, as reports show it'
+    parser.add_argument('--name', required=True, metavar='TEXT', help=told)
+    parser.add_argument('--note', metavar='TEXT', help='what to say of them, such as the machine')
+
+
 _ADD: dict[str, Callable[[CommandParser], None]] = {
     'list': lambda parser: None,
     'config': _add_config,
@@ -160,4 +179,5 @@ _ADD: dict[str, Callable[[CommandParser], None]] = {
     'serve': _add_serve,
     'evaluate': _add_evaluate,
     'figure': _add_figure,
+    'submit': _add_submit,
 }

@@ -47,7 +47,7 @@ def _card(table: Table, column: str, records: Sequence[Record]) -> str:
 def _measured_by(table: Table, records: Sequence[Record]) -> str:
     results = [result for record in records for result in record.results]
     days = sorted({result.finished[:10] for result in results if result.finished})
-    machines = dict.fromkeys(result.environment.get('gpu') or result.environment.get('cpu', '') for result in results)
+    machines = dict.fromkeys(result.environment.get('gpu0') or result.environment.get('cpu', '') for result in results)
     commits = dict.fromkeys((result.commit or '')[:10] for result in results)
     said = [' to '.join(dict.fromkeys((days[0], days[-1]))) if days else '']
     said += [_some(list(filter(None, machines))), _some([f'commit {one}' for one in commits if one])]

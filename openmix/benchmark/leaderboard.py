@@ -66,7 +66,7 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
     rows, columns = shown(table, records)
     places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
     compared = {record.cell.column for record in records if difference(record) is not None}
-    sources = _short({numbers.source for record in records for numbers in record.theirs})
+    sources = _short({n.source for record in records for n in record.theirs if n.submission is None})
 
     def cell(row: str, column: str) -> str:
         record = places.get((row, column))
@@ -174,8 +174,12 @@ def _ours(record: Record, root: Path) -> str:
 
 
 def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, str]) -> str:
-    link = element('a', escape(spread(numbers.values)), href=href(Path(numbers.source) / record.cell.folder, root))
-    where = f'imported from {sources[numbers.source]}' if len(sources) > 1 else 'imported'
+    link = escape(spread(numbers.values))
+    if numbers.submission is not None:
+        where = numbers.source
+    else:
+        link = element('a', link, href=href(Path(numbers.source) / record.cell.folder, root))
+        where = f'imported from {sources[numbers.source]}' if len(sources) > 1 else 'imported'
     of = f', as of {numbers.as_of}' if numbers.as_of else ''
     return element('span', f'{escape(where)} {link}{escape(of)}', class_='sub theirs', title=f'from {numbers.source}')
 

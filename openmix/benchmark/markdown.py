@@ -30,6 +30,8 @@ from openmix.benchmark.render import (
     why,
 )
 from openmix.benchmark.statistics import agreement, difference, verdicts
+from openmix.benchmark.submissions_table import BESIDE, beside
+from openmix.benchmark.submitted import SUBMITTED, submitted
 from openmix.benchmark.table import Table
 from openmix.benchmark.trials import choose
 
@@ -46,6 +48,7 @@ def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
     lines += ['', *notes] if notes else []
     lines += ['', *(f'- {escape(line)}' for line in remarks(table, records))]
     lines += [
+        *_theirs(table, records),
         *_readouts(records),
         *_gains(table, records),
         *_claims(table, records),
@@ -98,6 +101,14 @@ def _ours(record: Record, best: bool, root: Path) -> str:
 def _printed(record: Record, digits: int) -> str:
     off = signed(difference(record))
     return printed(record.cell, digits) + (f' ({off}{_MARKS[agreement(record)]})' if off else '')
+
+
+def _theirs(table: Table, records: Sequence[Record]) -> list[str]:
+    of_each = [_row([*map(escape, words)]) for words in submitted(table, records)]
+    sources, numbers = beside(records)
+    each_cell = [_row([*map(escape, words)]) for _, words in numbers]
+    known = ['', *_heads(SUBMITTED, len(SUBMITTED)), *of_each] if of_each else []
+    return [*known, *(['', *_heads([*BESIDE, *sources], 2), *each_cell] if each_cell else [])]
 
 
 def _readouts(records: Sequence[Record]) -> list[str]:

@@ -29,6 +29,7 @@ from openmix.benchmark.render import (
     why,
 )
 from openmix.benchmark.statistics import difference, verdicts
+from openmix.benchmark.submissions_table import submissions
 from openmix.benchmark.table import Table
 from openmix.benchmark.times import clock
 from openmix.benchmark.trial import STATES
@@ -71,6 +72,7 @@ def page(
         _head(table, records),
         _now(now),
         section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
+        submissions(table, records),
         section('Ours minus published', difference_chart(table, records), print_note),
         _readouts(records),
         section('Gains', gains_table(table, records), gains_note),

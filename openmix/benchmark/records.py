@@ -7,13 +7,15 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.folders import Layout
 from openmix.benchmark.length import median_of
+from openmix.benchmark.merge import placed
+from openmix.benchmark.submission import Submission
 from openmix.benchmark.trial import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
 from openmix.result import Result, read_result
@@ -26,14 +28,16 @@ class Numbers(NamedTuple):
     """Values of a cell from other sources: old runs, and runs imported from other folders.
 
     Attributes:
-        source: '' for the table's own folder, else the imported folder.
+        source: '' for the table's own folder, else the imported folder, or the name of the submission.
         as_of: the config hash of the runs if it differs from the cell's, else None.
         values: the cell's readout of each run.
+        submission: where the values are from, if that is no folder.
     """
 
     source: str
     as_of: str | None
     values: tuple[float, ...]
+    submission: Submission | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Record:
         values: the cell's readout of each finished trial.
         searches: the runs of the cell's grid search.
         old: results of another config, version or data in the cell's folder, also in renamed trial folders.
-        theirs: results imported from other folders.
+        theirs: results imported from other folders and from submissions.
         bad: one line per file that cannot be read.
     """
 
@@ -148,7 +152,10 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def read_records(
-    cells: Sequence[Cell], trials: Sequence[Trial], imports: Sequence[tuple[Path, Layout]] = ()
+    cells: Sequence[Cell],
+    trials: Sequence[Trial],
+    imports: Sequence[tuple[Path, Layout]] = (),
+    submissions: Sequence[Submission] = (),
 ) -> list[Record]:
     """Read one record per cell, also for cells that are not implemented.
 
@@ -156,9 +163,10 @@ def read_records(
         cells: the cells.
         trials: their trials, see `trials_of`; nothing is read for a cell without trials.
         imports: work folders to import, each with the layout of the table's cells in it.
+        submissions: submissions of others, see `openmix.benchmark.merge.check_fits_table`.
 
     Raises:
-        InputError: a folder to import has no result.
+        InputError: a folder to import has no result, or a submission does not fit the cells.
     """
     for folder, _ in imports:
         if not any(folder.glob('*/*/trial*/result.json')):
@@ -166,7 +174,25 @@ def read_records(
     by_place: dict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
         by_place[trial.cell.row, trial.cell.column].append(trial)
-    return [_record(cell, by_place[cell.row, cell.column], imports) for cell in cells]
+    found = [_record(cell, by_place[cell.row, cell.column], imports) for cell in cells]
+    return [_with_submissions(record, submissions) for record in found] if submissions else found
+
+
+def _with_submissions(record: Record, submissions: Sequence[Submission]) -> Record:
+    names = [one.name for one in submissions]
+    ours = record.trials[0] if record.trials else None
+    theirs = tuple(
+        Numbers(
+            one.submission.name
+            if names.count(one.submission.name) == 1
+            else f'{one.submission.name} ({one.submission.file})',
+            one.as_of,
+            one.values,
+            one.submission,
+        )
+        for one in placed(record.cell, submissions, ours, record.results)
+    )
+    return replace(record, theirs=(*record.theirs, *theirs))
 
 
 def _record(cell: Cell, trials: Sequence[Trial], imports: Sequence[tuple[Path, Layout]]) -> Record:

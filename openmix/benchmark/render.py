@@ -15,6 +15,7 @@ from openmix.benchmark.made_for import told
 from openmix.benchmark.published_settings import published_settings
 from openmix.benchmark.records import READOUTS, Record, deviation, mean
 from openmix.benchmark.statistics import Gain, agreement, difference, gains, verdicts
+from openmix.benchmark.submitted import submitted
 from openmix.benchmark.table import Table
 from openmix.benchmark.text_table import ENDLESS, blocks, text_table
 from openmix.benchmark.variant import VARIANTS, without_published
@@ -155,6 +156,8 @@ def remarks(table: Table, records: Sequence[Record]) -> list[str]:
         said.append(f'with {told(table.said)}')
     if table.steps is not None:
         said.append(f'shortened to {table.steps} iterations: these runs do not repeat the printed ones')
+    for source, runs, cells, version, *_, note in submitted(table, records):
+        said.append(f'{source} submitted {runs} runs of {cells} cells, openmix {version}{f": {note}" if note else ""}')
     return said + [f'cannot be read: {line}' for record in records for line in record.bad]
 
 

@@ -14,8 +14,10 @@ from openmix.benchmark.as_data import as_csv, as_dicts, as_json
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS
 from openmix.benchmark.folders import layout
+from openmix.benchmark.merge import check_fits_table
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.report import as_text
+from openmix.benchmark.submission import Submission
 from openmix.benchmark.table import Table, default_work_dir, load_table, table_names
 from openmix.benchmark.text_table import as_plain, text_table
 from openmix.benchmark.trials import trials_of
@@ -57,6 +59,7 @@ def records_of(
     trials: int | None = None,
     imports: Sequence[Path] = (),
     weights: Path | None = None,
+    submissions: Sequence[Submission] = (),
 ) -> list[Record]:
     """Read the records of cells; the recipe of a cell that never ran is not resolved, which saves time.
 
@@ -66,18 +69,25 @@ def records_of(
         trials: number of trials per cell; None: by the table.
         imports: work folders of other people.
         weights: folder of earlier stages; None: the one that all tables share.
+        submissions: submissions of other people.
+
+    Raises:
+        InputError: a submission does not fit the table, see `check_fits_table`.
     """
     cells, work_dir = cells or table.cells, work_dir or default_work_dir(table)
     ours, *others = [(folder, layout(table.cells, folder)) for folder in (work_dir, *imports)]
+    check_fits_table(table, cells, submissions)
+    submitted = {run.place for one in submissions for run in one.runs}
     weights = weights or WEIGHTS
     staged = weights.is_dir()  # a cell whose earlier stage failed has no folder of its own
     ran = [
         cell
         for cell in cells
         if (staged and cell.implemented and cell.earlier is not None)
+        or cell.folder in submitted
         or any((folder / place.of(cell)).is_dir() for folder, place in (ours, *others))
     ]
-    return read_records(cells, trials_of(table, ran, work_dir, trials, weights), others)
+    return read_records(cells, trials_of(table, ran, work_dir, trials, weights), others, submissions)
 
 
 def list_tables(console: Console) -> None:

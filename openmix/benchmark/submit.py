@@ -16,9 +16,29 @@ from openmix.benchmark.chain import WEIGHTS, with_earlier
 from openmix.benchmark.folders import slug
 from openmix.benchmark.table import Table
 from openmix.benchmark.trials import trials_of
+from openmix.errors import InputError
 
-# Options of `run` that only Slurm has.
+# Options of `run` that only one engine has.
+_OF_HERE: tuple[str, ...] = ('jobs',)
 OF_SLURM: tuple[str, ...] = ('partition', 'time_min', 'cpus_per_task', 'array_parallelism')
+
+
+def check_engine(args: argparse.Namespace, on_slurm: bool) -> None:
+    """Check that the options of `run` have an effect with the chosen engine.
+
+    Raises:
+        InputError: an option belongs to another engine, or contradicts `--smoke`.
+    """
+    if args.smoke and on_slurm:
+        raise InputError('--smoke runs on this machine; leave out --engine slurm and --print-sbatch')
+    wrong, why = OF_SLURM, 'is of Slurm; add --engine slurm'
+    if args.smoke:
+        wrong, why = (*_OF_HERE, *OF_SLURM, 'trials', 'steps'), 'is not for --smoke, which tries each cell once, here'
+    elif on_slurm:
+        wrong, why = _OF_HERE, 'is not of Slurm; --array-parallelism says how many jobs run at a time'
+    for option in wrong:
+        if vars(args)[option] is not None:
+            raise InputError(f'--{option.replace("_", "-")} {why}')
 
 
 def resources_of(args: argparse.Namespace) -> slurm.Resources:
