@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from openmix.errors import InputError
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -11,7 +13,7 @@ class Facts:
 
     Attributes:
         name: name of the data set.
-        classes: the class names; label c is classes[c].
+        classes: the class names; label c is classes[c]; none for images without labels.
         mean, std: one value per channel, for pixels in [0, 1].
         size: (H, W) of one image.
     """
@@ -21,3 +23,17 @@ class Facts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: tuple[int, int]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes.
+
+        Raises:
+            InputError: the data set names none, as one of images without labels.
+        """
+        if not self.classes:
+            raise InputError(
+                f'{self.name} has no classes, and this model is trained on labels: take a data set with labels, or '
+                'an algorithm that learns without them'
+            )
+        return len(self.classes)

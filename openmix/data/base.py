@@ -85,7 +85,7 @@ class ImageDataset(Dataset):
 
         Returns:
             a dict of `inputs` uint8 (n, 3, H, W), or (n, V, 3, H, W) or a list with V views, `labels` (n,) int64
-            and `ids` (n,) int64; None if the files must be read, see `served`.
+            unless the images have none, and `ids` (n,) int64; None if the files must be read, see `served`.
         """
         shape = cls.served(**kwargs)
         if shape is None:
@@ -96,7 +96,12 @@ class ImageDataset(Dataset):
 
         inputs = [blank(one) for one in shape] if isinstance(shape, list) else blank(shape)
         labels, ids = (torch.empty(n, dtype=torch.int64, device='meta') for _ in range(2))
-        return {'inputs': inputs, 'labels': labels, 'ids': ids}
+        return {'inputs': inputs, **({'labels': labels} if cls.has_labels(**kwargs) else {}), 'ids': ids}
+
+    @classmethod
+    def has_labels(cls, **kwargs: Any) -> bool:
+        """Return whether the images of a data set with these arguments have labels."""
+        return True
 
     @classmethod
     def drawn(cls, **kwargs: Any) -> Drawn | None:
@@ -283,7 +288,7 @@ class ArrayDataset(ImageDataset):
     Args:
         facts: see `ImageDataset`.
         images: uint8 (M, 3, H, W), all images of an official half; may be memory-mapped.
-        labels: (M,) int64; -1 for images without labels, which `choose_rows` treats as one class.
+        labels: (M,) int64; -1 for images without labels.
         split, val_fraction, split_seed, subset: choose images of the half, see `choose_rows`.
     """
 
@@ -297,7 +302,7 @@ class ArrayDataset(ImageDataset):
         split_seed: int | None = 0,
         subset: Subset = None,
     ) -> None:
-        rows = choose_rows(labels.clamp(min=0), split, val_fraction, split_seed, subset)
+        rows = choose_rows(labels, split, val_fraction, split_seed, subset)
         super().__init__(facts, labels, rows, subset)
         # Indices instead of a copy, so that processes share a memory-mapped file.
         self.array, self.places = images, rows

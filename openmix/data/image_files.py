@@ -87,7 +87,7 @@ class ImageFiles(ImageDataset):
     Args:
         facts: see `ImageDataset`.
         paths: the M files of an official half.
-        labels: (M,) int64.
+        labels: (M,) int64; -1 for images without labels.
         split: 'train' or 'val': divide the half by `val_fraction`, see `choose_rows`; any other name: all of it.
         pipeline: transforms of one image with uint8 output, see `build_pipeline`; None: resize the shorter side to
             the data set's size and crop the centre.

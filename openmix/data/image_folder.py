@@ -35,7 +35,7 @@ def list_classes(folder: Path) -> tuple[str, ...]:
 
 
 def _classes_in(folder: Path, skipped: Skipped) -> dict[str, Path]:
-    _must_exist(folder)
+    must_exist('ImageFolder', folder, _expected(folder))
     found = class_folders(folder, skipped)
     if not found:
         raise InputError(f'ImageFolder: {folder} has no class folders; {_expected(folder)}')
@@ -76,13 +76,23 @@ def list_images(
     return paths, labels
 
 
-def _must_exist(folder: Path) -> None:
+def must_exist(name: str, folder: Path, expected: str) -> None:
+    """Check that the folder of a split exists.
+
+    Args:
+        name: name of the data set.
+        folder: the folder of a split, in the root of the recipe.
+        expected: end of the error line if the root is missing.
+
+    Raises:
+        InputError: it does not.
+    """
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
-        raise InputError(f'ImageFolder: root {folder.parent} is missing; {_expected(folder)}')
+        raise InputError(f'{name}: root {folder.parent} is missing; {expected}')
     found = class_folders(folder.parent, Skipped())
-    raise InputError(f"ImageFolder: {folder.parent} has no split '{folder.name}'; {nearest(folder.name, found)}")
+    raise InputError(f"{name}: {folder.parent} has no split '{folder.name}'; {nearest(folder.name, found)}")
 
 
 def _expected(folder: Path) -> str:
@@ -117,6 +127,7 @@ class ImageFolder(ImageFiles):
     """
 
     small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
+    cached_as: ClassVar[str] = 'image_folder'
 
     def __init__(
         self,
@@ -136,19 +147,18 @@ class ImageFolder(ImageFiles):
     ) -> None:
         if in_memory and pipeline:
             raise InputError(
-                'ImageFolder: a pipeline needs in_memory=False; augment images in memory by the preprocessor'
+                f'{type(self).__name__}: a pipeline needs in_memory=False; augment images in memory by the preprocessor'
             )
         known = self.facts(root, split, size=size, classes=classes, mean=mean, std=std, val_fraction=val_fraction)
         folder = _folder_of(root, split, val_fraction)
         skipped = Skipped()
-        paths, targets = list_images(folder, known.classes, skipped, complete=folder.name == 'train')
+        paths, targets = self.listing(folder, known.classes, skipped)
         labels = torch.tensor(targets)
-        _tell(folder, known.classes, labels, skipped)
+        _tell(type(self).__name__, folder, known.classes, labels, skipped)
         self.array: Tensor | None = None
         if in_memory:
-            self.array, kept = decode_once(
-                paths, known.size, Path(root), f'image_folder-{folder.name}', cache, skip_corrupt
-            )
+            name = f'{self.cached_as}-{folder.name}'
+            self.array, kept = decode_once(paths, known.size, Path(root), name, cache, skip_corrupt)
             paths, labels = [paths[i] for i in kept.tolist()], labels[kept]
         super().__init__(
             known,
@@ -162,6 +172,11 @@ class ImageFolder(ImageFiles):
             skip_corrupt=skip_corrupt,
         )
         self.skipped = skipped
+
+    @classmethod
+    def listing(cls, folder: Path, classes: Sequence[str], skipped: Skipped) -> tuple[list[Path], list[int]]:
+        """List the image files of a split's folder and their labels, see `list_images`."""
+        return list_images(folder, classes, skipped, complete=folder.name == 'train')
 
     @classmethod
     def facts(
@@ -228,14 +243,12 @@ def _folder_of(root: str, split: str, val_fraction: float) -> Path:
     return Path(root) / ('train' if val_fraction and split == 'val' else split)
 
 
-def _tell(folder: Path, classes: Sequence[str], labels: Tensor, skipped: Skipped) -> None:
+def _tell(name: str, folder: Path, classes: Sequence[str], labels: Tensor, skipped: Skipped) -> None:
     """Warn of classes without images and of skipped files, except hidden files."""
-    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    counts = torch.bincount(labels[labels >= 0], minlength=len(classes)).tolist()
     empty = [printable(name) for name, count in zip(classes, counts) if not count]
     if empty:
         some = ', '.join(empty[:5]) + (f' and {len(empty) - 5} more' if len(empty) > 5 else '')
-        warnings.warn(
-            f'ImageFolder: {printable(folder)} has no images of {len(empty)} of its classes: {some}', stacklevel=3
-        )
+        warnings.warn(f'{name}: {printable(folder)} has no images of {len(empty)} of its classes: {some}', stacklevel=3)
     if passed_over := skipped.line(leave_out=[HIDDEN]):
-        warnings.warn(f'ImageFolder: {printable(folder)}: not read: {passed_over}', stacklevel=3)
+        warnings.warn(f'{name}: {printable(folder)}: not read: {passed_over}', stacklevel=3)

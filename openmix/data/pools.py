@@ -34,7 +34,8 @@ class Pools(ImageDataset):
 
     Args:
         labelled: registry dict of the labelled images; its `subset` sets their number.
-        unlabelled: registry dict of the unlabelled images; None: `labelled` without its `subset`.
+        unlabelled: registry dict of the unlabelled images, of the same classes or of none; None: `labelled` without its
+            `subset`.
         ratio: number of unlabelled images per labelled image in a batch.
         keep_labelled: keep images in the unlabelled pool that are also in the labelled one.
         balanced: every class must have labelled images, and if `subset` of `labelled` is a number, equally many.
@@ -63,7 +64,7 @@ class Pools(ImageDataset):
         own, others = self.parts[LABELLED], self.parts[UNLABELLED]
         if not own.labelled:
             raise InputError('Pools: the images of the labelled pool have no labels')
-        if own.known.classes != others.known.classes:
+        if others.known.classes and own.known.classes != others.known.classes:
             raise InputError(f'Pools: {own.known.name} and {others.known.name} have different classes')
         if balanced:
             check_every_class(own, given[LABELLED].get('subset'))

@@ -29,6 +29,7 @@ class Drawn(NamedTuple):
         val_fraction: fraction of each class that is held out; 0: none, and the split takes all images.
         split_seed: draws the held-out images; None: the run's seed.
         images: names of the images of a split that is a published list, which may overlap with other lists.
+        folder: the images are all below `source`, a real path, and no share of them can be held out.
     """
 
     source: str
@@ -36,19 +37,23 @@ class Drawn(NamedTuple):
     val_fraction: float = 0.0
     split_seed: int | None = 0
     images: frozenset[str] = frozenset()
+    folder: bool = False
 
     def __str__(self) -> str:
-        if self.images:
+        if self.images or self.folder:
             return f"split='{self.split}'"
         return f"split='{self.split}', val_fraction={self.val_fraction}, split_seed={self.split_seed}"
 
-    @property
-    def remedy(self) -> str:
+    def remedy(self, other: Drawn) -> str:
         """Say how to make two splits share no image, for an error line."""
+        if self.folder or other.folder:
+            return 'take folders of which none holds the other'
         return 'take lists that share none' if self.images else 'set val_fraction and split_seed alike in both'
 
     def shares(self, other: Drawn) -> bool:
         """Return true if an image may be in both splits."""
+        if self.folder or other.folder:
+            return _inside(self.source, other.source) or _inside(other.source, self.source)
         if self.source != other.source:
             return False
         if self.images and other.images:
@@ -62,6 +67,10 @@ class Drawn(NamedTuple):
         return parts['train'].split_seed != parts['val'].split_seed or (
             parts['train'].val_fraction < parts['val'].val_fraction
         )
+
+
+def _inside(folder: str, above: str) -> bool:
+    return f'{folder}{os.sep}'.startswith(f'{above.rstrip(os.sep)}{os.sep}')
 
 
 def drawn_from(
@@ -178,7 +187,7 @@ def choose_rows(
     """Choose the images of a split from an official half; return their rows (n,), ascending int64.
 
     Args:
-        labels: (N,) int64 labels of all images of the official half.
+        labels: (N,) int64 labels of all images of the official half; images without labels, -1, are drawn as one class.
         split: 'val' takes the held-out images, 'train' the others; any other name takes all.
         val_fraction: fraction of each class held out of the training half.
         split_seed: seed that draws the held-out images and the subset; None: a run fills in its own seed.
@@ -190,7 +199,7 @@ def choose_rows(
         InputError: a number is out of range, the split holds no image, or there is no seed.
     """
     check_number('val_fraction', val_fraction, 0.0, 1.0, below=True)
-    rows = torch.arange(len(labels))
+    known, labels, rows = labels, labels.clamp(min=0), torch.arange(len(labels))
     if split in ('train', 'val') and val_fraction:
         rest, held = holdout(labels, val_fraction, _seed(split_seed))
         rows = held if split == 'val' else rest
@@ -199,7 +208,7 @@ def choose_rows(
     if subset is None:
         return rows
     if isinstance(subset, str):
-        listed = rows_in_list(subset, labels, paths)
+        listed = rows_in_list(subset, known, paths)
         held_out = listed[~torch.isin(listed, rows)]
         if len(held_out):
             raise InputError(

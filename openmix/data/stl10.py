@@ -112,9 +112,8 @@ class STL10(OfficialHalves, ArrayDataset):
             Reader(str(root), download=True)
 
     @classmethod
-    def example(cls, n: int, split: str = 'train', **kwargs: Any) -> dict[str, Any] | None:
-        found = super().example(n, **kwargs) or {}
-        return {key: value for key, value in found.items() if split != UNLABELLED or key != 'labels'}
+    def has_labels(cls, split: str = 'train', **kwargs: Any) -> bool:
+        return split != UNLABELLED
 
     @classmethod
     def imitate(cls, root: Path, **kwargs: Any) -> None:

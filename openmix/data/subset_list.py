@@ -24,7 +24,7 @@ def rows_in_list(file: str, labels: Tensor, paths: Sequence[str | Path] | None =
 
     Args:
         file: the list; empty lines are ignored.
-        labels: (N,) int64 labels of the half.
+        labels: (N,) int64 labels of the half; those of the list are not compared with -1, no label.
         paths: its N image files; None: the images are not files, and lines must be row numbers.
 
     Raises:
@@ -84,9 +84,10 @@ def _row_named(
             raise InputError(
                 f'subset: {where}: {brief(named)} names {len(rows)} images; put the class folder before it'
             )
-        if rows and label is not None and (len(label) > _MOST_DIGITS or int(label) != int(labels[rows[0]])):
+        known = int(labels[rows[0]]) if rows else -1
+        if known >= 0 and label is not None and (len(label) > _MOST_DIGITS or int(label) != known):
             raise InputError(
-                f'subset: {where}: label {label} there, {int(labels[rows[0]])} in the data set; '
+                f'subset: {where}: label {label} there, {known} in the data set; '
                 'the list numbers its classes in another order'
             )
         if rows:

@@ -123,8 +123,23 @@ def _names(dataset: Any) -> tuple[str, ...] | None:
 def table(datasets: Mapping[str, Any]) -> list[str]:
     """Write lines with label, name and number of images of every class, one column per split, and skipped files.
 
-    Splits must have the same classes.
+    Splits must have the same classes; one without labels has no column.
     """
+    labelled = {
+        split: dataset
+        for split, dataset in datasets.items()
+        if not isinstance(dataset, ImageDataset) or dataset.labelled
+    }
+    lines = _of_classes(labelled) if labelled else []
+    for split, dataset in datasets.items():
+        if isinstance(dataset, ImageDataset) and (passed_over := dataset.skipped.line()):
+            lines.append(f'{split}: not read: {passed_over}')
+        if isinstance(dataset, BoxFiles):
+            lines += [f'{split}: left out: {one}' for one in dataset.dropped]
+    return lines
+
+
+def _of_classes(datasets: Mapping[str, Any]) -> list[str]:
     counts = [images_a_class(dataset) for dataset in datasets.values()]
     most = max(map(len, counts))
     classes = _names(next(iter(datasets.values()))) or tuple(map(str, range(most)))
@@ -141,11 +156,6 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
         if absent := [printable(name) for name, images in zip(classes, count) if images == 0]:
             rest = f' and {len(absent) - _MOST_NAMED} more' if len(absent) > _MOST_NAMED else ''
             lines.append(f'{split}: no image of {", ".join(absent[:_MOST_NAMED])}{rest}')
-    for split, dataset in datasets.items():
-        if isinstance(dataset, ImageDataset) and (passed_over := dataset.skipped.line()):
-            lines.append(f'{split}: not read: {passed_over}')
-        if isinstance(dataset, BoxFiles):
-            lines += [f'{split}: left out: {one}' for one in dataset.dropped]
     return lines
 
 

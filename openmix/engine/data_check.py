@@ -37,7 +37,8 @@ class _Known(Protocol):
 def check_data(cfg: Config) -> None:
     """Compare the validation and test data of a recipe with its training data.
 
-    A data set that lacks some of the training classes is given the training data's list, so that labels agree.
+    A data set that lacks some of the training classes is given the training data's list, so that labels agree. Data
+    that name no class, images without labels, are not compared.
 
     Raises:
         InputError: classes differ in name or order, evaluated images are trained on although the splits differ, or are
@@ -53,10 +54,11 @@ def check_data(cfg: Config) -> None:
     if training is None:
         return
     for place, dataset in _read(cfg, 'train').items():
-        if (own := _classes(dataset)) != _classes(training):
+        if (own := _classes(dataset)) and own != _classes(training):
             raise InputError(f'{place}: {differing(own, _classes(training), "the labelled images")}')
-    for part in ('val', 'test'):
-        check_data_of(cfg, part, _classes(training), 'the training data')
+    if classes := _classes(training):
+        for part in ('val', 'test'):
+            check_data_of(cfg, part, classes, 'the training data')
     pools = find(DATASETS, training['type']).evaluated_pools(**_arguments(training))
     judged = _read(cfg, 'val') | _read(cfg, 'test')
     notes: dict[str, None] = {}
@@ -109,7 +111,7 @@ def differing(own: Sequence[str], classes: Sequence[str], others: str) -> str:
 
 
 def trained_classes(checkpoint: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
-    """Return the class names in a checkpoint, in the order of the labels; None if it has none.
+    """Return the class names in a checkpoint, in the order of the labels; None if it names none.
 
     Raises:
         InputError: they are no list of names.
@@ -121,7 +123,7 @@ def trained_classes(checkpoint: Mapping[str, Any], path: str) -> tuple[str, ...]
         return None
     if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
         raise InputError(f"'{path}' is damaged: the names of its classes are no list of names")
-    return tuple(classes)
+    return tuple(classes) or None
 
 
 def check_built(dataset: Any, classes: Sequence[str] | None, place: str, others: str) -> None:
@@ -136,10 +138,10 @@ def check_built(dataset: Any, classes: Sequence[str] | None, place: str, others:
 
 
 def built_classes(dataset: Any) -> tuple[str, ...] | None:
-    """Return the class names of a built data set; None if it has no `metainfo` that names them."""
+    """Return the class names of a built data set; None if it names none in `metainfo`."""
     metainfo = getattr(dataset, 'metainfo', None)
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
-    return tuple(classes) if isinstance(classes, (list, tuple)) else None
+    return (tuple(classes) or None) if isinstance(classes, (list, tuple)) else None
 
 
 def check_unseen(
@@ -177,7 +179,7 @@ def check_unseen(
                     continue
                 raise InputError(
                     f'{place}: {named} was trained on its images: {asked} here and {trained} in '
-                    f'{trained_at} there; hold them out there too: {asked.remedy}'
+                    f'{trained_at} there; hold them out there too: {asked.remedy(trained)}'
                 )
     return list(notes)
 
@@ -272,7 +274,7 @@ def _check_apart(
     if transductive:
         return f'{places[0]} reads images that are trained on without their labels, as transductive=True asks for'
     if transductive is False:
-        told, remedy = f'{trained} here and {asked} there', asked.remedy
+        told, remedy = f'{trained} here and {asked} there', asked.remedy(trained)
         if asked.split == trained.split:
             told, remedy = f"both read the split '{asked.split}'", 'take another split'
         raise InputError(
@@ -283,4 +285,4 @@ def _check_apart(
         # The recipe asks for the accuracy on the training images.
         return f"{places[0]} reads the split '{asked.split}', which is trained on"
     told = ' and '.join(f'{drawn} in {place}' for drawn, place in zip((asked, trained), places))
-    raise InputError(f'{judged_at}: its images are trained on: {told}; {asked.remedy}')
+    raise InputError(f'{judged_at}: its images are trained on: {told}; {asked.remedy(trained)}')

@@ -110,8 +110,8 @@ class Classifier(Algorithm):
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
         super().complete(model, as_trained(model, facts))
-        if isinstance(model.get('head'), dict):
-            model['head'].setdefault('num_classes', len(facts.classes))
+        if isinstance(model.get('head'), dict) and 'num_classes' not in model['head']:
+            model['head']['num_classes'] = facts.num_classes
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:

@@ -30,7 +30,7 @@ def built(name, root, **options):
     return OWN[name](**where, **options)
 
 
-@pytest.mark.parametrize('name', OWN)
+@pytest.mark.parametrize('name', [name for name, cls in OWN.items() if cls.has_labels()])
 def test_every_class_has_images_in_both_halves(name, tmp_path):
     options = {'size': 32} if 'size' in inspect.signature(OWN[name]).parameters else {}
     classes = [] if name in ('ImageFolder', 'VOCFolder') else OWN[name].facts(root='').classes
@@ -46,6 +46,11 @@ def test_every_class_has_images_in_both_halves(name, tmp_path):
             inputs = data.__getitems__(torch.arange(4))['inputs']
             assert len(inputs) == 4
             assert all(image.dtype == torch.uint8 and image.shape[0] == 3 for image in inputs)
+
+
+def test_images_without_labels_are_written_too(tmp_path):
+    with imitation({'type': 'UnlabelledFolder', 'split': 'more'}, tmp_path) as root:
+        assert len(built('UnlabelledFolder', root, split='more')) >= 40
 
 
 @pytest.mark.parametrize('name', DIGESTED)

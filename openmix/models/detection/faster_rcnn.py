@@ -85,7 +85,8 @@ class FasterRCNN(Algorithm):
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
         super().complete(model, facts)  # mean and std of the preprocessor
-        model.setdefault('num_classes', len(facts.classes))
+        if 'num_classes' not in model:
+            model['num_classes'] = facts.num_classes
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:

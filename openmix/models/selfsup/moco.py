@@ -237,8 +237,8 @@ class MoCo(KeyQueue):
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
         super().complete(model, facts)
-        if model.get('labels') == 'given':
-            model.setdefault('classes', len(facts.classes))
+        if model.get('labels') == 'given' and 'classes' not in model:
+            model['classes'] = facts.num_classes
 
     def ways(self) -> Iterator[AbstractContextManager[None]]:
         if self.policy is None:
