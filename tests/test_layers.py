@@ -31,7 +31,7 @@ MAY_IMPORT = {
     'recipe_whole': {'errors', 'recipe_numbers', 'recipe_schema', 'registry'},
     'errors': set(),
     'import_folder': {'errors'},
-    'facts': set(),
+    'facts': {'errors'},
     'memory': {'errors', 'ops'},
     'batch': set(),
     'algorithm': {'batch', 'errors', 'facts', 'network', 'registry'},
