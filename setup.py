@@ -36,7 +36,7 @@ setup(
     packages=[*find_packages(include=['openmix', 'openmix.*']), 'openmix.configs', 'openmix.tools'],
     package_dir={'openmix.configs': 'configs', 'openmix.tools': 'tools'},
     package_data={
-        'openmix': ['py.typed'],
+        'openmix': ['py.typed', 'completion_scripts/*'],
         'openmix.benchmark': ['*.css', '*.js'],
         'openmix.configs': ['**/*.py', '**/*.yaml', '**/*.txt'],
         'openmix.tools': ['*.py', '*.sh'],

@@ -43,6 +43,7 @@ def test_a_wheel_trains(tmp_path):
     assert not [name for name in names if name.startswith('tests/')]
     entry_points = (next(site.glob('openmix_bench-*.dist-info')) / 'entry_points.txt').read_text()
     assert 'openmix = openmix.__main__:main' in entry_points
+    assert 'openmix/completion_scripts/openmix.bash' in names
     assert 'openmix/py.typed' in names, 'the annotations are told to those who import it'
 
     env = {**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
