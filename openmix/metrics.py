@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 # Names in a line of `metrics.jsonl` that no scalar of `Algorithm.loss` may have.
 TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
@@ -36,3 +37,25 @@ def is_loss(name: str) -> bool:
 def is_diagnostic(name: str) -> bool:
     """Return true if a number in a line of `metrics.jsonl` is a diagnostic: metrics of a validation contain a '/'."""
     return name not in TAKEN and '/' not in name and not is_loss(name)
+
+
+# Where the message hub of a run has which images the last validation classified rightly, see `Right`.
+RIGHT = 'right'
+
+
+class Right(NamedTuple):
+    """Which images a validation classified rightly.
+
+    Attributes:
+        images: number of images.
+        ids: 12 hex digits over their ids.
+        bits: one bit an image in the order of the ids, the first is the highest of the first byte; in hex digits.
+    """
+
+    images: int
+    ids: str
+    bits: str
+
+    def accuracy(self) -> float:
+        """Return the share of right images in percent."""
+        return 100 * int(self.bits or '0', 16).bit_count() / self.images

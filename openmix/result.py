@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from openmix.json_file import (
     texts_of,
     whole_of,
 )
+from openmix.metrics import Right
 
 # The mean minutes of training of an epoch, without validation: one number of the whole run.
 MINUTES = 'time/minutes_per_epoch'
@@ -33,6 +35,7 @@ class Result:
         config_hash: see `openmix.provenance.Provenance.digest`.
         readouts: metric -> readout -> number; `MINUTES` is among the metrics where the run had a timer.
         history: one mapping of names to numbers for each epoch or validation, oldest first.
+        right: metric -> which images of the last validation it counts as right; empty if not recorded.
         version: version of openmix; None if not recorded.
         data: fingerprint of the data set's files; None if not recorded.
         commit: commit of the checkout.
@@ -48,6 +51,7 @@ class Result:
     config_hash: str
     readouts: Mapping[str, Mapping[str, float]] = field(hash=False)
     history: tuple[Mapping[str, float], ...] = field(default=(), hash=False)
+    right: Mapping[str, Right] = field(default_factory=dict, hash=False)
     version: str | None = None
     data: str | None = None
     commit: str | None = None
@@ -91,6 +95,7 @@ def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result
         config_hash=text_of(f'{where}: config_hash', found['config_hash']),
         readouts=readouts,
         history=tuple(numbers_of(f'{where}: history {i}', row) for i, row in enumerate(history)),
+        right=_right(f'{where}: right', found.get('right') or {}),
         environment=_environment(f'{where}: environment', found.get('environment') or {}),
         world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),
         duration_s=None if seconds is None else finite_of(f'{where}: duration_s', seconds),
@@ -104,6 +109,24 @@ def _readouts(where: str, value: Any) -> dict[str, dict[str, float]]:
         text_of(where, metric): numbers_of(f'{where} of {brief(metric)}', of_metric)
         for metric, of_metric in mapping_of(where, value).items()
     }
+
+
+def _right(where: str, value: Any) -> dict[str, Right]:
+    found = {}
+    for metric, entry in mapping_of(where, value).items():
+        at = f'{where} of {brief(metric)}'
+        known = mapping_of(at, entry)
+        images = whole_of(f'{at}: images', known.get('images'), 1)
+        ids, bits = (text_of(f'{at}: {key}', known.get(key)) for key in ('ids', 'bits'))
+        # No digit more or less than the images fill, and none of the bits that fill the last byte is set.
+        if (
+            not re.fullmatch(r'[0-9a-f]*', bits)
+            or len(bits) != 2 * -(-images // 8)
+            or int(bits, 16) % 2 ** (-images % 8)
+        ):
+            raise InputError(f'{at}: bits must be one bit for each of {images} images, in hex digits')
+        found[text_of(where, metric)] = Right(images, ids, bits)
+    return found
 
 
 def _environment(where: str, value: Any) -> dict[str, str]:

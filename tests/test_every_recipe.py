@@ -128,6 +128,10 @@ RESNET20 = Printed(269_722, 10, 64)  # He et al.: 0.27 M
 WRN28_2, WRN28_8 = Printed(1_469_642, 10, 128), Printed(23_409_092, 100, 512)
 # Stem, two convolutions a stage with widths 8, 16 and 32, norms of two a channel; no shortcut has weights.
 RESNET8 = Printed(9 * (3 * 8 + 2 * 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32) + 2 * (8 + 2 * 56), 0, 32)
+# The same with widths 16, 32 and 64, and a head of 10 classes.
+WIDE_RESNET8 = Printed(
+    9 * (3 * 16 + 2 * 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64) + 2 * (16 + 2 * 112) + 650, 10, 64
+)
 SEMISUP = ('pseudo_label', 'mixmatch', 'remixmatch', 'mixmatch_dm', 'uda', 'fixmatch', 'flexmatch')
 SEMISUP += ('fixmatch_mixup', 'fixmatch_dm')
 SMALL_TRANSFER = ('from_scratch', 'fine_tuning', 'fine_tuning_mixup', 'fine_tuning_dm', 'bss', 'bss_dm', 'co_tuning')
@@ -147,6 +151,7 @@ PARAMETERS = {
     'classification/cifar10/resnet20_small.py': RESNET20,
     'classification/cifar10/resnet20_1000.py': RESNET20,
     'classification/fashion_mnist/resnet20_1000.py': RESNET20,
+    **{f'classification/{data}/resnet8_1000.py': WIDE_RESNET8 for data in ('cifar10', 'fashion_mnist')},
     'classification/cifar100/resnet18.py': CIFAR_RESNET18,
     'classification/cifar100/resnext50.py': CIFAR_RESNEXT50,
     'classification/cifar100/wrn28_8.py': Printed(23_401_012, 100, 512),
@@ -245,6 +250,7 @@ PARAMETERS = {
     'classification/tiny_imagenet/resnet18.py': CIFAR_RESNET18,
     'classification/tiny_imagenet/resnext50.py': CIFAR_RESNEXT50,
     'classification/tiny_imagenet/resnet18_narrow.py': Printed(narrow_resnet18(64, (32, 64, 128, 256)), 0, 256),
+    'classification/tiny_imagenet/resnet18_thin_2500.py': Printed(narrow_resnet18(64, (16, 32, 64, 128)), 0, 128),
     'classification/tiny_imagenet/deit_tiny.py': Printed(small_vit(192, 4, 8, 64), 0, 192),
     'classification/tiny_imagenet/swin_narrow.py': Printed(small_swin(48, (2, 2, 2), (2, 4, 8), 4), 0, 192),
     'detection/bccd/faster_rcnn_resnet18_c4_narrow.py': Detector(narrow_resnet18(64, (32, 64, 128, 256)), 128, 256, 12),

@@ -58,7 +58,7 @@ MAY_IMPORT = {
     'declared': set(),
     'json_file': {'errors', 'regular_file'},
     'weights_file': {'errors', 'regular_file'},
-    'result': {'errors', 'json_file'},
+    'result': {'errors', 'json_file', 'metrics'},
     'provenance': {'config', 'config_hash', 'declared', 'registry'},
     'shipped': set(),
     'stock': set(),
@@ -74,7 +74,8 @@ MAY_IMPORT = {
         'regular_file',
         'weights_file',
     },
-    'evaluation': FOLDER | {'algorithm', 'figure_style', 'files', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
+    'evaluation': FOLDER
+    | {'algorithm', 'figure_style', 'files', 'metrics', 'mix', 'ops', 'losses', 'mixups', 'models', 'data'},
     'integrations': {'errors', 'losses', 'mix', 'mixups', 'ops', 'registry'},
     'inference': {
         *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'memory', 'mixups', 'models', 'ops'),

@@ -50,6 +50,10 @@ WRONG = [
     ('duration_s', -1, 'duration_s must be finite and >= 0'),
     ('minutes_per_epoch', 'few', 'minutes_per_epoch must be a number'),
     ('commit', ['a'], 'commit must be text'),
+    ('right', {'accuracy/top1': {'images': 9, 'ids': 'ab', 'bits': 'ff'}}, 'bits must be one bit for each of 9 images'),
+    ('right', {'accuracy/top1': {'images': 7, 'ids': 'ab', 'bits': 'ff'}}, 'bits must be one bit for each of 7 images'),
+    ('right', {'accuracy/top1': {'images': 0, 'ids': 'ab', 'bits': ''}}, 'images must be an integer >= 1'),
+    ('right', {'accuracy/top1': ['ff']}, 'must be an object'),
     ('data', 3, 'data must be text'),
 ]
 TEXTS = [

@@ -23,6 +23,7 @@ from openmix.benchmark.limits import MOST_ITERATIONS, MOST_TRIALS
 from openmix.benchmark.made_for import check_own_folder
 from openmix.benchmark.merge import read_imports
 from openmix.benchmark.outputs import figure_table, report_table, submit_runs
+from openmix.benchmark.ranking import rank
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.run import Queue
 from openmix.benchmark.same_choice import same_choice
@@ -138,7 +139,8 @@ def plan_table(
     hours = {}
     if args.dry_run is not None:
         check_number('--dry-run: iterations', args.dry_run, 1, MOST_ITERATIONS)
-        for training, found in plan.measure_hours([trial.cell for trial in with_earlier(trials)], args.dry_run):
+        cells = [trial.cell for trial in with_earlier(trials)] + plan.waiting(table, records)
+        for training, found in plan.measure_hours(cells, args.dry_run):
             recipe, policy, length = training
             name = ', '.join(filter(None, (f'{recipe} with {policy}' if policy else recipe, length)))
             if isinstance(found, float):
@@ -215,6 +217,11 @@ def serve_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpa
 
 
 def run_verb(args: argparse.Namespace, console: Console) -> int:
+    if args.verb == 'rank':
+        tables = [load_table(name) for name in args.tables]
+        measured_of = [records_of(table, table.select(args.rows, args.columns)) for table in tables]
+        show(rank(tables, measured_of), console)
+        return 0
     if args.table is None:
         show_all(args, console)
         return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean, side_by_side
-from openmix.benchmark.statistics import agreement, difference, gains, verdicts
+from openmix.benchmark.statistics import agreement, difference, gains, over_first_row, verdicts
 from openmix.benchmark.submitted import submissions_in
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial
@@ -66,6 +66,7 @@ def report(table: Table, records: Sequence[Record]) -> dict[str, Any]:
             for source, one in submissions_in(records).items()
         ],
         'gains': [gain._asdict() for gain in gains(table, records)],
+        'over_first_row': [gain._asdict() for gain in over_first_row(table, records)],
         'claims': [
             {
                 'text': found.claim.text,

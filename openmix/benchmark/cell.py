@@ -47,6 +47,7 @@ class Cell:
             options that parts declare as published) or 'corrected'.
         options: dotted keys that `--cfg-options` sets on top of everything else.
         grid: dotted key -> values to choose from on held-out images; empty: no search.
+        chosen_for: dotted key -> the column of the same row whose search chooses its value.
         steps: number of iterations that the recipe is shortened to; None: not shortened.
         place: suffix of the cell's name in error lines, for an earlier stage.
         measure: what of a trained checkpoint the metric is, see `openmix.benchmark.evaluations`; '': it is recorded by
@@ -68,6 +69,7 @@ class Cell:
     variant: str = 'corrected'
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     grid: dict[str, list] = field(default_factory=dict, hash=False)
+    chosen_for: dict[str, str] = field(default_factory=dict, hash=False)
     steps: int | None = None
     place: str = ''
     measure: str = ''
@@ -152,6 +154,7 @@ class Cell:
             spread=None,
             other_source=None,
             grid={},
+            chosen_for={},
             steps=None,
             place=f'{self.place}, from',
         )

@@ -24,6 +24,7 @@ VERBS = {
     'run': 'train what is not done, resume what was interrupted',
     'status': 'where every trial stands',
     'report': 'print leaderboard, gains and claims, write report.html and report.md',
+    'rank': 'rank the cells that several tables have in common',
     'serve': 'show the page in a browser, with the runs that are not done; it renews itself',
     'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, occlusion, calibration',
     'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
@@ -150,6 +151,12 @@ def _add_serve(parser: CommandParser) -> None:
     parser.add_argument('--port', type=int, default=8765, metavar='N', help=told)
 
 
+def _add_rank(parser: CommandParser) -> None:
+    parser.add_argument('tables', nargs='+', metavar='TABLE', help=f'each {_TABLE}')
+    parser.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
+    parser.add_argument('--columns', metavar='GLOB', help='only these columns')
+
+
 def _add_evaluate(parser: CommandParser) -> None:
     _add_choice(parser)
     add_measurements(parser)
@@ -176,6 +183,7 @@ _ADD: dict[str, Callable[[CommandParser], None]] = {
     'run': _add_run,
     'status': _add_status,
     'report': _add_report,
+    'rank': _add_rank,
     'serve': _add_serve,
     'evaluate': _add_evaluate,
     'figure': _add_figure,

@@ -11,6 +11,7 @@ from openmix.benchmark.as_published import without_printed
 from openmix.benchmark.cell import Cell, layered
 from openmix.benchmark.earlier import PREFIX, cleared, resolved, unmarked
 from openmix.benchmark.folders import slug, slugs
+from openmix.benchmark.grid_schema import check_columns, divide
 from openmix.benchmark.schema import RESERVED, Schema
 from openmix.errors import InputError, brief, nearest
 
@@ -61,11 +62,14 @@ def expand(name: str, schema: Schema, schema_of: SchemaOf) -> list[Cell]:
         if not words['config']:
             raise InputError(f"{where}: cell '{row} / {column}' has no recipe; set 'base' or the column's 'config'")
         folder = f'{row_slug[row]}/{column_slug[column]}'
-        both = [key for key in words['grid'] or {} if f'{PRINTED}{key}' in overrides]
+        grid = words['grid'] = words['grid'] or {}
+        both = [key for key in grid if f'{PRINTED}{key}' in overrides]
         if both:
             raise InputError(f"{place}: '{both[0]}' is searched by the grid and set by published; leave out one")
-        cell = Cell(name, row, column, overrides=overrides, folder=folder, variant=schema.variant, **numbers, **words)
-        cells.append(cell)
+        words['grid'], chosen_for = divide(grid)
+        words |= {'folder': folder, 'variant': schema.variant, 'chosen_for': chosen_for}
+        cells.append(Cell(name, row, column, overrides=overrides, **numbers, **words))
+    check_columns(where, cells, list(schema.columns))
     return share_folders(cells)
 
 
@@ -114,7 +118,8 @@ def _run_of(cell: Cell) -> Hashable:
         return cell.row, cell.column
     said = without_printed(cell.overrides, cell.variant)
     searched = (cell.metric, cell.readout) if cell.grid else None
-    return cell.config, repr(_sorted(cell.grid)), repr(_sorted(_folded(said))), searched
+    chosen_for = tuple((key, cell.row, column) for key, column in sorted(cell.chosen_for.items()))
+    return cell.config, repr(_sorted(cell.grid)), chosen_for, repr(_sorted(_folded(said))), searched
 
 
 def _sorted(node: Any) -> Any:

@@ -8,16 +8,25 @@ from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import SEPARATOR, parts
 from openmix.benchmark.markup import cell, element, scrolled, sortable
 from openmix.benchmark.records import Record
-from openmix.benchmark.render import by_place, gained, known_gains, signed
-from openmix.benchmark.statistics import Gain
+from openmix.benchmark.render import by_place, gained, known_gains, signed, tested
+from openmix.benchmark.statistics import Gain, over_first_row
 from openmix.benchmark.table import Table
 
 _MOST_LISTED = 12
+_LEVEL = 0.05
 
 
 def gains_table(table: Table, records: Sequence[Record]) -> str:
     """Write the gains; '' if there are none."""
-    found = known_gains(table, records)
+    return _as_table(known_gains(table, records), records)
+
+
+def first_row_table(table: Table, records: Sequence[Record]) -> str:
+    """Write what every cell has over the first row; '' where nothing is tested."""
+    return _as_table(over_first_row(table, records), records)
+
+
+def _as_table(found: Sequence[Gain], records: Sequence[Record]) -> str:
     if len(found) > _MOST_LISTED and len({_pair(gain) for gain in found}) > 1:
         return _matrix(found, by_place(records))
     return _list(found, by_place(records)) if found else ''
@@ -29,16 +38,20 @@ def _list(found: Sequence[Gain], places: dict[tuple[str, str], Record]) -> str:
     # The interval of two pairs can be very wide; the scale ignores intervals, so that other bars stay visible.
     scale = max(ours + published) * 1.25 or 1.0
     rows = []
+    any_tested = any(gain.p_holm is not None for gain in found)
     for gain in found:
         html = f'<th scope="row">{escape(gain.row)}</th>' + cell(escape(_pair(gain)), kind='text')
         if ours:
             html += _bar(gain.ours, gain.half_width, gained(gain), _kind(gain, places), scale)
+        if any_tested:
+            html += cell(tested(gain), '' if gain.p_holm is None else gain.p_holm)
         if published:
             html += _bar(gain.published, None, signed(gain.published), 'soft', scale)
         rows.append(element('tr', html, data_row=gain.row, data_column=gain.column))
     bars = f'; bars: −{scale:.2g} to +{scale:.2g}'
     heads = ['Method', 'Columns']
     heads += [f'Ours ± 95 % interval (pairs){bars}'] * bool(ours)
+    heads += ["p by Holm's method, effect d"] * any_tested
     heads += ['Published' + ('' if ours else bars)] * bool(published)
     return sortable(heads, rows, 'Gains', text_columns=2)
 
@@ -52,7 +65,7 @@ def _matrix(found: Sequence[Gain], places: dict[tuple[str, str], Record]) -> str
         gain = at.get((row, pair))
         if gain is None:
             return element('td', '', data_column=columns[pair])
-        html = element('span', escape(gained(gain)), class_=_kind(gain, places))
+        html = element('span', escape(gained(gain)), class_=_kind(gain, places), title=tested(gain))
         if gain.published is not None:
             kind = 'sub' if gain.ours is not None else 'await'
             html += element('span', signed(gain.published), class_=kind, title='published')
@@ -74,6 +87,8 @@ def _matrix(found: Sequence[Gain], places: dict[tuple[str, str], Record]) -> str
 
 def _pair(gain: Gain) -> str:
     """Write the pair of columns with their common part once: 'CIFAR-100 / R-18: DM(CE) − MCE'."""
+    if gain.beside:
+        return gain.name
     new, old = parts(gain.column), parts(gain.over)
     shared = next((i for i, (a, b) in enumerate(zip(new, old)) if a != b), 0)
     common = f'{SEPARATOR.join(new[:shared])}: ' if shared else ''
@@ -86,8 +101,8 @@ def _pair(gain: Gain) -> str:
 
 
 def _kind(gain: Gain, places: dict[tuple[str, str], Record]) -> str:
-    """Return 'up' or 'down' if the interval of a gain excludes zero; '' otherwise, or without an interval."""
-    if gain.ours is None or gain.half_width is None or round(gain.ours, 2) == 0 or abs(gain.ours) <= gain.half_width:
+    """Return 'up' or 'down' if a gain is told from zero, of all that are tested with it; '' otherwise."""
+    if gain.ours is None or gain.p_holm is None or round(gain.ours, 2) == 0 or gain.p_holm > _LEVEL:
         return ''
     lower_is_better = places[gain.row, gain.column].cell.lower_is_better
     return 'up' if (gain.ours < 0) == lower_is_better else 'down'

@@ -36,6 +36,7 @@ def search_cells(cell: Cell, validation: Mapping[str, Any]) -> list[Cell]:
             overrides=layered(cell.overrides, {**held_out, **point}),
             folder=f'{cell.folder}/search/{point_folder(point)}',
             grid={},
+            chosen_for={},
         )
         for point in points(cell)
     ]
@@ -65,7 +66,7 @@ def _is_plain(value: float) -> bool:
 
 def final_cell(cell: Cell, point: Mapping[str, Any]) -> Cell:
     """Make the cell at the chosen point, trained on all images, in the cell's own folder."""
-    return replace(cell, overrides=layered(cell.overrides, point), grid={})
+    return replace(cell, overrides=layered(cell.overrides, point), grid={}, chosen_for={})
 
 
 def best(values: Sequence[float], lower_is_better: bool) -> int:

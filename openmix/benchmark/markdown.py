@@ -26,10 +26,11 @@ from openmix.benchmark.render import (
     shown,
     signed,
     spread,
+    tested,
     theirs,
     why,
 )
-from openmix.benchmark.statistics import agreement, difference, verdicts
+from openmix.benchmark.statistics import Gain, agreement, difference, over_first_row, verdicts
 from openmix.benchmark.submissions_table import BESIDE, beside
 from openmix.benchmark.submitted import SUBMITTED, submitted
 from openmix.benchmark.table import Table
@@ -50,7 +51,8 @@ def markdown(table: Table, records: Sequence[Record], root: Path) -> str:
     lines += [
         *_theirs(table, records),
         *_readouts(records),
-        *_gains(table, records),
+        *_gains('Gain', known_gains(table, records)),
+        *_gains(f'Over {table.rows[0]}', over_first_row(table, records)),
         *_claims(table, records),
         *_searches(records),
         *_foundations(records, root),
@@ -120,17 +122,20 @@ def _readouts(records: Sequence[Record]) -> list[str]:
     return ['', *_heads(['Readouts', *readout_heads()]), *lines] if lines else []
 
 
-def _gains(table: Table, records: Sequence[Record]) -> list[str]:
-    found = known_gains(table, records)
+def _gains(title: str, found: Sequence[Gain]) -> list[str]:
     if not found:
         return []
-    published = has_published(records)
-    heads = ['Gain', 'ours ± 95 % interval (pairs)', *(['published'] if published else [])]
-    lines = ['', *_heads(heads)]
+    heads = [title]
+    columns = {'ours ± 95 % interval (pairs)': gained, 'Holm, effect': tested, 'published': _published_gain}
+    shown = {head: make for head, make in columns.items() if any(map(make, found))}
+    lines = ['', *_heads([*heads, *shown])]
     for gain in found:
-        name = escape(f'{gain.row}: {gain.column} − {gain.over}')
-        lines.append(_row([name, gained(gain), *([signed(gain.published)] if published else [])]))
+        lines.append(_row([escape(f'{gain.row}: {gain.name}'), *(make(gain) for make in shown.values())]))
     return lines
+
+
+def _published_gain(gain: Gain) -> str:
+    return signed(gain.published)
 
 
 def _claims(table: Table, records: Sequence[Record]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from openmix.benchmark.cell import Cell, value_at
+from openmix.benchmark.grid import search_cells
 from openmix.benchmark.length import length_of, unit_of
 from openmix.benchmark.published_settings import published_settings
 from openmix.benchmark.records import Record
@@ -93,8 +94,7 @@ def needs(
         count: number of trials of a cell whose search is not finished; None: by the table.
     """
     ahead = [trial for trial in distinct(trials) if trial.state() not in ('done', 'running')]
-    waiting = [record.cell for record in records if record.searches and not record.trials]
-    cells = [trial.cell for trial in ahead] + [cell for cell in waiting for _ in range(count or table.trials)]
+    cells = [trial.cell for trial in ahead] + waiting(table, records, count)
     speeds, seconds, unknown, disk, unsized = _speeds(records), 0.0, 0, 0.0, 0
     resolved = {cell.folder: cell.resolve() for cell in cells}
     sizes: dict[Recipe, float | None] = {}
@@ -119,6 +119,27 @@ def needs(
     own = list(dict.fromkeys(kind for cfg in published for kind in without_published(cfg)))
     told = published_settings(cells)
     return Need(len(cells), seconds, unknown, None if parameters is None else disk, unsized, data, own, told)
+
+
+def waiting(table: Table, records: Sequence[Record], count: int | None = None) -> list[Cell]:
+    """List a cell for every run that cannot be listed as a trial before a search is finished.
+
+    Args:
+        table: the table.
+        records: its records.
+        count: see `needs`.
+    """
+    found: list[Cell] = []
+    for record in filter(_waits, records):
+        found += [record.cell] * (count or table.trials)
+        # The points of a search whose other keys are not chosen yet.
+        found += search_cells(record.cell, table.validation) if record.cell.grid and not record.searches else []
+    return found
+
+
+def _waits(record: Record) -> bool:
+    """Return true for a cell whose final trials are not known before a search is finished."""
+    return record.cell.implemented and not record.trials and bool(record.cell.grid or record.cell.chosen_for)
 
 
 def recipe_of(cell: Cell, cfg: Config) -> Recipe:
@@ -210,7 +231,7 @@ def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> l
     lines = [f'{len(runs)} trials, {need.runs} to run']
     absent = sum(not record.cell.implemented for record in records)
     lines += [f'{absent} cells are not implemented and left out'] if absent else []
-    if any(record.searches and not record.trials for record in records):
+    if any(map(_waits, records)):
         lines.append('cells with a grid train their final trials when their search is finished')
     if need.runs > need.unknown:
         lines.append(f'time: about {clock(need.seconds)} one after another on one device')

@@ -14,7 +14,7 @@ from openmix.benchmark.foundation import HEADS, foundations
 from openmix.benchmark.made_for import told
 from openmix.benchmark.published_settings import published_settings
 from openmix.benchmark.records import READOUTS, Record, deviation, mean
-from openmix.benchmark.statistics import Gain, agreement, difference, gains, verdicts
+from openmix.benchmark.statistics import Gain, agreement, difference, gains, over_first_row, verdicts
 from openmix.benchmark.submitted import submitted
 from openmix.benchmark.table import Table
 from openmix.benchmark.text_table import ENDLESS, blocks, text_table
@@ -70,6 +70,14 @@ def printed_digits(records: Sequence[Record]) -> dict[str, int]:
 def signed(value: float | None) -> str:
     """Format a difference as '+0.62' or '−0.62', never '−0.00'; '' for None."""
     return '' if value is None else f'{round(value, 2) + 0.0:+.2f}'.replace('-', '−')
+
+
+def tested(gain: Gain) -> str:
+    """Format the test of a gain as 'p 0.012, d 1.4': p value by Holm's method and Cohen's d; '' without a test."""
+    if gain.p_holm is None:
+        return ''
+    p = 'p < 0.001' if gain.p_holm < 0.001 else f'p {gain.p_holm:.3f}'
+    return p + ('' if gain.effect is None else f', d {gain.effect:.1f}'.replace('-', '−'))
 
 
 def gained(gain: Gain) -> str:
@@ -186,7 +194,9 @@ def terminal(table: Table, records: Sequence[Record], full: bool = True, width: 
         parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))
     parts += [words(footnote(records), 'dim')] if footnote(records) else []
     parts += [words(line, 'dim') for line in remarks(table, records)]
-    parts += [_gains(table, records), _claims(table, records), _foundations(records)] if full else []
+    parts += [_gains('Gains', known_gains(table, records))] if full else []
+    parts += [_gains(f'Over {table.rows[0]}', over_first_row(table, records))] if full else []
+    parts += [_claims(table, records), _foundations(records)] if full else []
     return Group(*parts)
 
 
@@ -204,12 +214,11 @@ def _cell(record: Record, bold: bool, digits: int) -> Text:
     return Text('\n').join(lines)
 
 
-def _gains(table: Table, records: Sequence[Record]) -> RenderableType:
-    found = known_gains(table, records)
+def _gains(title: str, found: Sequence[Gain]) -> RenderableType:
     if not found:
         return Text('')
-    lines = [(gain.row, f'{gain.column} − {gain.over}', gained(gain), signed(gain.published)) for gain in found]
-    return text_table(['', 'gain', 'ours ± 95 % interval (pairs)', 'published'], lines, 'Gains')
+    lines = [(gain.row, gain.name, gained(gain), tested(gain), signed(gain.published)) for gain in found]
+    return text_table(['', 'gain', 'ours ± 95 % interval (pairs)', 'Holm, effect', 'published'], lines, title)
 
 
 def _claims(table: Table, records: Sequence[Record]) -> RenderableType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from openmix.benchmark.claims import PAIRS, Claim, Selection
 from openmix.benchmark.earlier import FROM, check_dotted, dotted
 from openmix.benchmark.fields import check_known, globs_of, list_of, mapping_of, quoted
 from openmix.benchmark.figure_panels import Panel, read_panels
-from openmix.benchmark.limits import MOST_CELLS, MOST_POINTS, MOST_SEED, MOST_TRIALS
-from openmix.benchmark.values import check_name, check_settings, check_text, check_type
+from openmix.benchmark.grid_schema import read_grid
+from openmix.benchmark.limits import MOST_CELLS, MOST_SEED, MOST_TRIALS
+from openmix.benchmark.values import check_name, check_settings, check_text
 from openmix.benchmark.variant import VARIANTS
 from openmix.errors import InputError, brief, check_number, close_to, nearest
 from openmix.recipe_published import PUBLISHED
@@ -60,7 +60,7 @@ class Schema:
     gains: dict[str, str]
     claims: tuple[Claim, ...]
     figure: tuple[Panel, ...]
-    grid: dict[str, list]
+    grid: Overrides
     validation: Overrides
     notes: tuple[str, ...]
 
@@ -109,7 +109,7 @@ def read_schema(name: str, raw: dict) -> Schema:
         gains=gains,
         claims=tuple(_claim(f'{where}, claims {i}', claim) for i, claim in enumerate(claims)),
         figure=read_panels(f'{where}, figure', raw.get('figure'), list(rows), list(columns)),
-        grid=_grid(f'{where}, grid', raw.get('grid')),
+        grid=read_grid(f'{where}, grid', raw.get('grid')),
         validation=_validation(f'{where}, validation', raw.get('validation') or VALIDATION),
         notes=_notes(f'{where}, notes', raw.get('notes')),
     )
@@ -181,7 +181,7 @@ def check_overrides(where: str, raw: Any) -> Overrides:
     if 'readout' in overrides:
         check_readout(where, overrides['readout'])
     if 'grid' in overrides:
-        overrides['grid'] = _grid(f'{where}, grid', overrides['grid'])
+        overrides['grid'] = read_grid(f'{where}, grid', overrides['grid'])
     return overrides
 
 
@@ -245,21 +245,6 @@ def _exceptions(
             cell = f"{where}, exception '{row} / {column}'"
             exceptions.setdefault(row, {})[column] = None if overrides is None else check_overrides(cell, overrides)
     return exceptions
-
-
-def _grid(where: str, raw: Any) -> dict[str, list]:
-    grid = _data(where, raw)
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise InputError(f"{where}: '{key}' needs a list of values, got {brief(values)}")
-        if len({repr(value) for value in values}) < len(values):
-            raise InputError(f"{where}: '{key}' lists a value twice, got {brief(values)}")
-        if key.rpartition('.')[2] == 'type':
-            for value in values:
-                check_type(where, str(value))
-    if math.prod(len(values) for values in grid.values()) > MOST_POINTS:
-        raise InputError(f'{where}: more than {MOST_POINTS} combinations')
-    return grid
 
 
 def _claim(where: str, raw: Any) -> Claim:

@@ -9,8 +9,9 @@ from typing import Any
 
 from openmix.benchmark.cell import Cell
 from openmix.benchmark.chain import WEIGHTS, earlier_of, with_earlier
-from openmix.benchmark.folders import layout, point_folder_of
+from openmix.benchmark.folders import Layout, layout, point_folder_of
 from openmix.benchmark.grid import best, final_cell, points, search_cells
+from openmix.benchmark.grid_schema import with_chosen
 from openmix.benchmark.length import length_of, median_of, values_of
 from openmix.benchmark.limits import MOST_RUNS, MOST_TRIALS
 from openmix.benchmark.table import Table
@@ -24,8 +25,8 @@ def trials_of(
 ) -> list[Trial]:
     """List every trial of the implemented cells, searches first, then trial 0 of all cells, then trial 1.
 
-    A cell with a grid has final trials only after every point of its search is finished. Earlier stages are not
-    listed, see `with_earlier`.
+    A cell with a grid has final trials only after every point of its search is finished, and one for which another
+    column chooses has a search only after that one's. Earlier stages are not listed, see `with_earlier`.
 
     Args:
         table: the table.
@@ -44,19 +45,31 @@ def trials_of(
             f'{len(cells)} cells with {count} trials each are more than {MOST_RUNS} runs; choose some rows'
         )
     places = layout(table.cells, Path(work_dir))
-    searches: list[Trial] = []
+    searches: dict[tuple[str, str], list[Trial]] = {}
     finals: list[list[Trial]] = []
-    for cell in (replace(cell, folder=places.of(cell)) for cell in cells if cell.implemented):
-        point: dict[str, Any] | None = {}
-        if cell.grid:
-            own = _searches(table, cell, Path(work_dir), Path(weights))
-            searches += own
-            point = choose(own)
-        if point is not None:
-            chosen = final_cell(cell, point)
+
+    def searched(cell: Cell) -> dict[str, Any] | None:
+        """List the search of a cell, of what it waits for too; return the point, None if it is not chosen yet."""
+        others = dict.fromkeys(cell.chosen_for.values())
+        known = with_chosen(cell, {other: searched(_placed(table.cell(cell.row, other), places)) for other in others})
+        if known is None:
+            return None
+        if not cell.grid:  # everything is chosen by others
+            return points(known)[0]
+        if (cell.row, cell.column) not in searches:
+            searches[cell.row, cell.column] = _searches(table, known, Path(work_dir), Path(weights))
+        return choose(searches[cell.row, cell.column])
+
+    for cell in (_placed(cell, places) for cell in cells if cell.implemented):
+        if (point := searched(cell)) is not None:
             seeds = [table.seed(i) for i in range(count)]
-            finals.append(_trials(chosen, seeds, Path(work_dir), Path(weights), 'final', point))
-    return [*searches, *(own[index] for index in range(count) for own in finals)]
+            finals.append(_trials(final_cell(cell, point), seeds, Path(work_dir), Path(weights), 'final', point))
+    found = [trial for own in searches.values() for trial in own]
+    return [*found, *(own[index] for index in range(count) for own in finals)]
+
+
+def _placed(cell: Cell, places: Layout) -> Cell:
+    return replace(cell, folder=places.of(cell))
 
 
 def _searches(table: Table, cell: Cell, work_dir: Path, weights: Path) -> list[Trial]:
@@ -92,9 +105,14 @@ def choose(searches: Sequence[Trial]) -> dict[str, Any] | None:
 def stages(
     table: Table, cells: Sequence[Cell], work_dir: Path, trials: int | None = None, weights: Path = WEIGHTS
 ) -> Iterator[list[Trial]]:
-    """Yield the trials to run: first the searches, and after they have finished the final trials."""
-    searches = [trial for trial in trials_of(table, cells, work_dir, trials, weights) if trial.kind == 'search']
-    if searches:
+    """Yield the trials to run: the searches, then those that wait for their choices, then the final trials."""
+    seen: set[Path] = set()
+    while searches := [
+        trial
+        for trial in trials_of(table, cells, work_dir, trials, weights)
+        if trial.kind == 'search' and trial.folder not in seen
+    ]:
+        seen |= {trial.folder for trial in searches}
         yield with_earlier(searches)
     yield with_earlier(trial for trial in trials_of(table, cells, work_dir, trials, weights) if trial.kind == 'final')
 

@@ -20,7 +20,7 @@ from openmix.engine.history import Row, read_history, text_of
 from openmix.engine.resume import earlier_plans
 from openmix.errors import InputError
 from openmix.files import set_aside, write_text
-from openmix.metrics import lower_is_better
+from openmix.metrics import RIGHT, Right, lower_is_better
 from openmix.provenance import Provenance, data_fingerprint
 from openmix.registry import HOOKS
 
@@ -57,6 +57,7 @@ class ResultHook(Hook):
     def __init__(self, recipe: str = '') -> None:
         self.provenance = Provenance(recipe, None)
         self.rows: dict[int, Row] = {}
+        self.right: dict[str, Right] = {}
         self._time_before = 0.0
         self._started = time.perf_counter()
 
@@ -93,6 +94,7 @@ class ResultHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if runner.iter > 0:
             self._add(runner, metrics or {})
+            self.right = _right(runner, metrics or {})
 
     def _add(self, runner: Any, metrics: Mapping[str, float]) -> None:
         """Add metrics to the row of the current iteration; a new row starts with the training statistics.
@@ -143,6 +145,7 @@ class ResultHook(Hook):
             'metrics': {name: series[-1] for name, series in values.items()},
             'readouts': {name: readouts(name, series) for name, series in values.items()},
             'history': history,
+            **({'right': {name: right._asdict() for name, right in self.right.items()}} if self.right else {}),
             'seed': runner.seed,
             **self._provenance_of(plans).as_dict(),
             'commit': commit(),
@@ -161,6 +164,14 @@ class ResultHook(Hook):
         runner.check_claim()
         write_text(path, json.dumps(result, indent=1) + '\n')
         runner.logger.info(f'Result: {path}')
+
+
+def _right(runner: Any, metrics: Mapping[str, float]) -> dict[str, Right]:
+    """Return the images that each metric of a validation counts as right; what another validation left is dropped."""
+    kept = runner.message_hub.runtime_info.get(RIGHT, {})
+    return {
+        name: right for name, right in kept.items() if name in metrics and math.isclose(right.accuracy(), metrics[name])
+    }
 
 
 def _minutes_per_epoch(runner: Any) -> dict[str, float]:

@@ -6,6 +6,7 @@ import pytest
 
 from openmix.benchmark import progress
 from openmix.benchmark.grid import best, label, points, search_cells
+from openmix.benchmark.plan import needs
 from openmix.benchmark.report import as_text
 from openmix.benchmark.trials import stages
 from openmix.config import load_config
@@ -83,6 +84,81 @@ def test_search_is_reported(searched):
     assert '| Mixup / MCE | alpha=1.0 | 75.00 |' in text
     grid, _ = progress.status(searched.table, searched.trials('Mixup', 'MCE')).renderables
     assert len(grid.rows) == 5
+
+
+CHOSEN = """columns:
+  MCE:
+    grid: {model.policy.alpha: [0.2, 0.5, 1.0]}
+    model.head.loss: {type: mix_ce, _delete_: true}
+  DM(CE):
+    grid: {model.policy.alpha: {column: MCE}, model.head.loss.eta: [0.1, 1.0]}
+    model.head.loss: {type: decoupled_ce, eta: 0.5, _delete_: true}
+rows:"""
+
+
+@pytest.fixture
+def dependent(searched):
+    """Make a table whose DM(CE) takes the alpha that the search of MCE chose, and searches for eta at it."""
+    text = searched.path.read_text()
+    start, end = text.index('columns:'), text.index('rows:') + len('rows:')
+    text = text[:start] + CHOSEN + text[end:]
+    text = text.replace('grid: {model.policy.alpha: [0.2, 0.5, 1.0]}\nnotes', 'notes')
+    text = text.replace(', null]', ', 80.0]').replace(
+        '  CutMix: {DM(CE): {model.policy: {type: CutMix, alpha: 2.0, _delete_: true}}}\n', ''
+    )
+    searched.path.write_text(text)
+    return searched
+
+
+def test_a_column_takes_what_the_search_of_another_chose(dependent):
+    (before,) = dependent.records('Mixup', 'DM*')
+    assert (before.status, before.searches, before.trials) == ('pending', (), ())
+    first = dependent.trials('Mixup', 'DM*')
+    assert [trial.cell.column for trial in first] == ['MCE'] * 3  # what it waits for runs first, also if not asked for
+    failed, said = dependent.run(rows='Mixup', columns='DM*')
+    assert not failed
+    assert [f'{n} to run' in said for n in (3, 2)] == [True, True]
+    (record,) = dependent.records('Mixup', 'DM*')
+    assert record.status == 'done'
+    assert [trial.point for trial in record.searches] == [
+        {'model.policy.alpha': 0.5, 'model.head.loss.eta': 0.1},
+        {'model.policy.alpha': 0.5, 'model.head.loss.eta': 1.0},
+    ]
+    cfg = load_config(dependent.work_dir / 'mixup/dm-ce/config.py')
+    assert (cfg.model.policy.alpha, cfg.model.head.loss.eta) == (0.5, 0.1)
+    assert not (dependent.work_dir / 'mixup/mce/trial0').exists()  # only its search was needed
+
+
+def test_the_plan_counts_searches_that_wait(dependent):
+    table = dependent.table
+    trials, records = dependent.trials('Mixup'), dependent.records('Mixup')
+    # 3 searches and 2 trials of MCE; 2 searches and 2 trials of DM(CE), none of which is listed yet
+    assert needs(table, trials, records, None).runs == 9
+    dependent.run(rows='Mixup', columns='MCE')
+    assert needs(table, dependent.trials('Mixup'), dependent.records('Mixup'), None).runs == 4
+
+
+def test_a_column_that_only_takes_what_others_chose_has_no_search(dependent):
+    dependent.edit(', model.head.loss.eta: [0.1, 1.0]}', '}')
+    dependent.run(rows='Mixup', columns='DM*')
+    (record,) = dependent.records('Mixup', 'DM*')
+    assert (record.status, record.searches) == ('done', ())
+    assert [trial.point for trial in record.trials] == [{'model.policy.alpha': 0.5}] * 2
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('{column: MCE}', '{column: MCF}', "unknown column 'MCF'; did you mean 'MCE'"),
+        ('{column: MCE}', '{columns: MCE}', 'needs a list of values, or {column: NAME}'),
+        ('{column: MCE}', '{column: DM(CE)}', "is chosen for 'Mixup / DM\\(CE\\)', which does not search for it"),
+        ('model.policy.alpha: [0.2, 0.5, 1.0]', 'model.policy.share: [batch]', 'does not search for it'),
+    ],
+)
+def test_a_column_that_chooses_nothing_is_refused(dependent, old, new, message):
+    dependent.edit(old, new)
+    with pytest.raises(InputError, match=message):
+        _ = dependent.table
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from openmix.benchmark.statistics import agreement, difference, gains, half_width, tolerance
+from openmix.benchmark.significance import over_seeds
+from openmix.benchmark.statistics import agreement, difference, gains, tolerance
 
 # 97.5 % points of Student's t, from a printed table: degrees of freedom -> t.
 STUDENT = {1: 12.706, 2: 4.303, 4: 2.776, 9: 2.262}
@@ -16,12 +17,12 @@ def test_interval(freedom, t):
     n = len(values)
     average = sum(values) / n
     spread = math.sqrt(sum((value - average) ** 2 for value in values) / freedom)
-    assert half_width(values) == pytest.approx(t * spread / math.sqrt(n), rel=1e-3)
+    assert over_seeds(values).half_width == pytest.approx(t * spread / math.sqrt(n), rel=1e-3)
 
 
 @pytest.mark.parametrize('values', [[], [3.0]])
 def test_no_interval_of_one_value(values):
-    assert half_width(values) is None
+    assert over_seeds(values).half_width is None
 
 
 def set_value(bench, place, before, after):
