@@ -40,6 +40,7 @@ class Result:
         data: fingerprint of the data set's files; None if not recorded.
         commit: commit of the checkout.
         environment: versions and hardware, as text.
+        precision: of the forward passes: 'float32', 'bfloat16' or 'float16'; None if not recorded.
         world_size: number of training processes.
         duration_s: seconds of training; None if not recorded.
         finished: time of the end, as text.
@@ -56,6 +57,7 @@ class Result:
     data: str | None = None
     commit: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    precision: str | None = None
     world_size: int = 1
     duration_s: float | None = None
     finished: str | None = None
@@ -100,7 +102,7 @@ def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result
         world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),
         duration_s=None if seconds is None else finite_of(f'{where}: duration_s', seconds),
         weights=_environment(f'{where}: weights', found.get('weights') or {}),
-        **texts_of(where, found, ('version', 'data', 'commit', 'finished')),
+        **texts_of(where, found, ('version', 'data', 'commit', 'finished', 'precision')),
     )
 
 

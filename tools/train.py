@@ -3,19 +3,24 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 from openmix.arguments import CommandParser, check_out, is_name, is_no_recipe
 from openmix.benchmark.times import clock
 from openmix.benchmark.variant import VARIANTS, load_variant
 from openmix.config_files import work_dir_of
 from openmix.entry_point import command
-from openmix.errors import InputError, number_from_environment
+from openmix.errors import InputError, check_choice, number_from_environment
 from openmix.files import write_text
 from openmix.options import check_said_once, sets
 from openmix.overrides import apply_overrides
 
 # The environment variable in which a launcher gives the number of processes.
 _PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS'}
+# The dtype of each word of --amp.
+_PRECISIONS = {'bf16': 'bfloat16', 'fp16': 'float16', 'auto': 'auto', 'off': ''}
 # The setting of the recipe that each argument replaces.
 _SAYS = {
     '--work-dir': 'work_dir',
@@ -24,6 +29,22 @@ _SAYS = {
     '--amp': 'optim_wrapper.type',
     '--auto-scale-lr': 'auto_scale_lr.enable',
 }
+
+
+def _wrapper_of(cfg: Config, precision: str) -> dict[str, Any]:
+    """Return the overrides of `--amp`; the other options of the wrapper stay.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    check_choice('--amp', precision, _PRECISIONS)
+    kept = {key: value for key, value in cfg.optim_wrapper.to_dict().items() if key not in ('type', 'dtype')}
+    if precision == 'off':
+        return {'optim_wrapper': {'type': 'OptimWrapper', **kept, '_delete_': True}}
+    # bfloat16 is the wrapper's default: where it is not stated, the recipe is that of older runs.
+    states = precision != 'bf16' or 'dtype' in cfg.optim_wrapper
+    dtype = {'optim_wrapper.dtype': _PRECISIONS[precision]} if states else {}
+    return {'optim_wrapper.type': 'AutocastOptimWrapper', **dtype}
 
 
 def _is_given(args: argparse.Namespace, name: str) -> bool:
@@ -44,7 +65,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_optional('--resume', is_no_recipe, 'auto', metavar='FILE', help=help_text)
     help_text = "a checkpoint or state dict that the backbone starts from; the head's weights are left"
     parser.add_argument('--weights', metavar='FILE', help=help_text)
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (bfloat16)')
+    help_text = 'mixed precision: bf16 (default), fp16 on a GPU, auto: bf16 where it is measured to be faster, or off'
+    parser.add_optional('--amp', _PRECISIONS.__contains__, 'bf16', metavar='KIND', help=help_text)
     help_text = 'compile the backbone (default: by inductor)'
     parser.add_optional('--compile', is_name, '', metavar='BACKEND', help=help_text)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the global batch')
@@ -63,7 +85,8 @@ def parse_args() -> argparse.Namespace:
 @command
 def main() -> None:
     args = parse_args()
-    check_said_once(args.cfg_options, {place: name for name, place in _SAYS.items() if _is_given(args, name)})
+    said = {place: name for name, place in _SAYS.items() if _is_given(args, name)}
+    check_said_once(args.cfg_options, said | ({} if args.amp is None else {'optim_wrapper.dtype': '--amp'}))
     if args.dry_run is not None and args.resume is not None:
         raise InputError('--dry-run trains anew in a folder of its own; leave out --resume')
     if args.out is not None:
@@ -80,8 +103,8 @@ def main() -> None:
 
     if args.auto_scale_lr:
         enable_scaling(cfg)
-    if args.amp:
-        cfg = apply_overrides(cfg, {'optim_wrapper.type': 'AutocastOptimWrapper'}, '--amp')
+    if args.amp is not None:
+        cfg = apply_overrides(cfg, _wrapper_of(cfg, args.amp), '--amp')
     if args.compile is not None:
         asked = {'backend': args.compile} if args.compile else cfg.get('compile') or True
         cfg = apply_overrides(cfg, {'compile': asked}, '--compile')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -166,6 +167,12 @@ def remarks(table: Table, records: Sequence[Record]) -> list[str]:
         said.append(f'shortened to {table.steps} iterations: these runs do not repeat the printed ones')
     for source, runs, cells, version, *_, note in submitted(table, records):
         said.append(f'{source} submitted {runs} runs of {cells} cells, openmix {version}{f": {note}" if note else ""}')
+    counts = Counter(result.precision for record in records for result in record.results if result.precision)
+    if len(counts) > 1:
+        runs = ', '.join(f'{precision} {count}' for precision, count in sorted(counts.items()))
+        said.append(
+            f'runs were trained in different precisions: {runs}; differences of a few tenths may come from that'
+        )
     return said + [f'cannot be read: {line}' for record in records for line in record.bad]
 
 

@@ -17,6 +17,7 @@ from mmengine.hooks import Hook
 from openmix.engine import measures
 from openmix.engine.environment import commit, environment
 from openmix.engine.history import Row, read_history, text_of
+from openmix.engine.precision import precision_of
 from openmix.engine.resume import earlier_plans
 from openmix.errors import InputError
 from openmix.files import set_aside, write_text
@@ -150,6 +151,7 @@ class ResultHook(Hook):
             **self._provenance_of(plans).as_dict(),
             'commit': commit(),
             'environment': environment(),
+            'precision': precision_of(runner.optim_wrapper),
             'world_size': runner.world_size,
             **_weights(runner),
             **({'earlier_plans': plans} if plans else {}),

@@ -33,6 +33,7 @@ from openmix.engine.group import join_group
 from openmix.engine.initial_weights import InitialWeights, judged_backbone
 from openmix.engine.log import LeftOut
 from openmix.engine.part_schedules import without_parts
+from openmix.engine.precision import settle_precision
 from openmix.engine.restart import launch_id, refuse_together
 from openmix.engine.results import ResultHook
 from openmix.engine.resumable import plain_recipe, recipe_hash
@@ -216,6 +217,8 @@ class Runner(MMRunner):
             memory.allocate(images_in(loader.dataset, memory.pool))
 
     def _maybe_compile(self, target: str) -> None:
+        # The last thing before the loop: a resumed run has its precision by now.
+        settle_precision(self)
         # Only the backbone is compiled; mmengine would compile the whole step, including the policy.
         if (options := compile_options(self.cfg)) is not None:
             compile_backbone(algorithm_of(self.model), options)

@@ -43,7 +43,7 @@ model = dict(
         drop_path_rate=0.1,
     ),
 )
-optim_wrapper = dict(type='AutocastOptimWrapper')
+optim_wrapper = dict(type='AutocastOptimWrapper', dtype='auto')
 # An epoch of warm-up, and an average over a hundred steps: a run has 750.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),

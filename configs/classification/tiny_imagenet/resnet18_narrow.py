@@ -19,5 +19,5 @@ model = dict(
     head=dict(type='LinearHead', loss=dict(type='mix_ce')),
     policy=dict(type='NoMix'),
 )
-optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(lr=0.1, weight_decay=5e-4))
+optim_wrapper = dict(type='AutocastOptimWrapper', dtype='auto', optimizer=dict(lr=0.1, weight_decay=5e-4))
 train_cfg = dict(max_epochs=10)
