@@ -319,3 +319,14 @@ def test_model_index(bench):
     assert result['dataset'] == {'name': 'CIFAR100', 'type': 'cifar100'}
     (metric,) = result['metrics']
     assert metric == {'type': 'accuracy', 'value': 89.5, 'name': 'accuracy/top1, median_last3, mean of 2 trials'}
+
+
+def test_runs_in_different_precisions_are_told(bench):
+    bench.run(rows='Mixup')
+    for place, precision in (('mixup/mce/trial0', 'bfloat16'), ('mixup/mce/trial1', 'float32')):
+        path = bench.work_dir / place / 'result.json'
+        path.write_text(json.dumps(json.loads(path.read_text()) | {'precision': precision}))
+    told = 'runs were trained in different precisions: bfloat16 1, float32 1'
+    assert told in as_text(bench.table, bench.records(), 'md', bench.work_dir)
+    path.write_text(path.read_text().replace('float32', 'bfloat16'))
+    assert 'precisions' not in as_text(bench.table, bench.records(), 'md', bench.work_dir)

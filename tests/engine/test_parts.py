@@ -65,6 +65,7 @@ def fake_runner(tmp_path, iteration=0):
         epoch=0,
         seed=3,
         world_size=1,
+        optim_wrapper=None,
         train_dataloader=[0, 0],
         message_hub=hub,
         max_iters=6,

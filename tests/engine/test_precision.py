@@ -12,6 +12,7 @@ from openmix.engine.amp import AutocastOptimWrapper
 from openmix.engine.precision import Speed, measure, precision_of
 from openmix.errors import InputError
 from openmix.registry import MODELS
+from openmix.result import parse_result
 
 
 class Clock:
@@ -108,6 +109,9 @@ def test_a_run_measures_once(nursery, tmp_path):
     chosen = said.partition('Precision: ')[2].partition(';')[0]
     result = json.loads((tmp_path / 'run/result.json').read_text())
     assert result['precision'] == chosen
+    (right,) = parse_result(result).right.values()
+    assert right.images == 355
+    assert right.accuracy() == pytest.approx(result['metrics']['accuracy/top1'])
     # The other one in the checkpoint: the resumed run takes it, and does not measure.
     path = next((tmp_path / 'run').glob('*.pth'))
     content = torch.load(path, weights_only=False)
