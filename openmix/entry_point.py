@@ -69,16 +69,24 @@ def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failed)
 
 
+class _Signalled(BaseException):
+    """A signal asks the command to end; unlike `SystemExit`, nothing takes it for the end of a recipe's program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 @contextmanager
 def _unwinding() -> Iterator[None]:
-    """Raise `SystemExit` on SIGTERM and SIGHUP in the block, so that temporary files are removed and locks released.
+    """Raise `_Signalled` on SIGTERM and SIGHUP in the block, so that temporary files are removed and locks released.
 
     In distributed training a process may wait for others in native code, where Python handles no signal; there the
     default action stays, which ends the process at once. A signal that is ignored, as under `nohup`, stays ignored.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Signalled(number)
 
     alone = threading.current_thread() is threading.main_thread() and os.environ.get('WORLD_SIZE', '1') in ('', '1')
     heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if alone and signal.getsignal(one) is signal.SIG_DFL]
@@ -127,6 +135,9 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
         except KeyboardInterrupt:
             _tell('interrupted')
             sys.exit(128 + signal.SIGINT)
+        except _Signalled as signalled:
+            _tell('terminated' if signalled.number == signal.SIGTERM else 'hung up')
+            sys.exit(128 + signalled.number)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise

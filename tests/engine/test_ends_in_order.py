@@ -2,14 +2,18 @@
 
 import json
 import os
+import runpy
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import processes
 import pytest
+from PIL import Image
 from processes import until
 
 from openmix.engine.claim import claimed
@@ -132,6 +136,76 @@ def test_a_signal_ends_what_evaluates_and_nothing_is_left(nursery, temporary, tm
         command.clear()
     assert set(temporary.glob('*')) == before
     assert not out.exists()
+
+
+@pytest.fixture(scope='module')
+def trained(nursery, tmp_path_factory):
+    """Train for an epoch; return the folder, with `recipe.py` and a recipe whose command stalls as it writes."""
+    folder = tmp_path_factory.mktemp('trained')
+    recipe = folder / 'recipe.py'
+    recipe.write_text(RECIPE % 1 + f'work_dir = {str(folder / "run")!r}\n')
+    done = nursery.run(['train.py', recipe])
+    assert done.returncode == 0, done.stderr
+    stalling = "custom_imports = dict(imports=['stalled'])\n"
+    mixed = "model = dict(policy=dict(type='Mixup', alpha=1.0, _delete_=True))\n"
+    (folder / 'stalling.py').write_text(f'_base_ = {str(recipe)!r}\n{stalling}{mixed}')
+    layout = runpy.run_path(str(Path(__file__).parent.parent / 'integrations' / 'openmixup_layout.py'))
+    layout['write_config'](folder / 'theirs', more='import stalled').rename(folder / 'theirs' / 'theirs.py')
+    images = folder / 'images'
+    images.mkdir()
+    Image.new('RGB', (8, 8)).save(images / 'a.png')
+    return folder
+
+
+WRITING = {
+    'predict.py': ('run/epoch_1.pth', 'images', '--config', 'stalling.py', '--out', 'OUT/found.csv'),
+    'grad_cam.py': ('stalling.py', 'run/epoch_1.pth', '--count', '2', '--out', 'OUT'),
+    'tsne.py': ('stalling.py', 'run/epoch_1.pth', '--count', '10', '--perplexity', '2', '--out', 'OUT'),
+    'mixed_strips.py': ('stalling.py', 'run/epoch_1.pth', '--count', '1', '--out', 'OUT/strips.png'),
+    'publish_model.py': ('run/epoch_1.pth', '--format', 'hf', '--config', 'stalling.py', '--out', 'OUT/hub'),
+    'convert_openmixup.py': ('theirs/theirs.py', '--out', 'OUT'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', WRITING)
+def test_a_signal_in_the_middle_of_writing_leaves_no_half(nursery, trained, temporary, tmp_path, tool):
+    """Every other command is interrupted, the others are terminated: both ways are one."""
+    number, code, last = [(signal.SIGINT, 130, 'interrupted'), (signal.SIGTERM, 143, 'terminated')][
+        sorted(WRITING).index(tool) % 2
+    ]
+    out, stalled, before = tmp_path / 'out', tmp_path / 'stalled', set(temporary.glob('*'))
+    words = [tool, *(word.replace('OUT', str(out)) for word in WRITING[tool])]
+    env = {'TMPDIR': str(temporary), 'STALL_BELOW': str(out), 'STALLED': str(stalled)}
+    env['PYTHONPATH'] = str(Path(__file__).parent)
+    command = nursery.start(words, tmp_path / 'log', cwd=trained, env=env)
+    try:
+        assert until(lambda: stalled.exists() or command.poll() is not None, SECONDS)
+        assert stalled.exists(), command.said[-3000:]
+        os.kill(command.pid, number)
+        assert command.ends(SECONDS) == code, command.said[-2000:]
+        assert command.said.splitlines()[-1] == last
+        assert 'Traceback' not in command.said
+        assert command.left() == []
+    finally:
+        command.clear()
+    assert set(temporary.glob('*')) == before
+    assert not out.exists() or list(out.rglob('*')) == []
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_list_waits_for_its_reader(tmp_path):
+    """The names of timm's models are more than a pipe holds."""
+    command = [sys.executable, str(processes.TOOLS / 'list.py'), 'timm']
+    listing = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=processes.ENVIRONMENT)
+    try:
+        assert select.select([listing.stdout], [], [], 2 * SECONDS)[0]
+        listing.send_signal(signal.SIGINT)
+        _, said = listing.communicate(timeout=SECONDS)
+        assert (listing.returncode, said) == (130, b'interrupted\n')
+    finally:
+        listing.kill()
+        listing.wait()
 
 
 @pytest.mark.slow
