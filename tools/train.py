@@ -98,6 +98,7 @@ def main() -> None:
         raise InputError('the recipe trains nothing: it has no train_dataloader, train_cfg and optim_wrapper')
     # Imported late, because torch takes seconds to load.
     from openmix.engine import launch
+    from openmix.engine.dry_run import dry_run
     from openmix.engine.global_batch import enable_scaling, split_batch
     from openmix.engine.initial_weights import InitialWeights
 
@@ -125,7 +126,7 @@ def main() -> None:
         cfg.env_cfg.cudnn_benchmark = False
     first = args.launcher == 'none' or number_from_environment('RANK', 0) == 0
     if args.dry_run is not None:
-        cost = launch.dry_run(cfg, args.dry_run, weights)
+        cost = dry_run(cfg, args.dry_run, weights)
         hours = f'{cost["hours"]:.2f}' if cost['hours'] >= 1 else f'{cost["hours"]:.5f}'
         print(
             f'dry run: {cost["seconds_per_iteration"]:.3f} s an iteration, about {hours} h for the whole schedule '

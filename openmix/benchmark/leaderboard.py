@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openmix.benchmark.escape import html as escape
 from openmix.benchmark.facets import SEPARATOR, facets, parts
-from openmix.benchmark.markup import attributes, element, href, scrolled
+from openmix.benchmark.markup import attributes, element, href, opens, scrolled
 from openmix.benchmark.records import Numbers, Record
 from openmix.benchmark.render import (
     best_of_columns,
@@ -61,8 +61,8 @@ def _group(title: str, items: Sequence[str]) -> str:
     return f'<div class="group" role="group"{attributes(aria_label=title)}>{name}{"".join(items)}</div>\n'
 
 
-def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
-    """Write the leaderboard as HTML; links are relative to `root`."""
+def leaderboard(table: Table, records: Sequence[Record], root: Path, served: bool = False) -> str:
+    """Write the leaderboard as HTML; links are relative to `root`, see `openmix.benchmark.markup.opens`."""
     rows, columns = shown(table, records)
     places, best, digits = by_place(records), best_of_columns(table, records), printed_digits(records)
     compared = {record.cell.column for record in records if difference(record) is not None}
@@ -78,7 +78,7 @@ def leaderboard(table: Table, records: Sequence[Record], root: Path) -> str:
             'data_difference': difference(record),
         }
         kind = 'best' if (row, column) in best else ''
-        html = _lines(record, digits[column], column in compared, root, sources)
+        html = _lines(record, digits[column], column in compared, root, sources, served)
         return element('td', html, class_=kind, data_column=column, **found)
 
     lower = {record.cell.column: record.cell.lower_is_better for record in records}
@@ -132,14 +132,14 @@ def grouped(columns: Sequence[str]) -> list[tuple[str, list[tuple[str, list[str]
     return found
 
 
-def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Mapping[str, str]) -> str:
+def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Mapping[str, str], served: bool) -> str:
     """Write a cell: measured number, published number with the difference, status if not done, imported numbers."""
     number = printed(record.cell, digits)
     if number and not measured(record):
         # What is not run yet shows what it is to be compared with.
         lines = [element('span', escape(number), class_='await', title=f'published {number}')]
         lines.append(element('span', escape(record.status), class_='sub'))
-        return ''.join([*lines, *(_theirs(record, numbers, root, sources) for numbers in record.theirs)])
+        return ''.join([*lines, *(_theirs(record, numbers, root, sources, served) for numbers in record.theirs)])
     lines = [_ours(record, root)]
     if number:
         found, off = agreement(record), signed(difference(record))
@@ -149,7 +149,7 @@ def _lines(record: Record, digits: int, compared: bool, root: Path, sources: Map
         lines.append(element('span', escape(number) + mark, class_='sub', title=f'published {number}'))
     if (record.values or record.old) and record.status != 'done':
         lines.append(element('span', escape(record.status), class_='sub state'))
-    lines += [_theirs(record, numbers, root, sources) for numbers in record.theirs]
+    lines += [_theirs(record, numbers, root, sources, served) for numbers in record.theirs]
     return ''.join(lines)
 
 
@@ -173,12 +173,12 @@ def _ours(record: Record, root: Path) -> str:
     return element('a', escape(text), href=href(folder, root), class_='partial' if partial else '') + config
 
 
-def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, str]) -> str:
+def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, str], served: bool) -> str:
     link = escape(spread(numbers.values))
     if numbers.submission is not None:
         where = numbers.source
     else:
-        link = element('a', link, href=href(Path(numbers.source) / record.cell.folder, root))
+        link = opens(link, Path(numbers.source) / record.cell.folder, root, served)
         where = f'imported from {sources[numbers.source]}' if len(sources) > 1 else 'imported'
     of = f', as of {numbers.as_of}' if numbers.as_of else ''
     return element('span', f'{escape(where)} {link}{escape(of)}', class_='sub theirs', title=f'from {numbers.source}')

@@ -25,6 +25,21 @@ def href(path: Path | str, root: Path) -> str:
     return link(path, root)
 
 
+def opens(html: str, path: Path, root: Path, served: bool, title: str = '') -> str:
+    """Make a link to a file or folder; of a page that is served, only below `root`, the rest of which has no address.
+
+    Args:
+        html: the text of the link, escaped already.
+        path: where it leads.
+        root: folder of the page.
+        served: a server shows the page, and of files those below `root` alone.
+        title: what a pointer shows over the link.
+    """
+    if served and not path.resolve().is_relative_to(root.resolve()):
+        return element('span', html, title=f'{path}: not below the folder that is served')
+    return element('a', html, href=href(path, root), title=title)
+
+
 def cell(html: str, value: object = None, kind: str = '') -> str:
     """Write a table cell, which is sorted by `value` if given, else by its text."""
     return element('td', html, class_=kind, data_value=value)

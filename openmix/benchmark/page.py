@@ -17,7 +17,7 @@ from openmix.benchmark.grid import label
 from openmix.benchmark.headline import headline
 from openmix.benchmark.leaderboard import leaderboard, toolbar
 from openmix.benchmark.made_for import told
-from openmix.benchmark.markup import cell, element, href, section, sortable
+from openmix.benchmark.markup import cell, element, href, opens, section, sortable
 from openmix.benchmark.pictures import Picture
 from openmix.benchmark.records import Record, mean, side_by_side
 from openmix.benchmark.render import (
@@ -58,7 +58,7 @@ def page(
         pictures: mixed batches to show.
         now: of a page that is served, the number of runs that are done, and HTML of the others, which is renewed.
     """
-    ours = any(record.values for record in records)
+    ours, served = any(record.values for record in records), now is not None
     print_note = 'A line to each side: one standard deviation. Shaded: ±0.2. ▲ better, ▼ worse by more than '
     print_note += 'max(0.2, 2 standard deviations); ● agrees; ○ a single trial, which tells neither.'
     curves_note = (
@@ -75,7 +75,9 @@ def page(
     sections = [
         _head(table, records),
         _now(now),
-        section('Leaderboard', toolbar(table, records) + leaderboard(table, records, root), _legend(table, records)),
+        section(
+            'Leaderboard', toolbar(table, records) + leaderboard(table, records, root, served), _legend(table, records)
+        ),
         submissions(table, records),
         section('Ours minus published', difference_chart(table, records), print_note),
         _readouts(records),
@@ -90,7 +92,7 @@ def page(
         section('Mixed batches', _pictures(pictures)),
         section('Notes', _notes(table)),
         _searches(records),
-        _foundations(records, root),
+        _foundations(records, root, served),
         _runs(table, records, root),
         section('Machines', _machines(records), folded=True),
     ]
@@ -195,17 +197,21 @@ def _searches(records: Sequence[Record]) -> str:
     return section('Search on held-out images', table, folded=len(rows) > _MOST_OPEN)
 
 
-def _foundations(records: Sequence[Record], root: Path) -> str:
+def _foundations(records: Sequence[Record], root: Path, served: bool) -> str:
     rows = []
     for found in foundations(records):
         stage, config, overrides, run, _, cells = found.words()
-        links = ' '.join(f'<a href="{href(each.folder, root)}/.">seed {each.seed}</a>' for each in found.trials)
+        links = ' '.join(opens(f'seed {each.seed}', each.folder, root, served) for each in found.trials)
         html = f'<th scope="row">{escape(config)}</th>' + cell(escape(overrides), kind='text')
         html += cell(escape(cells), kind='text') + cell(stage, found.trials[0].stage) + cell(f'<code>{run}</code>')
         rows.append(element('tr', html + cell(links)))
     heads = ['Recipe', 'With', 'Cells', 'Stage', 'Run', 'Seeds']
     table = sortable(heads, rows, 'Earlier stages', text_columns=3) if rows else ''
-    return section('Earlier stages', table, 'What the numbers stand on: runs that cells start from.')
+    note = 'What the numbers stand on: runs that cells start from.'
+    if served and rows:
+        folders = dict.fromkeys(str(trial.folder.parent) for found in foundations(records) for trial in found.trials)
+        note += f' Other tables share them, so they lie outside the folder that is served: {", ".join(folders)}.'
+    return section('Earlier stages', table, note)
 
 
 def _runs(table: Table, records: Sequence[Record], root: Path) -> str:

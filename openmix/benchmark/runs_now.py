@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openmix.benchmark.escape import html as escape
 from openmix.benchmark.length import row_key
-from openmix.benchmark.markup import attributes, element, href, scrolled
+from openmix.benchmark.markup import attributes, element, opens, scrolled
 from openmix.benchmark.panels import scale
 from openmix.benchmark.progress import pace_of, summary
 from openmix.benchmark.times import clock
@@ -59,7 +59,7 @@ def _row(trial: Trial, state: str, root: Path) -> str:
         value = f'{files.last_row[metric]:.2f} {_sparkline(trial)}'
     log = trial.folder / 'log.txt'
     name = escape(trial.name)
-    html = f'<th scope="row">{element("a", name, href=href(log, root)) if log.is_file() else name}</th>'
+    html = f'<th scope="row">{opens(name, log, root, True) if log.is_file() else name}</th>'
     cells = (element('span', state, class_='state'), trained, left, value, '; '.join(map(escape, files.bad)))
     return element('tr', html + ''.join(f'<td>{one}</td>' for one in cells))
 

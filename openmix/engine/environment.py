@@ -64,3 +64,10 @@ def environment() -> dict[str, str | int]:
     for i in range(torch.cuda.device_count()):
         found[f'gpu{i}'] = torch.cuda.get_device_name(i)
     return found
+
+
+def in_short() -> str:
+    """Return the versions and the device on one line."""
+    known = environment()
+    device = known.get('gpu0', known['cpu'])
+    return f'openmix {known["openmix"]}, Python {known["python"]}, torch {known["torch"]}, {device}'

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
@@ -26,26 +23,25 @@ from openmix.engine.compiling import compile_backbone, compile_options
 from openmix.engine.data_check import built_classes, check_built, check_loader_of, differing, trained_classes
 from openmix.engine.data_parallel import data_parallel
 from openmix.engine.device_data import hold_on_device
-from openmix.engine.early_stopping import EarlyStoppingHook
-from openmix.engine.environment import environment
+from openmix.engine.environment import in_short
+from openmix.engine.facts_of_run import facts_of_run
 from openmix.engine.global_batch import match_learning_rate
 from openmix.engine.group import join_group
-from openmix.engine.initial_weights import InitialWeights, judged_backbone
+from openmix.engine.initial_weights import InitialWeights
+from openmix.engine.loader import build_loader
 from openmix.engine.log import LeftOut
 from openmix.engine.part_schedules import without_parts
 from openmix.engine.precision import settle_precision
-from openmix.engine.restart import launch_id, refuse_together
-from openmix.engine.results import ResultHook
-from openmix.engine.resumable import plain_recipe, recipe_hash
+from openmix.engine.restart import refuse_together
 from openmix.engine.resume import restore
-from openmix.engine.run_seed import cut_by_seed, with_run_seed, write_chosen
+from openmix.engine.run_seed import write_chosen
 from openmix.engine.schedules import with_end
 from openmix.engine.smallest_batch import try_smallest_batch
-from openmix.engine.workers import end_with_command, more_than_cores
+from openmix.engine.workers import more_than_cores
 from openmix.errors import InputError
 from openmix.files import appearing
-from openmix.memory import images_in, memories_in, training_keys
-from openmix.provenance import data_fingerprint, lists_in
+from openmix.memory import images_in, memories_in
+from openmix.provenance import lists_in
 
 _EARLIER = itertools.count()
 
@@ -94,16 +90,12 @@ class Runner(MMRunner):
 
     def _log_env(self, env_cfg: dict) -> None:
         # A short line, because result.json has the environment, and the run's folder the recipe.
-        known = environment()
-        device = known.get('gpu0', known['cpu'])
-        self.logger.info(
-            f'openmix {known["openmix"]}, Python {known["python"]}, torch {known["torch"]}, {device}; '
-            f'seed {self.seed}, processes {self.world_size}'
-        )
+        self.logger.info(f'{in_short()}; seed {self.seed}, processes {self.world_size}')
 
     claim: Claim | None = None
     chosen: Checkpoint | None = None
     initial: InitialWeights | None = None
+    _facts: dict[str, Any] | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         join_group(self.launcher, env_cfg)
@@ -128,21 +120,7 @@ class Runner(MMRunner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        if isinstance(dataloader, dict) and cut_by_seed(dataloader['dataset']):
-            dataloader = {**dataloader, 'dataset': with_run_seed(dataloader['dataset'], seed)}
-        if isinstance(dataloader, dict) and not torch.accelerator.is_available():
-            # Without an accelerator, pinning has no effect, and torch warns of it in every epoch.
-            dataloader = {**dataloader, 'pin_memory': False}
-        # `more_than_cores` warns once for all loaders; torch would warn at every loader.
-        warnings.filterwarnings('ignore', 'This DataLoader will create')
-        built = MMRunner.build_dataloader(dataloader, seed, diff_rank_seed)
-        if built.drop_last and not len(built):
-            raise InputError(
-                f'a batch of {built.batch_size} is larger than the {len(built.sampler)} images that a pass gives each '
-                'process, and drop_last=True leaves nothing: lower batch_size or leave out drop_last'
-            )
-        end_with_command(built)
-        return built
+        return build_loader(dataloader, seed, diff_rank_seed)
 
     def _loader(self, loader: Any, place: str) -> Any:
         """Build a loader from its dict as mmengine's loops do; an error line names `place`, its dotted key."""
@@ -248,7 +226,8 @@ class Runner(MMRunner):
             return
         self.call_hook('read_back')
         path = Path(out_dir) / filename
-        meta = {**(kwargs.pop('meta', None) or {}), **self._about}
+        self._facts = self._facts or facts_of_run(self)
+        meta = {**(kwargs.pop('meta', None) or {}), **self._facts}
         try:
             with appearing(path) as partial_path:
                 super().save_checkpoint(out_dir, partial_path.name, *args, meta=meta, **kwargs)
@@ -258,23 +237,6 @@ class Runner(MMRunner):
                 f"cannot write '{path}': {error.strerror}; older checkpoints are kept: "
                 'make room and repeat the command with --resume'
             ) from error
-
-    @cached_property
-    def _about(self) -> dict[str, Any]:
-        """Collect the facts of the run that are saved in every checkpoint."""
-        run = next((hook.recipe_of(self) for hook in self.hooks if isinstance(hook, ResultHook)), '')
-        may_stop = any(isinstance(hook, EarlyStoppingHook) for hook in self.hooks)
-        return {
-            **({'run': run} if run else {}),
-            'judged': judged_backbone(algorithm_of(self.model)),
-            **({'memories': parts} if (parts := sorted(training_keys(algorithm_of(self.model)))) else {}),
-            'ends_at': None if may_stop else self.max_iters,
-            'recipe': recipe_hash(self.cfg),
-            'resolved_recipe': plain_recipe(self.cfg),
-            'launch': launch_id(),
-            'world_size': self.world_size,
-            'data': data_fingerprint(self.cfg),
-        }
 
     def load_or_resume(self) -> None:
         super().load_or_resume()

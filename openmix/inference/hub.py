@@ -18,6 +18,7 @@ from openmix.engine.history import read_history
 from openmix.engine.inference_settings import INFERENCE
 from openmix.engine.publishing import safetensors_bytes
 from openmix.errors import InputError
+from openmix.inference.markdown import code, words
 from openmix.inference.model import HUB_FILE
 from openmix.models.originals import Original
 from openmix.registry import DATASETS, find
@@ -118,12 +119,12 @@ def _resizing(pipeline: Any) -> dict[str, Any]:
 def usage(original: Original | None, name: str) -> list[str]:
     """Write the lines of Python that load the model."""
     if original is None:
-        return ['import openmix', '', f"model = openmix.load_model('{name}')", "openmix.predict(model, 'photo.jpg')"]
+        return ['import openmix', '', f'model = openmix.load_model({name!r})', "openmix.predict(model, 'photo.jpg')"]
     if original.library == 'timm':
-        return ['import timm', '', f"model = timm.create_model('local-dir:{name}', pretrained=True).eval()"]
+        return ['import timm', '', f'model = timm.create_model({f"local-dir:{name}"!r}, pretrained=True).eval()']
     options = ''.join(f', {key}={value!r}' for key, value in original.options.items())
-    build = f"torchvision.models.get_model('{original.name}', num_classes={original.num_classes}{options})"
-    load = f"model.load_state_dict(safetensors.torch.load_file('{name}/{HUB_FILE}'))"
+    build = f'torchvision.models.get_model({original.name!r}, num_classes={original.num_classes}{options})'
+    load = f'model.load_state_dict(safetensors.torch.load_file({f"{name}/{HUB_FILE}"!r}))'
     return ['import safetensors.torch', 'import torchvision', '', f'model = {build}', load]
 
 
@@ -158,19 +159,20 @@ def card(
         model_name=name,
         eval_results=evaluation_results(metrics, dataset) or None,
     )
-    rows = [f'| {what} | `{_told(of)}` |' for what, of in parts.items() if of is not None]
-    rows += [f'| {what} | {known[what]} |' for what in ('epoch', 'seed', 'recipe', 'weights') if what in known]
+    rows = [f'| {what} | {code(_told(of))} |' for what, of in parts.items() if of is not None]
+    rows += [f'| {what} | {words(known[what])} |' for what in ('epoch', 'seed', 'recipe', 'weights') if what in known]
     table = ['| | |', '|---|---|', *rows, f'| openmix | {__version__} |']
-    lines = [f'# {name}', '', f'An image classifier, trained with {model.get("type")} of openmix.', '', *table, '']
+    kind = words(model.get('type'))
+    lines = [f'# {words(name)}', '', f'An image classifier, trained with {kind} of openmix.', '', *table, '']
     lines += ['## Use', '', '```python', *usage(original, name), '```', '']
     if original is not None:
         lines += ['It takes images in [0, 1], RGB, normalised by', '']
         lines += [f'- mean {_few(known["mean"])}', f'- standard deviation {_few(known["std"])}', '']
     lines += ['## Evaluation', '']
     if metrics:
-        where = f'{dataset.get("type")}' + (f', {dataset["split"]} split' if dataset.get('split') else '')
+        where = words(f'{dataset.get("type")}' + (f', {dataset["split"]} split' if dataset.get('split') else ''))
         lines += [f'On the validation data of the run ({where}), after the epoch of this checkpoint:', '']
-        lines += ['| metric | |', '|---|---|', *(f'| `{key}` | {value:.4g} |' for key, value in metrics.items())]
+        lines += ['| metric | |', '|---|---|', *(f'| {code(key)} | {value:.4g} |' for key, value in metrics.items())]
     else:
         lines += ['The run did not validate these weights.']
     return str(ModelCard(f'---\n{data.to_yaml()}\n---\n\n' + '\n'.join(lines) + '\n'))
@@ -230,7 +232,7 @@ def _told(part: Any) -> str:
     options = ', '.join(
         f'{key}={value}' for key, value in part.items() if key != 'type' and not isinstance(value, Mapping)
     )
-    return f'{part.get("type")}({options})'.replace('`', "'").replace('|', '/')
+    return f'{part.get("type")}({options})'
 
 
 def _few(numbers: Any) -> str:

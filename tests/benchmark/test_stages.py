@@ -12,8 +12,10 @@ from openmix.benchmark import plan, progress, slurm
 from openmix.benchmark.cell import _recipe
 from openmix.benchmark.chain import with_earlier
 from openmix.benchmark.foundation import foundations
+from openmix.benchmark.page import page
 from openmix.benchmark.records import read_records
 from openmix.benchmark.run import Queue
+from openmix.benchmark.show import records_of
 from openmix.benchmark.table import load_table
 from openmix.benchmark.training import command_line
 from openmix.benchmark.trials import stages, trials_of
@@ -530,3 +532,16 @@ def test_a_plan_counts_each_stage_at_its_own_length(staged):
     assert sorted(hours.values()) == [1.0, 3.0]
     need = plan.needs(table, chain, [], None, hours)
     assert (need.runs, need.seconds, need.unknown) == (4, 2 * (1 + 3) * 3600, 0)
+
+
+def test_a_served_page_names_earlier_runs_and_does_not_link_out_of_its_folder(staged):
+    trials = staged.trials(rows='Mixup', columns='Linear')
+    staged.run(trials)
+    records = records_of(staged.table, staged.table.select('Mixup', 'Linear'), staged.work_dir, 1, (), staged.weights)
+    written, served = (page(staged.table, records, staged.work_dir, now=now) for now in (None, (0, '')))
+    folder = trials[0].earlier.folder
+    assert f'href="../{folder.relative_to(staged.root)}"' in written
+    assert 'href="../' not in served
+    assert f'outside the folder that is served: {folder.parent}' in served
+    assert 'outside the folder' not in written
+    assert f'href="{trials[0].folder.parent.relative_to(staged.work_dir)}"' in served

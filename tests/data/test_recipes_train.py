@@ -9,6 +9,7 @@ from image_trees import write_aircraft, write_cub200, write_imagenet, write_stl1
 from openmix.config import load_config
 from openmix.data import stl10
 from openmix.engine import launch
+from openmix.engine.dry_run import dry_run
 from openmix.shipped import configs_dir
 
 WNIDS = ['n01440764', 'n01443537', 'n01484850']
@@ -44,7 +45,7 @@ def shrunk(name, root):
 def test_takes_a_step(name, tmp_path, monkeypatch):
     monkeypatch.setattr(stl10, 'intact', lambda path, md5: True)
     TREES[name.partition('/')[0]][0](tmp_path)
-    cost = launch.dry_run(launch.prepare(shrunk(name, tmp_path)), 1)
+    cost = dry_run(launch.prepare(shrunk(name, tmp_path)), 1)
     assert math.isfinite(cost['hours'])
 
 

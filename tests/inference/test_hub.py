@@ -1,5 +1,6 @@
 """A folder for the Hugging Face Hub: its weights give the run's logits, its card the run's results."""
 
+import itertools
 import json
 
 import pytest
@@ -7,12 +8,13 @@ import timm
 import torch
 import torchvision
 import yaml
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 
 import openmix
 from openmix.config import load_config
 from openmix.engine.launch import prepare
-from openmix.inference.hub import measured
+from openmix.inference.hub import card, measured
 from openmix.registry import MODELS
 
 COMMAND = 'publish_model.py'
@@ -177,3 +179,28 @@ def test_a_folder_with_files_is_refused_and_left_as_it_is(call, tmp_path):
     (out / 'kept').unlink()
     assert call(COMMAND, path, '--format', 'hf', '--out', out)[0] == 0
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith('.')] == []
+
+
+def test_what_others_wrote_stays_text_in_the_card():
+    hostile = "a|b `c` <img src=x onerror=alert(1)> [x](javascript:y) **d** ' \n---\n# e ```"
+    recipe = {'model': {'type': hostile, 'backbone': {'type': hostile}, 'policy': {'type': 'Mixup', 'alpha': hostile}}}
+    recipe['val_dataloader'] = {'dataset': {'type': hostile, 'split': hostile}}
+    text = card(hostile, {'seed': hostile, 'epoch': 3}, recipe, None, {'accuracy/`top|1': 50.0})
+    _, head, body = text.split('---\n', 2)
+    assert yaml.safe_load(head)['library_name'] == 'openmix'
+    parsed = MarkdownIt('commonmark').enable('table').parse(body)
+    inside = [token for token in parsed if token.type == 'inline']
+    line = ' '.join(hostile.split())
+    kinds = {child.type for token in inside for child in token.children}
+    assert kinds <= {'text', 'text_special', 'code_inline', 'softbreak'}
+    assert not any(token.type == 'html_block' for token in parsed)
+    assert [token.tag for token in parsed if token.type == 'heading_open'] == ['h1', 'h2', 'h2']
+    shown = [''.join(child.content for child in token.children) for token in inside]
+    assert shown[0] == line
+    cells = dict(itertools.pairwise(shown))
+    assert cells['backbone'] == f'{line}()'
+    assert cells['policy'] == f'Mixup(alpha={line})'
+    assert (cells['seed'], cells['epoch'], cells['accuracy/`top|1']) == (line, '3', '50')
+    (fence,) = [token for token in parsed if token.type == 'fence']
+    compile(fence.content, 'card', 'exec')
+    assert f'load_model({hostile!r})' in fence.content

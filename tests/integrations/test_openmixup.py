@@ -220,6 +220,19 @@ def test_the_data_may_be_a_recipes(converted):
     assert said.splitlines()[0].endswith('prefetch, data, data_root, log_config.hooks')
 
 
+@pytest.mark.parametrize(
+    ('more', 'kind'),
+    [
+        ('use_fp16 = True', 'AutocastOptimWrapper'),
+        ('use_fp16 = True\nfp16 = None', 'AutocastOptimWrapper'),
+        ("fp16 = dict(type='apex')", 'OptimWrapper'),
+    ],
+)
+def test_the_precision_is_that_of_use_fp16(converted, more, kind):
+    recipe, _ = converted(more=more)
+    assert recipe.optim_wrapper.type == kind
+
+
 REFUSED = {
     'another mode': (dict(mode="'gridmix'"), "model.mix_mode: openmix has no counterpart of 'gridmix'"),
     'an argument of the mode': (
@@ -271,6 +284,7 @@ REFUSED = {
         dict(more="data = dict(train=dict(pipeline=[dict(type='RandAugment')]))"),
         'data.train.pipeline.RandAugment is not converted',
     ),
+    'a precision that is no bool': (dict(more="use_fp16 = 'O1'"), "use_fp16 must be True or False, got 'O1'"),
     'Python that fails': (dict(more='1 / 0'), 'ZeroDivisionError'),
 }
 

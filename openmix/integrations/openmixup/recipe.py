@@ -199,8 +199,11 @@ def _optimizer(keys: Keys) -> dict[str, Any]:
     for key in ('coalesce', 'bucket_size_mb', 'cumulative_iters'):
         options.take(key, None)
     half = keys.take('use_fp16', False)
-    scale = keys.take('fp16', None)  # how gradients are scaled; bfloat16 needs no scale
-    wrapper: dict[str, Any] = {'type': 'AutocastOptimWrapper' if half and scale else 'OptimWrapper'}
+    if not isinstance(half, bool):
+        raise InputError(f'use_fp16 must be True or False, got {half!r}')
+    # `fp16` says how gradients are scaled, which bfloat16 does not need; without `use_fp16` it does nothing.
+    keys.take('fp16', None)
+    wrapper: dict[str, Any] = {'type': 'AutocastOptimWrapper' if half else 'OptimWrapper'}
     if (clip := options.take('grad_clip', None)) is not None:
         wrapper['clip_grad'] = dict(clip)
     if (every := options.take('update_interval', 1)) != 1:
