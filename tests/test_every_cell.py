@@ -3,6 +3,7 @@
 Cells are resolved when the tests run, not when they are collected, because that takes seconds.
 """
 
+import copy
 import functools
 import gc
 import importlib
@@ -52,14 +53,31 @@ def as_text(part):
 
 
 @functools.cache
+def backbone_of(text):
+    """Build a backbone on the meta device from its recipe as text; hundreds of models share a few."""
+    with torch.device('meta'):
+        return MODELS.build(json.loads(text))
+
+
+def copy_of_backbone(text):
+    return copy.deepcopy(backbone_of(text))
+
+
+def model_on_meta(text):
+    """Build a model on the meta device from its recipe as text."""
+    plain = json.loads(text)
+    plain['backbone'] = {'type': copy_of_backbone, 'text': json.dumps(plain['backbone'])}
+    with torch.device('meta'):
+        return MODELS.build(plain)
+
+
+@functools.cache
 def build(model):
-    """Build a model on the meta device from its recipe as text; return the number of parameters of its network.
+    """Build a model from its recipe as text; return the number of parameters of its network.
 
     That is its backbone and its head; of a detector, which has no head of that name, all of it.
     """
-    plain = json.loads(model)
-    with torch.device('meta'):
-        built = MODELS.build(plain)
+    plain, built = json.loads(model), model_on_meta(model)
     parts = (built.backbone, built.head) if 'head' in plain else (built,)
     return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
