@@ -179,6 +179,33 @@ model = dict(
             'train_dataloader.dataset.pipeline.0.size': 224,
         },
     ),
+    'EmbeddingMixClassifier': Case(
+        _FOLDER
+        + """
+train_dataloader = images('train', [crop], drop_last=True)
+val_evaluator = dict(type='Accuracy')
+losses = [dict(type='mix_ce', of='labels'), dict(type='info_nce', of='queue_of_other_labels')]
+model = dict(
+    type='EmbeddingMixClassifier',
+    data_preprocessor=dict(type='ImagePreprocessor', augment=[dict(type='BatchRandomFlip')]),
+    backbone=backbone,
+    head=dict(type='LinearHead'),
+    policy=dict(type='AMix', mixer_losses=losses),
+    queue=8,
+    labels='clusters',
+    bank=dict(type='ClusterBank', clusters=2, momentum=0.0, least=1, centroids_every=2),
+)
+""",
+        'accuracy/top1',
+        classifies=True,
+        mixes=True,
+        full={
+            'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True),
+            'model.queue': 65536,
+            'train_dataloader.dataset.pipeline.0.size': 224,
+        },
+        hooks="",
+    ),
     'BSS': Case(
         _FOLDER
         + """

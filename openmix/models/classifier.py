@@ -237,11 +237,22 @@ class MixClassifier(Classifier):
         Raises:
             InputError: the batch has no labels.
         """
+        return self.losses_of(self.labelled(batch))
+
+    def labelled(self, batch: Batch) -> MixContext:
+        """Make the `MixContext` of a training batch.
+
+        Raises:
+            InputError: the batch has no labels.
+        """
         if batch.get('labels') is None:
-            raise InputError('MixClassifier learns from labels, and the batch has none')
-        y = batch['labels']
-        context = self.context(batch['inputs'], y)
-        mixed = self.mixed(context)
+            raise InputError(f'{type(self).__name__} learns from labels, and the batch has none')
+        return self.context(batch['inputs'], batch['labels'])
+
+    def losses_of(self, context: MixContext) -> dict[str, Tensor]:
+        """Compute the losses of the images of a context: the classifier's and those of a learned policy."""
+        assert context.y is not None
+        y, mixed = context.y, self.mixed(context)
         policy = mixed.policy
         losses = {'loss': self.head.loss(self.head(mixed.features), y, mixed.mix), **policy.own_losses(context)}
         losses |= self.further_losses(mixed, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from openmix.models.selfsup.cluster_bank import ClusterBank, check_clusters, clu
 from openmix.ops.gather import gather_rows
 from openmix.registry import MODELS, BankConfig
 
+Embed = Callable[[Tensor], Tensor]
+
 
 class ImageClasses(nn.Module):
     """Tell the classes of images, classify embeddings into them by a linear head, and keep the classes of a queue.
@@ -23,6 +26,7 @@ class ImageClasses(nn.Module):
     does not train it.
 
     Args:
+        name: the algorithm, for messages.
         classes: number of classes; with a head.
         width: P, width of an embedding.
         head: whether there is a head.
@@ -36,12 +40,14 @@ class ImageClasses(nn.Module):
     equal_buffers = frozenset({'queue'})
     queue: Tensor | None
 
-    def __init__(self, classes: int, width: int, head: bool, queue: int = 0, bank: ClusterBank | None = None) -> None:
+    def __init__(
+        self, name: str, classes: int, width: int, head: bool, queue: int = 0, bank: ClusterBank | None = None
+    ) -> None:
         super().__init__()
-        self.bank = bank
+        self.name, self.bank = name, bank
         self.head: nn.Linear | None = None
         if head:
-            check_number('MoCo: classes', classes, 2)
+            check_number(f'{name}: classes', classes, 2)
             self.head = nn.Linear(width, classes)
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.zeros_(self.head.bias)
@@ -56,11 +62,11 @@ class ImageClasses(nn.Module):
         if self.bank is None:
             if batch.get('labels') is None:
                 raise InputError(
-                    "MoCo: labels='given', and the images have none; take labelled images, or labels='none'"
+                    f"{self.name}: labels='given', and the images have none; take labelled images, or labels='none'"
                 )
             return batch['labels']
         if batch.get('ids') is None:
-            raise InputError("MoCo: labels='clusters', and the images have no ids, by which a bank tells them")
+            raise InputError(f"{self.name}: labels='clusters', and the images have no ids, by which a bank tells them")
         return self.bank.read(batch['ids'])
 
     def losses(self, embeddings: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -90,6 +96,15 @@ class ImageClasses(nn.Module):
             # Not in place, because the backward pass of the losses needs the old classes.
             self.queue = self.queue.index_copy(0, at, gather_rows(y))
 
+    def read_data(self, model: nn.Module, dataset: Any, preprocessor: nn.Module, embed: Embed) -> None:
+        """Cluster the embeddings of all images, with the model in evaluation mode, if the classes are clusters."""
+        if self.bank is None:
+            return
+        mode = model.training
+        model.eval()
+        self.bank.begin(self.name, dataset, preprocessor, embed)
+        model.train(mode)
+
     def check_data(self, dataset: Any) -> None:
         """Check that the images can be clustered, if they are.
 
@@ -97,15 +112,22 @@ class ImageClasses(nn.Module):
             InputError: they cannot.
         """
         if self.bank is not None:
-            check_clusters('MoCo', dataset, len(self.bank.centroids), self.bank.least)
+            check_clusters(self.name, dataset, len(self.bank.centroids), self.bank.least)
 
 
 def classes_of(
-    labels: str, classes: int | None, bank: BankConfig | None, targets: frozenset[str], width: int, queue: int
+    name: str,
+    labels: str,
+    classes: int | None,
+    bank: BankConfig | None,
+    targets: frozenset[str],
+    width: int,
+    queue: int,
 ) -> ImageClasses | None:
     """Make the classes that options of `MoCo` ask for; None: there are none.
 
     Args:
+        name: the algorithm, for messages.
         labels, classes, bank, width, queue: see `MoCo`.
         targets: those of its policy, see `MixPolicy`.
 
@@ -113,19 +135,21 @@ def classes_of(
         InputError: options do not go together, or are out of range.
     """
     if bank is None and labels == 'clusters':
-        raise InputError("MoCo: labels='clusters' needs a bank, such as bank=dict(type='ClusterBank', clusters=200)")
+        raise InputError(f"{name}: labels='clusters' needs a bank, such as bank=dict(type='ClusterBank', clusters=200)")
     if bank is not None and labels != 'clusters':
-        raise InputError(f'MoCo: bank is for clusters, and labels is {labels!r}; leave it out')
+        raise InputError(f'{name}: bank is for clusters, and labels is {labels!r}; leave it out')
     if classes is not None and labels != 'given':
-        raise InputError(f'MoCo: classes is the number of classes of the data, and labels is {labels!r}; leave it out')
+        raise InputError(
+            f'{name}: classes is the number of classes of the data, and labels is {labels!r}; leave it out'
+        )
     if labels == 'none':
         return None
     kept = queue if 'queue_of_other_labels' in targets else 0
     if bank is not None:
         built = MODELS.build({'width': width, **bank})
         if not isinstance(built, ClusterBank):
-            raise InputError(f'MoCo: bank: {type(built).__name__} is no ClusterBank')
-        return ImageClasses(len(built.centroids), width, True, kept, built)
+            raise InputError(f'{name}: bank: {type(built).__name__} is no ClusterBank')
+        return ImageClasses(name, len(built.centroids), width, True, kept, built)
     if 'labels' in targets and classes is None:
-        raise InputError("MoCo: losses of 'labels' need the number of classes; set model.classes")
-    return ImageClasses(classes or 0, width, 'labels' in targets, kept)
+        raise InputError(f"{name}: losses of 'labels' need the number of classes; set model.classes")
+    return ImageClasses(name, classes or 0, width, 'labels' in targets, kept)

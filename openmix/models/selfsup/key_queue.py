@@ -26,6 +26,24 @@ from openmix.ops.precision import full_precision
 from openmix.registry import MODELS, ModelConfig, PreprocessorConfig
 
 
+def dots_with(embedding: Tensor, positives: Tensor, queue: Tensor) -> Tensor:
+    """Compute the dot products (N, M + Q) of embeddings (N, P) with keys (M, P) and a queue of keys (Q, P)."""
+    with full_precision(embedding):
+        return embedding @ torch.cat([positives, queue.to(embedding.dtype)]).T
+
+
+def pushed(queue: Tensor, position: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Replace the oldest keys of a queue (Q, P) by the keys (N, P) of all processes, in the order of their ranks.
+
+    Returns:
+        the queue, the place () of its oldest key, and the places (n,) that the keys have in it.
+    """
+    keys = gather_rows(keys).to(queue.dtype)
+    at = (position + torch.arange(len(keys), device=keys.device)) % len(queue)
+    # Not in place, because the backward pass of the losses needs the old keys.
+    return queue.index_copy(0, at, keys), (position + len(keys)) % len(queue), at
+
+
 class KeyQueue(Algorithm):
     """Compute embeddings and keys of images, their dot products with a queue of keys, and move queue and encoder.
 
@@ -59,14 +77,15 @@ class KeyQueue(Algorithm):
         negatives: str,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        check_number('MoCo: width', width, 1)
-        check_number('MoCo: queue', queue, 1)
-        check_number('MoCo: temperature', temperature, 0.0, above=True)
-        check_number('MoCo: momentum', momentum, 0.0, 1.0)
-        check_number('MoCo: bn_splits', bn_splits, 1)
-        check_choice('MoCo: negatives', negatives, ('queue', 'batch'))
+        name = type(self).__name__
+        check_number(f'{name}: width', width, 1)
+        check_number(f'{name}: queue', queue, 1)
+        check_number(f'{name}: temperature', temperature, 0.0, above=True)
+        check_number(f'{name}: momentum', momentum, 0.0, 1.0)
+        check_number(f'{name}: bn_splits', bn_splits, 1)
+        check_choice(f'{name}: negatives', negatives, ('queue', 'batch'))
         if hidden is not None:
-            check_number('MoCo: hidden', hidden, 1)
+            check_number(f'{name}: hidden', hidden, 1)
         self.temperature, self.momentum, self.bn_splits, self.shuffle = temperature, momentum, bn_splits, shuffle
         self.negatives = negatives
         self.backbone = MODELS.build(backbone)
@@ -95,8 +114,7 @@ class KeyQueue(Algorithm):
         if self.negatives == 'batch':
             columns, first = columns + _rank(positives) * len(positives), 0
             positives = gather_rows(positives)
-        with full_precision(embedding):
-            return embedding @ torch.cat([positives, self.queue.to(embedding.dtype)]).T, columns, first
+        return dots_with(embedding, positives, self.queue), columns, first
 
     def keys(self, x: Tensor) -> Tensor:
         """Compute the keys (N, P), unit vectors, of images (N, 3, H, W)."""
@@ -122,11 +140,7 @@ class KeyQueue(Algorithm):
     @torch.no_grad()
     def push(self, keys: Tensor) -> Tensor:
         """Replace the oldest keys of the queue by the keys (N, P) of all processes; return their places in it."""
-        keys = gather_rows(keys).to(self.queue.dtype)
-        at = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-        # Not in place, because the backward pass of the losses needs the old keys.
-        self.queue = self.queue.index_copy(0, at, keys)
-        self.position = (self.position + len(keys)) % len(self.queue)
+        self.queue, self.position, at = pushed(self.queue, self.position, keys)
         return at
 
     def check_batch(self, n: int) -> None:
@@ -135,12 +149,12 @@ class KeyQueue(Algorithm):
         Raises:
             InputError: it does not.
         """
-        check_queue(len(self.queue), n)
+        check_queue(type(self).__name__, len(self.queue), n)
         if self.normalises:
             check_parts(n, self.bn_splits)
 
     def check_data(self, dataset: Any) -> None:
-        check_queue_of_data(len(self.queue), len(dataset))
+        check_queue_of_data(type(self).__name__, len(self.queue), len(dataset))
 
     def predict(self, batch: Batch) -> dict[str, Any]:
         """Compute the features (N, D) of the backbone as `embedding`."""
@@ -149,7 +163,8 @@ class KeyQueue(Algorithm):
     def start(self) -> None:
         if self.bn_splits > 1 and not any(isinstance(one, SplitBatchNorm) for one in self.modules()):
             raise InputError(
-                f'MoCo: bn_splits is {self.bn_splits}, and no batch norm is split, such as where sync_bn replaces all; '
+                f'{type(self).__name__}: bn_splits is {self.bn_splits}, and no batch norm is split, such as where '
+                'sync_bn replaces all; '
                 'set bn_splits=1, or sync_bn=None'
             )
         self.encoder.start(self.backbone, projector=self.projector)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from openmix.batch import Batch
 from openmix.errors import InputError, check_number
 from openmix.models.selfsup.moco import MoCo
 from openmix.registry import MODELS
@@ -113,11 +111,9 @@ class MoCHi(MoCo):
         hard = hard_dots(embedding, queued, self.queue, self.hardest, self.of_keys, self.of_query)
         return torch.cat([keys, *hard, queued], 1), columns, first
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        losses = super().loss(batch)
-        negatives = len(self.queue) + (self.of_keys + self.of_query if self.active else 0)
-        losses['chance_nats'] = torch.full_like(losses['chance_nats'], math.log(1 + negatives))
-        return losses
+    def choices(self, n: int) -> int:
+        """Return the number of keys that one of a batch of n images is told from, itself and mixed ones among them."""
+        return super().choices(n) + (self.of_keys + self.of_query if self.active else 0)
 
     def before_epoch(self, epoch: int) -> None:
         super().before_epoch(epoch)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from openmix.algorithm import Network
@@ -111,43 +112,44 @@ class MoCo(KeyQueue):
         classes: int | None = None,
         bank: BankConfig | None = None,
     ) -> None:
-        check_choice('MoCo: views', views, ('cross', 'both', 'same'))
-        check_choice('MoCo: partners', partners, ('other', 'permuted', 'reversed'))
-        check_choice('MoCo: labels', labels, ('none', 'given', 'clusters'))
+        name = type(self).__name__
+        check_choice(f'{name}: views', views, ('cross', 'both', 'same'))
+        check_choice(f'{name}: partners', partners, ('other', 'permuted', 'reversed'))
+        check_choice(f'{name}: labels', labels, ('none', 'given', 'clusters'))
         if labels != 'none' and policy is None:
-            raise InputError(f'MoCo: labels={labels!r} is for a policy, and there is none; leave it out')
+            raise InputError(f'{name}: labels={labels!r} is for a policy, and there is none; leave it out')
         if negatives == 'batch' and policy is not None and views == 'both':
             raise InputError(
-                "MoCo: with views='both' the batch has two keys of every image, so negatives='batch' would count one "
-                "of them as a negative of the other; take negatives='queue', or views='cross'"
+                f"{name}: with views='both' the batch has two keys of every image, so negatives='batch' would count "
+                "one of them as a negative of the other; take negatives='queue', or views='cross'"
             )
         super().__init__(
             backbone, data_preprocessor, width, hidden, hidden_norm, queue, temperature, momentum, bn_splits, shuffle,
             negatives,
         )  # fmt: skip
-        self.weights = checked_weights(weights, policy is not None)
+        self.weights = checked_weights(name, weights, policy is not None)
         self.views, self.partners, self.step = views, partners, 0
         # Attached before the hooks of the sites, which a copy would share.
         self.register_module('policy', None)
         self.policy: MixPolicy | None
         if policy is not None:
-            self.policy = build_policy('MoCo', policy)
+            self.policy = build_policy(name, policy)
             offered = {'keys', 'queue'} | (OF_BOTH_VIEWS if views == 'both' else set())
             if labels != 'none':
                 offered |= {'labels'} | (OF_OTHER_LABELS if negatives == 'queue' else set())
-            check_policy('MoCo', self.policy, offered)
+            check_policy(name, self.policy, offered)
             self.policy.attach(self.online(), self.encoder)
         self.sites = Sites(self.backbone, set() if self.policy is None else self.policy.all_sites())
         self.register_module('classes', None)
         self.classes: ImageClasses | None
         targets = all_targets(self.policy)
-        if (found := classes_of(labels, classes, bank, targets, width, queue)) is not None:
+        if (found := classes_of(name, labels, classes, bank, targets, width, queue)) is not None:
             self.classes = found
         if isinstance(self.data_preprocessor, ImagePreprocessor) and self.data_preprocessor.channels_last:
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        query, key = two_views('MoCo', batch['inputs'])
+        query, key = two_views(type(self).__name__, batch['inputs'])
         self.check_batch(len(query))
         site = self.policy.feature_site if self.policy is not None and self.views == 'both' else None
         embeddings, features = self.encoded(key, site)
@@ -168,8 +170,12 @@ class MoCo(KeyQueue):
             losses |= self.classes.losses(embeddings, y)
             losses |= self.classes.update(batch, embeddings, self.step)
         # What a network that knows nothing has, beside a loss that begins lower with the random keys of a new queue.
-        losses['chance_nats'] = torch.full((), math.log(1 + len(self.queue)), device=query.device)
+        losses['chance_nats'] = torch.full((), math.log(self.choices(len(query))), device=query.device)
         return losses
+
+    def choices(self, n: int) -> int:
+        """Return the number of keys that one of a batch of n images is told from, itself among them."""
+        return len(self.queue) + (1 if self.negatives == 'queue' else n * get_world_size())
 
     def mixed_losses(
         self,
@@ -226,13 +232,9 @@ class MoCo(KeyQueue):
             self.classes.check_data(dataset)
 
     def read_data(self, dataset: Any) -> None:
-        if self.classes is None or self.classes.bank is None:
-            return
-        mode = self.training
-        self.eval()
-        # The momentum encoder starts from this network.
-        self.classes.bank.begin('MoCo', dataset, self.data_preprocessor, lambda x: self.projector(self.backbone(x)))
-        self.train(mode)
+        if self.classes is not None:
+            # The momentum encoder starts from this network.
+            self.classes.read_data(self, dataset, self.data_preprocessor, lambda x: self.projector(self.backbone(x)))
 
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:

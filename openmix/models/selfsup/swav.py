@@ -188,7 +188,7 @@ class SwAV(Algorithm):
         Raises:
             InputError: it does not.
         """
-        check_queue(len(self.queue), n, 'SwAV')
+        check_queue('SwAV', len(self.queue), n)
         if self.normalises:
             check_parts(n, 1)
 
