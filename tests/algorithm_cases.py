@@ -204,7 +204,7 @@ model = dict(
             'model.queue': 65536,
             'train_dataloader.dataset.pipeline.0.size': 224,
         },
-        hooks="",
+        hooks='',
     ),
     'BSS': Case(
         _FOLDER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,11 @@ from openmix.models.selfsup.shuffle import Beside
 from openmix.registry import MODELS, BankConfig, HeadConfig, ModelConfig, PolicyConfig, PreprocessorConfig
 
 _OF_QUEUE = frozenset({'queue'}) | OF_OTHER_LABELS
+
+
+def _small(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the length of the queue in a smoke run, if there is one."""
+    return {'queue': 8} if given.get('queue') else {}
 
 
 @MODELS.register_module()
@@ -54,6 +59,7 @@ class EmbeddingMixClassifier(MixClassifier):
             batch does not fit the queue, or has no labels or ids.
     """
 
+    small: ClassVar[Any] = staticmethod(_small)
     equal_buffers = frozenset({'queue', 'position'})
     of_training = MixClassifier.of_training | {'queue', 'position', 'classes'}
     queue: Tensor | None
@@ -75,8 +81,7 @@ class EmbeddingMixClassifier(MixClassifier):
         check_choice(f'{name}: labels', labels, ('given', 'clusters'))
         if not isinstance(self.policy, LearnedMix):
             raise InputError(f'{name}: {type(self.policy).__name__} has no Mix Block to train; take MixClassifier')
-        self.block: LearnedMix = self.policy
-        targets = self.block.targets
+        targets = self.policy.targets
         if unknown := sorted(targets - {'keys', 'labels'} - _OF_QUEUE):
             has = ', '.join(sorted({'keys', 'labels'} | _OF_QUEUE))
             raise InputError(f"{name}: mixer_losses are of '{unknown[0]}', and the targets are: {has}")
@@ -99,10 +104,10 @@ class EmbeddingMixClassifier(MixClassifier):
         found = classes_of(name, labels, None, bank, read, width, queue or 0)
         self.classes: ImageClasses | None = found if read & (OF_OTHER_LABELS | {'labels'}) else None
 
-    @staticmethod
-    def small(given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the length of the queue in a smoke run, if there is one."""
-        return {'queue': 8} if given.get('queue') else {}
+    @property
+    def learned(self) -> LearnedMix:
+        """The policy."""
+        return cast(LearnedMix, self.policy)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         context = self.labelled(batch)
@@ -126,7 +131,7 @@ class EmbeddingMixClassifier(MixClassifier):
     @torch.no_grad()
     def embeddings(self, context: MixContext) -> Tensor:
         """Compute the embeddings (N, D), of any length, of clean images; the context keeps the block's features."""
-        site, backbone = self.block.feature_site, self.block.encoder.backbone
+        site, backbone = self.learned.feature_site, self.learned.encoder.backbone
         assert site is not None
         both = Beside(site, backbone, lambda features: features)
         embeddings, features = both.parts(both(context.x))
@@ -140,11 +145,11 @@ class EmbeddingMixClassifier(MixClassifier):
         of_queue = Target(
             lambda z: dots_with(unit(z), keys, keys[:0] if queue is None else queue), columns, {'keys': len(keys)}
         )
-        wanted = self.block.targets - ({'labels'} if self.given else set())
+        wanted = self.learned.targets - ({'labels'} if self.given else set())
         found = key_targets(wanted, lambda features: features, keys, of_queue, None, y, self.classes)
-        if self.given and 'labels' in self.block.targets:
+        if self.given and 'labels' in self.learned.targets:
             assert context.y is not None
-            found['labels'] = Target(self.block.encoder.heads['head'], context.y)
+            found['labels'] = Target(self.learned.encoder.heads['head'], context.y)
         return found
 
     def check_data(self, dataset: Any) -> None:

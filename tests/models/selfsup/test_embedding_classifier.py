@@ -65,13 +65,13 @@ def test_the_loss_of_the_block_against_loops(row):
     """Two steps, of which the second has keys of the first in its queue, with the classes that these images had."""
     mixer_losses, options = ROWS[row]
     model = built(mixer_losses, **options).eval()
-    model.policy = model.block = model.policy.holding(0.3)
+    model.policy = model.policy.holding(0.3)
     known = [-1] * QUEUE
     for step in range(2):
         x, ids = images(step), (IDS + step) % IMAGES
-        backbone = copy.deepcopy(model.block.encoder.backbone)
-        site = model.block.feature_site(backbone, x)
-        mask = model.block.mixer(site, site[PARTNER], torch.full((N,), 0.3), (SIDE, SIDE))
+        backbone = copy.deepcopy(model.policy.encoder.backbone)
+        site = model.policy.feature_site(backbone, x)
+        mask = model.policy.mixer(site, site[PARTNER], torch.full((N,), 0.3), (SIDE, SIDE))
         mixed = torch.stack([mask[n] * x[n] + (1 - mask[n]) * x[PARTNER[n]] for n in range(N)])
         features, keys = backbone(mixed).detach(), functional.normalize(backbone(x), dim=1).detach()
         z, queue = functional.normalize(features, dim=1), model.queue

@@ -1,6 +1,7 @@
 """What a self-supervised recipe cannot do with its data is one line of `tools/train.py`, with exit code 2."""
 
 import pytest
+import torch
 from PIL import Image
 
 FEW = 'train_dataloader.dataset.subset=100'
@@ -10,6 +11,17 @@ REFUSED = [
     ('moco_v2', [FEW, 'model.queue=128'], 'queue is 128, and there are 100 training images'),
     ('moco_v2', ['model.queue=500'], 'queue is 500, no multiple of a batch of 64 images'),
     ('mochi', ['model.hardest=513'], 'hardest is 513, and the queue has 512 keys'),
+    (
+        'mochi',
+        ['model.queue=576', 'train_dataloader.batch_size=50'],
+        'MoCHi: queue is 576, no multiple of a batch of 50',
+    ),
+    ('moco_v2', ['train_dataloader.batch_size=1'], 'batch norm'),
+    (
+        'moco_v2',
+        ["model.policy={'type': 'AMix', 'mixer_losses': [{'type': 'mix_ce', 'of': 'labels'}]}"],
+        "mixer_losses of AMix are of 'labels', and there are no such targets",
+    ),
     ('swav', ['model.queue=500'], 'SwAV: queue is 500, no multiple of a batch of 64 images'),
     ('swav', [FEW, 'model.queue=128'], 'SwAV: queue is 128, and there are 100 training images'),
 ]
@@ -24,6 +36,16 @@ def test_it_is_refused(call, tmp_path, recipe, options, said):
     assert line.startswith('error: ')
     assert said in line
     assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_a_probe_of_a_checkpoint_without_a_backbone(call, tmp_path):
+    torch.save({'state_dict': {'head.weight': torch.ones(2, 2)}}, tmp_path / 'head.pth')
+    words = ['selfsup/digits/linear.py', '--weights', tmp_path / 'head.pth', '--work-dir', tmp_path / 'run']
+    code, _, error = call('train.py', *words)
+    assert code == 2, error
+    (line,) = [line for line in error.splitlines() if ' - INFO - ' not in line and ' - WARNING - ' not in line]
+    assert 'head.pth' in line
+    assert 'backbone' in line
 
 
 def test_images_that_look_alike_to_the_network_end_the_process(nursery, tmp_path):
