@@ -14,7 +14,7 @@ REFUSED = [
     (
         'mochi',
         ['model.queue=576', 'train_dataloader.batch_size=50'],
-        'MoCHi: queue is 576, no multiple of a batch of 50',
+        'MoCHi: queue is 576, no multiple of a batch',
     ),
     ('moco_v2', ['train_dataloader.batch_size=1'], 'batch norm'),
     (
