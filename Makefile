@@ -6,7 +6,7 @@ BIN := .venv/bin
 # ends its process would be tried in each. Files are started in the order of tests/conftest.py, the longest first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: help demo test quick check format bench docs clean
+.PHONY: help demo test quick check format bench gpu docs clean
 
 help:
 	@echo 'make demo    train the quickstart table on real digits and print a leaderboard'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check   lint, format and types'
 	@echo 'make format  reformat the code'
 	@echo 'make bench   speed, as ratios from one run'
+	@echo 'make gpu     test, time and train on one GPU in 25 minutes, and write a page'
 	@echo 'make docs    the documentation, in docs/_build/html'
 
 .venv/installed: requirements.txt setup.py
@@ -53,6 +54,11 @@ format: .venv/checkers
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py
+
+# MINUTES=10 takes less; the next call goes on.
+MINUTES ?= 25
+gpu: .venv/installed
+	$(BIN)/python benchmarks/gpu.py --minutes $(MINUTES)
 
 docs: .venv/sphinx
 	$(BIN)/sphinx-build -W -q docs docs/_build/html
