@@ -121,21 +121,28 @@ def test_the_command(tmp_path, benchmark_py):
     assert not list(tmp_path.iterdir())
 
 
+TIMM = [
+    'resnet50',
+    'resnext50_32x4d',
+    'senet154',
+    'swin_tiny_patch4_window7_224',
+    'vit_tiny_patch16_224',
+    'deit_small_patch16_224',
+]
+
+
 @pytest.mark.parametrize(
-    'name',
+    'wide',
     [
-        'resnet50',
-        'resnext50_32x4d',
-        'senet154',
-        'swin_tiny_patch4_window7_224',
-        'vit_tiny_patch16_224',
-        'deit_small_patch16_224',
+        *(dict(type='TimmBackbone', name=name) for name in TIMM),
+        dict(type='TorchvisionBackbone', name='resnet101'),
+        dict(type='CIFARResNet', depth=50),
     ],
+    ids=lambda wide: ' '.join(map(str, wide.values())),
 )
-def test_networks_of_timm_are_narrow_in_small_and_keep_their_sites(name):
-    wide = dict(type='TimmBackbone', name=name)
+def test_networks_are_narrow_in_small_and_keep_their_sites(wide):
     with torch.device('meta'):
-        large, narrow = MODELS.build(wide), MODELS.build({**wide, **small_of(MODELS.get('TimmBackbone'), wide)})
+        large, narrow = MODELS.build(wide), MODELS.build({**wide, **small_of(MODELS.get(wide['type']), wide)})
     # A first block needs a projection beside it where its widths differ.
     places = [[place for place, _ in model.named_modules() if 'downsample' not in place] for model in (narrow, large)]
     assert places[0] == places[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ _STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     101: (Bottleneck, [3, 4, 23, 3]),
     152: (Bottleneck, [3, 8, 36, 3]),
 }
+_BOTTLENECKS = tuple(depth for depth, (block, _) in _STAGES.items() if block is Bottleneck)
 
 
 def he_init(module: nn.Module) -> None:
@@ -51,6 +53,11 @@ class CIFARResNet(ResNet):
 
     published = {'zero_init_residual': True}
 
+    @staticmethod
+    def small(given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for a smoke run: narrow bottlenecks, where the depth has any."""
+        return {'width_per_group': 4} if given.get('depth') in _BOTTLENECKS else {}
+
     def __init__(
         self, depth: int = 18, groups: int = 1, width_per_group: int = 64, zero_init_residual: bool = False
     ) -> None:
@@ -80,7 +87,7 @@ class CIFARResNet(ResNet):
 class CIFARResNeXt(CIFARResNet):
     """A ResNeXt with the stem of `CIFARResNet`; by default ResNeXt-50 (32x4d)."""
 
-    small: ClassVar[dict[str, Any]] = {'width_per_group': 1}
+    small: ClassVar[Any] = {'width_per_group': 1}
 
     def __init__(
         self, depth: int = 50, groups: int = 32, width_per_group: int = 4, zero_init_residual: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ from openmix.small import small
 
 # Auxiliary classifiers of Inception networks: with them a model returns a tuple in training mode.
 _SIDE_HEADS = {'googlenet': ('aux1', 'aux2'), 'inception_v3': ('AuxLogits',)}
+# The networks whose inner layers a smoke run makes narrow; their blocks, the sites and the features' width stay.
+_NARROW = {name: {'width_per_group': 4} for name in ('resnet50', 'resnet101', 'resnet152')}
+
+
+def _small(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for a smoke run: initial weights, and narrow layers where torchvision allows it."""
+    return {'weights': None, 'checkpoint': None, **_NARROW.get(given['name'], {})}
 
 
 @MODELS.register_module(name='TorchvisionBackbone')
-@small(weights=None, checkpoint=None)
+@small(_small)
 def torchvision_backbone(
     name: str, weights: str | None = None, checkpoint: str | Path | None = None, **kwargs: Any
 ) -> nn.Module:
