@@ -180,6 +180,14 @@ def _become(request: dict) -> None:
         runpy.run_path(sys.argv[0], run_name='__main__')
 
 
+def read_declarations() -> None:
+    """Read what classes of openmix declare, which every command on recipes reads once."""
+    from openmix.declared import _classes
+
+    for folder in ('data', 'losses', 'mixups', 'models'):
+        _classes(folder)
+
+
 def _main() -> None:
     import sklearn.datasets  # noqa: F401  this and the next one are imported by trainings
 
@@ -189,6 +197,7 @@ def _main() -> None:
     import openmix.models  # noqa: F401
 
     runpy.run_path(str(TOOLS / 'benchmark.py'), run_name='imported')
+    read_declarations()
 
     gc.freeze()  # a collection in a child would copy the memory of all that is imported
     # As in a fresh process: whoever reaped the nursery's children would take their exit codes from it.
