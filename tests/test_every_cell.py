@@ -155,8 +155,7 @@ def step_on_meta(cfg):
     complete_meta()
     data, why = example_of(cfg, 'train', cfg.train_dataloader.batch_size)
     assert data is not None, why
-    with torch.device('meta'):
-        model = MODELS.build(json.loads(as_text(cfg.model)))
+    model = model_on_meta(as_text(cfg.model))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     optimizer.register_step_post_hook(lambda *_: model.after_step())
     model.before_step(0, 10)
