@@ -104,8 +104,8 @@ class ImageFolder(ImageFiles):
     """Images in one folder per class, held in memory or read from their files.
 
     With `in_memory=True`, all images are decoded once to `size` and kept (see `decode_once`); this suits small images
-    that are augmented in batches on the device. Otherwise the loader's workers read every image and transform it by
-    `pipeline`, see `ImageFiles`.
+    that are augmented in batches on the device, which can hold them too. Otherwise the loader's workers read every
+    image and transform it by `pipeline`, see `ImageFiles`.
 
     Args:
         root: folder that contains one folder per split.
@@ -171,7 +171,7 @@ class ImageFolder(ImageFiles):
             subset=subset,
             skip_corrupt=skip_corrupt,
         )
-        self.skipped = skipped
+        self.skipped, self.places = skipped, self.rows
 
     @classmethod
     def listing(cls, folder: Path, classes: Sequence[str], skipped: Skipped) -> tuple[list[Path], list[int]]:
@@ -206,7 +206,7 @@ class ImageFolder(ImageFiles):
     def served(
         cls, pipeline: Sequence[dict] | None = None, size: int | tuple[int, int] = 224, **kwargs: Any
     ) -> Shape | None:
-        return super().served(pipeline) if pipeline else (3, *as_size(size, 'ImageFolder: size'))
+        return super().served(pipeline) if pipeline else (3, *as_size(size, f'{cls.__name__}: size'))
 
     @classmethod
     def drawn(
@@ -234,9 +234,25 @@ class ImageFolder(ImageFiles):
         return {**cfg, 'classes': list(classes)} if cfg.get('classes') is None and own <= set(classes) else None
 
     def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
-        if self.array is not None:
-            return self.array.index_select(0, self.rows[indices % len(self)]), torch.arange(len(indices))
-        return super().images(indices)
+        if self.array is None:
+            return super().images(indices)
+        readable = torch.arange(len(indices), device=indices.device)
+        return self.array.index_select(0, self.places[indices % len(self)]), readable
+
+    @property
+    def bytes_held(self) -> int | None:
+        return None if self.array is None else len(self) * self.array[0].nbytes
+
+    def move(self, device: torch.device | str) -> None:
+        if self.array is None:
+            super().move(device)
+        else:
+            self.array = self.array.index_select(0, self.places).to(device)
+            self.places, self.labels = torch.arange(len(self), device=device), self.labels.to(device)
+
+    def keep(self, places: Tensor) -> None:
+        super().keep(places)
+        self.places = self.places[places]
 
 
 def _folder_of(root: str, split: str, val_fraction: float) -> Path:

@@ -137,7 +137,14 @@ class Pools(ImageDataset):
 
     @classmethod
     def check_chosen(cls, place: str, **kwargs: Any) -> None:
-        for name, cfg in cls.pools(**kwargs).items():
+        given = cls.pools(**kwargs)
+        own = _class_of(given[LABELLED])
+        if not own.has_labels(**_arguments(given[LABELLED])):
+            raise InputError(
+                f'{place}.{LABELLED}: the images of this {own.__name__} have no labels; give it as {UNLABELLED}, and '
+                'labelled images here'
+            )
+        for name, cfg in given.items():
             _class_of(cfg).check_chosen(f'{place}.{name}', **_arguments(cfg))
         count = kwargs['labelled'].get('subset')
         if kwargs.get('balanced', True) and type(count) is int:

@@ -356,6 +356,15 @@ def test_a_number_of_labels_that_gives_no_class_its_share_is_refused(subset, mes
     assert Pools(given, balanced=False).sizes[0] == subset
 
 
+@pytest.mark.parametrize(
+    'labelled', [dict(type='UnlabelledFolder', root='.', subset=5), dict(type='STL10', split='unlabelled')]
+)
+def test_labelled_images_without_labels_are_refused_before_they_are_read(labelled):
+    line = f'^train_dataloader.dataset.labelled: the images of this {labelled["type"]} have no labels; give it as unlab'
+    with pytest.raises(InputError, match=line):
+        Pools.check_loader({}, 'train_dataloader', labelled=labelled)
+
+
 def test_a_class_with_too_few_images_is_refused(folder_tree, tmp_path):
     """With a number of images where others would take its place, and with a list that leaves it out."""
     root = shutil.copytree(folder_tree, tmp_path / 'fewer')

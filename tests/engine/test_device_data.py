@@ -26,6 +26,24 @@ def test_batches_stay_the_same():
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.parametrize('name', ['ImageFolder', 'UnlabelledFolder'])
+def test_images_of_a_folder_that_are_in_memory_are_held_too(name, tmp_path):
+    with imitation(dict(type='ImageFolder'), tmp_path) as root:
+        given = dict(type=name, root=str(root), split='train', size=8, in_memory=True, cache=False, subset=5)
+        here, moved = DATASETS.build(given), DATASETS.build(given)
+        moved.move('cpu')
+        assert moved.array.nbytes == here.bytes_held == 5 * 3 * 8 * 8
+        for data in (here, moved):
+            data.keep(torch.tensor([0, 2, 4]))
+        batch, rows = here.__getitems__([2, 0, 4]), here.chosen()['subset']
+        assert all(torch.equal(value, moved.__getitems__([2, 0, 4])[key]) for key, value in batch.items())
+        assert torch.equal(rows, moved.chosen()['subset'])
+        hold_on_device(loader(moved), 'meta')
+        assert all(value.is_meta for value in moved.__getitems__([2, 0, 4]).values())
+        with pytest.raises(InputError, match=f'{name} reads its images from files; leave data_on_device out'):
+            hold_on_device(loader(DATASETS.build({**given, 'in_memory': False})), 'cpu')
+
+
 def test_only_the_images_of_the_split_are_held():
     data = Digits(subset=50)
     held = data.bytes_held
