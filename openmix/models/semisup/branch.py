@@ -118,7 +118,7 @@ class MixedBranch(nn.Module):
                 raise InputError('branch: head: its loss has no effect; give it as the loss of the branch')
 
     def check_untrained(self) -> None:
-        """Raise an `InputError` if the policy trains parameters: only `MixClassifier` trains a mixer."""
+        """Raise an `InputError` if the policy is a learned one, whose own loss no branch minimises."""
         if any(parameter.requires_grad for parameter in self.policy.parameters()):
             name = type(self.policy).__name__
             raise InputError(f'branch: policy: {name} trains parameters of its own; take a policy that trains none')
