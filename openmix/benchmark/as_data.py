@@ -99,7 +99,7 @@ def _more(record: Record) -> dict[str, Any]:
                 'value': value,
                 'folder': str(trial.folder),
                 'config': str(trial.config_path),
-                'config_hash': trial.config_hash,
+                'config_hash': result.config_hash,
                 'commit': result.commit,
                 'chosen': trial.point,
                 **({'from': stands_on(trial)} if trial.earlier is not None else {}),

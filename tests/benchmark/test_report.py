@@ -251,6 +251,22 @@ def test_old_results_stay_and_say_of_which_config(bench):
     assert render.measured(record) == f'89.50 ± 0.71 (2), as of {digest}'  # set aside, still there
 
 
+def test_a_run_is_listed_with_the_hash_that_its_result_records(bench):
+    """That covers the data, which need not lie where the report is made."""
+    chosen = dict(rows='CutMix', columns='MCE')
+    bench.run(**chosen)
+    digests = []
+    for trial in bench.trials(**chosen):
+        path = trial.folder / 'result.json'
+        digests.append(trial.provenance._replace(data='elsewhere').digest)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {'config_hash': digests[-1], 'data': 'elsewhere'}))
+    (record,) = bench.records(**chosen)
+    (entry,) = as_data.report(bench.table, [record])['cells']
+    assert [run['config_hash'] for run in entry['runs']] == digests
+    html = as_text(bench.table, [record], 'html', bench.work_dir)
+    assert all(f'<code>{digest}</code>' in html for digest in digests)
+
+
 def test_a_result_without_its_cell_is_never_overwritten(bench):
     folder = bench.work_dir / 'mixup/mce/trial0'
     folder.mkdir(parents=True)
