@@ -44,7 +44,8 @@ class FlexMatch(SemiSupervised):
 
     The loss is that of FixMatch with the threshold of the pseudo-label's class, see `flexible`. A memory has the last
     class of every unlabelled image whose probability reached the fixed threshold, over all processes. The thresholds of
-    a step are from the memory before it. In the first step every image counts.
+    a step are from the memory before it. A class of which the memory holds no image has the threshold 0, so every image
+    counts until the first one is confident. A mixed branch has the same mask.
 
     *Differs from the paper*: the warm-up and the convex mapping are not options. An image that is not confident any
     more keeps its label in the memory, as in the published code.
