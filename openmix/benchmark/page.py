@@ -219,11 +219,11 @@ def _runs(table: Table, records: Sequence[Record], root: Path) -> str:
     for record in records:
         for trial, result, value in zip(record.finished, record.results, record.values, strict=True):
             links = ' '.join(f'<a href="{href(trial.folder, root)}/{path}">{name}</a>' for name, path in _FILES.items())
-            seconds, commit = result.duration_s, escape(result.commit or '')
+            seconds, commit, digest = result.duration_s, escape(result.commit or ''), escape(result.config_hash)
             html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
             html += cell(str(trial.seed)) + cell(f'{value:.2f}', value)
             html += cell('' if seconds is None else clock(seconds), '' if seconds is None else seconds)
-            html += cell(f'<code title="{commit}">{commit[:10]}</code>') + cell(f'<code>{escape(result.config_hash)}</code>')
+            html += cell(f'<code title="{commit}">{commit[:10]}</code>') + cell(f'<code>{digest}</code>')
             rows.append(element('tr', html + cell(links), data_row=record.cell.row, data_column=record.cell.column))
     heads = ['Method', 'Column', 'Seed', table.readout, 'Duration', 'Commit', 'Config hash', 'Files']
     found = sortable(heads, rows, 'Runs', text_columns=2) if rows else ''
