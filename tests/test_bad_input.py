@@ -139,7 +139,7 @@ OPTIONS = [
     ('optim_wrapper.accumulative_counts=0', ['accumulative_counts must be in [1, ']),
     (
         'optim_wrapper.type=AutocastOptimWrapper optim_wrapper.dtype=int8',
-        ["dtype must be 'bfloat16' or 'float16', got 'int8'"],
+        ["dtype must be 'auto' or 'bfloat16' or 'float16', got 'int8'"],
     ),
     ('param_scheduler.0.T_max=0', ['param_scheduler.0: T_max must be in [1, 1000000000], got 0']),
     ('param_scheduler.0.begin=-1', ['param_scheduler.0', 'begin']),

@@ -240,6 +240,11 @@ PARAMETERS = {
     'selfsup/digits/linear.py': RESNET8,
     'selfsup/digits/swav.py': Prototypes(RESNET8.parameters, 32, 30, 64, 32),
     'selfsup/cifar10/swav.py': Prototypes(CIFAR_RESNET18.with_classes(0), 512, 300),
+    **{
+        f'selfsup/cifar10_resnet20/{method}.py': Contrastive(RESNET20.with_classes(0), 64, mixed=mixed, clusters=clusters)
+        for method, mixed, clusters in (('moco_v2', 0, 0), ('amix_i', 64, 0), ('amix_c', 64, 50))
+    },
+    'selfsup/cifar10_resnet20/swav.py': Prototypes(RESNET20.with_classes(0), 64, 300),
     'selfsup/stl10/swav.py': Prototypes(RESNET18.with_classes(0), 512, 500),
     'selfsup/imagenet/swav.py': Prototypes(RESNET50.with_classes(0), 2048, 3000),
     'selfsup/digits/odc.py': Clustering(RESNET8.parameters, 32, 64, 32, 20),

@@ -47,6 +47,8 @@ def read_imports(paths: Sequence[Path]) -> tuple[list[Path], list[Submission]]:
     """
     folders = [path for path in paths if path.is_dir()]
     files = [path for path in paths if not path.is_dir()]
+    if missing := next((path for path in files if not path.exists()), None):
+        raise InputError(f'nothing to import: {missing} is neither a work folder nor a submission')
     seen: dict[Path, Path] = {}
     for path in files:
         if seen.setdefault(path.resolve(), path) is not path:

@@ -125,12 +125,9 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
 
     Splits must have the same classes; one without labels has no column.
     """
-    labelled = {
-        split: dataset
-        for split, dataset in datasets.items()
-        if not isinstance(dataset, ImageDataset) or dataset.labelled
-    }
-    lines = _of_classes(labelled) if labelled else []
+    counted = {split: images_a_class(dataset) for split, dataset in datasets.items()}
+    labelled = {split: datasets[split] for split, counts in counted.items() if any(counts)}
+    lines = _of_classes(labelled, [counted[split] for split in labelled]) if labelled else []
     for split, dataset in datasets.items():
         if isinstance(dataset, ImageDataset) and (passed_over := dataset.skipped.line()):
             lines.append(f'{split}: not read: {passed_over}')
@@ -139,8 +136,7 @@ def table(datasets: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _of_classes(datasets: Mapping[str, Any]) -> list[str]:
-    counts = [images_a_class(dataset) for dataset in datasets.values()]
+def _of_classes(datasets: Mapping[str, Any], counts: list[list[int]]) -> list[str]:
     most = max(map(len, counts))
     classes = _names(next(iter(datasets.values()))) or tuple(map(str, range(most)))
     counts = [count + [0] * (len(classes) - len(count)) for count in counts]

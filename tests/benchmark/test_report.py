@@ -123,7 +123,7 @@ def test_terminal_and_markdown(bench):
     ours = '**[89.50 ± 0.71 (2)](<mixup/{}>)**'
     assert f'| Mixup | {ours.format("mce")} | 79.12 (+10.38 ▲) | {ours.format("dm-ce")} | 80.44 (+9.06 ▲) |' in text
     assert '| Vanilla | pending |  | – |  |' in text
-    assert '| Mixup: DM(CE) − MCE | +0.00 ± 0.00 (2) | +1.32 |' in text
+    assert '| Mixup: DM(CE) − MCE | +0.00 ± 0.00 (2) | p 1.000, d 0.0 | +1.32 |' in text
     assert '| Mixup / MCE | 1 | 89.00 | [run](<mixup/mce/trial1>) | [config](<mixup/mce/config.py>) |' in text
     for link in re.findall(r'\]\(<([^>]+)>\)', text):
         assert (bench.work_dir / link).exists()
@@ -285,9 +285,9 @@ def test_import(bench, tmp_path):
     mce, dm = bench.records(rows='Mixup', imports=[theirs])
     assert (mce.values, dm.values, dm.state) == ((90.0,), (), 'pending')
     assert render.theirs(dm) == [f'89.50 ± 0.71 (2) from {theirs}']
-    for form in ('terminal', 'md'):
+    for form, places in (('terminal', 2), ('md', 4)):  # the latter also side by side with ours
         text = as_text(bench.table, [mce, dm], form, bench.work_dir)
-        assert text.count('89.50 ± 0.71') == 2
+        assert text.count('89.50 ± 0.71') == places
     found = json.loads(as_text(bench.table, [mce, dm], 'json', bench.work_dir, full=True))
     assert found['cells'][1]['theirs'] == [
         {'from': str(theirs), 'as_of': None, 'measured': 89.5, 'std': pytest.approx(0.5**0.5), 'trials': 2}

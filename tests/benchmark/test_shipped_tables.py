@@ -43,6 +43,7 @@ PRINTED = {
     'few/tiny_imagenet50': (10, 2, 0, 0.0),
     'digits_semisup': (13, 1, 0, 0.0),
     'cifar10_semisup': (4, 1, 0, 0.0),
+    'cifar10_selfsup': (12, 1, 0, 0.0),
     'cifar10_transfer': (13, 2, 0, 0.0),
     'tiny_imagenet10_transfer': (13, 3, 0, 0.0),
     'quickstart': (4, 2, 0, 0.0),
