@@ -297,7 +297,8 @@ def test_recipe_builds(recipe):
         assert model(torch.empty(2, 3, *facts.size, device='meta')).shape == (2, len(facts.classes))
     size = sum(p.numel() for part in trained for p in part.parameters())
     assert size == PARAMETERS[recipe].with_classes(len(facts.classes))
-    METRICS.build(cfg.val_evaluator)
+    for evaluator in cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]:
+        METRICS.build(evaluator)
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
