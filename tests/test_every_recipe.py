@@ -244,6 +244,7 @@ PARAMETERS = {
         f'selfsup/cifar10_resnet20/{method}.py': Contrastive(RESNET20.with_classes(0), 64, mixed=mixed, clusters=clusters)
         for method, mixed, clusters in (('moco_v2', 0, 0), ('amix_i', 64, 0), ('amix_c', 64, 50))
     },
+    'selfsup/cifar10_resnet20/i_mix.py': Contrastive(RESNET20.with_classes(0), 64, norms=64),
     'selfsup/cifar10_resnet20/swav.py': Prototypes(RESNET20.with_classes(0), 64, 300),
     'selfsup/stl10/swav.py': Prototypes(RESNET18.with_classes(0), 512, 500),
     'selfsup/imagenet/swav.py': Prototypes(RESNET50.with_classes(0), 2048, 3000),
