@@ -28,6 +28,7 @@ from openmix.config_files import config_path
 from openmix.data.imitation import imitation, jpeg
 from openmix.engine import launch
 from openmix.engine.checkpoint import read_checkpoint
+from openmix.errors import InputError
 from openmix.options import DictAction
 from openmix.recipe_text import plain
 from openmix.registry import DATASETS, HOOKS, LOSSES, METRICS, MIXUPS, MODELS
@@ -65,7 +66,7 @@ def written_modules() -> dict[str, str]:
     pages = (OF_ALGORITHMS, YOUR_OWN)
     inherit = [text for page in pages for _, text in recipes(page)]
     code = [text for page in pages for text in blocks(page, 'python') if text not in inherit]
-    modules = ('rotnet', 'plain', 'queue_contrast', 'confidence', 'photos', 'small_net', 'wrong_images')
+    modules = ('rotnet', 'plain', 'queue_contrast', 'confidence', 'photos', 'arrays', 'small_net', 'wrong_images')
     return dict(zip(modules, code, strict=True))
 
 
@@ -256,6 +257,23 @@ def test_your_own_data_set_backbone_and_hook_train(checkout, nursery):
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((checkout / 'run' / 'result.json').read_text())['metrics']['accuracy/top1'] == 90
     assert (checkout / 'run' / 'wrong.txt').read_text() == '5\n12\n'
+
+
+def test_images_in_arrays_are_read_as_the_page_says(checkout, monkeypatch):
+    """Its files are divided by `val_fraction`, and what is missing is one line."""
+    (checkout / 'arrays.py').write_text(written_modules()['arrays'])
+    monkeypatch.syspath_prepend(checkout)
+    arrays = importlib.import_module('arrays')
+    try:
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+        np.savez(checkout / 'train.npz', images=pixels, labels=np.arange(20) % 2)
+        val = DATASETS.build(dict(type='Arrays', root=str(checkout), split='val', val_fraction=0.2))
+        assert len(val) == 4
+        assert np.array_equal(val[0]['inputs'].permute(1, 2, 0).numpy(), pixels[int(val.rows[0])])
+        with pytest.raises(InputError, match=r'Arrays: .*test.npz is missing'):
+            arrays.Arrays(str(checkout), 'test')
+    finally:
+        DATASETS.module_dict.pop('Arrays')
 
 
 def test_a_frozen_backbone_stays_as_the_page_says(checkout, nursery):

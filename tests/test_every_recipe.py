@@ -241,7 +241,9 @@ PARAMETERS = {
     'selfsup/digits/swav.py': Prototypes(RESNET8.parameters, 32, 30, 64, 32),
     'selfsup/cifar10/swav.py': Prototypes(CIFAR_RESNET18.with_classes(0), 512, 300),
     **{
-        f'selfsup/cifar10_resnet20/{method}.py': Contrastive(RESNET20.with_classes(0), 64, mixed=mixed, clusters=clusters)
+        f'selfsup/cifar10_resnet20/{method}.py': Contrastive(
+            RESNET20.with_classes(0), 64, mixed=mixed, clusters=clusters
+        )
         for method, mixed, clusters in (('moco_v2', 0, 0), ('amix_i', 64, 0), ('amix_c', 64, 50))
     },
     'selfsup/cifar10_resnet20/i_mix.py': Contrastive(RESNET20.with_classes(0), 64, norms=64),

@@ -9,7 +9,7 @@ from openmix.benchmark.made_for import told
 from openmix.benchmark.markup import attributes, element
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import spread
-from openmix.benchmark.table import Table
+from openmix.benchmark.table import Table, table_names
 
 _MOST_CARDS = 4
 _MOST_NAMES = 3
@@ -51,7 +51,9 @@ def _measured_by(table: Table, records: Sequence[Record]) -> str:
     commits = dict.fromkeys((result.commit or '')[:10] for result in results)
     said = [' to '.join(dict.fromkeys((days[0], days[-1]))) if days else '']
     said += [_some(list(filter(None, machines))), _some([f'commit {one}' for one in commits if one])]
-    words = ' '.join(filter(None, ('python tools/benchmark.py run', table.name, told(table.said))))
+    # A table that openmix does not ship is named by its file.
+    named = table.name if table.name in table_names() else f'{table.name}.yaml'
+    words = ' '.join(filter(None, ('python tools/benchmark.py run', named, told(table.said))))
     command = element('code', escape(words))
     return '; '.join([*map(escape, filter(None, said)), command])
 

@@ -311,7 +311,7 @@ def test_the_first_lines_name_the_best_and_the_first_row(bench):
     html = html_of(bench, trials=2)
     head = html[: html.index('<h2>Leaderboard')]
     assert '<b>Vanilla</b>' in head
-    assert f'python tools/benchmark.py run {bench.table.name}' in head
+    assert f'python tools/benchmark.py run {bench.table.name}.yaml' in head
     single = html_of(bench, trials=1)
     head = single[: single.index('<h2>Leaderboard')]
     assert '<b>' not in head
