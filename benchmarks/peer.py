@@ -32,7 +32,7 @@ def import_peer(path: str) -> ModuleType:
     try:
         return importlib.import_module(MODULE)
     except Exception as error:  # importing the peer may raise any exception
-        raise InputError(f"--peer: {MODULE} of '{path}' cannot be imported: {_line(error)}") from error
+        raise InputError(f"--peer: {MODULE} of '{path}' cannot be imported: {one_line(error)}") from error
 
 
 def peer_functions(module: ModuleType, names: Iterable[str]) -> dict[str, Callable]:
@@ -51,7 +51,7 @@ def peer_functions(module: ModuleType, names: Iterable[str]) -> dict[str, Callab
         try:
             function(torch.rand(4, 3, 32, 32), torch.arange(4))
         except Exception as error:
-            raise InputError(f"--peer: the peer's {name.lower()} does not run: {_line(error)}") from error
+            raise InputError(f"--peer: the peer's {name.lower()} does not run: {one_line(error)}") from error
     return functions
 
 
@@ -61,5 +61,6 @@ def _call(function: Callable) -> Callable:
     return lambda x, y: function(x, y, size=tuple(x.shape[2:])) if sized else function(x, y)
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Write an error as its type and its message, in one line."""
     return f'{type(error).__name__}: {" ".join(str(error).split())}'

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import Interval
 
@@ -20,6 +21,8 @@ from benchmarks import memory, peer
 from benchmarks.breakdown import covered, shares
 from benchmarks.flops import arithmetic, beside_arithmetic
 from benchmarks.run import SUITES, parse, render
+from benchmarks.setting import Setting
+from benchmarks.suites import semisup
 from benchmarks.timing import Comparison, Turn, alternating, summarise
 from openmix.errors import InputError
 
@@ -28,6 +31,49 @@ RUN = ROOT / 'benchmarks' / 'run.py'
 
 MIXUP = 'def mixup(img, gt_label, alpha=1.0):\n    return img + img.flip(0).cuda(), gt_label\n'
 FMIX = 'def fmix(img, gt_label, size=(1, 1)):\n    assert size == tuple(img.shape[2:])\n    return img, gt_label\n'
+
+# A stand-in for USB: it has the functions that are called, and insists on the batch that it would be given.
+USB = """
+import types
+import torch
+
+def get_config(config):
+    return types.SimpleNamespace(**config)
+
+def get_net_builder(name, from_name):
+    assert (name, from_name) == ('wrn_28_2', False)
+    return lambda num_classes, **more: Linear(3 * 32 * 32, num_classes)
+
+class Linear(torch.nn.Linear):
+    def forward(self, x):
+        return {'logits': super().forward(x.flatten(1))}
+
+class FixMatch:
+    def __init__(self, args, builder):
+        self.model = builder(num_classes=args.num_classes, pretrained=False)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), args.lr)
+
+    def train_step(self, x_lb, y_lb, x_ulb_w, x_ulb_s):
+        assert x_ulb_w.shape == x_ulb_s.shape == (7 * len(x_lb), 3, 32, 32) and (x_ulb_w != x_ulb_s).any()
+        logits = self.model(torch.cat([x_lb, x_ulb_w, x_ulb_s]))['logits']
+        assert self.model.training and logits.shape[1] == 10
+        return {'loss': torch.nn.functional.cross_entropy(logits[:len(x_lb)], y_lb)}, {}
+
+    def call_hook(self, *names):
+        assert names == ('after_train_step', 'ParamUpdateHook')
+        self.out_dict['loss'].backward()
+        self.optimizer.step()
+        self.model.zero_grad()
+
+def get_algorithm(args, builder, tb_log, logger):
+    assert args.algorithm == 'fixmatch'
+    return FixMatch(args, builder)
+"""
+
+
+def write_usb(folder: Path, text: str = USB) -> None:
+    (folder / 'semilearn').mkdir()
+    (folder / 'semilearn' / '__init__.py').write_text(text)
 
 
 def write_peer(folder: Path, text: str) -> str:
@@ -189,8 +235,9 @@ def test_every_round_has_a_process_of_its_own(monkeypatch):
 
 @pytest.fixture(scope='module')
 def rows(tmp_path_factory):
-    """Run every suite in its smallest form, with a stand-in for the other library."""
+    """Run every suite in its smallest form, with stand-ins for the other libraries."""
     folder = tmp_path_factory.mktemp('benchmarks')
+    write_usb(folder)
     out = folder / 'rows.jsonl'
     quick = ['--quick', '--rounds', '1', '--seconds', '0.001', '--json', str(out)]
     done = run(*quick, '--peer', write_peer(folder, MIXUP + FMIX))
@@ -229,6 +276,32 @@ def test_the_peer_is_timed_beside_its_namesakes(rows):
     assert 'peer CutMix / batch' not in names
     (ours,) = (row for row in rows if row['name'] == 'FMix / sample')
     assert {ratio['to'] for ratio in ours['ratios']} == {'Mixup / sample', 'peer FMix / batch'}
+
+
+@pytest.mark.slow
+def test_a_step_of_usb_is_timed_where_it_imports(rows):
+    mine = {row['name']: row for row in rows if "beside USB's" in row['suite']}
+    assert list(mine) == ["USB's", "USB's, of its own WRN-28-2", 'ours']
+    assert [ratio['to'] for ratio in mine['ours']['ratios']] == ["USB's", "USB's, of its own WRN-28-2"]
+
+
+@pytest.mark.parametrize('has_it', [False, True])
+def test_a_step_of_usb_is_compared_only_where_there_is_one(has_it, tmp_path, monkeypatch):
+    monkeypatch.setattr(semisup, 'find_spec', lambda name: has_it or None)
+    monkeypatch.delitem(sys.modules, 'semilearn', raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_usb(tmp_path)
+    titles = [comparison.title for comparison in semisup.comparisons(Setting(quick=True))]
+    assert any("beside USB's" in title for title in titles) == has_it
+    assert ('semilearn' in sys.modules) == has_it
+
+
+def test_a_usb_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, 'semilearn', raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_usb(tmp_path, "raise ImportError('cannot import\\n PaddingStrategy')")
+    with pytest.raises(InputError, match=r'semilearn is installed, .*: ImportError: cannot import PaddingStrategy$'):
+        semisup.usb_steps(nn.Identity(), {})
 
 
 @pytest.mark.parametrize(

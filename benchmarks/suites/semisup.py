@@ -1,10 +1,13 @@
-"""Views of a semi-supervised batch on the device and image by image, and a FixMatch step beside its bare passes."""
+"""Views of a semi-supervised batch on the device and image by image; a FixMatch step beside bare passes and USB's."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,10 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.peer import one_line
 from benchmarks.setting import Setting
 from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.data.random_size_cutout import RandomSizeCutout
 from openmix.data.uniform_rand_augment import UniformRandAugment
+from openmix.errors import InputError
+from openmix.models.semisup.base import SemiSupervised
 from openmix.registry import MODELS, OPTIM_WRAPPERS
 
 RATIO, CLASSES, WORKERS = 7, 10, (0, 2)
@@ -76,22 +82,31 @@ def in_memory(images: Tensor, labelled: int, device: str) -> Candidate:
     return lambda: preprocessor(drawn(images, labelled, RATIO * labelled), training=True)
 
 
-def steps(images: Tensor, labelled: int, width: int, device: str) -> dict[str, Candidate]:
-    """Make a FixMatch step with and without its views, and the bare passes of its network over as many images."""
-    recipe = dict(
-        type='FixMatch',
-        backbone=dict(NETWORK, widen_factor=width),
-        head=dict(type='LinearHead', num_classes=CLASSES, loss=dict(type='mix_ce')),
-        data_preprocessor=PREPROCESSOR,
-    )
-    model = MODELS.build(deepcopy(recipe)).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), **SGD)
-    optim_wrapper = OPTIM_WRAPPERS.build(dict(type='OptimWrapper', optimizer=optimizer))
-    raw = drawn(images, labelled, RATIO * labelled)
-    ready = model.data_preprocessor(raw, training=True)
+def fixmatch(width: int, device: str) -> SemiSupervised:
+    return MODELS.build(
+        deepcopy(
+            dict(
+                type='FixMatch',
+                backbone=dict(NETWORK, widen_factor=width),
+                head=dict(type='LinearHead', num_classes=CLASSES, loss=dict(type='mix_ce')),
+                data_preprocessor=PREPROCESSOR,
+            )
+        )
+    ).to(device)
+
+
+def steps(model: SemiSupervised, raw: dict[str, Any], ready: dict[str, Any]) -> dict[str, Candidate]:
+    """Make a FixMatch step with and without its views, and the bare passes of its network over as many images.
+
+    Args:
+        model: the method.
+        raw: a batch of two pools, as loaders make it.
+        ready: the same with its views, as the preprocessor makes it.
+    """
+    wrapper = OPTIM_WRAPPERS.build(dict(type='OptimWrapper', optimizer=torch.optim.SGD(model.parameters(), **SGD)))
     network = nn.Sequential(model.backbone, model.head)
     x = torch.cat([ready['labelled']['inputs'], *ready['unlabelled']['inputs'].unbind(1)])
-    y = torch.randint(CLASSES, (len(x),), device=device)
+    y = torch.randint(CLASSES, (len(x),), device=x.device)
 
     def bare() -> None:
         model.zero_grad()
@@ -104,7 +119,59 @@ def steps(images: Tensor, labelled: int, width: int, device: str) -> dict[str, C
     return {
         'bare forward and backward': bare,
         'ours, loss and backward': ours,
-        'ours, with views and optimiser': lambda: model.train_step(raw, optim_wrapper),
+        'ours, with views and optimiser': lambda: model.train_step(raw, wrapper),
+    }
+
+
+def ready_step(model: SemiSupervised, ready: dict[str, Any]) -> Candidate:
+    """Make a FixMatch step on ready views: loss, backward pass and optimiser."""
+    wrapper = OPTIM_WRAPPERS.build(dict(type='OptimWrapper', optimizer=torch.optim.SGD(model.parameters(), **SGD)))
+    return lambda: wrapper.update_params(model.parse_losses(model.loss(ready))[0])
+
+
+class Answering(nn.Module):
+    """A network with the answer that USB asks for."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.backbone(x)
+        return {'logits': self.head(features), 'feat': features}
+
+
+def usb_steps(model: SemiSupervised, ready: dict[str, Any]) -> dict[str, Candidate]:
+    """Make FixMatch steps of USB on ready views, of a copy of our network and of its own WRN-28-2.
+
+    Raises:
+        InputError: USB's package `semilearn` cannot be imported.
+    """
+    try:
+        from semilearn import get_algorithm, get_config, get_net_builder  # type: ignore[import-not-found]
+    except Exception as error:  # importing the peer may raise any exception
+        raise InputError(f'semilearn is installed, and cannot be imported: {one_line(error)}') from error
+    # No data set has this name, so that none is read; the rate of a long schedule hardly falls.
+    args = get_config(
+        dict(algorithm='fixmatch', dataset='none', num_classes=CLASSES, num_train_iter=2**20, distributed=False)
+        | dict(net='wrn_28_2', lr=SGD['lr'], momentum=SGD['momentum'], weight_decay=SGD['weight_decay'])
+    )
+    x, (weak, strong) = ready['labelled']['inputs'], ready['unlabelled']['inputs'].unbind(1)
+    batch = dict(x_lb=x, y_lb=ready['labelled']['labels'], x_ulb_w=weak, x_ulb_s=strong)
+
+    def step_of(builder: Callable[..., nn.Module]) -> Candidate:
+        algorithm = get_algorithm(args, builder, None, logging.getLogger('semilearn'))
+        algorithm.model.to(x.device).train()
+
+        def step() -> None:
+            algorithm.out_dict, algorithm.log_dict = algorithm.train_step(**batch)
+            algorithm.call_hook('after_train_step', 'ParamUpdateHook')
+
+        return step
+
+    return {
+        "USB's": step_of(lambda **options: Answering(deepcopy(model.backbone), deepcopy(model.head))),
+        "USB's, of its own WRN-28-2": step_of(get_net_builder(args.net, from_name=False)),
     }
 
 
@@ -122,5 +189,13 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     )
     # A whole batch takes a CPU half a minute.
     labelled, width = (2, 1) if setting.quick else (64, 2) if setting.device == 'cuda' else (8, 2)
-    title = f'semisup: a FixMatch step of WRN-28-{width}, {labelled} + {RATIO} x {labelled} images'
-    yield Comparison(title, alternating(steps(images, labelled, width, setting.device)))
+    model = fixmatch(width, setting.device)
+    raw = drawn(images, labelled, RATIO * labelled)
+    ready = model.data_preprocessor(raw, training=True)
+    of = f'{labelled} + {RATIO} x {labelled} images'
+    yield Comparison(f'semisup: a FixMatch step of WRN-28-{width}, {of}', alternating(steps(model, raw, ready)))
+    if find_spec('semilearn'):
+        pair = usb_steps(model, ready) | {'ours': ready_step(model, ready)}
+        title = f"semisup: a FixMatch step of WRN-28-{width} beside USB's, the same network and {of}, ready views"
+        settle = 1 if setting.device == 'cuda' else 0  # a step takes a CPU seconds
+        yield Comparison(title, alternating(pair, settle), {'ours': list(pair)[:-1]})

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from openmix.errors import InputError, check_number
+from openmix.ops.batches import check_rgb
 from openmix.ops.boxes import box_mask
 from openmix.registry import TRANSFORMS
 
@@ -111,7 +112,12 @@ class BatchRandomSizeCutout(nn.Module):
         self.register_buffer('fill', levels.view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform (N, 3, H, W), uint8 or floating point in [0, 1]; shape and dtype stay."""
+        """Transform (N, 3, H, W), uint8 or floating point in [0, 1]; shape and dtype stay.
+
+        Raises:
+            InputError: the images have another number of channels.
+        """
+        check_rgb('BatchRandomSizeCutout', x)
         height, width = x.shape[2:]
         inside = box_mask(*box(torch.rand(len(x), 3, device=x.device), self.largest, height, width), height, width)
         return torch.where(inside, self.fill if x.dtype == torch.uint8 else self.fill.to(x.dtype) / 255, x)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from openmix.errors import check_number
 from openmix.ops import affine, enhance
+from openmix.ops.batches import check_rgb
 from openmix.registry import TRANSFORMS
 
 
@@ -118,7 +119,12 @@ class BatchUniformRandAugment(nn.Module):
         self.layers = layers
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform (N, 3, H, W), uint8 or floating point in [0, 1]; shape and dtype stay."""
+        """Transform (N, 3, H, W), uint8 or floating point in [0, 1]; shape and dtype stay.
+
+        Raises:
+            InputError: the images have another number of channels.
+        """
+        check_rgb('BatchUniformRandAugment', x)
         out = x if x.dtype == torch.uint8 else (x * 255).round_().to(torch.uint8)
         place = torch.arange(len(x), device=x.device)
         for _ in range(self.layers):

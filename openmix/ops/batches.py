@@ -45,6 +45,17 @@ def check_floating(where: str, x: Any) -> None:
         raise InputError(f'{where} must be (N, ...) of at least one sample, got {what(x)}')
 
 
+def check_rgb(where: str, x: Tensor) -> None:
+    """Raise an `InputError` unless `x` is a batch of images with three channels.
+
+    Args:
+        where: class for the message.
+        x: the batch.
+    """
+    if x.dim() != 4 or x.shape[1] != 3:
+        raise InputError(f'{where}: images must be (N, 3, H, W), got {what(x)}; repeat the channel of grey images')
+
+
 def check_labels(where: str, y: Any, classes: int | None = None) -> None:
     """Raise an `InputError` unless `y` is (M,) int64 labels or (M, C) floating class probabilities.
 

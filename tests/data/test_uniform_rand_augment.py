@@ -116,6 +116,14 @@ def test_nothing_waits_for_the_device(kind, dtype):
         assert transform(x).shape == x.shape
 
 
+@pytest.mark.parametrize('kind', [BatchUniformRandAugment, BatchRandomSizeCutout])
+@pytest.mark.parametrize('shape', [(9, 1, 8, 8), (9, 4, 8, 8), (3, 8, 8)])
+def test_images_without_three_channels_are_refused_in_a_line(kind, shape):
+    with pytest.raises(InputError, match=rf'^{kind.__name__}: images must be \(N, 3, H, W\), got a ') as error:
+        kind()(torch.zeros(shape))
+    assert '\n' not in str(error.value)
+
+
 def cut_as_published(image, u):
     """TorchSSL's Cutout, from uniform numbers in [0, 1): of the side, and of the column and row of the centre."""
     side = 0.5 * u[0] * image.width

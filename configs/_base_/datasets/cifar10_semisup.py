@@ -26,4 +26,4 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(type='CIFAR10', root='data/cifar10', split='test'))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(base_batch_size=64 * (1 + 7))
-del weak, strong  # As keys of the recipe they could be set, and no view would change.
+del weak, strong  # Nothing reads them as keys of the recipe, and its hash would cover them.

@@ -28,4 +28,4 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=[square]))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(base_batch_size=24 * (1 + 1))
-del square, view, views  # As keys of the recipe they could be set, and no image would change.
+del square, view, views  # Nothing reads them as keys of the recipe, and its hash would cover them.

@@ -13,4 +13,4 @@ train_dataloader = dict(
     ),
 )
 auto_scale_lr = dict(base_batch_size=16 * (1 + 7))
-del weak, strong  # As keys of the recipe they could be set, and no view would change.
+del weak, strong  # Nothing reads them as keys of the recipe, and its hash would cover them.

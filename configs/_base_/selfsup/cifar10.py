@@ -25,4 +25,4 @@ val_evaluator = dict(_delete_=True, type='KNNAccuracy', k=200, temperature=0.1)
 test_evaluator = val_evaluator
 custom_hooks = [*_base_.custom_hooks, dict(type='FeatureBankHook')]
 auto_scale_lr = dict(base_batch_size=512)
-del transforms  # As a key of the recipe it could be set, and no view would change.
+del transforms  # Nothing reads it as a key of the recipe, and its hash would cover it.

@@ -29,4 +29,4 @@ param_scheduler = [dict(type='MultiStepLR', milestones=[80], gamma=0.1, by_epoch
 auto_scale_lr = dict(base_batch_size=24)
 train_cfg = dict(max_iters=120, val_interval=60)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=60, by_epoch=False))
-del images  # As a key of the recipe it could be set, and no data set would change.
+del images  # Nothing reads it as a key of the recipe, and its hash would cover it.

@@ -26,4 +26,4 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(type='Lars', lr=1.2, weight_decay=1e-6, always_adapt=True))
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0012, by_epoch=True, convert_to_iter_based=True)]
-del colours, large, small  # As keys of the recipe they could be set, and no view would change.
+del colours, large, small  # Nothing reads them as keys of the recipe, and its hash would cover them.

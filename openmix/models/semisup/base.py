@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar
@@ -15,7 +14,7 @@ from openmix.batch import LABELLED, UNLABELLED, Batch
 from openmix.errors import InputError
 from openmix.models.classifier import Classifier
 from openmix.models.mixing import mixed_features
-from openmix.models.semisup.branch import MixedBranch, Pairs
+from openmix.models.semisup.branch import MixedBranch, Pairs, faults_of
 from openmix.models.semisup.targets import PseudoLabels
 from openmix.ops.batches import what
 from openmix.ops.kept_buffers import KeptBuffers
@@ -72,8 +71,9 @@ class SemiSupervised(Classifier):
         self.progress = 0.0
         policies = [one.policy for one in self.branches().values()]
         self.finish(*policies, grad_checkpointing=grad_checkpointing)
-        for one in self.branches().values():
-            one.check_untrained()
+        for name, one in self.branches().items():
+            with faults_of(name):
+                one.check_untrained()
 
     def built_branch(self, name: str, options: BranchConfig | None, views: tuple[str, ...]) -> MixedBranch | None:
         """Build a mixed branch, if there are options of one.
@@ -88,16 +88,14 @@ class SemiSupervised(Classifier):
         """
         if options is None:
             return None
-        try:
+        with faults_of(name):
             built = MODELS.build({'type': MixedBranch.__name__, **options})
-        except InputError as error:
-            raise InputError(re.sub('^branch:', f'{name}:', str(error))) from error
-        if not isinstance(built, MixedBranch):
-            raise InputError(f'{name}: {type(built).__name__} is no mixed branch; leave its type out')
-        built.attach(self.online())
-        if built.view >= len(views):
-            named = ', '.join(f'{place} ({view})' for place, view in enumerate(views))
-            raise InputError(f'{name}: view is {built.view}, and {type(self).__name__} has {named}')
+            if not isinstance(built, MixedBranch):
+                raise InputError(f'{type(built).__name__} is no mixed branch; leave its type out')
+            built.attach(self.online())
+            if built.view >= len(views):
+                named = ', '.join(f'{place} ({view})' for place, view in enumerate(views))
+                raise InputError(f'view is {built.view}, and {type(self).__name__} has {named}')
         return built
 
     def branches(self) -> dict[str, MixedBranch]:
@@ -122,7 +120,8 @@ class SemiSupervised(Classifier):
         """Compute the losses of a batch of two pools, and the diagnostics.
 
         Raises:
-            InputError: the batch has no two such pools, or other views than the method reads.
+            InputError: the batch has no two such pools, other views than the method reads, or known labels that are not
+                one for each unlabelled image.
         """
         x, y, views = self.read(batch)
         unlabelled = batch[UNLABELLED]
@@ -270,10 +269,18 @@ def measured(guess: PseudoLabels, truth: Tensor | None) -> dict[str, Tensor]:
         guess: the pseudo-labels of U images.
         truth: (U,) int64 labels, if they are known. A batch in which all images are masked has no accuracy, a nan,
             which the records leave out.
+
+    Raises:
+        InputError: there is not one label for each pseudo-label.
     """
     mask = guess.mask
     found = {} if mask is None else {'mask_rate': mask.detach().mean()}
-    if truth is not None and truth.shape == guess.classes.shape:
+    if truth is not None:
+        if not isinstance(truth, Tensor) or truth.shape != guess.classes.shape:
+            raise InputError(
+                f"true_labels of the pool '{UNLABELLED}' must be one label for each of the {len(guess.classes)} "
+                f'pseudo-labels, got {what(truth)}; leave them out if they are not known'
+            )
         right = (guess.classes == truth).float()
         found['pseudo_label_accuracy'] = right.mean() if mask is None else (right * mask).sum() / mask.sum()
     return found

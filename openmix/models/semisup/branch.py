@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -82,22 +84,21 @@ class MixedBranch(nn.Module):
         head: HeadConfig | None = None,
     ) -> None:
         super().__init__()
-        check_number('branch: weight', weight, 0.0)
+        check_number('weight', weight, 0.0)
         if ramp is not None:
-            check_number('branch: ramp', ramp, 0.0, 1.0)
+            check_number('ramp', ramp, 0.0, 1.0)
         if lam is not None:
-            check_range('branch: lam', lam, 0.0, 1.0)
-        check_number('branch: view', view, 0, 63)
-        check_choice('branch: statistics', statistics, ('moved', 'kept'))
+            check_range('lam', lam, 0.0, 1.0)
+        check_number('view', view, 0, 63)
+        check_choice('statistics', statistics, ('moved', 'kept'))
         loss = loss or dict(type='mix_ce')
         self.criterion = LOSSES.build(loss)
         if 'rows' not in inspect.signature(self.criterion).parameters:
             raise InputError(
-                f"branch: loss: {self.criterion.func.__name__} has no argument 'rows', by which pairs are masked; take "
-                'another'
+                f"loss: {self.criterion.func.__name__} has no argument 'rows', by which pairs are masked; take another"
             )
         one_sided = loss.get('sides') == 'own'
-        self.policy = build_policy('branch', policy).with_choices(lambda one: bounded(one, lam, one_sided))
+        self.policy = build_policy('policy', policy).with_choices(lambda one: bounded(one, lam, one_sided))
         self.weight, self.ramp, self.view, self.statistics = weight, ramp, view, statistics
         self.own_head = head
         self.head: nn.Module | None = None
@@ -111,17 +112,17 @@ class MixedBranch(nn.Module):
         """
         if self.own_head is not None:
             if not isinstance(online.head, HasClasses):
-                raise InputError(f'branch: head: {type(online.head).__name__} tells no num_classes, which both share')
+                raise InputError(f'head: {type(online.head).__name__} tells no num_classes, which both share')
             given = {'in_features': width_of(online.backbone), 'num_classes': online.head.num_classes}
             self.head = MODELS.build({**given, **self.own_head})
             if isinstance(self.head, LinearHead) and not _is_plain(self.head.criterion):
-                raise InputError('branch: head: its loss has no effect; give it as the loss of the branch')
+                raise InputError('head: its loss has no effect; give it as the loss of the branch')
 
     def check_untrained(self) -> None:
         """Raise an `InputError` if the policy is a learned one, whose own loss no branch minimises."""
         if any(parameter.requires_grad for parameter in self.policy.parameters()):
             name = type(self.policy).__name__
-            raise InputError(f'branch: policy: {name} trains parameters of its own; take a policy that trains none')
+            raise InputError(f'policy: {name} trains parameters of its own; take a policy that trains none')
 
     def loss(self, logits: Tensor, y: Tensor, mix: Mix, rows: Tensor | None) -> Tensor:
         """Compute the loss of the mixed images.
@@ -133,6 +134,15 @@ class MixedBranch(nn.Module):
             rows: (N,) mask of the pairs; None: all count.
         """
         return self.criterion(logits, y, mix, rows=rows)
+
+
+@contextlib.contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Begin the line of an `InputError` inside the block with the name of a branch, which does not know its own."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{name}: {error}') from error
 
 
 def _is_plain(criterion: functools.partial) -> bool:
@@ -151,11 +161,9 @@ def bounded(policy: MixPolicy, lam: tuple[float, float] | None, one_sided: bool)
     """
     name = type(policy).__name__
     if not policy.mixes:
-        raise InputError(f'branch: policy: {name} mixes no images; take a policy that does, or leave branch out')
+        raise InputError(f'policy: {name} mixes no images; take a policy that does, or leave the branch out')
     if policy.clean_weight:
-        raise InputError(
-            f'branch: policy: {name} has clean_weight={policy.clean_weight}, and a branch trains no clean images'
-        )
+        raise InputError(f'policy: {name} has clean_weight={policy.clean_weight}, and a branch trains no clean images')
     narrowed = isinstance(policy, PairPolicy) and (policy.lam_range != _WHOLE or policy.fold)
     if lam is None and not one_sided and not narrowed:
         return policy
@@ -164,4 +172,4 @@ def bounded(policy: MixPolicy, lam: tuple[float, float] | None, one_sided: bool)
     except InputError as error:
         asked = [*(['lam'] if lam else []), *(["sides='own' of loss"] if one_sided else [])]
         asked += ['lam_range or fold of policy'] if narrowed else []
-        raise InputError(f'branch: policy: {error}; a range is asked for by {" and ".join(asked)}') from error
+        raise InputError(f'policy: {error}; a range is asked for by {" and ".join(asked)}') from error

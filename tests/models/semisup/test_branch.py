@@ -326,6 +326,22 @@ def test_both_branches_have_their_heads_sites_ways_and_weights():
     assert model.labelled_branch.head.fc.weight.grad.any()
 
 
+@pytest.mark.parametrize(
+    ('branch', 'line'),
+    [
+        ({**AS, 'weight': -1.0}, 'weight must be >= 0'),
+        ({**AS, 'loss': dict(type='mix_cee')}, 'unknown loss'),
+        ({**AS, 'policy': dict(type='CutMix')}, 'policy: CutMix cannot keep the share'),
+        ({**AS, 'head': dict(type='DMHead', eta=5.0)}, 'head: its loss has no effect'),
+        (dict(policy=dict(type=Trained)), 'policy: Trained trains parameters of its own'),
+    ],
+)
+@pytest.mark.parametrize('name', ['branch', 'labelled_branch'])
+def test_a_line_begins_with_the_branch_that_it_is_about(name, branch, line):
+    with pytest.raises(InputError, match=f'^{name}: {line}'):
+        method('FixMatch', **{name: branch})
+
+
 def test_a_labelled_branch_has_the_views_of_labelled_images():
     with pytest.raises(InputError, match=r'labelled_branch: view is 1, and FixMatch has 0 \(weak\)'):
         method('FixMatch', labelled_branch=dict(policy=AS['policy'], view=1))

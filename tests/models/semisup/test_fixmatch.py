@@ -48,6 +48,15 @@ def test_if_all_are_masked_the_loss_is_zero_and_its_gradient_finite():
     assert all(not p.grad.any() and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize('truth', [torch.zeros(U - 1).long(), torch.zeros(U, CLASSES), [0] * U])
+def test_known_labels_that_are_not_one_an_image_are_refused_in_a_line(truth):
+    model, data = method('FixMatch'), batch(2)
+    data['unlabelled']['true_labels'] = truth
+    with pytest.raises(InputError, match=f"true_labels of the pool 'unlabelled' .* {U} pseudo-labels, got a") as error:
+        model.loss(data)
+    assert '\n' not in str(error.value)
+
+
 def test_a_pseudo_label_has_no_gradient():
     z = torch.randn(U, CLASSES, dtype=torch.float64, requires_grad=True)
     assert not probabilities(z).requires_grad
