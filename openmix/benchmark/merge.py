@@ -169,6 +169,8 @@ def _value(where: str, cell: Cell, result: Result) -> float:
     if with_unit(cell.metric) != cell.metric and not 0 <= value <= 100:
         raise InputError(f'{where}: {cell.readout} of {cell.metric} is {value:g}, and must be in [0, 100]')
     series = [row[cell.metric] for row in result.history if cell.metric in row]
+    if not series:
+        raise InputError(f'{where}: its history has no {cell.metric}, of which {cell.readout} is read')
     count = 1 if cell.readout == 'last' else median_of(cell.readout)
     # `best` is left to the run: it may have skipped validations that are not finite.
     last = series[-count:] if count else []

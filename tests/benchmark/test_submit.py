@@ -324,6 +324,7 @@ RESULTS = {
         lambda r: (r.update(history=[]), r['readouts']['accuracy/top1'].update(median_last3=1e300)),
         r'must be in \[0, 100\]',
     ),
+    'no history': (lambda r: r.update(history=[]), 'its history has no accuracy/top1, of which median_last3 is read'),
     'not by its history': (lambda r: r['readouts']['accuracy/top1'].update(median_last3=99.0), '91 by its history'),
     'a history that is NaN': (lambda r: r['history'][-1].update({'accuracy/top1': float('nan')}), 'by its history'),
     'a seed that is text': (lambda r: r.update(seed='0'), 'seed must be an integer'),
