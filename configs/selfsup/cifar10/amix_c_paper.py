@@ -4,10 +4,7 @@
 Command: python tools/train.py selfsup/cifar10/amix_c_paper.py
 """
 
-_base_ = 'amix_i_paper.py'
+_base_ = ['amix_i_paper.py', '../../_base_/selfsup/amix_c.py']
 
-model = dict(
-    policy=dict(mixer_losses=[dict(type='mix_ce', of='labels'), dict(type='pair_bce', of='keys', temperature=0.2)]),
-    labels='clusters',
-    bank=dict(type='ClusterBank', clusters=200, momentum=0.0, least=50, centroids_every=250, small_every=50),
-)
+model = _base_.pop('amix_c')
+model.bank.update(least=50)

@@ -4,15 +4,6 @@ The block is trained by the optimiser of the network, since the paper states no 
 Command: python tools/train.py selfsup/cifar10/amix_i_paper.py
 """
 
-_base_ = 'moco_v2.py'
+_base_ = ['moco_v2.py', '../../_base_/selfsup/amix_i.py']
 
-model = dict(
-    policy=dict(
-        type='AMix',
-        alpha=2.0,
-        share='batch',
-        adjust_prob=1.0,
-        mixer_losses=[dict(type='info_nce', of='queue'), dict(type='pair_bce', of='keys', temperature=0.2)],
-    ),
-    views='cross',
-)
+model = _base_.pop('amix_i')
