@@ -77,6 +77,8 @@ POLICIES: dict[str, list[Case]] = {
         Case(pairs=False),
         Case({'part': 3, 'block_num': 2, 'sweeps': 2, 'clean_weight': 0.0, 'omega': 0.5}, pairs=False),
     ],
+    'GridMix': [Case(), Case({'share': 'batch', 'grid': 8}), Case({'grid': 5, 'alpha': 0.5})],
+    'SmoothMix': [Case(), Case({'share': 'batch'}), Case({'shape': 'square', 'sigma': (0.1, 0.2)})],
     'InterIntra': [Case(), Case({'intra': 'cut', 'inter': 'interpolate', 'intra_alpha': 0.2, 'inter_alpha': 2})],
     'SuperMix': [
         Case({'teacher': TEACHER, 'iterations': 4}, label='drawn'),

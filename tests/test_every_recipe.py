@@ -158,6 +158,8 @@ PARAMETERS = {
     'classification/cub200/resnet18.py': RESNET18,
     'classification/cub200/resnext50.py': RESNEXT50,
     'classification/digits/resnet20.py': RESNET20,
+    'classification/digits/grid_mix.py': RESNET20,
+    'classification/digits/smooth_mix.py': RESNET20,
     'classification/fgvc_aircraft/resnet18.py': RESNET18,
     'classification/fgvc_aircraft/resnext50.py': RESNEXT50,
     'classification/image_folder/resnet18.py': RESNET18,
@@ -319,5 +321,8 @@ def test_recipe_reads_like_a_methods_section(recipe):
     if not recipe.startswith('classification/'):
         return
     bases = load_config(recipe)
+    if recipe.startswith('classification/digits/') and 'resnet' not in recipe:
+        assert bases.model.policy.type != 'NoMix'  # the recipe shows one policy
+        return
     # DeiT and RSB mix by default; a table's rows replace either.
     assert bases.model.policy.type == ('OneOf' if 'deit' in recipe or 'swin' in recipe or 'rsb' in recipe else 'NoMix')
