@@ -22,7 +22,8 @@ class Mix:
 
     Attributes:
         source: (N, K) int64, rows of the batch that was given to the policy.
-        weight: (N, K) float32 in [0, 1], label shares; rows sum to 1.
+        weight: (N, K) float32 in [0, 1], label shares; rows sum to 1, unless the policy says that it weighs each source
+            on its own.
         mask: pixel shares in [0, 1]: (N, 1, H, W) for the sample itself, or (N, K, H, W) summing to 1 over K
             if K > 2; None if `weight` is also the share in every pixel.
     """
@@ -126,7 +127,7 @@ class Mix:
             dtype: of the result for int64 labels; floating targets keep theirs.
 
         Returns:
-            (N, C) shares of the classes, which sum to 1, or (N, ...) mixed targets.
+            (N, C) shares of the classes, which sum to what `weight` does, or (N, ...) mixed targets.
 
         Raises:
             InputError: `num_classes` is missing, or given for floating targets, or a label is no class.

@@ -160,6 +160,8 @@ PARAMETERS = {
     'classification/digits/resnet20.py': RESNET20,
     'classification/digits/grid_mix.py': RESNET20,
     'classification/digits/smooth_mix.py': RESNET20,
+    'classification/digits/reg_mixup.py': RESNET20,
+    'classification/digits/snap_mix.py': RESNET20,
     'classification/fgvc_aircraft/resnet18.py': RESNET18,
     'classification/fgvc_aircraft/resnext50.py': RESNEXT50,
     'classification/image_folder/resnet18.py': RESNET18,

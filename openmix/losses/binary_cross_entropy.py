@@ -31,7 +31,7 @@ def mix_bce(
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
         y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
         mix: how the batch was mixed.
-        labels: 'one': the target of a class is its share; 'two': the target is 1 for every class in the mix.
+        labels: 'one': the target of a class is its share, at most 1; 'two': the target is 1 for every class in the mix.
         smoothing: label smoothing in [0, 1), spread over all C classes.
         rows: weights of the samples, see `mean_of_rows`.
 
@@ -46,4 +46,5 @@ def mix_bce(
     check_number('mix_bce: smoothing', smoothing, 0.0, 1.0, below=True)
     logits = at_least_float32(logits)
     share = label_shares(logits, y, mix)
-    return bce_to_targets(logits, share if labels == 'one' else (share > 0).to(share.dtype), smoothing, rows)
+    target = share.clamp(max=1) if labels == 'one' else (share > 0).to(share.dtype)
+    return bce_to_targets(logits, target, smoothing, rows)

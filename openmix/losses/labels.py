@@ -56,7 +56,7 @@ def mean_of_rows(name: str, values: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def label_shares(like: Tensor, y: Tensor, mix: Mix) -> Tensor:
-    """Compute the (N, C) share of every class in each mixed sample, in [0, 1], see `Mix.soft_labels`.
+    """Compute the (N, C) share of every class in each mixed sample, see `Mix.soft_labels`.
 
     Args:
         like: (N, C) tensor with the shape and dtype of the result.

@@ -51,6 +51,6 @@ def pair_bce(
     own, other = y[mix.source].unbind(1)
     scaled = at_least_float32(logits) / temperature
     gap = (scaled.gather(1, own[:, None]) - scaled.gather(1, other[:, None]))[:, 0]
-    lam = mix.lam.to(gap.dtype)
-    nll = -lam * F.logsigmoid(gap) - (1 - lam) * F.logsigmoid(-gap)
+    of_own, of_other = mix.weight.to(gap.dtype).unbind(1)
+    nll = -of_own * F.logsigmoid(gap) - of_other * F.logsigmoid(-gap)
     return mean_of_rows('pair_bce', torch.where(own == other, torch.zeros_like(nll), nll), rows)

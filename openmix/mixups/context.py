@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from openmix.errors import InputError
 from openmix.mixups.attention import attention_at
+from openmix.mixups.class_activation import class_activation
 from openmix.mixups.feature_site import FeatureSite
 from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
 from openmix.mixups.targets import Target
@@ -117,3 +118,22 @@ class MixContext:
         if site not in self._attention:
             self._attention[site] = attention_at(self.network.backbone, site, self.x)
         return self._attention[site]
+
+    def class_activation(self, site: FeatureSite) -> Tensor:
+        """Compute the (N, h, w) class activation maps of the clean images, each of its own class.
+
+        The network runs in evaluation mode without gradient, at every call; see `class_activation`.
+
+        Args:
+            site: the last feature maps of the backbone, before pooling.
+
+        Raises:
+            InputError: the context has no labels or no network with a backbone, or the head does not take the site's
+                features.
+        """
+        if not isinstance(self.network, Network) or self.y is None:
+            raise InputError(
+                'class activation needs the network and the labels; '
+                'pass MixContext(x, y, network=Network(backbone, head))'
+            )
+        return class_activation(self.network, site, self.x, self.y)

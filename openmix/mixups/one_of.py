@@ -135,14 +135,15 @@ class OneOf(MixPolicy):
         for policy, (_, mix) in zip(self.choices(), found):
             if mix.source.shape[0] != n or mix.source.shape[1] > 2:
                 raise InputError(f"OneOf: {type(policy).__name__} makes no pairs; take share='batch'")
-        out, lam, mask = found[0][0], found[0][1].lam, _pixel_share(found[0][1], z)
+        out, weight, mask = found[0][0], _pair_weight(found[0][1]), _pixel_share(found[0][1], z)
         whole = all(mix.mask is None for _, mix in found)
         for above, (mixed, mix) in zip(accumulate(self.probs), found[1:]):
             taken = drawn >= above
             out = torch.where(taken.view(-1, *[1] * (z.dim() - 1)), mixed, out)
-            lam = torch.where(taken, mix.lam, lam)
+            weight = torch.where(taken[:, None], _pair_weight(mix), weight)
             mask = mask if whole else torch.where(taken[:, None, None, None], _pixel_share(mix, z), mask)
-        return out, Mix.pairs(partner, lam, None if whole else mask)
+        own = torch.arange(n, device=z.device)
+        return out, Mix(torch.stack([own, partner], 1), weight, None if whole else mask)
 
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         for policy in self.choices():
@@ -185,3 +186,8 @@ class OneOf(MixPolicy):
 def _pixel_share(mix: Mix, z: Tensor) -> Tensor:
     """Return the (N, 1, H, W) or (N, 1, 1, 1) share of the sample itself in every pixel."""
     return mix.lam[:, None, None, None] if mix.mask is None else mix.mask.float()
+
+
+def _pair_weight(mix: Mix) -> Tensor:
+    """Return the (N, 2) label weights of the sample and of its partner, which has none in a clean batch."""
+    return mix.weight if mix.weight.shape[1] == 2 else torch.cat([mix.weight, 1 - mix.weight], 1)

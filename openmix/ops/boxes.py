@@ -73,12 +73,26 @@ def resize_nearest(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor
     return _pick(z, rows, y, x)
 
 
-def resize_bilinear(z: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Resize z[rows] into boxes by bilinear interpolation, in `z`'s dtype; arguments as for `resize_nearest`."""
+def resize_bilinear(
+    z: Tensor, rows: Tensor, low: Tensor, high: Tensor, crop: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Resize z[rows] into boxes by bilinear interpolation, in `z`'s dtype; return (N, C, H, W).
+
+    The content outside a box is arbitrary, but finite if `z` is finite.
+
+    Args:
+        z, rows, low, high: see `resize_nearest`.
+        crop: (N, 2) int64 first and one-past-last row and column of the part of each image that is resized, of one
+            pixel at least; None: the whole image.
+    """
     height, width = z.shape[2:]
-    y, y_share = _neighbours(low[:, 0], high[:, 0], height)
-    x, x_share = _neighbours(low[:, 1], high[:, 1], width)
-    y_next, x_next = (y + 1).clamp_max(height - 1), (x + 1).clamp_max(width - 1)
+    if crop is None:
+        y, y_share = _neighbours(low[:, 0], high[:, 0], height)
+        x, x_share = _neighbours(low[:, 1], high[:, 1], width)
+        y_next, x_next = (y + 1).clamp_max(height - 1), (x + 1).clamp_max(width - 1)
+    else:
+        y, y_next, y_share = _neighbours_within(low[:, 0], high[:, 0], crop[0][:, 0], crop[1][:, 0], height)
+        x, x_next, x_share = _neighbours_within(low[:, 1], high[:, 1], crop[0][:, 1], crop[1][:, 1], width)
     y_share, x_share = y_share[:, None, :, None].to(z.dtype), x_share[:, None, None, :].to(z.dtype)
     above = torch.lerp(_pick(z, rows, y, x), _pick(z, rows, y, x_next), x_share)
     below = torch.lerp(_pick(z, rows, y_next, x), _pick(z, rows, y_next, x_next), x_share)
@@ -122,3 +136,18 @@ def _neighbours(low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]
     centre = centre.clamp(0, length - 1)
     before = centre.floor()
     return before.long(), centre - before
+
+
+def _neighbours_within(
+    low: Tensor, high: Tensor, first: Tensor, last: Tensor, length: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute what `_neighbours` does for the input pixels `first` to `last` - 1 (N,); also return the next pixel."""
+    inside = (last - first).clamp_min(1)[:, None]
+    scale = inside / (high - low).clamp_min(1)[:, None]
+    at = torch.arange(length, device=low.device)
+    centre = (at - low[:, None]) * scale + 0.5 * scale - 0.5
+    centre = torch.minimum(centre.clamp_min(0), inside - 1)
+    before = centre.floor()
+    start = (before.long() + first[:, None]).clamp(0, length - 1)
+    following = torch.minimum(start + 1, (last - 1)[:, None]).clamp_min(0)
+    return start, following, centre - before
