@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sysconfig
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,23 @@ def printable(text: object) -> str:
     """Escape the characters of a text that cannot be printed on one line of a terminal."""
     text = str(text)
     return text if text.isprintable() else ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def acts(character: str) -> bool:
+    """Return true for control characters, line separators, surrogates and marks of writing direction."""
+    return unicodedata.category(character) in ('Cc', 'Cs', 'Zl', 'Zp') or character in _DIRECTION
+
+
+def visible(text: str, keep: str = '') -> str:
+    """Escape characters that have an effect instead of a glyph: controls, direction marks, unpaired surrogates.
+
+    Args:
+        text: the text.
+        keep: such characters that are not escaped, for example a line break.
+    """
+    if text.isprintable():
+        return text
+    return ''.join(ascii(c)[1:-1] if acts(c) and c not in keep else c for c in text)
 
 
 class InputError(Exception):
@@ -44,6 +62,9 @@ DISTRIBUTION = 'openmix-bench'
 
 
 _MOST_LISTED = 40
+
+
+_DIRECTION = '\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069'
 
 
 # The message of an error from a loader's worker, which contains the worker's traceback.

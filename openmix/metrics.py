@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+# Characters of a text about a run that a report shows, such as its machine or a version.
+MOST_OF_FACT = 200
 # Names in a line of `metrics.jsonl` that no scalar of `Algorithm.loss` may have.
 TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
 _LOWER_IS_BETTER = ('loss', 'nll', 'error')

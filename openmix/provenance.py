@@ -52,6 +52,25 @@ class Provenance(NamedTuple):
         """
         return digest == self._replace(data=self.data if self.data is not None else data).digest
 
+    def differs(self, digest: str, data: str | None, version: str | None) -> str | None:
+        """Say what of a recorded run's data and version differs from these: '' for nothing; None: another recipe.
+
+        None also for a hash that is not that of what is recorded beside it. What is not recorded, and data that are
+        not on this machine, count as these.
+
+        Args:
+            digest: the `config_hash` of the recorded run.
+            data: its fingerprint of the data; None: not recorded, or it needed no files.
+            version: its version of openmix; None: not recorded.
+        """
+        version = version or self.version
+        of_version = [f'openmix {version}'] if version != self.version else []
+        for known in dict.fromkeys((data or self.data, data)):
+            if self._replace(data=known, version=version).digest == digest:
+                of_data = [f'data {known or "not recorded"}'] if self.data not in (None, known) else []
+                return ' and '.join([*of_data, *of_version])
+        return None
+
     def as_dict(self) -> dict[str, str | None]:
         """Return the keys and values that `result.json` and `cell.json` record."""
         return {'config_hash': self.digest, 'version': self.version, 'data': self.data}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openmix.errors import InputError, brief
+from openmix.errors import InputError, acts, brief
 from openmix.json_file import (
     finite_of,
     list_of,
@@ -19,11 +19,13 @@ from openmix.json_file import (
     texts_of,
     whole_of,
 )
-from openmix.metrics import Right
+from openmix.metrics import MOST_OF_FACT, Right
 
 # The mean minutes of training of an epoch, without validation: one number of the whole run.
 MINUTES = 'time/minutes_per_epoch'
 _SCALARS = (str, int, float, bool, type(None))
+_MOST_OF_PATH = 5000
+_MOST_FACTS = 200
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,24 @@ def parse_result(found: Mapping[str, Any], where: str = 'result.json') -> Result
         readouts[MINUTES] = {'last': finite_of(f'{where}: minutes_per_epoch', minutes)}
     return Result(
         seed=whole_of(f'{where}: seed', found['seed']),
-        config_hash=text_of(f'{where}: config_hash', found['config_hash']),
+        config_hash=fact_of(f'{where}: config_hash', found['config_hash']),
         readouts=readouts,
         history=tuple(numbers_of(f'{where}: history {i}', row) for i, row in enumerate(history)),
         right=_right(f'{where}: right', found.get('right') or {}),
-        environment=_environment(f'{where}: environment', found.get('environment') or {}),
+        environment=_facts(f'{where}: environment', found.get('environment') or {}, MOST_OF_FACT),
         world_size=whole_of(f'{where}: world_size', found.get('world_size', 1), 1),
         duration_s=None if seconds is None else finite_of(f'{where}: duration_s', seconds),
-        weights=_environment(f'{where}: weights', found.get('weights') or {}),
-        **texts_of(where, found, ('version', 'data', 'commit', 'finished', 'precision')),
+        weights=_facts(f'{where}: weights', found.get('weights') or {}, _MOST_OF_PATH),
+        **{
+            key: fact_of(f'{where}: {key}', text)
+            for key, text in texts_of(where, found, ('version', 'data', 'commit', 'finished', 'precision')).items()
+        },
     )
 
 
 def _readouts(where: str, value: Any) -> dict[str, dict[str, float]]:
     return {
-        text_of(where, metric): numbers_of(f'{where} of {brief(metric)}', of_metric)
+        fact_of(where, metric): numbers_of(f'{where} of {brief(metric)}', of_metric)
         for metric, of_metric in mapping_of(where, value).items()
     }
 
@@ -127,17 +132,38 @@ def _right(where: str, value: Any) -> dict[str, Right]:
             or int(bits, 16) % 2 ** (-images % 8)
         ):
             raise InputError(f'{at}: bits must be one bit for each of {images} images, in hex digits')
-        found[text_of(where, metric)] = Right(images, ids, bits)
+        found[fact_of(where, metric)] = Right(images, ids, bits)
     return found
 
 
-def _environment(where: str, value: Any) -> dict[str, str]:
-    found = {}
+def _facts(where: str, value: Any, most: int) -> dict[str, str]:
+    found: dict[str, str] = {}
     for key, fact in mapping_of(where, value).items():
         if not isinstance(fact, _SCALARS):
             raise InputError(f'{where}: {brief(key)} must be text or a number, got {brief(fact)}')
-        found[text_of(where, key)] = text_of(f'{where}: {brief(key)}', str(fact))
+        found[fact_of(where, key)] = fact_of(f'{where}: {brief(key)}', str(fact), most)
+    if len(found) > _MOST_FACTS:
+        raise InputError(f'{where} has {len(found)} entries; at most {_MOST_FACTS} are read')
     return found
+
+
+def fact_of(where: str, value: Any, most: int = MOST_OF_FACT) -> str:
+    """Return a text about a run, which pages show: a line of bounded length, without control characters.
+
+    Args:
+        where: start of the error line.
+        value: the text.
+        most: the largest number of characters.
+
+    Raises:
+        InputError: it is not.
+    """
+    text = text_of(where, value)
+    if len(text) > most:
+        raise InputError(f'{where} has {len(text)} characters; at most {most} are read')
+    if not text.isprintable() and (found := next(filter(acts, text), None)):
+        raise InputError(f'{where} holds the control character {found!a}')
+    return text
 
 
 def numbers_of(where: str, value: Any) -> dict[str, float]:
@@ -150,5 +176,5 @@ def numbers_of(where: str, value: Any) -> dict[str, float]:
     for name, number in mapping_of(where, value).items():
         place = f'{where}: {brief(name)}'
         counts = name in ('epoch', 'iter')
-        found[text_of(where, name)] = whole_of(place, number) if counts else number_of(place, number)
+        found[fact_of(where, name)] = whole_of(place, number) if counts else number_of(place, number)
     return found

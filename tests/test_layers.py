@@ -52,6 +52,7 @@ MAY_IMPORT = {
     'recipe_published': {'errors'},
     'recipe_text': {'yaml_file'},
     'files': set(),
+    'csv_text': {'errors'},
     'figure_style': {'files'},
     'metrics': set(),
     'lease': set(),
@@ -83,7 +84,7 @@ MAY_IMPORT = {
     },
     'benchmark': {
         *('config_files', 'config_hash', 'overrides'),
-        *('arguments', 'registry', 'config', 'declared', 'errors', 'figure_style', 'files', 'json_file'),
+        *('arguments', 'registry', 'config', 'csv_text', 'declared', 'errors', 'figure_style', 'files', 'json_file'),
         *('lease', 'measurements', 'metrics'),
         *(
             'options',

@@ -55,6 +55,17 @@ WRONG = [
     ('right', {'accuracy/top1': {'images': 0, 'ids': 'ab', 'bits': ''}}, 'images must be an integer >= 1'),
     ('right', {'accuracy/top1': ['ff']}, 'must be an object'),
     ('data', 3, 'data must be text'),
+    ('environment', {'cpu': 'x' * 300}, "'cpu' has 300 characters; at most 200"),
+    ('environment', {'cpu': 'a\x1b[2J'}, "'cpu' holds the control character '\\x1b'"),
+    ('environment', {'x' * 300: 1}, 'environment has 300 characters'),
+    ('environment', {'a\nb': 1}, "environment holds the control character '\\n'"),
+    ('environment', {str(i): 1 for i in range(201)}, 'environment has 201 entries'),
+    ('commit', 'c0ffee\u202e', "commit holds the control character '\\u202e'"),
+    ('config_hash', 'f' * 201, 'config_hash has 201 characters'),
+    ('version', '1\r2', 'version holds the control character'),
+    ('finished', 'x' * 201, 'finished has 201 characters'),
+    ('history', [{'a\x07': 1.0}], 'holds the control character'),
+    ('readouts', {'x\x7f': {'last': 1.0}}, 'holds the control character'),
 ]
 TEXTS = [
     (b'', 'not JSON'),

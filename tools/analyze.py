@@ -12,6 +12,7 @@ from typing import Any
 from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config
 from openmix.config_files import work_dir_of
+from openmix.csv_text import field
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.files import write_text
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 def as_csv(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows([head, *rows])
+    csv.writer(text, lineterminator='\n').writerows(map(field, row) for row in (head, *rows))
     return text.getvalue()
 
 

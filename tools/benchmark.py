@@ -198,7 +198,7 @@ def serve_table(table: Table, cells: Sequence[Cell], work_dir: Path, args: argpa
     from openmix.benchmark.serve import HOST, server
 
     check_number('--port', args.port, 0, 65535)
-    folders, submissions = read_imports(args.imports)
+    folders, submissions = read_imports(args.imports, work_dir)
     records_of(table, cells, work_dir, args.trials, folders, args.weights_dir, submissions)  # refused here, not later
 
     def now() -> tuple[int, str]:

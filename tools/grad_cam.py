@@ -8,6 +8,7 @@ from pathlib import Path
 from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config
 from openmix.config_files import work_dir_of
+from openmix.csv_text import field
 from openmix.entry_point import command
 from openmix.errors import check_number
 from openmix.files import write_text
@@ -64,7 +65,7 @@ def main() -> None:
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['id', 'class', 'predicted', 'probability', 'row', 'column', 'value'])
     for one in found:
-        facts = [one.id, classes[one.label], classes[one.predicted], one.probability]
+        facts = [one.id, field(classes[one.label]), field(classes[one.predicted]), one.probability]
         for row, values in enumerate(one.map.tolist()):
             writer.writerows([*facts, row, column, value] for column, value in enumerate(values))
     write_text(paths[2], text.getvalue())

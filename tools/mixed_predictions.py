@@ -9,6 +9,7 @@ from pathlib import Path
 from openmix.arguments import CommandParser, check_out, is_setting
 from openmix.config import load_config
 from openmix.config_files import work_dir_of
+from openmix.csv_text import field
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.files import write_text
@@ -69,7 +70,7 @@ def main() -> None:
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['name', 'lam', *NAMES])
     for name, curve in curves.items():
-        writer.writerows([name, lam, *(values[key] for key in NAMES)] for lam, values in curve.items())
+        writer.writerows([field(name), lam, *(values[key] for key in NAMES)] for lam, values in curve.items())
     write_text(paths[2], text.getvalue())
     print(*paths, sep='\n')
 

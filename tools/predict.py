@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openmix.arguments import CommandParser, check_out
+from openmix.csv_text import field
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number, printable
 from openmix.files import write_text
@@ -51,7 +52,7 @@ def written(found: Sequence[Prediction], suffix: str) -> str:
     rows.writerow(['image', 'rank', 'label', 'class', 'probability'])
     for one in found:
         for rank, line in enumerate(zip(one.labels, one.classes, one.probabilities), 1):
-            rows.writerow([one.image, rank, *line])
+            rows.writerow(map(field, [one.image, rank, *line]))
     return text.getvalue()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from openmix.arguments import CommandParser, check_out
 from openmix.config import load_config
 from openmix.config_files import work_dir_of
+from openmix.csv_text import field
 from openmix.entry_point import command
 from openmix.errors import check_number
 from openmix.files import write_text
@@ -60,7 +61,7 @@ def main() -> None:
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['id', 'class', 'x', 'y'])
     for number, label, (x, y) in zip(hook.ids.tolist(), hook.labels.tolist(), places.tolist(), strict=True):
-        writer.writerow([number, classes[label], x, y])
+        writer.writerow([number, field(classes[label]), x, y])
     write_text(paths[2], text.getvalue())
     print(*paths, sep='\n')
 

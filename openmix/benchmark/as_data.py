@@ -8,13 +8,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from openmix.benchmark.escape import csv as escape
 from openmix.benchmark.records import Record, deviation, mean, side_by_side
 from openmix.benchmark.statistics import agreement, difference, gains, over_first_row, verdicts
 from openmix.benchmark.submitted import submissions_in
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.variant import VARIANTS
+from openmix.csv_text import field
 
 FIELDS = ('row', 'column', 'published', 'measured', 'std', 'trials', 'status', 'config')
 
@@ -110,6 +110,7 @@ def _more(record: Record) -> dict[str, Any]:
             {
                 'from': numbers.source,
                 'as_of': numbers.as_of,
+                'differs': numbers.differs,
                 'measured': mean(numbers.values),
                 'std': deviation(numbers.values),
                 'trials': len(numbers.values),
@@ -134,9 +135,9 @@ def as_json(found: Any) -> str:
 
 
 def as_csv(found: Sequence[dict[str, Any]]) -> str:
-    """Write dicts with the same keys as CSV; missing values are empty, and text is escaped by `escape.csv`."""
+    """Write dicts with the same keys as CSV; missing values are empty, and text as by `openmix.csv_text.field`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(found[0]) if found else FIELDS, lineterminator='\n')
     writer.writeheader()
-    writer.writerows({key: escape(value) for key, value in row.items()} for row in found)
+    writer.writerows({key: field(value) for key, value in row.items()} for row in found)
     return text.getvalue()

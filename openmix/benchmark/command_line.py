@@ -10,8 +10,9 @@ from pathlib import Path
 from openmix.arguments import CommandParser
 from openmix.benchmark.chain import WEIGHTS
 from openmix.benchmark.report import FORMATS
+from openmix.benchmark.table import table_names
 from openmix.benchmark.variant import VARIANTS
-from openmix.errors import check_choice
+from openmix.errors import check_choice, close_to
 from openmix.measurements import add_measurements
 
 _TABLE = 'a name below configs/tables, or a YAML file'
@@ -140,8 +141,14 @@ def _add_report(parser: CommandParser) -> None:
 
 def _add_import(parser: CommandParser) -> None:
     told = "others' results, shown beside ours: files that submit wrote, or a work folder of the table"
-    zipped = lambda word: word.endswith('.zip')  # noqa: E731
-    parser.add_list('--import', zipped, dest='imports', default=[], type=Path, metavar='PATH ...', help=told)
+    parser.add_list('--import', _imported, dest='imports', default=[], type=Path, metavar='PATH ...', help=told)
+
+
+def _imported(word: str) -> bool:
+    """Return true if a word behind the first of `--import` is one more file or folder, and not the table."""
+    if word.endswith(('.yaml', '.yml')) or word in table_names():
+        return False
+    return word.endswith('.zip') or Path(word).is_dir() or ('/' in word and close_to(word, table_names()) is None)
 
 
 def _add_serve(parser: CommandParser) -> None:

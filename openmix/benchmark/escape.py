@@ -1,4 +1,4 @@
-"""Escape text for every output format, with one function per format.
+"""Escape text for every output format, with one function per format; CSV has `openmix.csv_text`.
 
 Every string that is written passes through one of them, because tables, results and work folders may come from
 other people.
@@ -9,16 +9,13 @@ from __future__ import annotations
 import html as _html
 import os
 import re
-import unicodedata
 from pathlib import Path
 from urllib.parse import quote
 
 from rich.text import Text
 
-from openmix.errors import InputError
+from openmix.errors import InputError, visible
 
-# Spreadsheets treat a field that starts with one of these as a formula.
-_FORMULA = ('=', '+', '-', '@', '\t', '\r')
 _MARKDOWN = re.compile(r'([\\`*_{}\[\]<>&|~$])')
 # Markers that start a heading, a list or a quotation at the beginning of a line.
 _OPENS_BLOCK = re.compile(r'^(\s*)(?:([#+=-])(?=[\s#=-]|$)|(\d+)([.)])(?=\s|$))')
@@ -48,25 +45,7 @@ _LATEX = {
     **{character: f'\\{character}' for character in '&%$#_{}'},
 }
 _LATEX_PATTERN = re.compile('|'.join(re.escape(key) for key in sorted(_LATEX, key=len, reverse=True)))
-_DIRECTION = '\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069'
 _SLURM_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.,-]*')
-
-
-def visible(text: str, keep: str = '') -> str:
-    """Escape characters that have an effect instead of a glyph: controls, direction marks, unpaired surrogates.
-
-    Args:
-        text: the text.
-        keep: such characters that are not escaped, for example a line break.
-    """
-    if text.isprintable():
-        return text
-    return ''.join(ascii(c)[1:-1] if acts(c) and c not in keep else c for c in text)
-
-
-def acts(character: str) -> bool:
-    """Return true for control characters, line separators, surrogates and marks of writing direction."""
-    return unicodedata.category(character) in ('Cc', 'Cs', 'Zl', 'Zp') or character in _DIRECTION
 
 
 def _one_line(text: str) -> str:
@@ -92,14 +71,6 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     """Escape a text for LaTeX, on one line."""
     return _LATEX_PATTERN.sub(lambda found: _LATEX[found[0]], _one_line(text))
-
-
-def csv(value: object) -> object:
-    """Escape a field of a CSV file: a text that a spreadsheet would treat as a formula gets a leading apostrophe.
-
-    Numbers stay numbers, also negative ones.
-    """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def link(path: Path | str, root: Path) -> str:

@@ -14,6 +14,7 @@ from openmix.benchmark.figure_kinds import DRAW, named
 from openmix.benchmark.figure_panels import Panel
 from openmix.benchmark.records import Record
 from openmix.benchmark.table import Table
+from openmix.csv_text import field
 from openmix.errors import InputError
 from openmix.figure_style import STYLE, save
 from openmix.files import write_text
@@ -118,11 +119,12 @@ def as_csv(panels: Sequence[tuple[Panel, Sequence[Record]]]) -> str:
             curve = mean_curve(record) if panel.kind == 'curves' else None
             if curve is not None and curve.at:
                 for at, value in zip(curve.at, curve.values, strict=True):
-                    writer.writerow([*place, at, value, '', len(record.values), '', record.status])
+                    line = [*place, at, value, '', len(record.values), '', record.status]
+                    writer.writerow(map(field, line))
             else:
                 printed = '' if cell.published is None else cell.published
                 numbers = ['' if value is None else value for value in (record.mean, record.std)]
-                writer.writerow([*place, '', *numbers, len(record.values), printed, record.status])
+                writer.writerow(map(field, [*place, '', *numbers, len(record.values), printed, record.status]))
     return text.getvalue()
 
 

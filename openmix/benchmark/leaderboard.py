@@ -180,8 +180,9 @@ def _theirs(record: Record, numbers: Numbers, root: Path, sources: Mapping[str, 
     else:
         link = opens(link, Path(numbers.source) / record.cell.folder, root, served)
         where = f'imported from {sources[numbers.source]}' if len(sources) > 1 else 'imported'
-    of = f', as of {numbers.as_of}' if numbers.as_of else ''
-    return element('span', f'{escape(where)} {link}{escape(of)}', class_='sub theirs', title=f'from {numbers.source}')
+    who = element('span', escape(where), class_='who')
+    html = f'{who} {link}{escape(numbers.remark)}'
+    return element('span', html, class_='sub theirs', title=f'from {numbers.source}')
 
 
 def _short(sources: set[str]) -> dict[str, str]:

@@ -11,4 +11,6 @@ MOST_ITERATIONS = 1_000_000  # iterations of a dry run
 MOST_MINUTES = 366 * 24 * 60
 MOST_SEED = 2**32 - 1
 MOST_CHARACTERS = 200  # characters in the name of a row or column
+MOST_OF_SUBMITTER = 80  # characters in whose runs a submission has
+MOST_OF_NOTE = 1_000  # characters in what it says of them
 MOST_TEXT = 10_000  # characters in a title, a note or a claim

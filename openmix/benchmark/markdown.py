@@ -31,8 +31,9 @@ from openmix.benchmark.render import (
     why,
 )
 from openmix.benchmark.statistics import Gain, agreement, difference, over_first_row, verdicts
-from openmix.benchmark.submissions_table import BESIDE, beside
+from openmix.benchmark.submissions_table import beside
 from openmix.benchmark.submitted import SUBMITTED, submitted
+from openmix.benchmark.submitters import HEADS as BESIDE
 from openmix.benchmark.table import Table
 from openmix.benchmark.trials import choose
 

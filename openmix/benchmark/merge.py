@@ -14,6 +14,7 @@ from openmix.benchmark.grid import final_cell, label, points
 from openmix.benchmark.length import median_of
 from openmix.benchmark.made_for import told
 from openmix.benchmark.submission import Submission, SubmittedRun, read_submission
+from openmix.benchmark.submitters import check_submitter
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial, read_out
 from openmix.errors import InputError, nearest
@@ -32,27 +33,40 @@ class Placed:
         submission: the submission.
         values: the cell's readout of each run.
         as_of: the config hash of the runs if their version of openmix or their data differ from ours, else None.
+        differs: what of them differs, in words; '' if nothing does.
     """
 
     submission: Submission
     values: tuple[float, ...]
     as_of: str | None
+    differs: str
 
 
-def read_imports(paths: Sequence[Path]) -> tuple[list[Path], list[Submission]]:
+def read_imports(paths: Sequence[Path], own: Path | None = None) -> tuple[list[Path], list[Submission]]:
     """Divide what `--import` names into work folders and submissions, which are read.
 
+    Args:
+        paths: files and folders.
+        own: the work folder of the report, which is no import.
+
     Raises:
-        InputError: a file is no submission, or is given twice.
+        InputError: one is not there, is given twice or is our own, or a file is no submission.
     """
     folders = [path for path in paths if path.is_dir()]
     files = [path for path in paths if not path.is_dir()]
     if missing := next((path for path in files if not path.exists()), None):
         raise InputError(f'nothing to import: {missing} is neither a work folder nor a submission')
     seen: dict[Path, Path] = {}
-    for path in files:
+    for path in paths:
+        if own is not None and path.resolve() == own.resolve():
+            raise InputError(f'--import: {path} is the work folder of this report; leave it out')
         if seen.setdefault(path.resolve(), path) is not path:
             raise InputError(f'--import: {path} is given twice')
+    for path in folders:
+        if not any(path.glob('*/*/trial*/result.json')):
+            held = sorted(path.glob('*.zip'))
+            hint = f'; to import its files, name them: {path}/*.zip' if held else ''
+            raise InputError(f'nothing to import: {path} has no <row>/<column>/trial<n>/result.json{hint}')
     return folders, [read_submission(path) for path in files]
 
 
@@ -63,6 +77,7 @@ def check_fits_table(table: Table, cells: Sequence[Cell], submissions: Sequence[
         InputError: one is not; the line names the file and the part of it.
     """
     for one in submissions:
+        check_submitter(f'{one.file}: its name', one.name, table.columns)
         for what, theirs, ours in (('table', one.table, table.name), ('variant', one.variant, table.variant)):
             if theirs != ours:
                 raise InputError(f"{one.file}: it is of {what} '{theirs}', not of '{ours}'")
@@ -128,19 +143,20 @@ def placed(cell: Cell, submissions: Iterable[Submission], ours: Trial | None, ow
     found = []
     recipes: dict[str, Provenance] = {}
     for one in submissions:
-        groups: dict[str | None, list[float]] = {}
+        groups: dict[tuple[str | None, str], list[float]] = {}
         for run in sorted((run for run in one.runs if run.place == cell.folder), key=lambda run: run.trial):
             where = f'{one.file}, {run.member}'
             if any(same(run.result, result) for result in own):
                 raise InputError(f'{where} is our own run; leave out the file')
-            as_of = _as_of(where, cell, run, ours, recipes)
-            groups.setdefault(as_of, []).append(_value(where, cell, run.result))
-        found += [Placed(one, tuple(values), as_of) for as_of, values in groups.items()]
+            differs = _differs(where, cell, run, ours, recipes)
+            as_of = run.result.config_hash if differs else None
+            groups.setdefault((as_of, differs), []).append(_value(where, cell, run.result))
+        found += [Placed(one, tuple(values), as_of, differs) for (as_of, differs), values in groups.items()]
     return found
 
 
-def _as_of(where: str, cell: Cell, run: SubmittedRun, ours: Trial | None, recipes: dict[str, Provenance]) -> str | None:
-    """Check that a run is of the cell's recipe; return its hash if its version or data differ from ours."""
+def _differs(where: str, cell: Cell, run: SubmittedRun, ours: Trial | None, recipes: dict[str, Provenance]) -> str:
+    """Check that a run is of the cell's recipe; return what of version and data differs from ours."""
     if dict(run.point) not in (points(cell) if cell.grid else [{}]):
         raise InputError(f"{where}: the grid of '{cell.name}' has no point {label(run.point) or '(none)'}")
     if ours is not None and dict(ours.point) == dict(run.point):
@@ -151,13 +167,18 @@ def _as_of(where: str, cell: Cell, run: SubmittedRun, ours: Trial | None, recipe
             recipes[key] = provenance(final_cell(cell, run.point).resolve())
         current = recipes[key]
     digest, data, version = run.result.config_hash, run.result.data, run.result.version
-    if current.made(digest, data):
-        return None
-    if current._replace(data=data, version=version or current.version).digest == digest:
-        return digest
-    raise InputError(
-        f"{where} is of another recipe: its hash is {digest[:40]}, and '{cell.name}' has {current.digest} now"
-    )
+    differs = current.differs(digest, data, version)
+    if differs is not None:
+        return differs
+    if current.digest == digest:
+        # The hash covers all three, so what is recorded beside it was changed.
+        told = [f'data {data or "not recorded"}'] if data != current.data else []
+        told += [f'openmix {version}'] if version not in (None, current.version) else []
+        raise InputError(
+            f'{where} says {" and ".join(told)}, and its hash {digest} is that of data '
+            f'{current.data or "not recorded"} and openmix {current.version}'
+        )
+    raise InputError(f"{where} is of another recipe: its hash is {digest}, and '{cell.name}' has {current.digest} now")
 
 
 def _value(where: str, cell: Cell, result: Result) -> float:

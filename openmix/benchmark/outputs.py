@@ -33,7 +33,7 @@ def report_table(
 ) -> int:
     """Print or write the numbers in the asked format; of `report` with its files."""
     full = args.verb == 'report'
-    folders, submissions = read_imports(args.imports if full else ())
+    folders, submissions = read_imports(args.imports if full else (), work_dir)
     records = records_of(table, cells, work_dir, args.trials, folders, args.weights_dir, submissions)
     pictures = []
     if full and args.pictures:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from openmix import __version__
+from openmix.benchmark.limits import MOST_OF_NOTE
 from openmix.benchmark.made_for import told
 from openmix.benchmark.submission import (
     FORM,
@@ -20,10 +21,11 @@ from openmix.benchmark.submission import (
     MOST_OF_MEMBER,
     read_submission,
 )
+from openmix.benchmark.submitters import check_submitter
 from openmix.benchmark.table import Table
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import distinct
-from openmix.benchmark.values import check_name, check_text
+from openmix.benchmark.values import check_text
 from openmix.errors import InputError
 from openmix.files import appearing
 from openmix.regular_file import Missing, read_bytes, read_tail
@@ -67,8 +69,8 @@ def pack(table: Table, trials: Sequence[Trial], out: Path, name: str, note: str 
     Raises:
         InputError: no run is finished, a file is missing or not readable, or all are too large for one file.
     """
-    check_name('--name', name)
-    check_text('--note', note)
+    check_submitter('--name', name, table.columns)
+    check_text('--note', note, MOST_OF_NOTE)
     done = [trial for trial in distinct(trials) if trial.kind == 'final' and trial.state() == 'done']
     if not done:
         raise InputError(f"table '{table.name}': none of the {len(distinct(trials))} chosen runs is finished")

@@ -6,7 +6,7 @@ import contextlib
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from openmix.benchmark.folders import Layout
 from openmix.benchmark.length import median_of
 from openmix.benchmark.merge import placed
 from openmix.benchmark.submission import Submission
+from openmix.benchmark.submitters import sources
 from openmix.benchmark.trial import NOT_IMPLEMENTED, STATES, Trial, read_out
 from openmix.errors import InputError
 from openmix.result import Result, read_result
@@ -32,12 +33,19 @@ class Numbers(NamedTuple):
         as_of: the config hash of the runs if it differs from the cell's, else None.
         values: the cell's readout of each run.
         submission: where the values are from, if that is no folder.
+        differs: what of the runs differs from the cell, such as 'data 0a1b2c3d4e5f' or 'recipe'; '' if nothing does.
     """
 
     source: str
     as_of: str | None
     values: tuple[float, ...]
     submission: Submission | None = None
+    differs: str = ''
+
+    @property
+    def remark(self) -> str:
+        """What stands behind numbers of another recipe, version or data; '' behind others."""
+        return f', as of {self.as_of} (other {self.differs})' if self.as_of else ''
 
 
 @dataclass(frozen=True)
@@ -166,30 +174,21 @@ def read_records(
         submissions: submissions of others, see `openmix.benchmark.merge.check_fits_table`.
 
     Raises:
-        InputError: a folder to import has no result, or a submission does not fit the cells.
+        InputError: a submission does not fit the cells.
     """
-    for folder, _ in imports:
-        if not any(folder.glob('*/*/trial*/result.json')):
-            raise InputError(f'nothing to import: {folder} has no <row>/<column>/trial<n>/result.json')
     by_place: dict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
         by_place[trial.cell.row, trial.cell.column].append(trial)
     found = [_record(cell, by_place[cell.row, cell.column], imports) for cell in cells]
-    return [_with_submissions(record, submissions) for record in found] if submissions else found
+    names = sources(submissions, [folder for folder, _ in imports])
+    shown = {one.file: name for one, name in zip(submissions, names, strict=True)}
+    return [_with_submissions(record, submissions, shown) for record in found] if submissions else found
 
 
-def _with_submissions(record: Record, submissions: Sequence[Submission]) -> Record:
-    names = [one.name for one in submissions]
+def _with_submissions(record: Record, submissions: Sequence[Submission], names: Mapping[str, str]) -> Record:
     ours = record.trials[0] if record.trials else None
     theirs = tuple(
-        Numbers(
-            one.submission.name
-            if names.count(one.submission.name) == 1
-            else f'{one.submission.name} ({one.submission.file})',
-            one.as_of,
-            one.values,
-            one.submission,
-        )
+        Numbers(names[one.submission.file], one.as_of, one.values, one.submission, one.differs)
         for one in placed(record.cell, submissions, ours, record.results)
     )
     return replace(record, theirs=(*record.theirs, *theirs))
@@ -230,7 +229,7 @@ def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None, bad: list[
         ours: a trial of the cell, whose provenance is the current one; None without trials.
         bad: list that one line per unreadable result is appended to.
     """
-    groups: dict[str | None, list[float]] = defaultdict(list)
+    groups: dict[tuple[str | None, str], list[float]] = defaultdict(list)
     for path in sorted(folder.glob('trial*/result.json')):
         try:
             result = read_result(path)
@@ -241,8 +240,11 @@ def _lying(cell: Cell, folder: Path, source: str, ours: Trial | None, bad: list[
             with contextlib.suppress(InputError):  # an older version may not have recorded the metric
                 value = read_out(result, cell.metric, cell.readout)
                 current = ours is not None and ours.provenance.made(result.config_hash, result.data)
-                groups[None if current else result.config_hash or 'unknown'].append(value)
-    found = [Numbers(source, digest, tuple(values)) for digest, values in groups.items()]
+                known = (result.config_hash, result.data, result.version)
+                differs = (ours.provenance.differs(*known) if ours else None) or 'recipe'
+                of = (None, '') if current else (result.config_hash or 'unknown', differs)
+                groups[of].append(value)
+    found = [Numbers(source, digest, tuple(values), None, differs) for (digest, differs), values in groups.items()]
     return sorted(found, key=lambda numbers: -len(numbers.values))
 
 

@@ -44,10 +44,7 @@ def measured(record: Record) -> str:
 
 def theirs(record: Record) -> list[str]:
     """Format the imported numbers, each with its source."""
-    return [
-        f'{spread(numbers.values)} from {numbers.source}' + (f', as of {numbers.as_of}' if numbers.as_of else '')
-        for numbers in record.theirs
-    ]
+    return [f'{spread(numbers.values)} from {numbers.source}{numbers.remark}' for numbers in record.theirs]
 
 
 def printed(cell: Cell, digits: int = 2) -> str:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openmix.benchmark.limits import MOST_TEXT, MOST_TRIALS
+from openmix.benchmark.limits import MOST_OF_NOTE, MOST_TEXT, MOST_TRIALS
+from openmix.benchmark.submitters import check_submitter
 from openmix.benchmark.values import check_name, check_text
 from openmix.errors import InputError, brief, check_number
 from openmix.json_file import list_of, mapping_of, parse_object, text_of, texts_of, whole_of
@@ -121,7 +122,10 @@ def _parse(archive: zipfile.ZipFile, where: str) -> Submission:
     if missing := [key for key in ('table', 'table_hash', 'variant', 'version', 'name') if key not in texts]:
         raise InputError(f"{at}: '{missing[0]}' is missing")
     for key, text in texts.items():
-        (check_text if key in ('note', 'options') else check_name)(f'{at}: {key}', text)
+        if key in ('note', 'options'):
+            check_text(f'{at}: {key}', text, MOST_OF_NOTE if key == 'note' else MOST_TEXT)
+        else:
+            (check_submitter if key == 'name' else check_name)(f'{at}: {key}', text)
     rows = [_row(f'{at}: runs {i}', row) for i, row in enumerate(list_of(f'{at}: runs', found.get('runs')))]
     if not rows:
         raise InputError(f'{at}: it lists no run')

@@ -9,16 +9,18 @@ from openmix.benchmark.markup import cell, element, section, sortable
 from openmix.benchmark.records import Record
 from openmix.benchmark.render import measured, printed, printed_digits, spread
 from openmix.benchmark.submitted import SUBMITTED, submitted
+from openmix.benchmark.submitters import HEADS
 from openmix.benchmark.table import Table
 
-BESIDE = ('Method', 'Column', 'Published', 'Ours')
+# Heads whose words may be many.
+_LONG = ('Machines', 'File', 'Note')
 
 
 def beside(records: Sequence[Record]) -> tuple[list[str], list[tuple[Record, tuple[str, ...]]]]:
     """Set the numbers of cells that others have measured side by side.
 
     Returns:
-        the names of the others; of each cell its record and the words of `BESIDE`, and of each of the others.
+        the names of the others; of each cell its record and the words of `HEADS`, and of each of the others.
     """
     sources = list(dict.fromkeys(numbers.source for record in records for numbers in record.theirs))
     digits = printed_digits(records)
@@ -29,8 +31,7 @@ def beside(records: Sequence[Record]) -> tuple[list[str], list[tuple[Record, tup
             words.append(measured(record) or record.status)
             for source in sources:
                 found = [numbers for numbers in record.theirs if numbers.source == source]
-                as_of = [f', as of {numbers.as_of}' if numbers.as_of else '' for numbers in found]
-                words.append('; '.join(f'{spread(n.values)}{old}' for n, old in zip(found, as_of, strict=True)))
+                words.append('; '.join(f'{spread(numbers.values)}{numbers.remark}' for numbers in found))
             rows.append((record, tuple(words)))
     return sources, rows
 
@@ -43,13 +44,20 @@ def submissions(table: Table, records: Sequence[Record]) -> str:
         html = f'<th scope="row">{escape(words[0])}</th>' + cell(escape(words[1]), kind='text')
         html += ''.join(cell(escape(word)) for word in words[2:])
         rows.append(element('tr', html, data_row=record.cell.row, data_column=record.cell.column))
-    grid = sortable([*BESIDE, *sources], rows, 'Published, ours and others', text_columns=2) if rows else ''
-    known = [
-        element(
-            'tr', f'<th scope="row">{escape(first)}</th>' + ''.join(cell(escape(word), kind='text') for word in rest)
-        )
-        for first, *rest in submitted(table, records)
-    ]
+    grid = sortable([*HEADS, *sources], rows, 'Published, ours and others', text_columns=2) if rows else ''
+    grid = element('div', grid, class_='others') if grid else ''
+    known = [_row(words) for words in submitted(table, records)]
     of_each = sortable(SUBMITTED, known, 'Submissions', text_columns=len(SUBMITTED)) if known else ''
+    of_each = element('div', of_each, class_='stacked') if of_each else ''
     note = 'Each by its own runs: mean ± sample standard deviation (runs). Nobody here has checked the runs of others.'
     return section('Submissions', of_each + grid, note)
+
+
+def _row(words: Sequence[str]) -> str:
+    """Write what is known of a submission; on a phone its facts stand below each other, each with its head."""
+    first, *rest = words
+    html = ''.join(
+        element('td', escape(word), class_='text' if head in _LONG else 'short', data_head=head)
+        for head, word in zip(SUBMITTED[1:], rest, strict=True)
+    )
+    return element('tr', f'<th scope="row">{escape(first)}</th>{html}')

@@ -33,7 +33,8 @@ def submitted(table: Table, records: Sequence[Record]) -> list[tuple[str, ...]]:
         machines = dict.fromkeys(
             result.environment.get('gpu0') or result.environment.get('cpu', '') for result in results
         )
-        note = '; '.join(filter(None, (one.note, '' if one.table_hash == own else _OTHER_TABLE)))
+        said = ' '.join(one.note.split())  # on one line, as one line is shown
+        note = '; '.join(filter(None, (said, '' if one.table_hash == own else _OTHER_TABLE)))
         facts = (str(len(one.runs)), str(len(cells)), one.version, _some(commits), _some(machines), one.file, note)
         rows.append((source, *facts))
     return rows

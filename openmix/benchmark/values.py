@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from openmix.benchmark.escape import acts
 from openmix.benchmark.limits import MOST_CHARACTERS, MOST_TEXT
-from openmix.errors import InputError, brief
+from openmix.errors import InputError, acts, brief
 from openmix.options import sets
 
 _MOST_DEPTH = 50
@@ -26,7 +25,7 @@ _OF_RUNS = {
 _OF_PROGRAMS = ('custom_imports', '_base_', '_scope_')
 
 
-def check_text(where: str, value: Any) -> str:
+def check_text(where: str, value: Any, most: int = MOST_TEXT) -> str:
     """Return a text unchanged if it is printable and not too long.
 
     Raises:
@@ -34,8 +33,8 @@ def check_text(where: str, value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InputError(f'{where} must be text, got {brief(value)}')
-    if len(value) > MOST_TEXT:
-        raise InputError(f'{where} has {len(value)} characters; at most {MOST_TEXT} are allowed')
+    if len(value) > most:
+        raise InputError(f'{where} has {len(value)} characters; at most {most} are allowed')
     found = next((character for character in value if character not in '\n\t' and acts(character)), None)
     if found is not None:
         raise InputError(f'{where} holds the control character {found!a}')

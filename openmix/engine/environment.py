@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 import openmix
-from openmix.errors import DISTRIBUTION
+from openmix.errors import DISTRIBUTION, printable
+from openmix.metrics import MOST_OF_FACT
 
 _PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv-lite', 'numpy', 'scikit-learn')
 _GIT_S = 60  # time limit in seconds, because git hangs on a network folder that does not respond
@@ -52,7 +53,7 @@ def namesake() -> str | None:
 
 
 def environment() -> dict[str, str | int]:
-    """Return versions and hardware by name."""
+    """Return versions and hardware by name; a text is one line that `openmix.result.parse_result` reads."""
     found: dict[str, str | int] = {'openmix': openmix.__version__, 'python': platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -63,7 +64,7 @@ def environment() -> dict[str, str | int]:
     found |= {'threads': torch.get_num_threads(), 'cuda': torch.version.cuda or 'none'}
     for i in range(torch.cuda.device_count()):
         found[f'gpu{i}'] = torch.cuda.get_device_name(i)
-    return found
+    return {key: printable(fact)[:MOST_OF_FACT] if isinstance(fact, str) else fact for key, fact in found.items()}
 
 
 def in_short() -> str:

@@ -7,6 +7,7 @@ import subprocess
 from html import escape, unescape
 
 import pytest
+from test_submit import merged, packed
 
 from openmix.benchmark.page import page
 from openmix.benchmark.runs_now import runs_now, states_of
@@ -211,3 +212,31 @@ def test_it_draws_on_a_phone(html, tmp_path):
 
     with Image.open(picture) as image:
         assert len(image.convert('RGB').getcolors(1 << 24)) > 20  # not a blank page
+
+
+def test_long_names_of_submissions_leave_the_numbers_on_a_phone(bench, tmp_path):
+    long = 'Anna Bartholomew-Featherstonehaugh, eight A100 of the department of statistics'
+    files = [packed(bench, tmp_path / 'a.zip', long, 1.0), packed(bench, tmp_path / 'b.zip', 'Bob', -1.0)]
+    records = merged(bench, *files)
+    script = """
+        const right = element => element.getBoundingClientRect().right;
+        const board = document.querySelector('#leaderboard');
+        const theirs = board.querySelector('tr[data-row=Mixup] [data-column=MCE] .theirs');
+        const [first, second] = document.querySelectorAll('.stacked .scroll, .others .scroll');
+        const facts = [...document.querySelectorAll('.stacked td, .stacked tbody th')];
+        return {
+          page: innerWidth,
+          theirs: right(theirs),
+          shown: theirs.innerText,
+          gap: second.getBoundingClientRect().top - first.getBoundingClientRect().bottom,
+          facts: Math.max(...facts.map(right)),
+          faded: first.classList.contains('more'),
+        };
+    """
+    for width in (390, 1280):
+        found = browse(tmp_path, page(bench.table, records, bench.work_dir), script, width)
+        assert '90.50 ± 0.71 (2)' in found['shown']
+        assert found['theirs'] < found['page'] - 36  # where the edge of the table fades
+        assert found['facts'] <= found['page']
+        assert not found['faded']
+        assert found['gap'] >= 8

@@ -15,6 +15,7 @@ from rich.console import Console
 from openmix.benchmark import escape
 from openmix.benchmark.report import as_text
 from openmix.benchmark.slurm import Resources, sbatch_script
+from openmix.csv_text import field
 from openmix.errors import InputError
 
 NAMES = [
@@ -123,8 +124,9 @@ def test_csv(hostile):
 
 
 def test_csv_numbers_stay_numbers():
-    assert [escape.csv(value) for value in (-1.5, -2, None, '-1.5', 'x', '')] == [-1.5, -2, None, "'-1.5", 'x', '']
-    assert [escape.csv(value) for value in ('\t=1', '\r=1', '+1', '@a')] == ["'\t=1", "'\r=1", "'+1", "'@a"]
+    assert [field(value) for value in (-1.5, -2, None, '-1.5', 'x', '')] == [-1.5, -2, None, "'-1.5", 'x', '']
+    assert [field(value) for value in ('+1', '@a', ' =1', '\uff1d1')] == ["'+1", "'@a", "' =1", "'\uff1d1"]
+    assert [field(value) for value in ('\t=1', '\r=1', 'a\x1b[2J\nb')] == ["'\\t=1", "'\\r=1", 'a\\x1b[2J\\nb']
 
 
 def test_terminal(hostile):

@@ -142,14 +142,14 @@ def test_imported_results_are_marked(bench, tmp_path):
     bench.work_dir.rename(theirs)
     bench.run(rows='Mixup', columns='MCE', trials=1)
     html = as_text(bench.table, bench.records(imports=[theirs]), 'html', bench.work_dir)
-    assert f'title="from {theirs}">imported <a' in cell(html, 'Mixup', 'MCE')
+    assert f'title="from {theirs}"><span class="who">imported</span> <a' in cell(html, 'Mixup', 'MCE')
     assert 'data-ours="90.0"' in cell(html, 'Mixup', 'MCE')
     assert 'href="../theirs/mixup/dm-ce"' in cell(html, 'Mixup', 'DM(CE)')
     assert f'<dt>Imported</dt><dd>{theirs}</dd>' in html
     others = tmp_path / 'others'
     shutil.copytree(theirs, others)
     html = as_text(bench.table, bench.records(imports=[theirs, others]), 'html', bench.work_dir)
-    assert all(f'imported from {name} <a' in cell(html, 'Mixup', 'MCE') for name in ('theirs', 'others'))
+    assert all(f'imported from {name}</span> <a' in cell(html, 'Mixup', 'MCE') for name in ('theirs', 'others'))
 
 
 def test_gains_have_an_interval_and_are_coloured_by_it(bench):

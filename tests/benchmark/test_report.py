@@ -290,13 +290,19 @@ def test_import(bench, tmp_path):
         assert text.count('89.50 ± 0.71') == places
     found = json.loads(as_text(bench.table, [mce, dm], 'json', bench.work_dir, full=True))
     assert found['cells'][1]['theirs'] == [
-        {'from': str(theirs), 'as_of': None, 'measured': 89.5, 'std': pytest.approx(0.5**0.5), 'trials': 2}
+        {
+            'from': str(theirs),
+            'as_of': None,
+            'differs': '',
+            'measured': 89.5,
+            'std': pytest.approx(0.5**0.5),
+            'trials': 2,
+        }
     ]
     bench.edit('    model.policy.alpha: 0.2', '    model.policy.alpha: 0.3')
     _, dm = bench.records(rows='Mixup', imports=[theirs])
     assert dm.theirs[0].as_of == json.loads((theirs / 'mixup/dm-ce/trial0/result.json').read_text())['config_hash']
-    with pytest.raises(InputError, match='nothing to import'):
-        bench.records(imports=[tmp_path / 'nowhere'])
+    assert render.theirs(dm)[0].endswith(f', as of {dm.theirs[0].as_of} (other recipe)')
 
 
 def test_report_as_json(bench):
