@@ -21,6 +21,7 @@ LOSSES.import_from_location()
 POLICIES = sorted(name for name, cls in registered(MIXUPS).items() if issubclass(cls, MixPolicy))
 # What a policy cannot be built without.
 NEEDED = {
+    'AttentiveMix': {'teacher': nn.Sequential(nn.AvgPool2d(2)), 'site': '0'},
     'OneOf': {'policies': [{'type': 'NoMix'}]},
     'SuperMix': {'teacher': nn.Flatten()},
     'Until': {'policy': {'type': 'NoMix'}, 'epoch': 1},

@@ -31,7 +31,7 @@ class Case:
             has a weight of its own and they need not sum to 1.
         moves: the policy resizes or moves its images, so a pixel of a partner comes from elsewhere in it.
         moves_own: a pixel of the sample itself does too.
-        looks: the masks follow the images, so samples that share one lam differ in theirs.
+        looks: the masks, or the shares, follow the images, so samples that share one drawn lam differ in theirs.
         draws: a seed changes the result.
         pairs: partners can be given.
     """
@@ -85,6 +85,17 @@ POLICIES: dict[str, list[Case]] = {
     ],
     'GridMix': [Case(), Case({'share': 'batch', 'grid': 8}), Case({'grid': 5, 'alpha': 0.5})],
     'SmoothMix': [Case(), Case({'share': 'batch'}), Case({'shape': 'square', 'sigma': (0.1, 0.2)})],
+    'PatchUp': [
+        Case({'channels': 'shared', 'block': 3}),
+        Case({'channels': 'shared', 'share': 'batch', 'gamma': 0.2}),
+        Case({'channels': 'shared', 'mode': 'hard', 'block': 5}),
+    ],
+    'AttentiveMix': [Case({'teacher': TEACHER, 'site': '0', 'size': None, 'top_k': 3})],
+    'SKMixup': [
+        Case(looks=True),
+        Case({'share': 'batch', 'tau_std': 0.25}, looks=True),
+        Case({'distance': 'input', 'alpha': 0.3}, looks=True),
+    ],
     'InterIntra': [Case(), Case({'intra': 'cut', 'inter': 'interpolate', 'intra_alpha': 0.2, 'inter_alpha': 2})],
     'SuperMix': [
         Case({'teacher': TEACHER, 'iterations': 4}, label='drawn'),
@@ -328,7 +339,8 @@ def test_a_batch_share_is_one_for_all_samples_and_a_sample_share_is_not(name, ca
         return
     _, mix = run(policy, draw_batch(16))
     if case.looks:
-        assert not bool((mix.mask == mix.mask[:1]).all())
+        followed = mix.lam if mix.mask is None else mix.mask
+        assert not bool((followed == followed[:1]).all())
         lam = policy.draw_lam(16, mix.lam.device)
         assert bool((lam == lam[0]).all()) == (policy.share == 'batch')
         return

@@ -12,10 +12,11 @@ from openmix.errors import InputError
 from openmix.mixups.attention import attention_at
 from openmix.mixups.class_activation import class_activation
 from openmix.mixups.feature_site import FeatureSite
-from openmix.mixups.input_gradient import input_gradient, trained_input_gradient
+from openmix.mixups.input_gradient import input_gradient, mode_of, trained_input_gradient
 from openmix.mixups.targets import Target
 from openmix.network import Network
 from openmix.ops.batches import check_floating, check_labels, what
+from openmix.ops.precision import no_grad
 
 
 class MixContext:
@@ -88,6 +89,17 @@ class MixContext:
         else:
             gradient = input_gradient(self.network, self.x, self.y, training)
         return gradient.float().square().mean(1).sqrt()
+
+    def embeddings(self) -> Tensor:
+        """Compute the (N, D) output of the trained backbone for the clean images, in evaluation mode without gradient.
+
+        Raises:
+            InputError: the context has no network with a backbone.
+        """
+        if not isinstance(self.network, Network):
+            raise InputError('embeddings need the network; pass MixContext(x, network=Network(backbone, head))')
+        with no_grad(), mode_of(self.network.backbone, False):
+            return self.network.backbone(self.x)
 
     def features(self, site: FeatureSite, backbone: nn.Module) -> Tensor:
         """Compute (N, C, h, w) features of the clean images at a site of a backbone, without gradient; cached."""
