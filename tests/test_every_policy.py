@@ -73,6 +73,15 @@ POLICIES: dict[str, list[Case]] = {
         Case({'site': 'layer3'}, label='own', moves=True),
         Case({'site': 'layer3', 'share': 'batch', 'alpha': 1.0}, label='own', moves=True),
     ],
+    'AlignMix': [
+        Case({'sites': ('', 'layer3'), 'iterations': 2}, label='drawn', moves_own=True),
+        Case({'sites': ('layer3',), 'share': 'batch', 'iterations': 2}, label='drawn', moves_own=True),
+    ],
+    'GuidedMixup': [
+        Case(draws=False),
+        Case({'saliency': 'gradient', 'pairing': 'random', 'clean_weight': 1.0}),
+        Case({'pairing': 'random', 'kernel': 3, 'sigma': 1.0}),
+    ],
     'PuzzleMix': [
         Case(moves=True, moves_own=True, looks=True),
         Case({'share': 'batch', 't_size': -1}, moves=True, moves_own=True, looks=True),

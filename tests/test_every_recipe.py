@@ -163,6 +163,8 @@ PARAMETERS = {
     'classification/digits/patch_up.py': RESNET20,
     'classification/digits/sk_mixup.py': RESNET20,
     'classification/digits/smooth_mix.py': RESNET20,
+    'classification/digits/align_mix.py': RESNET20,
+    'classification/digits/guided_mixup.py': RESNET20,
     'classification/digits/reg_mixup.py': RESNET20,
     'classification/digits/snap_mix.py': RESNET20,
     'classification/fgvc_aircraft/resnet18.py': RESNET18,

@@ -29,3 +29,25 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int, rows: Tensor | Non
         log = log - counted.logsumexp(0, keepdim=True)
         log = log - log.logsumexp(1, keepdim=True)
     return log.exp()
+
+
+@torch.no_grad()
+def transport_plan(cost: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Solve optimal transport between P and P equal weights with entropy, for every cost matrix (Cuturi, NeurIPS 2013).
+
+    exp(-cost / epsilon) is scaled `iterations` times, first to equal sums of the rows, then of the columns, in
+    logarithms.
+
+    Args:
+        cost: (N, P, P), of any float type; computed in at least float32.
+        epsilon: > 0, weight of the entropy.
+        iterations: >= 1.
+
+    Returns:
+        (N, P, P), P times the plan: columns sum to 1, and so do rows, once the iterations have converged.
+    """
+    log = cost.to(torch.promote_types(cost.dtype, torch.float32)) / -epsilon
+    for _ in range(iterations):
+        log = log - log.logsumexp(2, keepdim=True)
+        log = log - log.logsumexp(1, keepdim=True)
+    return log.exp()

@@ -1,7 +1,6 @@
 """RegMixup on digits: the loss of the clean images plus that of the mixed ones, 15 epochs.
 
 Command: python tools/train.py classification/digits/reg_mixup.py
-Cost: about 40 s on two CPU cores.
 """
 
 _base_ = 'resnet20.py'

@@ -1,7 +1,6 @@
 """SnapMix on digits, with class activation maps of the last stage, 15 epochs.
 
 Command: python tools/train.py classification/digits/snap_mix.py
-Cost: about 30 s on two CPU cores.
 """
 
 _base_ = 'resnet20.py'
