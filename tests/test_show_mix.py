@@ -204,3 +204,54 @@ def test_every_policy_mixes_the_same_pairs_of_the_same_images(call, tmp_path, mo
     mixup, cutmix = kept
     assert torch.equal(mixup.pixels, cutmix.pixels)
     assert mixup.mix.partner.tolist() == cutmix.mix.partner.tolist() == [3, 0, 1, 2]
+
+
+def gallery_of(call, monkeypatch, tmp_path, *options):
+    """Draw a gallery of three pairs of digits; return the drawn batches, and what was printed."""
+    kept, whole = [], draw.draw_gallery
+
+    def recorded(mixes, classes, count):
+        kept.extend(mixes)
+        return whole(mixes, classes, count)
+
+    monkeypatch.setattr(draw, 'draw_gallery', recorded)
+    code, printed, said = call(
+        'show_mix.py', DIGITS, '--gallery', '--count', 3, '--out', tmp_path / 'mix.png', *options
+    )
+    assert code == 0, said
+    return kept, printed
+
+
+def test_a_gallery_has_every_policy_on_the_same_pairs(call, tmp_path, monkeypatch):
+    """In the order of their names, with the arguments of the recipe; CoMixup pairs images in its own way."""
+    policies = '[{type: GridMix, grid: 2}, {type: CutMix, alpha: 0.5}]'
+    options = ('--rows', '[cgiu]*', '--cfg-options', f'model.policy={{type: OneOf, policies: {policies}}}')
+    kept, printed = gallery_of(call, monkeypatch, tmp_path, *options)
+    assert [batch.title for batch in kept] == ['CoMixup', 'CutMix', 'GridMix', 'InterIntra']
+    assert 'left out: model.policy: Until' in printed
+    for batch in kept[1:]:
+        assert batch.mix.source.tolist() == [[0, 2], [1, 0], [2, 1]]
+        assert torch.equal(batch.pixels, kept[1].pixels)
+    cells = kept[2].mix.mask.unfold(2, 8, 8).unfold(3, 8, 8).flatten(4)
+    assert bool((cells == cells[..., :1]).all())  # the recipe's grid of 2 x 2
+    assert Image.open(tmp_path / 'mix.png').height > Image.open(tmp_path / 'mix.png').width
+
+
+@pytest.mark.parametrize(
+    ('options', 'told'),
+    [
+        (('--gallery', '--maps'), '--gallery draws one row of images a policy'),
+        (('--gallery', '--policy', 'CutMix'), '--gallery draws one row of images a policy'),
+        (('--rows', 'Cut*'), '--rows chooses policies of --gallery'),
+        (('--gallery', '--rows', 'Cat*'), "--rows: no policy is named as 'Cat*'; there are"),
+        (('--gallery', '--rows', 'Until'), 'a gallery needs a policy that mixes pairs'),
+        (
+            ('--gallery', '--rows', 'Gr*', '--cfg-options', 'model.policy={type: GridMix, grid: 1}'),
+            'GridMix: grid must be',
+        ),
+    ],
+)
+def test_a_gallery_says_what_it_cannot_draw(call, tmp_path, options, told):
+    code, _, said = call('show_mix.py', DIGITS, '--out', tmp_path / 'mix.png', *options)
+    assert code == 2
+    assert told in said.splitlines()[-1]

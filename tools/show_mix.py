@@ -27,11 +27,6 @@ BRANCHES = ('branch', 'labelled_branch')
 FORMATS = ('.png', '.pdf', '.svg')
 
 
-def leaves(policy: dict) -> list[dict]:
-    """List the policies that a policy consists of: the policy itself, or every child of a mixture."""
-    return [leaf for child in policy['policies'] for leaf in leaves(child)] if 'policies' in policy else [policy]
-
-
 def places_of(cfg: Config) -> list[str]:
     """Return the keys of a recipe's model that have a policy; that of the whole model is ''.
 
@@ -164,6 +159,34 @@ def mix_batch(of: Drawn, with_maps: bool) -> MixedBatch:
     return MixedBatch(title, pixels, images, of.labels, mix, maps)
 
 
+def mix_as_others(of: Drawn) -> MixedBatch:
+    """Mix the pairs that a gallery has for all; a policy that groups images in its own way refuses pairs, and draws."""
+    import torch
+
+    pairs = torch.arange(len(of.images)).roll(1)
+    try:
+        return mix_batch(of._replace(partner=pairs), with_maps=False)
+    except InputError:
+        return mix_batch(of._replace(partner=None), with_maps=False)
+
+
+def buildable(cfg: Config, policies: list[dict], *weights: Any) -> list[tuple[str, dict, Classifier]]:
+    """Build the recipe's model with each policy; print a line for each whose defaults do not fit.
+
+    Raises:
+        InputError: a policy whose arguments the recipe gives does not fit.
+    """
+    found = []
+    for policy in policies:
+        try:
+            found.append(('', policy, build(cfg, '', dict(policy), *weights)))
+        except InputError as error:
+            if policy.keys() != {'type'}:
+                raise
+            print(f'left out: {error}')
+    return found
+
+
 def mix_over_lam(of: Drawn, seed: int) -> torch.Tensor:
     """Mix the same pairs of a batch with lam = 0, 0.1, ... 1 and otherwise equal random draws.
 
@@ -194,6 +217,12 @@ def main() -> None:
     parser.add_argument('--maps', action='store_true', help='also the masks, and the saliency or attention behind them')
     parser.add_argument('--strip', action='store_true', help='mix the same pairs with lambda = 0, 0.1, ... 1 instead')
     parser.add_argument(
+        '--gallery',
+        action='store_true',
+        help="every registered policy on the same pairs; the arguments are those of the recipe's policies, or defaults",
+    )
+    parser.add_argument('--rows', metavar='GLOB', help="only these policies of the gallery, such as '*Cut*'")
+    parser.add_argument(
         '--checkpoint', metavar='FILE', help='a checkpoint: for policies that ask the model (default: initial weights)'
     )
     parser.add_ema()
@@ -207,6 +236,10 @@ def main() -> None:
         raise InputError('--ema needs --checkpoint: initial weights have no moving average')
     if args.maps and args.strip:
         raise InputError('--strip draws no masks; leave out --maps, or --strip')
+    if args.gallery and (args.policy or args.maps or args.strip):
+        raise InputError('--gallery draws one row of images a policy; leave out --policy, --maps and --strip')
+    if args.rows and not args.gallery:
+        raise InputError('--rows chooses policies of --gallery; give both, or --policy NAME ...')
     cfg = load_config(args.config, args.cfg_options)
     work_dir = Path(cfg.get('work_dir') or work_dir_of(args.config))
     out = Path(args.out) if args.out else work_dir / 'show_mix.png'
@@ -224,7 +257,8 @@ def main() -> None:
     from openmix.engine.data_check import built_classes, check_built, group_of, trained_classes
     from openmix.engine.runner import Runner
     from openmix.engine.seeding import step_seed
-    from openmix.evaluation.draw import draw_mixes, draw_strip, to_array
+    from openmix.evaluation.draw import draw_gallery, draw_mixes, draw_strip, to_array
+    from openmix.evaluation.gallery import leaves, of_gallery
     from openmix.registry import MIXUPS, find
 
     cfg = launch.prepare(cfg)
@@ -232,6 +266,8 @@ def main() -> None:
         raise InputError('the recipe has no train_dataloader')
     named = [dict(type=name) for name in args.policy or []]
     places = places_of(cfg)
+    if args.gallery and places != ['']:
+        raise InputError('--gallery draws policies of a model.policy, and this recipe has a mixed branch')
     asked_for = [(place, policy) for place in places for policy in named or leaves(policy_at(cfg, place))]
     for _, policy in asked_for:
         find(MIXUPS, policy['type'])
@@ -246,21 +282,31 @@ def main() -> None:
     batch = next(iter(loader))
     classes = built_classes(loader.dataset) or tuple(map(str, range(int(mixable(batch)['labels'].max()) + 1)))
     torch.manual_seed(args.seed)
-    models = [build(cfg, place, dict(policy), checkpoint, path, args.ema) for place, policy in asked_for]
+    weights = checkpoint, path, args.ema
+    if args.gallery:
+        built = buildable(cfg, of_gallery([policy for _, policy in asked_for], args.rows or '*'), *weights)
+    else:
+        built = [(place, policy, build(cfg, place, dict(policy), *weights)) for place, policy in asked_for]
     strips: list[torch.Tensor] = []
     titles: list[str] = []
     mixes: list[MixedBatch] = []
     # One seed for all, so that every policy is given the same augmented images.
     seed = step_seed(args.seed, 0, 0)
-    for (place, policy), model in zip(asked_for, models, strict=True):
+    for place, policy, model in built:
         torch.manual_seed(seed)
-        one = drawn(model, place, title_of(policy), loader.dataset, batch)
-        if args.strip:
+        title = policy['type'] if args.gallery else title_of(policy)
+        one = drawn(model, place, title, loader.dataset, batch)
+        if args.gallery:
+            mixes.append(mix_as_others(one))
+        elif args.strip:
             strips.append(mix_over_lam(one, seed)[: args.count])
             titles += [one.title] * len(strips[-1])
         else:
             mixes.append(mix_batch(one, args.maps))
-    figure = draw_strip(torch.cat(strips), LAMS, titles) if args.strip else draw_mixes(mixes, classes, args.count)
+    if args.strip:
+        figure = draw_strip(torch.cat(strips), LAMS, titles)
+    else:
+        figure = (draw_gallery if args.gallery else draw_mixes)(mixes, classes, args.count)
     out.parent.mkdir(parents=True, exist_ok=True)
     with appearing(out) as partial:
         figure.savefig(partial, dpi=150)

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from openmix.errors import InputError
 from openmix.mix import Mix
 
 
@@ -67,6 +68,48 @@ def _same_pairs(one: MixedBatch, other: MixedBatch, count: int) -> bool:
         if not torch.equal(one.labels[mine], other.labels[yours]):
             return False
     return True
+
+
+def draw_gallery(batches: Sequence[MixedBatch], classes: Sequence[str], count: int = 6) -> Figure:
+    """Draw what many policies make of the same pairs: the samples, their partners, and a row of mixed images a policy.
+
+    Above a mixed image stand the label shares of sample and partner; or its classes, where its sources are others.
+
+    Args:
+        batches: one batch per policy, of the same clean images.
+        classes: class names, by label.
+        count: number of pairs to show.
+
+    Raises:
+        InputError: no policy mixed pairs.
+    """
+    pairs = next((batch.mix for batch in batches if batch.mix.source.shape[1] == 2), None)
+    if pairs is None:
+        raise InputError('a gallery needs a policy that mixes pairs; draw others one by one')
+    count = min(count, len(pairs.source))
+    figure = Figure(figsize=(1.1 * count + 1.3, 1.22 * (len(batches) + 2)), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(batches) + 2, count, squeeze=False)
+    clean = batches[0]
+    names = [classes[label] for label in clean.labels.tolist()]
+    for row, places in enumerate((pairs.source[:, 0].tolist(), pairs.partner.tolist())):
+        for ax, place in zip(axes[row], places):
+            _show(ax, clean.pixels[place], names[place])
+    for row, batch in zip(axes[2:], batches, strict=True):
+        for n, ax in enumerate(row):
+            _show(ax, None if batch.mixed is None else batch.mixed[n], _shares(batch.mix, pairs, names, n))
+    titles = ['sample', 'partner', *(batch.title for batch in batches)]
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_ylabel(title, fontsize=8, rotation=0, ha='right', va='center')
+    return figure
+
+
+def _shares(mix: Mix, pairs: Mix, names: Sequence[str], n: int) -> str:
+    """Write the label shares of image n: numbers alone for a pair that is one of `pairs`, else with class names."""
+    weight, source = mix.weight[n].tolist(), mix.source[n].tolist()
+    if source == pairs.source[n].tolist():
+        return ' / '.join(f'{share:.2f}' for share in weight)
+    return '\n'.join(f'{names[place]} {share:.2f}' for place, share in zip(source, weight) if share)
 
 
 def draw_strip(mixed: Tensor, lams: Sequence[float], titles: Sequence[str]) -> Figure:
