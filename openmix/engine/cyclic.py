@@ -9,6 +9,7 @@ from mmengine.optim import scheduler as mm
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 
+from openmix.engine.by_epoch_or_iteration import ByEpochOrIteration
 from openmix.errors import check_number
 from openmix.registry import PARAM_SCHEDULERS
 
@@ -20,7 +21,7 @@ def cycle_factor(step: int, length: int, peak: float, low: float, rise: float) -
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-class _Cyclic(mm.param_scheduler._ParamScheduler):
+class _Cyclic(ByEpochOrIteration):
     """Multiply a parameter by a factor that rises from 1 to `peak` and falls to `low` in every cycle, by cosines.
 
     A cycle begins with a factor of 1 again. Another schedule of the same parameter, such as a warm-up that overlaps,
@@ -59,20 +60,6 @@ class _Cyclic(mm.param_scheduler._ParamScheduler):
         self.peak, self.low, self.rise = peak, low, rise
         self.length = max(1, (end - begin) // cycles)
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
-
-    @classmethod
-    def build_iter_from_epoch(
-        cls,
-        *args: Any,
-        epoch_length: int,
-        begin: int = 0,
-        end: int = mm.param_scheduler.INF,
-        by_epoch: bool = True,
-        **kwargs: Any,
-    ) -> Any:
-        """Build a schedule by iterations from numbers of epochs."""
-        end = end if end == mm.param_scheduler.INF else int(end * epoch_length)
-        return cls(*args, **{**kwargs, 'begin': int(begin * epoch_length), 'end': end, 'by_epoch': False})
 
     def _get_value(self) -> list[float]:
         # From the current value, as mmengine's schedules, so that one which overlaps is not overwritten.

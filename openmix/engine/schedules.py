@@ -14,6 +14,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.runner import IterBasedTrainLoop
 
+from openmix.engine.by_epoch_or_iteration import ByEpochOrIteration
 from openmix.errors import InputError, check_number, nearest
 from openmix.metrics import lower_is_better
 from openmix.registry import HOOKS, PARAM_SCHEDULERS
@@ -186,7 +187,7 @@ class ExponentialMomentum(MomentumSchedulerMixin, _Exponential):
     __doc__ = _Exponential.__doc__
 
 
-class _CosineDecay(mm.param_scheduler._ParamScheduler):
+class _CosineDecay(ByEpochOrIteration):
     """Multiply a parameter by cos(angle pi k / K), where k counts steps and K is their number, without reaching 0.
 
     With the default angle, 0.773 of the parameter is left half-way and 0.195 at the end (Sohn et al., 2020, section
@@ -214,20 +215,6 @@ class _CosineDecay(mm.param_scheduler._ParamScheduler):
         check_number(f'{type(self).__name__}: angle', angle, 0.0, 0.5, above=True)
         self.angle = angle
         super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
-
-    @classmethod
-    def build_iter_from_epoch(
-        cls,
-        *args: Any,
-        epoch_length: int,
-        begin: int = 0,
-        end: int = mm.param_scheduler.INF,
-        by_epoch: bool = True,
-        **kwargs: Any,
-    ) -> Any:
-        """Build a schedule by iterations from numbers of epochs."""
-        end = end if end == mm.param_scheduler.INF else int(end * epoch_length)
-        return cls(*args, **{**kwargs, 'begin': int(begin * epoch_length), 'end': end, 'by_epoch': False})
 
     def _get_value(self) -> list[float]:
         # From the current value, as mmengine's schedules, so that one which overlaps is not overwritten.
