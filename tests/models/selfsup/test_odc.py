@@ -4,10 +4,8 @@ import copy
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from mmengine.registry import init_default_scope
 from torch import nn
+from two_processes import in_two_processes, take_steps
 
 from openmix.errors import InputError
 from openmix.memory import training_keys
@@ -121,39 +119,15 @@ def test_images_that_cannot_be_read_are_refused(monkeypatch):
 
 
 def steps_of(rows=slice(None), processes=1):
-    """Train some steps on a part of every batch; return losses, gradients and the bank of each step."""
     model = built().eval()  # batch norm by its running statistics
-    found = list(model.bank.state_dict().values())
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    for step in range(5):
-        model.before_step(step, 5)
-        losses = model.loss({key: value[rows] for key, value in batch_of(step).items()})
-        optimizer.zero_grad()
-        losses['loss'].backward()
-        values = [value.detach() for value in losses.values()] + [p.grad for p in model.parameters()]
-        for value in values if processes > 1 else ():
-            dist.all_reduce(value)  # the mean over processes, as DDP takes it of gradients
-            value /= processes
-        optimizer.step()
-        found += [value.clone() for value in [*values, *model.bank.state_dict().values()]]
-    return found
-
-
-def one_rank(rank, folder):
-    torch.set_num_threads(1)
-    init_default_scope('openmix')
-    dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
-    torch.save(steps_of(slice(0, 3) if rank == 0 else slice(3, None), 2), f'{folder}/rank{rank}.pt')
-    dist.barrier()
-    dist.destroy_process_group()
+    return take_steps(model, lambda step: {key: value[rows] for key, value in batch_of(step).items()}, processes)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_take_the_steps_of_one(tmp_path):
     """The start, losses, gradients, and the banks, which are equal in both to the last bit."""
-    mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
-    one, two = (torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2))
+    one, two = in_two_processes(steps_of, N, tmp_path)
     for alone, first, second in zip(steps_of(), one, two, strict=True):
         assert torch.equal(first, second)
         torch.testing.assert_close(alone, first, rtol=1e-6, atol=1e-9)

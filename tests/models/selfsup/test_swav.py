@@ -4,10 +4,8 @@ from math import log
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from mmengine.registry import init_default_scope
 from torch import nn
+from two_processes import in_two_processes, take_steps
 
 from openmix.errors import InputError
 from openmix.memory import training_keys
@@ -205,37 +203,15 @@ def test_lars_against_plain_steps():
 
 
 def steps_of(rows=slice(None), processes=1):
-    """Train some steps on a part of every batch; return losses, gradients and queue of each step."""
     model = built(queue_epoch=0).eval()  # batch norm by its running statistics
-    optimizer, found = torch.optim.SGD(model.parameters(), lr=0.1), []
-    for step in range(5):
-        losses = model.loss({'inputs': [crop[rows] for crop in crops(step)]})
-        optimizer.zero_grad()
-        losses['loss'].backward()
-        values = [losses['loss'].detach(), *(p.grad for p in model.parameters())]
-        for value in values if processes > 1 else ():
-            dist.all_reduce(value)  # the mean over processes, as DDP takes it of gradients
-            value /= processes
-        optimizer.step()
-        found += [value.clone() for value in [*values, model.queue, model.stored]]
-    return found
-
-
-def one_rank(rank, folder):
-    torch.set_num_threads(1)
-    init_default_scope('openmix')
-    dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
-    torch.save(steps_of(slice(0, 2) if rank == 0 else slice(2, None), 2), f'{folder}/rank{rank}.pt')
-    dist.barrier()
-    dist.destroy_process_group()
+    return take_steps(model, lambda step: {'inputs': [crop[rows] for crop in crops(step)]}, processes)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_take_the_steps_of_one(tmp_path):
     """Codes are of the batch of both, and both queues hold the embeddings of both, in the order of their ranks."""
-    mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
-    one, two = (torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2))
+    one, two = in_two_processes(steps_of, N, tmp_path)
     for alone, first, second in zip(steps_of(), one, two, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=0)
         torch.testing.assert_close(alone, first, rtol=1e-9, atol=1e-12)
