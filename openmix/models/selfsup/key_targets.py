@@ -44,7 +44,7 @@ def key_targets(
         keys: (M, P) positives of the clean images.
         queue: the target 'queue', whose logits are of embeddings.
         of_other_views: (M, P) keys of the views that `keys` are not of, of the same images, for mixed keys.
-        y: (M,) int64 classes of the clean images, for targets of classes.
+        y: (M,) int64 classes of the clean images, for targets of classes; -1 where there is none.
         classes: their head, and the classes of the queue.
     """
     found = {}
@@ -53,7 +53,8 @@ def key_targets(
             assert y is not None
             assert classes is not None
             assert classes.head is not None
-            found[name] = Target(_logits_of(embed, classes.head), y)
+            # An image without a class is no source of an image that the mixer learns from; losses want a class of it.
+            found[name] = Target(_logits_of(embed, classes.head), y.clamp(min=0))
         elif name in ('queue', *OF_OTHER_LABELS):
             more = {} if name == 'queue' or classes is None else {'classes': y, 'key_classes': classes.queue}
             found[name] = Target(lambda features: queue.logits(embed(features)), queue.y, {**queue.options, **more})

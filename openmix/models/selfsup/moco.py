@@ -28,6 +28,7 @@ from openmix.models.selfsup.image_classes import ImageClasses, classes_of
 from openmix.models.selfsup.key_queue import KeyQueue
 from openmix.models.selfsup.key_targets import OF_BOTH_VIEWS, OF_OTHER_LABELS, key_targets
 from openmix.models.selfsup.moco_checks import checked_weights
+from openmix.models.selfsup.two_pools import TwoPools, as_one_pool, check_queue_of_pools
 from openmix.models.sites import Sites
 from openmix.registry import MODELS, BankConfig, ModelConfig, PolicyConfig, PreprocessorConfig
 
@@ -56,6 +57,10 @@ class MoCo(KeyQueue):
     A learned policy borrows the momentum encoder: its block reads the features there, and is trained by `mixer_losses`
     of 'queue' (infoNCE) and 'keys' (BCE), through the frozen encoder, with pairs and label shares of their own. AMix
     with both losses is AMix-I (Automatic Mixup, Section 3.3).
+
+    With `labels='given'` a batch may have two pools, labelled and unlabelled images. All are contrasted and mixed with
+    one another; what needs classes is of the labelled ones alone: the head, and the losses of the mixer, which mix
+    labelled images with labelled ones. Keys of unlabelled images are negatives of every class.
 
     Args:
         backbone: registry dict of a module (N, 3, H, W) -> (N, D).
@@ -128,7 +133,7 @@ class MoCo(KeyQueue):
             negatives,
         )  # fmt: skip
         self.weights = checked_weights(name, weights, policy is not None)
-        self.views, self.partners, self.step = views, partners, 0
+        self.views, self.partners, self.labels, self.step = views, partners, labels, 0
         # Attached before the hooks of the sites, which a copy would share.
         self.register_module('policy', None)
         self.policy: MixPolicy | None
@@ -149,7 +154,9 @@ class MoCo(KeyQueue):
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        query, key = two_views(type(self).__name__, batch['inputs'])
+        name = type(self).__name__
+        batch, labelled = as_one_pool(name, batch, self.labels)
+        query, key = two_views(name, batch['inputs'])
         self.check_batch(len(query))
         site = self.policy.feature_site if self.policy is not None and self.views == 'both' else None
         embeddings, features = self.encoded(key, site)
@@ -163,11 +170,11 @@ class MoCo(KeyQueue):
             best = dots[:, -len(self.queue) :].amax(1)
             losses['hit_rate'] = (dots.gather(1, columns[:, None])[:, 0] >= best).float().mean()
         if self.policy is not None and self.weights[1]:
-            losses |= self.mixed_losses(self.policy, query, key, of_key, y, features)
+            losses |= self.mixed_losses(self.policy, query, key, of_key, y, features, labelled)
         at = self.push(of_key)
         if self.classes is not None and y is not None:
             self.classes.push(y, at)
-            losses |= self.classes.losses(embeddings, y)
+            losses |= self.classes.losses(embeddings[:labelled], y[:labelled])
             losses |= self.classes.update(batch, embeddings, self.step)
         # What a network that knows nothing has, beside a loss that begins lower with the random keys of a new queue.
         losses['chance_nats'] = torch.full((), math.log(self.choices(len(query))), device=query.device)
@@ -185,6 +192,7 @@ class MoCo(KeyQueue):
         of_key: Tensor,
         y: Tensor | None = None,
         features: Tensor | None = None,
+        labelled: int | None = None,
     ) -> dict[str, Tensor]:
         """Compute the weighted loss of mixed images, 'mixed_loss', and those of a learned policy's mixer.
 
@@ -192,18 +200,21 @@ class MoCo(KeyQueue):
             policy: what mixes them.
             query, key: (N, 3, H, W), two views.
             of_key: (N, P) keys of `key`.
-            y: (N,) int64 classes that the policy knows.
+            y: (N,) int64 classes, -1 where there are none.
             features: (N, C, h, w), those of `key` where a learned policy reads them; None: it reads none of them.
+            labelled: number of first images that the mixer learns from, where others have no classes; None: all.
         """
         n, start = len(query), len(query) if self.views == 'both' else 0
         pairs = start + partners_of(self.partners, n, query.device)
-        context, positives, others = self.context(query, y), of_key, None
+        known = y if labelled is None else None
+        context, positives, others = self.context(query, known), of_key, None
         if self.views == 'same':
             positives = self.keys(query)
         elif self.views == 'both':
-            context = self.context(torch.cat([query, key]), None if y is None else torch.cat([y, y]))
+            y = None if y is None else torch.cat([y, y])
+            context = self.context(torch.cat([query, key]), y if labelled is None else None)
             of_query, of_site = self.encoded(query, None if features is None else policy.feature_site)
-            of_query, y = unit(of_query), context.y
+            of_query = unit(of_query)
             positives, others = torch.cat([of_key, of_query]), torch.cat([of_query, of_key])
             if features is not None and of_site is not None and policy.feature_site is not None:
                 context.keep_features(policy.feature_site, self.encoder.backbone, torch.cat([of_site, features]))
@@ -213,7 +224,8 @@ class MoCo(KeyQueue):
         if wanted := mixed.policy.targets:
             queue = Target(lambda z: self.dots(unit(z), positives)[0], columns, {'keys': first})
             context.targets = key_targets(wanted, self.embed, positives, queue, others, y, self.classes)
-            losses |= mixed.policy.own_losses(context, start + partners_of(self.partners, n, query.device))
+            pairs = start + partners_of(self.partners, n if labelled is None else labelled, query.device)
+            losses |= mixed.policy.own_losses(context, pairs)
         return losses
 
     def context(self, x: Tensor, y: Tensor | None = None) -> MixContext:
@@ -228,6 +240,8 @@ class MoCo(KeyQueue):
 
     def check_data(self, dataset: Any) -> None:
         super().check_data(dataset)
+        if isinstance(dataset, TwoPools):
+            check_queue_of_pools(type(self).__name__, len(self.queue), dataset)
         if self.classes is not None:
             self.classes.check_data(dataset)
 

@@ -79,7 +79,7 @@ class ODC(Algorithm):
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        x, ids = batch['inputs'], batch.get('ids')
+        x, ids = batch.get('inputs'), batch.get('ids')
         if not isinstance(x, Tensor) or x.dim() != 4 or ids is None:
             raise InputError(
                 f'ODC reads one view of every image, (N, 3, H, W), and the ids of the images, got {what(x)} and '

@@ -137,7 +137,7 @@ class SwAV(Algorithm):
             self.to(memory_format=torch.channels_last)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        crops = crops_of('SwAV', batch['inputs'], self.large)
+        crops = crops_of('SwAV', batch.get('inputs'), self.large)
         self.check_batch(len(crops[0]))
         with torch.no_grad():
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))

@@ -26,17 +26,30 @@ VARIANTS = {
         labels='clusters',
         bank=dict(type='ClusterBank', clusters=3, momentum=0.0, least=2, centroids_every=2),
     ),
+    'pools': dict(
+        policy=dict(
+            type='AMix',
+            mixer_losses=[dict(type='mix_ce', of='labels'), dict(type='info_nce', of='queue_of_other_labels')],
+        ),
+        labels='given',
+        classes=3,
+    ),
     'siblings': MIXED | dict(views='cross', weights=(0, 1), negatives='batch'),
 }
 
 
-def trained(options, rows=slice(None), processes=1):
+# Of two pools: in one process the labelled images are 0, 1, 3 and 4, in two the first two of each.
+OF_POOLS = {6: (1, 4, 3, 5, 0, 2), 3: (1, 2, 0), 4: (1, 0, 3, 2), 2: (1, 0)}
+
+
+def trained(name, rows=slice(None), processes=1):
     """Train some steps of a variant on a part of every batch; see `take_steps`."""
+    options = VARIANTS[name]
     torch.manual_seed(0)
     model = MODELS.build(dict(type='MoCo', backbone=BACKBONE, width=5, queue=18, momentum=0.8) | options)
     for memory in memories_in(model):
         memory.allocate(18)
-    if model.classes is not None:
+    if model.classes is not None and model.classes.bank is not None:
         model.classes.bank.fill(torch.randn(18, 5), torch.arange(18) % 3)
     model.start()
     model = model.double().eval()  # batch norm by its running statistics
@@ -45,9 +58,15 @@ def trained(options, rows=slice(None), processes=1):
 
     def batch_of(step):
         images = torch.randn(N, 2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
-        return {'inputs': images[rows], 'ids': (torch.arange(N) * 5 + step)[rows] % 18}
+        images, ids = images[rows], (torch.arange(N) * 5 + step)[rows] % 18
+        if name != 'pools':
+            return {'inputs': images, 'ids': ids}
+        own = torch.arange(len(images)) % 3 < 2
+        return {'labelled': {'inputs': images[own], 'labels': ids[own] % 3}, 'unlabelled': {'inputs': images[~own]}}
 
     def pairs(kind, n, device):
+        if name == 'pools':
+            return torch.tensor(OF_POOLS[n])
         return torch.tensor([start + partner for start in range(0, n, 3) for partner in PARTNERS])
 
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +75,7 @@ def trained(options, rows=slice(None), processes=1):
 
 
 def steps_of(rows=slice(None), processes=1):
-    return {name: trained(options, rows, processes) for name, options in VARIANTS.items()}
+    return {name: trained(name, rows, processes) for name in VARIANTS}
 
 
 @pytest.mark.slow
@@ -66,7 +85,9 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     alone, ranks = steps_of(), in_two_processes(steps_of, N, tmp_path)
     for name in VARIANTS:
         # Masks are of float32.
-        close = dict(rtol=1e-4, atol=1e-6) if name in ('learned', 'clusters') else dict(rtol=1e-9, atol=1e-12)
-        for found in ranks:
-            for one, other in zip(alone[name], found[name], strict=True):
-                torch.testing.assert_close(one, other, **close)
+        learned = name in ('learned', 'clusters', 'pools')
+        close = dict(rtol=1e-4, atol=1e-6) if learned else dict(rtol=1e-9, atol=1e-12)
+        for one, first, second in zip(alone[name], *(found[name] for found in ranks), strict=True):
+            torch.testing.assert_close(first, second, **close)
+            if name != 'pools' or one.shape[:1] != (18,):  # where the images of a batch stand in another order
+                torch.testing.assert_close(one, first, **close)
