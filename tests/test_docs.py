@@ -493,14 +493,6 @@ def test_the_layers_are_those_that_are_held():
     assert written == importlib.import_module('test_layers').MAY_IMPORT
 
 
-def test_what_is_planned_is_not_there():
-    planned = README.read_text(encoding='utf-8').split('**Not there yet, planned:**')[1].split('\n\n')[0]
-    planned = planned.replace('-', '').lower()
-    MIXUPS.import_from_location()
-    assert 'selfsupervised' in planned
-    assert [name for name in MIXUPS.module_dict if name.lower() in planned] == []
-
-
 @pytest.mark.slow
 def test_the_tutorials_recipe_trains(checkout):
     """As its last section says: the file beside the recipe, found by PYTHONPATH."""

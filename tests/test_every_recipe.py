@@ -239,6 +239,7 @@ PARAMETERS = {
         for method, clusters in (('i', 0), ('c', 200))
         for schedule in ('cosine', 'cyclic')
     },
+    'selfsup/stl10/amix_c_labels.py': Contrastive(RESNET18.with_classes(0), 512, mixed=256, clusters=10),
     'selfsup/imagenet/amix_i_authors_cosine.py': Contrastive(RESNET18.with_classes(0), 512, mixed=512, gamma=0),
     **{
         f'selfsup/imagenet/amix_c_authors_{schedule}.py': Contrastive(
@@ -253,7 +254,13 @@ PARAMETERS = {
         f'selfsup/cifar10_resnet20/{method}.py': Contrastive(
             RESNET20.with_classes(0), 64, mixed=mixed, clusters=clusters
         )
-        for method, mixed, clusters in (('moco_v2', 0, 0), ('amix_i', 64, 0), ('amix_c', 64, 50))
+        for method, mixed, clusters in (
+            ('moco_v2', 0, 0),
+            ('amix_i', 64, 0),
+            ('amix_bce', 64, 0),
+            ('amix_info_nce', 64, 0),
+            ('amix_c', 64, 50),
+        )
     },
     'selfsup/cifar10_resnet20/i_mix.py': Contrastive(RESNET20.with_classes(0), 64, norms=64),
     'selfsup/cifar10_resnet20/swav.py': Prototypes(RESNET20.with_classes(0), 64, 300),

@@ -52,7 +52,7 @@ def as_one_pool(name: str, batch: Batch, labels: str) -> Images:
         raise InputError(f"{name} reads one pool, or '{LABELLED}' and '{UNLABELLED}', got {', '.join(pools)}")
     if labels != 'given':
         raise InputError(
-            f"{name}: labels={labels!r} reads images of one pool, and the batch has two; take train_dataloader.dataset "
+            f'{name}: labels={labels!r} reads images of one pool, and the batch has two; take train_dataloader.dataset '
             "of one, or labels='given' and a policy whose mixer_losses are of 'labels'"
         )
     own, others = pools[LABELLED], pools[UNLABELLED]
@@ -78,7 +78,7 @@ def check_queue_of_pools(name: str, length: int, data: TwoPools) -> None:
     for pool, images, share in zip((LABELLED, UNLABELLED), data.sizes, (1, data.ratio)):
         if (keys := length * share // (1 + data.ratio)) > images:
             raise InputError(
-                f"{name}: queue is {length}, of which {keys} keys are of the pool '{pool}', and it has {images} images, "
-                'so that the queue would hold keys of an image beside its positive; set model.queue to at most '
+                f"{name}: queue is {length}, of which {keys} keys are of the pool '{pool}', and it has {images} "
+                'images, so that the queue would hold keys of an image beside its positive; set model.queue to at most '
                 f'{images * (1 + data.ratio) // share}'
             )

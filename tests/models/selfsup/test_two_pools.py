@@ -145,7 +145,7 @@ def test_pixels_of_unlabelled_images_and_their_known_labels_move_nothing_of_the_
 
 def test_a_policy_that_reads_the_labels_of_all_images_is_refused():
     for policy in (dict(type='InterIntra'), dict(type='AMix', mixer_losses=[CE], same_labels='interpolate')):
-        with pytest.raises(InputError, match='by their labels|needs labels'):
+        with pytest.raises(InputError, match=r'by their labels|needs labels'):
             losses_of(built([CE], policy=policy), pools(images()))
 
 
