@@ -6,7 +6,7 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +28,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(prog, description=description, formatter_class=formatter, allow_abbrev=False)
         self._lists: dict[str, Callable[[str], bool]] = {}
         self._optional: dict[str, tuple[Callable[[str], bool], str]] = {}
+        self.words: dict[str, tuple[str, ...]] = {}  # of arguments that take known words, for completion
 
     def add_list(self, name: str, belongs: Callable[[str], bool], **kwargs: Any) -> None:
         """Add an option with one or more words: the first, and the following words for which `belongs` is true."""
@@ -38,6 +39,10 @@ class CommandParser(argparse.ArgumentParser):
         """Add an option whose word is optional: the next word if `belongs` is true for it, else `const`."""
         self._optional[name] = (belongs, const)
         self.add_argument(name, nargs='?', const=const, **kwargs)
+
+    def add_words(self, name: str, words: Iterable[str], **kwargs: Any) -> None:
+        """Add an argument of any number of known words, which the command checks and a shell completes."""
+        self.words[self.add_argument(name, nargs='*', **kwargs).dest] = tuple(words)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f'{message}; --help shows what it takes')

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from openmix.arguments import CommandParser
 from openmix.shipped import configs_dir
 
 _PLAIN = re.compile(r'[\w./+-]+')  # of names that no shell reads as anything else
@@ -44,18 +45,19 @@ class Described:
     place: Takes
 
 
-def describe(words: Sequence[str], purpose: str, parser: argparse.ArgumentParser) -> Described:
+def describe(command: Sequence[str], purpose: str, parser: argparse.ArgumentParser) -> Described:
     """Describe a command by its parser."""
     options, places = [], []
+    words = parser.words if isinstance(parser, CommandParser) else {}
     for action in parser._actions:
-        takes = _takes(action)
+        takes = Takes('words', words[action.dest]) if action.dest in words else _takes(action)
         if not action.option_strings:
             places.append(takes)
         elif action.help != argparse.SUPPRESS:
             told = re.split(r'[:;(]', action.help or '')[0].strip()
             options.append((action.option_strings[0] if len(action.option_strings[0]) > 2 else '--help', takes, told))
     known = [one for one in places if one.kind != 'value']
-    return Described(tuple(words), purpose, tuple(options), known[0] if known else Takes('value'))
+    return Described(tuple(command), purpose, tuple(options), known[0] if known else Takes('value'))
 
 
 def _takes(action: argparse.Action) -> Takes:

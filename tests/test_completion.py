@@ -11,6 +11,7 @@ import pytest
 
 from openmix.__main__ import scripts
 from openmix.benchmark.command_line import VERBS
+from openmix.benchmark.report import FORMATS
 from openmix.benchmark.table import table_names as tables
 from openmix.completion import Takes, describe, quoted, recipe_names, table_names
 
@@ -52,6 +53,11 @@ def in_bash(asked, written, cwd=ROOT):
     return found
 
 
+def kinds():
+    said = run([sys.executable, str(ROOT / 'tools/list.py'), '--help'])
+    return re.findall(r'^  ([a-z]+) +\w', said.partition('positional')[0], re.MULTILINE)
+
+
 def flags(script, *verb):
     said = run([sys.executable, str(ROOT / 'tools' / script), *verb, '--help'])
     return set(re.findall(r'^  (?:-h, )?(--[\w-]+)', said, re.MULTILINE))
@@ -72,6 +78,11 @@ def test_bash_completes_commands_options_and_values(written):
             ['benchmark', 'run', 'quick'],
             ['train', '--seed', ''],
             ['nothing', ''],
+            ['benchmark', 'report', '--format', '=', 'ht'],
+            ['benchmark', 'report', '--format', '='],
+            ['benchmark', 'report', '--format=ht'],
+            ['list', ''],
+            ['list', 'policies', 'lo'],
         ],
         written,
     )
@@ -86,6 +97,11 @@ def test_bash_completes_commands_options_and_values(written):
     assert 'classification/digits/resnet20.py' in found['train classification/digits/res']
     assert found['benchmark run quick'] == ['quickstart']
     assert found['train --seed '] == found['nothing '] == []
+    assert found['benchmark report --format = ht'] == ['html']
+    assert found['benchmark report --format ='] == list(FORMATS)
+    assert found['benchmark report --format=ht'] == ['--format=html']
+    assert found['list '] == kinds()
+    assert found['list policies lo'] == ['losses']
 
 
 def test_bash_completes_every_command_and_verb(written):
@@ -102,6 +118,17 @@ def test_bash_completes_files_and_folders(written, tmp_path):
     found = in_bash([['train', 'my'], ['train', '--work-dir', 'my'], ['predict', '--out', 'my']], written, tmp_path)
     assert found['train my'] == found['predict --out my'] == ['my recipe.py', 'my_folder']
     assert found['train --work-dir my'] == ['my_folder']
+
+
+def test_bash_completes_files_and_folders_behind_import(written, tmp_path):
+    (tmp_path / 'anna.zip').touch()
+    (tmp_path / 'a folder').mkdir()
+    report = ['benchmark', 'report', 'quickstart', '--import']
+    found = in_bash([[*report, 'a'], [*report, 'anna.zip', 'a'], [*report, '=', 'an']], written, tmp_path)
+    first, second, third = found.values()
+    assert sorted(first) == ['a folder', 'anna.zip']
+    assert {'a folder', 'anna.zip'} <= set(second)
+    assert third == ['anna.zip']
 
 
 def test_bash_reads_it_from_the_command(tmp_path):
@@ -121,13 +148,18 @@ def test_fish_completes(written, tmp_path):
     assert set(ask('openmix train --')) >= flags('train.py')
     assert 'classification/digits/resnet20.py' in ask('openmix train classification/digits/r')
     assert ask('openmix benchmark run quick') == ['quickstart']
+    assert ask('openmix benchmark report --format=ht') == ['--format=html']
+    assert set(kinds()) <= set(ask('openmix list '))
+    (tmp_path / 'anna.zip').touch()
+    assert 'anna.zip' in ask('openmix benchmark report x --import a')
 
 
 @pytest.mark.skipif(shutil.which('zsh') is None, reason='zsh is not installed')
 def test_zsh_completes(written):
-    # The functions of zsh's own that show what is found print it instead.
+    # The functions of zsh's own that show what is found print it instead; compset takes off what stands before =.
     stubs = (
-        'compdef() { }; _describe() { print -l -- ${(P)@[-1]} }; compadd() { print -l -- ${(P)@[-1]} }; _files() { }'
+        'compdef() { }; _describe() { print -l -- ${(P)@[-1]} }; compadd() { print -l -- ${(P)@[-1]} }; '
+        '_files() { print files }; compset() { }'
     )
 
     def ask(*words):
@@ -141,6 +173,9 @@ def test_zsh_completes(written):
     assert {line.partition(':')[0] for line in ask('train', '--').splitlines()} == flags('train.py')
     assert ask('train', '--launcher', '').split() == ['none', 'pytorch', 'slurm']
     assert 'quickstart' in ask('benchmark', 'run', '').split()
+    assert ask('benchmark', 'report', '--format=').split() == list(FORMATS)
+    assert ask('list', '').split() == kinds()
+    assert ask('benchmark', 'report', '--import', 'a').split() == ['files']
 
 
 def test_names_are_those_that_the_commands_take():

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     'overrides': {'config_files', 'errors', 'recipe_file', 'regular_file', 'yaml_file'},
     '__main__': {'entry_point', 'errors', 'shipped'},
     'entry_point': {'errors'},
-    'completion': {'shipped'},
+    'completion': {'arguments', 'shipped'},
     'check': BASE | {'recipe_keys', 'recipe_numbers', 'recipe_schema', 'recipe_whole', 'signatures'},
     'recipe_schema': {'registry'},
     'recipe_numbers': {'errors', 'recipe_schema'},

@@ -31,15 +31,28 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"'{path}': {type(error).__name__}: {message_of(error)}") from error
 
 
-def recipe_text(source: str, recipe: dict[str, Any], bases: list[str], left_out: list[str]) -> str:
-    """Write a recipe in Python."""
-    told = f'Without counterpart, and of no effect on the training: {", ".join(left_out)}.\n' if left_out else ''
+def remarks(recipe: dict[str, Any], left_out: list[str]) -> list[str]:
+    """Say what of a config is not in its recipe, or otherwise, a line each."""
+    said = []
+    if recipe['optim_wrapper']['type'] == 'AutocastOptimWrapper':
+        said.append(
+            'float16 (use_fp16) became bfloat16, which has fewer digits and a larger range, and needs no loss scale; '
+            "optim_wrapper.type='OptimWrapper' trains in float32"
+        )
+    if left_out:
+        said.append(f'without counterpart, and of no effect on the training: {", ".join(left_out)}')
+    return said
+
+
+def recipe_text(source: str, recipe: dict[str, Any], bases: list[str], said: list[str]) -> str:
+    """Write a recipe in Python, with remarks on it."""
+    told = ''.join(f'{line[0].upper()}{line[1:]}.\n' for line in said)
     # Its base has another optimiser and other schedules.
     recipe['optim_wrapper']['optimizer']['_delete_'] = True
     # Names that a config may have would end the docstring.
-    said = f'Converted from {source} of OpenMixup.\n\n{told}'.replace('\\', '/').replace('"', "'")
+    heading = f'Converted from {source} of OpenMixup.\n\n{told}'.replace('\\', '/').replace('"', "'")
     lines = [
-        f'"""{said}"""\n',
+        f'"""{heading}"""\n',
         f'_base_ = {bases!r}\n',
     ]
     lines += [f'{key} = {pprint.pformat(value, width=110, sort_dicts=False)}' for key, value in recipe.items()]
@@ -102,7 +115,8 @@ def main() -> None:
     recipe, bases, left_out = recipe_of(read_config(args.config), args.data)
     if args.data is not None:
         config_path(args.data)
-    text = recipe_text(args.config.name, recipe, bases, left_out)
+    said = remarks(recipe, left_out)
+    text = recipe_text(args.config.name, recipe, bases, said)
     # The recipe is written last, so that what does not fit leaves no half of a conversion behind.
     with TemporaryDirectory() as folder:
         tried = Path(folder) / recipe_file.name
@@ -112,9 +126,7 @@ def main() -> None:
         if weights_file is not None:
             convert_weights(tried, args.checkpoint, weights_file, args.ema)
     write_text(recipe_file, text)
-    if left_out:
-        print(f'without counterpart, and of no effect on the training: {", ".join(left_out)}')
-    print(recipe_file)
+    print(*said, recipe_file, sep='\n')
     if weights_file is not None:
         print(weights_file)
 

@@ -145,7 +145,7 @@ def parse_args() -> Any:
     kinds = '\n'.join(f'  {kind:<12} {told}' for kind, (told, _) in KINDS.items())
     parser = CommandParser(f'List what a recipe can name, and recipes and tables.\n\nkinds:\n{kinds}')
     told = f'only these kinds (default: all but {" and ".join(ON_DEMAND)}; with --match all)'
-    parser.add_argument('kinds', nargs='*', metavar='KIND', help=told)
+    parser.add_words('kinds', KINDS, metavar='KIND', help=told)
     told = 'only what has this text in its name or purpose, in upper or lower case'
     parser.add_argument('--match', metavar='TEXT', help=told)
     parser.add_argument('--format', choices=('text', 'json'), default='text', help='of the output (default: text)')

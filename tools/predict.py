@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         'a file written by tools/train.py, or by tools/publish_model.py, the folder of a run, or the name of a recipe'
     )
     parser.add_argument('checkpoint', help=told)
-    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE', help='an image, or a folder of images')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='an image, or a folder of images')
     parser.add_argument('--topk', type=int, default=5, metavar='N', help='classes of each image (default: 5)')
     parser.add_argument('--batch-size', type=int, default=64, metavar='N', help='images at once (default: 64)')
     parser.add_argument('--workers', type=int, default=0, metavar='N', help='processes that read files (default: 0)')

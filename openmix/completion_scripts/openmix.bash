@@ -1,8 +1,16 @@
 # bash completion of openmix, written by `openmix completion bash`.
 _openmix() {
     local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}"
-    local command flags='' choices='' place=value found=()
+    local command flags='' choices='' place=value found=() before=''
     COMPREPLY=()
+    # `--option=value` is one word or three, by whether = is in COMP_WORDBREAKS.
+    if [[ $cur == = ]]; then
+        cur=''
+    elif [[ $prev == = ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-2]}"
+    elif [[ $cur == --*=* ]]; then
+        prev="${cur%%=*}" before="${cur%%=*}=" cur="${cur#*=}"
+    fi
     if ((COMP_CWORD == 1)); then
         COMPREPLY=($(compgen -W '@COMMANDS@ --help --version' -- "$cur"))
         return
@@ -36,5 +44,6 @@ _openmix() {
         # A name with blanks is quoted, and a folder gets a slash.
         compopt -o filenames 2>/dev/null
     fi
+    COMPREPLY=("${COMPREPLY[@]/#/$before}")
 }
 complete -F _openmix openmix

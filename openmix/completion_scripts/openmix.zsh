@@ -2,7 +2,11 @@
 # zsh completion of openmix, written by `openmix completion zsh`.
 _openmix() {
     local -a commands verbs flags choices names
-    local command place=value prev="${words[CURRENT-1]}"
+    local command place=value prev="${words[CURRENT-1]}" typed="${words[CURRENT]}"
+    if [[ $typed == --*=* ]]; then
+        prev="${typed%%=*}" typed="${typed#*=}"
+        compset -P '*='
+    fi
     if ((CURRENT == 2)); then
         commands=(@COMMANDS@)
         _describe -t commands command commands
@@ -20,7 +24,7 @@ _openmix() {
     case "$command" in
 @CASES@
     esac
-    if [[ ${words[CURRENT]} == -* ]]; then
+    if [[ $typed == -* ]]; then
         _describe -o option flags
         return
     fi

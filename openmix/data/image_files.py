@@ -21,7 +21,7 @@ from openmix.data.decode import as_array, fit, unreadable
 from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts, as_size
 from openmix.data.listing import entries
 from openmix.data.pipeline import build_pipeline, kept_generators, run_pipeline, run_views, seed_generators
-from openmix.data.read import UnreadableImage, read_image, read_pixels
+from openmix.data.read import NoneReadable, UnreadableImage, read_image, read_pixels
 from openmix.data.resized_crop import steps_on_pixels
 from openmix.data.splits import Subset, check_choice, choose_rows, source_split
 from openmix.errors import InputError
@@ -183,7 +183,7 @@ class ImageFiles(ImageDataset):
                     continue
                 readable.append(position)
         if not images:
-            raise InputError(
+            raise NoneReadable(
                 f'{name}: no image of the batch is readable, e.g. {self.path(int(indices[0]) % len(self))}'
             )
         for shapes in map(_sizes, zip(*(image if isinstance(image, list) else [image] for image in images))):

@@ -37,6 +37,10 @@ class UnreadableImage(InputError):
     """The image file cannot be used; with `skip_corrupt` it is left out."""
 
 
+class NoneReadable(InputError):
+    """With `skip_corrupt`, no image of a batch is left."""
+
+
 def read_image(path: Path) -> Image.Image:
     """Read a file as viewers show it: 8-bit RGB, rotated by its Exif data, with transparent pixels on white.
 

@@ -92,6 +92,11 @@ def check_data_of(cfg: Config, part: str, classes: Sequence[str], others: str) -
     if dataset is None or (own := _classes(dataset)) == tuple(classes):
         return
     fitted = find(DATASETS, dataset['type']).with_classes(dataset, classes)
+    if fitted is None and not own and part != 'train':
+        raise InputError(
+            f'{part}_dataloader.dataset: images without labels cannot be evaluated; give it labelled images, or '
+            'predict their classes with tools/predict.py'
+        )
     if fitted is None:
         raise InputError(f'{part}_dataloader.dataset: {differing(own, classes, others)}')
     cfg[f'{part}_dataloader'].dataset = fitted

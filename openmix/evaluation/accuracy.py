@@ -66,11 +66,14 @@ def labels_and_ids(batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Return the (N,) int64 labels and ids of a batch that is measured.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or labels below 0, as images without labels have.
     """
     y, ids = batch.get('labels'), batch.get('ids')
-    if y is None or ids is None:
-        raise InputError("a batch that is measured must hold labels and ids; see docs/data.md, A data set of one's own")
+    if y is None or ids is None or bool((y < 0).any()):
+        raise InputError(
+            'a batch that is measured must hold labels and ids: images without labels cannot be evaluated, and '
+            "tools/predict.py predicts their classes; see docs/data.md, A data set of one's own"
+        )
     return y, ids
 
 

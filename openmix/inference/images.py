@@ -15,6 +15,7 @@ from openmix.data.facts import IMAGENET_MEAN, IMAGENET_STD, Facts
 from openmix.data.image_files import ImageFiles
 from openmix.data.image_folder import EXTENSIONS
 from openmix.data.listing import Skipped, images_below
+from openmix.data.read import NoneReadable
 from openmix.errors import InputError
 from openmix.ops.batches import what
 
@@ -57,6 +58,13 @@ class GivenImages(ImageFiles):
         """Return the path of an image, or '<image N>' for one that is no file."""
         return str(self.path(index))
 
+    def images(self, indices: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
+        """Read images as `ImageFiles.images`; a batch without a readable image is empty."""
+        try:
+            return super().images(indices)
+        except NoneReadable:
+            return torch.empty(0, 3, *self.known.size, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+
     def _read(self, path: Path) -> Image.Image | Tensor:
         if (image := self.held.get(str(path))) is None:
             return super()._read(path)
@@ -75,6 +83,8 @@ def _listed(images: Any) -> list[Path | Image.Image]:
 
 
 def _one(image: Any) -> list[Path | Image.Image]:
+    if isinstance(image, str) and not image.strip():
+        raise InputError('an image is given by an empty text; name a file or a folder, such as . for this one')
     if isinstance(image, (str, Path)):
         return list(_files(Path(image)))
     if isinstance(image, Image.Image):

@@ -29,6 +29,7 @@ from openmix.mixups.base import MixPolicy
 from openmix.models.classifier import Classifier
 from openmix.models.originals import Original
 from openmix.models.preprocessor import ImagePreprocessor
+from openmix.network import HasClasses
 from openmix.ops.batches import check_floating
 from openmix.registry import MODELS, find
 
@@ -51,7 +52,7 @@ class ImageClassifier(nn.Module):
         size: (H, W) of a validation image; None: unknown.
 
     Raises:
-        InputError: the algorithm trains no classifier.
+        InputError: the algorithm trains no classifier, or there are more names than classes.
     """
 
     def __init__(
@@ -68,6 +69,20 @@ class ImageClassifier(nn.Module):
         self.algorithm = algorithm
         self.classes = None if classes is None else tuple(classes)
         self.pipeline, self.size = pipeline, size
+        if isinstance(head := self.network.head, HasClasses):
+            self.check_names(head.num_classes)
+
+    def check_names(self, outputs: int) -> None:
+        """Check that each name is that of an output of the network.
+
+        Raises:
+            InputError: there are more names.
+        """
+        if self.classes is not None and len(self.classes) > outputs:
+            raise InputError(
+                f'the checkpoint names {len(self.classes)} classes, and its network has {outputs} outputs; '
+                'name its recipe with config (--config), or correct the names'
+            )
 
     @property
     def device(self) -> torch.device:
@@ -127,6 +142,8 @@ def load_model(
         InputError: there is no such file, it does not say what its model is, the weights do not fit, or there is no
             such device.
     """
+    if not str(source).strip():
+        raise InputError('the model is given by an empty text; name a checkpoint, the folder of a run or a recipe')
     file, where = checkpoint_file(source), device_of(device)
     checkpoint = load_checkpoint(file)
     content = dict(checkpoint.content)

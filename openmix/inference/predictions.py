@@ -67,7 +67,7 @@ def predict(
         one `Prediction` for each image, in their order; in a folder, in the order of their paths.
 
     Raises:
-        InputError: there are no images, one cannot be read or prepared, or see `load_model`.
+        InputError: there are no images, one cannot be read or prepared, or all cannot, or see `load_model`.
     """
     if isinstance(model, ImageClassifier):
         if load:
@@ -95,16 +95,23 @@ def predictions(
     batches = BatchSampler(SequentialSampler(given), batch_size, drop_last=False)
     loader = DataLoader(given, batch_sampler=batches, num_workers=workers, collate_fn=identity_collate)
     model.eval()
+    read = 0
     try:
         for batch in loader:
+            if not len(batch['ids']):  # of which nothing is readable
+                continue
+            read += len(batch['ids'])
             yield from _predicted(model, batch['inputs'], [given.name(i) for i in batch['ids'].tolist()], topk)
     except UnreadableImage as error:
         raise InputError(str(error).replace(' in the data set', '')) from error
+    if not read:
+        raise InputError(f'none of the {len(given)} images is readable, e.g. {given.name(0)}')
 
 
 def _predicted(model: ImageClassifier, inputs: Any, names: Sequence[str], topk: int) -> Iterator[Prediction]:
     with torch.inference_mode():
         logits = model(to_pixels(inputs.to(model.device)))
+        model.check_names(logits.shape[1])
         best = logits.float().softmax(1).topk(min(topk, logits.shape[1]), dim=1)
     for name, labels, shares in zip(names, best.indices.tolist(), best.values.tolist()):
         yield Prediction(name, tuple(labels), tuple(map(model.name, labels)), tuple(shares))

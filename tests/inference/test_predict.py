@@ -1,6 +1,7 @@
 """A trained classifier is loaded by one name and predicts what its validation saw."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -142,6 +143,8 @@ def test_the_command_prints_and_writes(run, nursery, tmp_path):
         (['data', 'data'], 'holds no checkpoint'),
         (['classification/digits/resnet02.py', 'data'], 'neither a checkpoint, nor a folder'),
         (['run', 'gone.png'], "no image or folder 'gone.png'"),
+        (['run', ''], 'an image is given by an empty text'),
+        (['', 'data'], 'the model is given by an empty text'),
         (['run', 'recipe.py'], 'recipe.py is not a readable image'),
         (['run', 'run'], "'run' holds no images"),
         (['run', 'data', '--topk', '0'], '--topk must be'),
@@ -167,10 +170,56 @@ def test_corrupt_files_are_left_out_when_asked(run, tmp_path):
     assert found.image.endswith('b.png')
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_batches_without_a_readable_file_are_left_out(run, tmp_path, workers):
+    for name in 'abcd':
+        (tmp_path / f'{name}.png').write_bytes(b'no image')
+    Image.new('RGB', (30, 30)).save(tmp_path / 'e.png')
+    asked = dict(device='cpu', skip_corrupt=True, batch_size=2, workers=workers)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        (found,) = openmix.predict(run / 'run', tmp_path, **asked)
+    assert found.image.endswith('e.png')
+    told = ' '.join(str(one.message) for one in said)
+    assert workers or all(f'{name}.png is not a readable image' in told for name in 'abcd')  # a worker says it itself
+    (tmp_path / 'e.png').unlink()
+    with pytest.raises(InputError, match=r'none of the 4 images is readable, e.g. .*a\.png'):
+        openmix.predict(run / 'run', tmp_path, **asked)
+
+
+def test_the_command_leaves_out_and_names_a_whole_batch(run, nursery, tmp_path):
+    for name in 'ab':
+        (tmp_path / f'{name}.png').write_bytes(b'no image')
+    Image.new('RGB', (30, 30)).save(tmp_path / 'c.png')
+    words = ['predict.py', run / 'run', tmp_path, '--skip-corrupt', '--batch-size', '2', '--device', 'cpu']
+    done = nursery.run(words, tmp_path)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
+    assert all(f'{name}.png is not a readable image' in done.stderr for name in 'ab')
+
+
+def test_more_names_than_outputs_are_refused(run, call, tmp_path):
+    content = torch.load(run / 'run/epoch_2.pth', weights_only=False)
+    content['meta']['dataset_meta'] = {'classes': [*CLASSES, 'owl']}
+    torch.save(content, tmp_path / 'named.pth')
+    code, said, err = call('predict.py', tmp_path / 'named.pth', run / 'data/val/cat/0.png')
+    assert (code, said, len(err.splitlines())) == (2, '', 1)
+    assert 'names 4 classes, and its network has 3 outputs' in err
+
+
+def test_images_without_labels_are_not_evaluated(run, call, monkeypatch):
+    monkeypatch.chdir(run)
+    options = ['test_dataloader.dataset.type=UnlabelledFolder', 'test_dataloader.dataset.split=val']
+    code, said, err = call('test.py', 'recipe.py', 'run/epoch_2.pth', '--cfg-options', *options)
+    assert (code, said, len(err.splitlines())) == (2, '', 1), err
+    assert 'images without labels cannot be evaluated' in err
+
+
 @pytest.mark.parametrize(
     ('images', 'line'),
     [
         ([], 'no images'),
+        ('', 'an image is given by an empty text'),
+        ([' '], 'an image is given by an empty text'),
         (torch.randn(3, 8, 8), 'not normalised'),
         (torch.zeros(8, 8, 3), r'got a float32 tensor of \(8, 8, 3\)'),
         (np.zeros((8, 8, 3)), 'got a ndarray'),

@@ -229,8 +229,9 @@ def test_the_data_may_be_a_recipes(converted):
     ],
 )
 def test_the_precision_is_that_of_use_fp16(converted, more, kind):
-    recipe, _ = converted(more=more)
+    recipe, said = converted(more=more)
     assert recipe.optim_wrapper.type == kind
+    assert ('float16 (use_fp16) became bfloat16' in said) == (kind == 'AutocastOptimWrapper')
 
 
 REFUSED = {
