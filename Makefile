@@ -21,15 +21,18 @@ help:
 .venv/installed: requirements.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo 'error: openmix needs Python 3.10 or newer; name one with make PYTHON=...' >&2; exit 2; }
+	@echo 'set-up of .venv: 6 GB, most of it torch; a minute or two, longer on a slow network; nothing is printed meanwhile'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
 .venv/checkers: .venv/installed
+	@echo 'set-up of the checkers, less than a minute'
 	$(BIN)/python -m pip install --quiet --editable '.[check]'
 	@touch $@
 
 .venv/sphinx: .venv/installed
+	@echo 'set-up of what builds the pages, less than a minute'
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 

@@ -57,12 +57,12 @@ class Bar:
         Args:
             running: the running trials; their progress counts beside the trials that ended.
         """
-        units = self._units(running)
-        before = sum(self._before[trial.folder] for trial in (*self._ended, *running))
-        if not before < units < self._total:
+        # What a trial that failed did not train has taken no time, and takes none.
+        trained = sum(self._trained(trial) - self._before[trial.folder] for trial in (*self._ended, *running))
+        ahead = self._total - self._units(running)
+        if trained <= 0 or ahead <= 0:
             return ''
-        pace = (time.monotonic() - self._began) / (units - before)
-        return f', about {clock(pace * (self._total - units))} left'
+        return f', about {clock((time.monotonic() - self._began) / trained * ahead)} left'
 
     def show(self, running: Sequence[tuple[Trial, TaskID]]) -> None:
         """Update the bars."""

@@ -27,6 +27,9 @@ from openmix.benchmark.trials import distinct, trials_of
 from openmix.errors import InputError
 from openmix.shipped import tools_path
 
+# Formats without the numbers of others.
+_OURS_ALONE = ('csv', 'latex', 'hf')
+
 
 def report_table(
     table: Table, cells: Sequence[Cell], work_dir: Path, args: argparse.Namespace, console: Console
@@ -44,6 +47,10 @@ def report_table(
                 print(f'no picture of {terminal(picture.row)}: {picture.why_not}', file=sys.stderr)
     records = with_evaluations(records)
     paths = write_report(table, records, work_dir, pictures) if full else ()
+    if (folders or submissions) and args.format in _OURS_ALONE:
+        print(
+            f'note: {args.format} has our numbers alone; json, md and html have the others', file=sys.stderr
+        )
     if args.format == 'terminal' and args.out is None:
         show(render.terminal(table, records, full, console.width), console)
     else:

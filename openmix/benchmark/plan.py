@@ -225,10 +225,14 @@ def measure_hours(cells: Sequence[Cell], iterations: int, script: Path | None = 
         yield training, last if cost is None else finite_of('--dry-run: hours', cost.get('hours'))
 
 
+def _trials(count: int) -> str:
+    return f'{count} trial' if count == 1 else f'{count} trials'
+
+
 def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> list[str]:
     """Write the plan as lines of text."""
     runs = distinct(trials)
-    lines = [f'{len(runs)} trials, {need.runs} to run']
+    lines = [f'{_trials(len(runs))}, {need.runs} to run']
     absent = sum(not record.cell.implemented for record in records)
     lines += [f'{absent} cells are not implemented and left out'] if absent else []
     if any(map(_waits, records)):
@@ -236,11 +240,11 @@ def summary(trials: Sequence[Trial], records: Sequence[Record], need: Need) -> l
     if need.runs > need.unknown:
         lines.append(f'time: about {clock(need.seconds)} one after another on one device')
     if need.unknown:
-        lines.append(f'time of {need.unknown} trials unknown: nothing like them is finished; --dry-run 20 measures')
+        lines.append(f'time of {_trials(need.unknown)}: unknown until one like it is finished; --dry-run 20 measures')
     if need.unsized:
-        lines.append(f'disk of {need.unsized} trials unknown: their model cannot be built here')
+        lines.append(f'disk of {_trials(need.unsized)}: unknown, the model cannot be built here')
     if need.disk is None:
-        lines += ['disk: --disk counts the checkpoints'] if need.runs else []
+        lines += ['disk: not counted; --disk builds the models and counts their checkpoints'] if need.runs else []
     elif need.runs > need.unsized:
         size = f'{need.disk / 1e9:.1f} GB' if need.disk >= 1e8 else f'{need.disk / 1e6:.1f} MB'
         lines.append(f'disk: about {size} for checkpoints')

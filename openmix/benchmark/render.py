@@ -198,9 +198,14 @@ def terminal(table: Table, records: Sequence[Record], full: bool = True, width: 
         parts.append(Text('below: published (ours − published; coloured beyond max(0.2, 2 std))', 'dim'))
     parts += [words(footnote(records), 'dim')] if footnote(records) else []
     parts += [words(line, 'dim') for line in remarks(table, records)]
-    parts += [_gains('Gains', known_gains(table, records))] if full else []
-    parts += [_gains(f'Over {table.rows[0]}', over_first_row(table, records))] if full else []
-    parts += [_claims(table, records), _foundations(records)] if full else []
+    more = [
+        _gains('Gains', known_gains(table, records)),
+        _gains(f'Over {table.rows[0]}', over_first_row(table, records)),
+        _claims(table, records),
+        _foundations(records),
+    ]
+    # A blank line stands before each table, and nothing for one that would be empty.
+    parts += [part for found in more if found is not None for part in (Text(), found)] if full else []
     return Group(*parts)
 
 
@@ -218,16 +223,16 @@ def _cell(record: Record, bold: bool, digits: int) -> Text:
     return Text('\n').join(lines)
 
 
-def _gains(title: str, found: Sequence[Gain]) -> RenderableType:
+def _gains(title: str, found: Sequence[Gain]) -> RenderableType | None:
     if not found:
-        return Text('')
+        return None
     lines = [(gain.row, gain.name, gained(gain), tested(gain), signed(gain.published)) for gain in found]
     return text_table(['', 'gain', 'ours ± 95 % interval (pairs)', 'Holm, effect', 'published'], lines, title)
 
 
-def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
+def _claims(table: Table, records: Sequence[Record]) -> RenderableType | None:
     if not table.claims:
-        return Text('')
+        return None
     lines = [
         (words(found.claim.text), words(found.outcome, _OUTCOMES[found.outcome]), words(why(found)))
         for found in verdicts(table, records)
@@ -235,9 +240,9 @@ def _claims(table: Table, records: Sequence[Record]) -> RenderableType:
     return text_table(['claim', 'ours', 'why'], lines, 'Claims')
 
 
-def _foundations(records: Sequence[Record]) -> RenderableType:
+def _foundations(records: Sequence[Record]) -> RenderableType | None:
     found = foundations(records)
-    return text_table(HEADS, [each.words() for each in found], 'Earlier stages') if found else Text('')
+    return text_table(HEADS, [each.words() for each in found], 'Earlier stages') if found else None
 
 
 def why(found: Verdict, most: int = 3) -> str:

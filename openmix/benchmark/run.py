@@ -206,6 +206,9 @@ class Queue:
         finally:
             job.lease.release()
 
+    def _left(self) -> str:
+        return self.bar.left([job.trial for job in self.running.values()])
+
     def _take_in(self, job: Job, trial: Trial, code: int, after: str) -> None:
         result = trial.result()
         why = f'exit code {code}'
@@ -215,7 +218,7 @@ class Queue:
                 outcome = trial.outcome()
                 (trial.folder / 'exit_code').unlink(missing_ok=True)
                 self._count(trial)
-                self._say(f'{self._nth()} {trial.name}: {outcome} after {after}{self.bar.left()}')
+                self._say(f'{self._nth()} {trial.name}: {outcome} after {after}{self._left()}')
                 return
             except InputError as error:
                 why, code = str(error), _INPUT

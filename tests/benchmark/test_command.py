@@ -82,9 +82,9 @@ def test_plan_says_what_is_left(bench, benchmark_py):
     done = benchmark_py('plan', bench.path, '--work-dir', bench.work_dir, '--trials', '1')
     assert done.returncode == 0, done.stderr
     assert '5 trials, 5 to run' in done.stdout
-    assert 'disk: --disk counts the checkpoints' in done.stdout
+    assert 'disk: not counted; --disk builds the models and counts their checkpoints' in done.stdout
     done = benchmark_py('plan', bench.path, '--work-dir', bench.work_dir, '--trials', '1', '--disk')
-    assert 'disk of 5 trials unknown' in done.stdout  # the recipe has no backbone
+    assert 'disk of 5 trials: unknown' in done.stdout  # the recipe has no backbone
 
 
 @pytest.mark.slow

@@ -276,10 +276,24 @@ def test_time_left_is_by_the_pace_of_this_call(bench, monkeypatch):
     # An epoch in 10 s; of eight are five left.
     assert bar.left([resumed]) == ', about 50 s left'
     now[0] += 10.0
+    at_row(resumed, 920.0, epoch=4, iter=100)
     bar.count(resumed)
     assert bar.left() == ', about 40 s left'
     bar.count(fresh)
     assert bar.left() == ''
+
+
+def test_a_trial_that_fails_at_once_does_not_shorten_the_time_left(bench, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr('openmix.benchmark.bar.time.monotonic', lambda: now[0])
+    failing, first, second = [*bench.trials(rows='Mixup', columns='MCE'), *bench.trials(rows='CutMix', trials=1)][:3]
+    bar = Bar(Console(), [failing, first, second])
+    at_row(first, 20.0, epoch=2, iter=50)
+    now[0] = 20.0
+    assert bar.left([first]) == ', about 1 min 40 s left'  # ten epochs of 10 s
+    bar.count(failing)
+    assert bar.left([first]) == ', about 1 min 00 s left'  # without the four of it, at the same pace
+    assert bar.left([]) == ''
 
 
 def test_of_both_kinds_each_training_counts_alike(bench, monkeypatch):

@@ -352,3 +352,13 @@ def test_runs_in_different_precisions_are_told(bench):
     assert told in as_text(bench.table, bench.records(), 'md', bench.work_dir)
     path.write_text(path.read_text().replace('float32', 'bfloat16'))
     assert 'precisions' not in as_text(bench.table, bench.records(), 'md', bench.work_dir)
+
+
+def test_the_terminal_form_has_a_blank_line_only_before_a_table(bench):
+    bench.run(rows='Mixup', trials=1)
+    for text in (as_text(bench.table, bench.records(), 'terminal', bench.work_dir, full) for full in (True, False)):
+        lines = text.split('\n')
+        assert lines.pop() == ''
+        assert lines[-1].strip()
+        after = [lines[i + 1].strip() for i, line in enumerate(lines) if not line]
+        assert after == (['Gains'] if 'Gains' in lines else [])
