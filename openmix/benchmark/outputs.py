@@ -48,9 +48,7 @@ def report_table(
     records = with_evaluations(records)
     paths = write_report(table, records, work_dir, pictures) if full else ()
     if (folders or submissions) and args.format in _OURS_ALONE:
-        print(
-            f'note: {args.format} has our numbers alone; json, md and html have the others', file=sys.stderr
-        )
+        print(f'note: {args.format} has our numbers alone; json, md and html have the others', file=sys.stderr)
     if args.format == 'terminal' and args.out is None:
         show(render.terminal(table, records, full, console.width), console)
     else:
