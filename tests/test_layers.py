@@ -80,7 +80,7 @@ MAY_IMPORT = {
     'integrations': {'errors', 'losses', 'mix', 'mixups', 'ops', 'registry'},
     'inference': {
         *('algorithm', 'config', 'config_files', 'data', 'engine', 'errors', 'memory', 'mixups', 'models', 'ops'),
-        *('registry', 'weights_file'),
+        *('network', 'registry', 'weights_file'),
     },
     'benchmark': {
         *('config_files', 'config_hash', 'overrides'),
