@@ -22,6 +22,7 @@ POLICIES = sorted(name for name, cls in registered(MIXUPS).items() if issubclass
 # What a policy cannot be built without.
 NEEDED = {
     'AttentiveMix': {'teacher': nn.Sequential(nn.AvgPool2d(2)), 'site': '0'},
+    'PairedBy': {'policy': {'type': 'Mixup'}, 'by': 'same_class'},
     'OneOf': {'policies': [{'type': 'NoMix'}]},
     'SuperMix': {'teacher': nn.Flatten()},
     'Until': {'policy': {'type': 'NoMix'}, 'epoch': 1},

@@ -127,6 +127,11 @@ POLICIES: dict[str, list[Case]] = {
         Case({'policies': [{'type': 'Mixup'}, {'type': 'CutMix'}, {'type': 'NoMix'}], 'share': 'sample'}),
         Case({'policies': [{'type': 'NoMix'}, {'type': 'Mixup'}], 'probs': [0.2, 0.8], 'share': 'sample'}),
     ],
+    'PairedBy': [
+        Case({'policy': {'type': 'CutMix'}, 'by': 'class_balance'}),
+        Case({'policy': {'type': 'Mixup', 'alpha': 2.0}, 'by': 'other_class'}),
+        Case({'policy': {'type': 'CutMix', 'share': 'batch'}, 'by': 'same_class', 'self_pairs': True}),
+    ],
     'Until': [
         Case({'policy': {'type': 'CutMix'}, 'epoch': 1}),
         Case({'policy': {'type': 'Mixup'}, 'epoch': 0}, draws=False),

@@ -35,12 +35,14 @@ class MixPolicy(nn.Module):
         published: options of the published runs that differ from the defaults, see a table's `variant`.
         clean_weight: weight of the loss on the clean images, which is added to the loss on the mixed ones; 0: none.
         mixes: false if every image stays what it is.
+        own_pairs: true if partners are chosen by what the batch holds, so that pairs drawn by others would not do.
         targets: names of the targets that a learned policy trains its mixer with, see `MixContext`; empty: none.
         feature_site: where a learned policy reads features of the clean images, once it is attached; None: nowhere.
     """
 
     published: ClassVar[dict[str, Any]] = {}
     mixes: ClassVar[bool] = True
+    own_pairs: ClassVar[bool] = False
     clean_weight: float = 0.0
     targets: frozenset[str] = frozenset()
     feature_site: FeatureSite | None = None

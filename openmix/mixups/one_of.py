@@ -75,6 +75,8 @@ class OneOf(MixPolicy):
             name = type(policy).__name__
             if policy.all_sites() != {''}:
                 raise InputError(f"OneOf: {name} mixes features, which share='sample' cannot; take share='batch'")
+            if policy.own_pairs:
+                raise InputError(f"OneOf: {name} chooses the partners of a batch; take share='batch'")
             if policy.clean_weight:
                 raise InputError(f"OneOf: {name} trains on clean images too, by whole batches; take share='batch'")
         if len({policy.self_pairs for policy in built if isinstance(policy, PairPolicy)}) > 1:
