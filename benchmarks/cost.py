@@ -5,6 +5,7 @@ FLOPs of a training step are counted, not timed, by running each policy on two i
 
 import argparse
 import heapq
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.flops import recipe_flops
+from openmix.benchmark.cell import Cell
+from openmix.benchmark.chain import WEIGHTS, earlier_of
 from openmix.benchmark.table import Table, load_table, table_names
+from openmix.benchmark.trial import Trial
 from openmix.entry_point import command
 from openmix.errors import InputError, check_number
 from openmix.registry import DATASETS
@@ -46,17 +50,27 @@ class Training(NamedTuple):
 
 def images_trained(cfg: Config) -> int | None:
     """Count the images that a training draws, of all pools; None if its data have no official size."""
-    dataset = dict(cfg.train_dataloader.dataset)
-    cls = DATASETS.get(dataset.pop('type'))
-    for pool in list(cls.pools(**dataset).values())[:1]:
-        cls, dataset = DATASETS.get(pool['type']), pool
-    official = getattr(cls, 'OFFICIAL', {}).get(dataset.get('split', 'train'))
-    loop = cfg.get('train_cfg') or {}
-    if not official:
+    loop, each = cfg.get('train_cfg') or {}, images_an_epoch(dict(cfg.train_dataloader.dataset))
+    if not each:
         return None
     if 'max_iters' in loop:
         return loop['max_iters'] * batch_of(cfg)
-    return official * loop['max_epochs'] if loop.get('max_epochs') else None
+    return each * loop['max_epochs'] if loop.get('max_epochs') else None
+
+
+def images_an_epoch(dataset: Mapping[str, Any]) -> int | None:
+    """Count the images that an epoch draws, of all pools; None if they have no official size, or a file lists them."""
+    given = {key: value for key, value in dataset.items() if key != 'type'}
+    cls = DATASETS.get(dataset['type'])
+    if pools := cls.pools(**given):
+        # As `PoolSampler` draws them: every image of both pools.
+        labelled, unlabelled = (images_an_epoch(pool) for pool in pools.values())
+        group = cls.group(**given)
+        return labelled and unlabelled and max(labelled, -(-unlabelled // (group - 1))) * group
+    official, subset = getattr(cls, 'OFFICIAL', {}).get(given.get('split', 'train')), given.get('subset')
+    if not official or isinstance(subset, str):
+        return None
+    return round(official * subset) if isinstance(subset, float) else subset or official
 
 
 def kind_of(model: Mapping[str, Any]) -> str:
@@ -64,23 +78,51 @@ def kind_of(model: Mapping[str, Any]) -> str:
     return str((model.get('policy') or model)['type'])
 
 
+def passes_of(cfg: Config) -> str:
+    """Return what the cost of a step depends on, as text: the model without alpha and the loss of its head."""
+
+    def kept(node: Any, place: str = '') -> Any:
+        if isinstance(node, Mapping):
+            inner = {key: kept(value, f'{place}.{key}') for key, value in node.items()}
+            return {key: value for key, value in inner.items() if key != 'alpha' and f'{place}.{key}' != '.head.loss'}
+        return [kept(one, f'{place}[]') for one in node] if isinstance(node, (list, tuple)) else node
+
+    return json.dumps(kept(cfg.model.to_dict()), sort_keys=True, default=str)
+
+
 def batch_of(cfg: Config) -> int:
     """Return the number of images per step, over all processes."""
     return (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or cfg.train_dataloader.batch_size
 
 
-def trainings(table: Table, known: dict[tuple[str, str], float]) -> list[Training]:
-    """List the trainings of a table; cells that share a folder count once. `known` caches FLOPs per image."""
-    found: Counter[tuple[str, str, int, int]] = Counter()
-    for cell in {cell.folder: cell for cell in table.cells if cell.implemented}.values():
+def trainings(table: Table, known: dict[tuple[str, str, str], float]) -> list[Training]:
+    """List the trainings of a table: cells of one folder count once, and so does an earlier stage that they share.
+
+    A cell of data without an official size is left out with its stages. `known` caches FLOPs per image.
+    """
+    found: Counter[tuple[str, str, str, int, int]] = Counter()
+    stages: dict[Path, Trial] = {}
+
+    def add(cell: Cell, runs: int) -> bool:
         cfg = cell.resolve()
-        images, key = images_trained(cfg), (cell.config, kind_of(cfg.model))
+        images, key = images_trained(cfg), (cell.config, kind_of(cfg.model), passes_of(cfg))
         if images is None:
-            continue
+            return False
         if key not in known:
             known[key] = recipe_flops(cfg)
-        found[(*key, images, batch_of(cfg))] += table.trials
-    return [Training(r, p, known[r, p] * n, batch, runs) for (r, p, n, batch), runs in found.items()]
+        found[(*key, images, batch_of(cfg))] += runs
+        return True
+
+    for cell in {cell.folder: cell for cell in table.cells if cell.implemented}.values():
+        for index in range(table.trials if add(cell, table.trials) else 0):
+            stage = earlier_of(cell, table.seed(index), WEIGHTS)
+            while stage is not None:
+                stages[stage.folder] = stage
+                stage = stage.earlier
+    for stage in stages.values():
+        if not add(stage.cell, 1):
+            raise InputError(f'{stage.cell.config}, an earlier stage, reads data of no official size')
+    return [Training(r, p, known[r, p, m] * n, batch, runs) for (r, p, m, n, batch), runs in found.items()]
 
 
 def makespan(found: Sequence[Training], gpus: int, rate: float, least_batch: int) -> float:
@@ -131,7 +173,7 @@ def main() -> None:
         for value in values:
             check_number(key, value, 0.0 if key == '--tflops' else 1, above=key == '--tflops')
     init_default_scope('openmix')
-    known: dict[tuple[str, str], float] = {}
+    known: dict[tuple[str, str, str], float] = {}
     rows = []
     for name in track(args.tables or table_names(), 'counting', console=Console(stderr=True)):
         found = trainings(load_table(name), known)
@@ -144,7 +186,7 @@ def main() -> None:
     print('| ' + ' | '.join(heads) + ' |\n|' + '|'.join(['---'] + ['---:'] * (len(heads) - 1)) + '|')
     print('\n'.join(rows))
     print('\n| recipe | policy | GFLOPs an image |\n|---|---|---:|')
-    for (recipe, policy), flops in sorted(known.items()):
+    for (recipe, policy, _), flops in sorted(known.items()):
         print(f'| {recipe} | {policy} | {flops / 1e9:,.2f} |')
 
 

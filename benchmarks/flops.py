@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.timing import Measure, Turn, Turns, alternating
 from openmix.algorithm import Algorithm
-from openmix.engine.foretold import dataset_of, example_of, served
+from openmix.engine.foretold import dataset_of, example_of
 from openmix.engine.launch import fill_from_data
 from openmix.errors import InputError
 from openmix.evaluation.complexity import attention_as_products
@@ -46,14 +46,19 @@ def recipe_flops(cfg: Config) -> float:
     said = {f'{part.place}.{key}': value for part in found for key, value in small_of(part.built, part.node).items()}
     untrained = {place: value for place, value in said.items() if place.rpartition('.')[2] in WEIGHTS_FROM}
     cfg = fill_from_data(apply_overrides(cfg, untrained))
-    model, (dataset, given) = MODELS.build(cfg.model), dataset_of(cfg, 'train')
-    if dataset.pools(**given):
-        images = IMAGES * dataset.group(**given)
-        batch, _ = example_of(cfg, 'train', images)
-        return batch_flops(model, model.data_preprocessor(_drawn(batch), training=True), images)
-    if (shape := served(cfg)) is None:
-        raise InputError('only reading the training images would tell their size')
-    return step_flops(model, shape)
+    images = IMAGES * group_of(cfg)
+    batch, why = example_of(cfg, 'train', images)
+    if batch is None:
+        raise InputError(f'the FLOPs of a step are unknown: {why}')
+    model = MODELS.build(cfg.model)
+    torch.manual_seed(0)
+    return batch_flops(model, model.data_preprocessor(_drawn(batch), training=True), images)
+
+
+def group_of(cfg: Config) -> int:
+    """Return the number of images that are drawn together: one, or more where a batch has two pools."""
+    dataset, given = dataset_of(cfg, 'train')
+    return dataset.group(**given) if dataset.pools(**given) else 1
 
 
 def step_flops(model: Algorithm, shape: Sequence[int]) -> float:

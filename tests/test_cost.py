@@ -15,7 +15,8 @@ DATA = dict(dataset=dict(type='CIFAR10', root='nowhere', split='train'), batch_s
 def recipe(policy):
     head = dict(type='LinearHead', num_classes=10, loss=dict(type='mix_ce'))
     backbone = dict(type='ThinResNet', depth=8, width=4)
-    model = dict(type='MixClassifier', backbone=backbone, head=head, policy=policy)
+    preprocessor = dict(type='ImagePreprocessor')
+    model = dict(type='MixClassifier', backbone=backbone, head=head, policy=policy, data_preprocessor=preprocessor)
     loaders = dict(train_dataloader=DATA, val_dataloader=DATA, test_dataloader=DATA)
     return Config(dict(model=model, train_cfg=dict(max_epochs=3), **loaders))
 
