@@ -26,6 +26,7 @@ class Measurement:
         options: the words on the command line that ask for it.
         hook, metric, files: registry dict of the hook or of the metric, or arguments of
             `openmix.evaluation.corrupted_files.corrupted_tests`; two of them are None.
+        none_if: when a classifier has none of its metrics; '' if each must have them.
     """
 
     columns: dict[str, str] = field(hash=False)
@@ -33,6 +34,7 @@ class Measurement:
     hook: dict[str, Any] | None = field(default=None, hash=False)
     metric: dict[str, Any] | None = field(default=None, hash=False)
     files: dict[str, Any] | None = field(default=None, hash=False)
+    none_if: str = ''
 
     @property
     def name(self) -> str:
@@ -67,6 +69,8 @@ def add_measurements(parser: CommandParser) -> None:
     told = 'also measure the errors on images of which this share of the patches is black'
     parser.add_list('--occlusion', is_number, type=float, metavar='SHARE ...', help=told)
     parser.add_argument('--calibration', action='store_true', help='also measure calibration errors')
+    told = "also measure top-1 and top-2 accuracy on images that the recipe's policy mixes"
+    parser.add_argument('--mixed-accuracy', action='store_true', help=told)
 
 
 def measurements_of(args: argparse.Namespace) -> list[Measurement]:
@@ -75,7 +79,7 @@ def measurements_of(args: argparse.Namespace) -> list[Measurement]:
     Raises:
         InputError: an option belongs to another one, which is missing.
     """
-    return [*_attack(args), *_corruptions(args), *_occlusion(args), *_calibration(args)]
+    return [*_attack(args), *_corruptions(args), *_occlusion(args), *_calibration(args), *_mixed_accuracy(args)]
 
 
 def _attack(args: argparse.Namespace) -> list[Measurement]:
@@ -135,6 +139,14 @@ def _calibration(args: argparse.Namespace) -> list[Measurement]:
         return []
     keys = [f'calibration/{name}' for name in ('ece', 'rms', 'mce', 'brier')]
     return [Measurement({key: key for key in keys}, ('--calibration',), metric={'type': 'Calibration'})]
+
+
+def _mixed_accuracy(args: argparse.Namespace) -> list[Measurement]:
+    if not args.mixed_accuracy:
+        return []
+    columns = {key: key for key in ('mixed_accuracy/top1', 'mixed_accuracy/top2')}
+    hook, none_if = {'type': 'MixedAccuracyHook'}, 'its policy mixes nothing'
+    return [Measurement(columns, ('--mixed-accuracy',), hook=hook, none_if=none_if)]
 
 
 def _words(said: dict[str, Any]) -> Sequence[str]:

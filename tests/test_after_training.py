@@ -199,6 +199,23 @@ def test_what_cannot_be_measured_is_one_line(folder, tmp_path, nursery):
         assert not out.exists()
 
 
+def test_mixed_images_are_measured_beside_the_clean_ones(call, tmp_path):
+    _, checkpoint = save(tmp_path, RECIPE, {'model.backbone.depth': 8, 'model.backbone.width': 8})
+    words = [RECIPE, checkpoint, '--work-dir', tmp_path / 'log', '--mixed-accuracy']
+    code, said, err = call('test.py', *words, *SMALL, 'model.policy.type=Mixup')
+    assert code == 0, err
+    found = json.loads(said.splitlines()[-1])
+    assert set(found) >= {'accuracy/top1', 'mixed_accuracy/top1', 'mixed_accuracy/top2'}
+    code, _, err = call('test.py', *words, *SMALL)
+    assert code == 2
+    assert err.splitlines()[-1] == f'error: --mixed-accuracy: {RECIPE} has none, its policy mixes nothing; leave it out'
+    code, _, err = call('test.py', *words, '--ten-crop', *SMALL)
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        'error: --mixed-accuracy and --ten-crop do not go together: no protocol mixes ten crops',
+    )
+
+
 def test_an_attack_is_measured_beside_the_clean_images(call, folder, tmp_path):
     recipe, _, checkpoint = folder
     found = {}

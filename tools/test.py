@@ -34,9 +34,11 @@ def check_crops(args: argparse.Namespace) -> None:
     Raises:
         InputError: they do.
     """
-    for option, verb in (('attack', 'attacks'), ('corruptions', 'corrupts'), ('occlusion', 'occludes')):
-        if args.ten_crop and vars(args)[option] is not None:
-            raise InputError(f'--{option} and --ten-crop do not go together: no protocol {verb} ten crops')
+    verbs = {'attack': 'attacks', 'corruptions': 'corrupts', 'occlusion': 'occludes', 'mixed_accuracy': 'mixes'}
+    for option, verb in verbs.items():
+        if args.ten_crop and vars(args)[option] not in (None, False):
+            name = option.replace('_', '-')
+            raise InputError(f'--{name} and --ten-crop do not go together: no protocol {verb} ten crops')
 
 
 @command
@@ -70,6 +72,9 @@ def main() -> None:
 
         also = corrupted_tests(cfg.test_dataloader.dataset.to_dict(), **files)._asdict()
     metrics = launch.evaluate(cfg, args.checkpoint, args.ema, args.out, wrap, crops, hooks_of(measured), **also)
+    for one in measured:
+        if not one.of_it(metrics):
+            raise InputError(f'{one.options[0]}: {args.config} has none, {one.none_if}; leave it out')
     if args.launcher == 'none' or number_from_environment('RANK', 0) == 0:
         print(json.dumps(metrics))
 

@@ -32,7 +32,8 @@ def check_finished(trials: Sequence[Trial], asked: Sequence[Measurement], to_tra
     """
     if not asked:
         raise InputError(
-            'say what to measure: --attack, --corruptions, --occlusion or --calibration; --help shows what they take'
+            'say what to measure: --attack, --corruptions, --occlusion, --calibration or --mixed-accuracy; '
+            '--help shows what they take'
         )
     if not any(trial.kind == 'final' and trial.state() == 'done' for trial in trials):
         raise InputError(f'none of the {len(trials)} chosen trials is finished; train them: {to_train}')
@@ -47,7 +48,7 @@ def evaluate_trials(
 ) -> int:
     """Measure the last checkpoint of every finished trial, and write `evaluations/<name>.json` into its folder.
 
-    What was measured before, of the same run and checkpoint, is left alone.
+    What was measured before, of the same run and checkpoint, is left alone. What a classifier cannot have is told.
 
     Args:
         trials: the trials of the chosen cells; those that share a folder are measured once.
@@ -75,9 +76,13 @@ def evaluate_trials(
             say(f'{trial.name}: evaluated before')
             continue
         metrics = _measured(trial, there[folder], lacking, measure)
+        shown = []
         for one in lacking:
+            if not one.of_it(metrics):
+                shown.append(f'no {", ".join(one.columns)}, {one.none_if}')
+                continue
             _write(trial, there[folder], one, metrics, facts)
-        shown = [f'{name} {metrics[key]:.2f}' for one in lacking for name, key in one.columns.items()]
+            shown += [f'{name} {metrics[key]:.2f}' for name, key in one.columns.items()]
         say(f'{trial.name}: {", ".join(shown)}')
     return len(done) - len(there)
 
@@ -101,7 +106,7 @@ def _measured(trial: Trial, checkpoint: Path, asked: Sequence[Measurement], meas
         raise InputError(f'{trial.name}: {error}') from error
     for one in asked:
         for key in one.columns.values():
-            if key not in metrics:
+            if key not in metrics and (one.of_it(metrics) or not one.none_if):
                 raise InputError(f"{trial.name}: its test gives no '{key}'")
     return metrics
 

@@ -52,9 +52,9 @@ def mixing(model: nn.Module) -> MixClassifier:
 
 @HOOKS.register_module()
 class MixedAccuracyHook(Hook):
-    """Add `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to the metrics of a validation.
+    """Add `mixed_accuracy/top1` and `mixed_accuracy/top2`, in percent, to the metrics of a validation or test.
 
-    The policy of the run mixes the validation images. The trained network, or its moving average if an
+    The policy of the run mixes the images. The trained network, or its moving average if an
     `EMAHook` validates that, classifies them in evaluation mode. Every validation uses the same random
     numbers and does not change the state of training's generators. A policy that does not mix adds no
     metric; without a mix of two classes there is no top2.
@@ -90,3 +90,5 @@ class MixedAccuracyHook(Hook):
             for k, hit in enumerate(hits, 1):
                 if not hit.isnan().all():
                     metrics[f'mixed_accuracy/top{k}'] = hit.nanmean().item() * 100
+
+    before_test_epoch, after_test_iter, after_test_epoch = before_val_epoch, after_val_iter, after_val_epoch

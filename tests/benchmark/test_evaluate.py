@@ -113,6 +113,33 @@ def test_only_what_is_missing_is_measured(bench):
     assert {f'DM(CE) / calibration/{name}' for name in ('ece', 'rms', 'mce', 'brier')} < names
 
 
+def test_a_policy_that_mixes_nothing_has_no_mixed_accuracy(bench):
+    bench.run(rows='*Mix*', trials=1)
+    bench.run(rows='Vanilla', trials=1)
+    leave_checkpoints(bench)
+    words = ('--mixed-accuracy', '--calibration')
+
+    def measured(cfg, checkpoint, measurements):
+        found = measure(cfg, checkpoint, measurements)
+        return found if cfg.model.policy.type != 'NoMix' else {k: v for k, v in found.items() if 'mixed' not in k}
+
+    lost, said = evaluate(bench, *words, rows='Vanilla', measure=measured)
+    assert lost == 0
+    assert said[0].endswith('no mixed_accuracy/top1, mixed_accuracy/top2, its policy mixes nothing')
+    assert 'calibration/ece' in said[0]
+    evaluate(bench, *words, rows='Mixup', measure=measured)
+    columns = {record.cell.column for record in with_evaluations(bench.records('Mixup', 'DM(CE)'))}
+    assert {'DM(CE) / mixed_accuracy/top1', 'DM(CE) / mixed_accuracy/top2'} <= columns
+
+    def half(cfg, checkpoint, measurements):
+        return {k: v for k, v in measured(cfg, checkpoint, measurements).items() if k != 'mixed_accuracy/top2'}
+
+    folder = bench.trials('Mixup', 'MCE')[0].folder
+    (folder / 'epoch_4.pth').rename(folder / 'epoch_5.pth')
+    with pytest.raises(InputError, match="its test gives no 'mixed_accuracy/top2'"):
+        evaluate(bench, *words, rows='Mixup', measure=half)
+
+
 def test_a_run_without_a_checkpoint_is_told_and_keeps_its_numbers(bench):
     bench.run(rows='Mixup', trials=1)
     leave_checkpoints(bench, 'Mixup')

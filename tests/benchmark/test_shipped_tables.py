@@ -37,6 +37,7 @@ PRINTED = {
     'cifar10_static': (7, 2, 0, 0.0),
     'digits_dynamic': (7, 6, 0, 0.0),
     'few/settings': (5, 2, 0, 0.0),
+    'few/digits_100': (10, 2, 0, 0.0),
     'few/cifar10_1000': (10, 2, 0, 0.0),
     'few/cifar10_2000': (10, 2, 0, 0.0),
     'few/fashion_mnist_1000': (10, 2, 0, 0.0),

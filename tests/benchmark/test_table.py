@@ -165,7 +165,7 @@ def test_quickstart():
     assert len(models) == 7
     assert 'Vanilla / DM(CE)' not in models
     assert {models[f'{row} / MCE'].policy.alpha for row in table.rows[1:]} == {1.0}
-    assert {models[f'{row} / DM(CE)'].policy.alpha for row in table.rows[1:]} == {0.2}
+    assert {models[f'{row} / DM(CE)'].policy.alpha for row in table.rows[1:]} == {1.0}
     assert {models[f'{row} / DM(CE)'].head.loss.type for row in table.rows[1:]} == {'decoupled_ce'}
 
 
