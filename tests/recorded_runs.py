@@ -1,20 +1,27 @@
-"""Keep the results of a table's finished runs in one file of the repository, and put them back into a work folder.
+"""Keep the results of a table's finished runs in one file of the repository, and make tables of pages from it.
 
     python tests/recorded_runs.py record TABLE WORK_DIR     (writes docs/results/runs/TABLE.json anew)
     python tests/recorded_runs.py restore TABLE WORK_DIR    (then `benchmark.py run TABLE --work-dir WORK_DIR` goes on)
+    python tests/recorded_runs.py pages                     (writes what stands between marks in README and docs anew)
 
-A line is one run: its `result.json` without the history, and what was measured of its checkpoint. Tables of pages are made from
-these files, see test_recorded_runs.py.
+A line of the file is one run: its `result.json` without the history, and what was measured of its checkpoint. In a
+page, `<!-- runs of TABLE -->` begins a leaderboard and `<!-- end -->` ends it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from openmix.benchmark.evaluations import FOLDER
+from openmix.benchmark.records import Record, read_records
+from openmix.benchmark.render import gained, measured
+from openmix.benchmark.statistics import Gain, gains, over_first_row
 from openmix.benchmark.table import Table, load_table
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import distinct, trials_of
@@ -65,16 +72,68 @@ def restore(path: Path, work_dir: Path) -> int:
     return len(content['runs'])
 
 
-def main(verb: str, name: str, work_dir: Path) -> None:
-    table = load_table(name)
-    if verb == 'restore':
-        print(f'{restore(path_of(name), work_dir)} runs in {work_dir}')
+def records_of(path: Path, work_dir: Path) -> tuple[Table, list[Record]]:
+    """Put recorded runs into a work folder, and read them as `benchmark.py show` does."""
+    restore(path, work_dir)
+    table = load_table(json.loads(path.read_text(encoding='utf-8'))['table'])
+    return table, read_records(table.cells, trials_of(table, table.cells, work_dir))
+
+
+def leaderboard(table: Table, records: list[Record]) -> str:
+    """Write a leaderboard in Markdown: each row's numbers, how far they are from the first row, and the gains."""
+    above: dict[tuple[str, str], Gain] = {(gain.row, gain.column): gain for gain in over_first_row(table, records)}
+    inside = gains(table, records)
+    named = [f'{column} − {over}' for column, over in table.gains.items()]
+    heads = [head for column in table.columns for head in (column, f'− {table.rows[0]}')] + named
+    lines = [f'| | {" | ".join(heads)} |', f'|---|{"---:|" * len(heads)}']
+    places = {(record.cell.row, record.cell.column): record for record in records}
+    for row in table.rows:
+        words = []
+        for column in table.columns:
+            record, gain = places.get((row, column)), above.get((row, column))
+            words += [measured(record) if record else '', _told(gain)]
+        words += [_told(gain) for gain in inside if gain.row == row]
+        lines.append(f'| {" | ".join([row, *words, *[""] * (len(heads) - len(words))])} |')
+    return '\n'.join(lines)
+
+
+def _told(gain: Gain | None) -> str:
+    if gain is None or gain.ours is None:
+        return ''
+    text = re.sub(r' \(\d+\)$', '', gained(gain))
+    sure = gain.half_width is not None and abs(gain.ours) > gain.half_width
+    return f'**{text}**' if sure else text
+
+
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Yield each page that has a leaderboard between marks, its text, and its text with the leaderboards made anew."""
+    for page in [RUNS.parents[2] / 'README.md', *sorted(RUNS.parents[1].rglob('*.md'))]:
+        text = page.read_text(encoding='utf-8')
+        if '<!-- runs of ' in text:
+            yield page, text, re.sub(r'<!-- runs of (\S+) -->\n.*?\n<!-- end -->', _made, text, flags=re.DOTALL)
+
+
+def _made(found: re.Match[str]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        text = leaderboard(*records_of(path_of(found[1]), Path(folder)))
+    return f'<!-- runs of {found[1]} -->\n\n{text}\n\n<!-- end -->'
+
+
+def main(verb: str, name: str = '', work_dir: str = '') -> None:
+    if verb == 'pages':
+        for page, _, text in pages():
+            write_text(page, text)
+            print(page)
         return
-    trials = distinct(trials_of(table, table.cells, work_dir))
+    if verb == 'restore':
+        print(f'{restore(path_of(name), Path(work_dir))} runs in {work_dir}')
+        return
+    table = load_table(name)
+    trials = distinct(trials_of(table, table.cells, Path(work_dir)))
     RUNS.mkdir(exist_ok=True)
-    write_text(path_of(name), record(table, trials, work_dir))
+    write_text(path_of(name), record(table, trials, Path(work_dir)))
     print(f'{sum(trial.state() == "done" for trial in trials)} of {len(trials)} runs in {path_of(name)}')
 
 
 if __name__ == '__main__':
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(*sys.argv[1:])

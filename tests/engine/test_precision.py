@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from processes import all_end
 from torch import nn
 
 from openmix.engine.amp import AutocastOptimWrapper
@@ -127,3 +128,39 @@ def test_a_run_measures_once(nursery, tmp_path):
         ['train.py', 'classification/cifar10/resnet20_1000.py', '--amp', 'bf15', '--work-dir', 'run2'], tmp_path, env
     )
     assert off.returncode == 2
+
+
+SAID = """
+import os
+from pathlib import Path
+from mmengine.hooks import Hook
+from openmix.engine.precision import precision_of
+from openmix.registry import HOOKS
+
+@HOOKS.register_module()
+class SaidHook(Hook):
+    def after_train(self, runner):
+        Path(os.environ['SAID'] + os.environ['RANK']).write_text(precision_of(runner.optim_wrapper))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_in_the_precision_that_the_first_one_measures(nursery, tmp_path):
+    (tmp_path / 'said.py').write_text(SAID)
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(
+        "_base_ = 'classification/digits/resnet20.py'\n"
+        "custom_imports = dict(imports=['said'])\n"
+        "custom_hooks = [dict(type='SaidHook')]\n"
+        'model = dict(backbone=dict(depth=8, width=4))\n'
+        'train_dataloader = dict(batch_size=120)\n'
+        'train_cfg = dict(max_epochs=1)\n'
+    )
+    words = ['train.py', recipe, '--amp', 'auto', '--work-dir', tmp_path / 'run']
+    env = {'PYTHONPATH': str(tmp_path), 'SAID': f'{tmp_path}/rank', 'CUDA_VISIBLE_DEVICES': ''}
+    all_end(nursery.ranks(2, words, tmp_path / 'log', env), 0)
+    lines = [line for rank in range(2) for line in (tmp_path / f'log.{rank}').read_text().splitlines()]
+    (said,) = [line for line in lines if 'Precision: ' in line]
+    chosen = said.partition('Precision: ')[2].partition(';')[0]
+    assert [(tmp_path / f'rank{rank}').read_text() for rank in range(2)] == [chosen] * 2
+    assert json.loads((tmp_path / 'run/result.json').read_text())['precision'] == chosen
