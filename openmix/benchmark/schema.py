@@ -24,6 +24,8 @@ FIELDS = (
     *('columns', 'rows', 'published', 'spread', 'other_source', 'exceptions'),
     *('gains', 'claims', 'figure', 'grid', 'validation', 'notes'),
 )
+# A word of cells, and the field of the table that means the same.
+_MEANT = {'config': 'base'}
 # Words in overrides that are about the cell and are no settings of its recipe.
 RESERVED = ('config', 'metric', 'readout', 'implemented', 'grid')
 READOUT = re.compile(r'last|best|median_last[1-9]\d*')
@@ -74,7 +76,9 @@ def read_schema(name: str, raw: dict) -> Schema:
     where = f"table '{name}'"
     for key in raw:
         if key not in FIELDS:
-            raise InputError(f'{where}: unknown field {quoted(key)}; {nearest(str(key), FIELDS)}')
+            meant = _MEANT.get(str(key))
+            hint = f"did you mean '{meant}'?" if meant else nearest(str(key), FIELDS)
+            raise InputError(f'{where}: unknown field {quoted(key)}; {hint}')
     for key in ('title', 'metric', 'readout', 'columns', 'rows'):
         if raw.get(key) in (None, '', [], {}):
             raise InputError(f"{where}: field '{key}' is missing")

@@ -201,7 +201,7 @@ class BoxFiles(ImageFiles):
                 except UnreadableImage as error:
                     if not self.skip_corrupt:
                         raise
-                    warnings.warn(str(error), stacklevel=2)
+                    warnings.warn(error.left_out(), stacklevel=2)
                     continue
                 seed_generators(seed, epoch, draw)
                 found.append(_served(self.pipeline, image, truth, str(path)))

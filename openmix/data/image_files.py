@@ -179,7 +179,7 @@ class ImageFiles(ImageDataset):
                 except UnreadableImage as error:
                     if not self.skip_corrupt:
                         raise
-                    warnings.warn(str(error), stacklevel=2)
+                    warnings.warn(error.left_out(), stacklevel=2)
                     continue
                 readable.append(position)
         if not images:

@@ -36,6 +36,10 @@ _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
 class UnreadableImage(InputError):
     """The image file cannot be used; with `skip_corrupt` it is left out."""
 
+    def left_out(self) -> str:
+        """Return the line for an image that is left out, without the advice to leave it out."""
+        return f'{str(self).rpartition("; ")[0]}; it is left out'
+
 
 class NoneReadable(InputError):
     """With `skip_corrupt`, no image of a batch is left."""

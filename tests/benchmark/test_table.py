@@ -119,6 +119,7 @@ def test_unknown_table():
         ('  Vanilla: {DM(CE): null}', '  Vanilla: {DMCE: null}', r"unknown column 'DMCE'; did you mean 'MCE'\?"),
         ('  Vanilla: {DM(CE): null}', '  Mixup: {DM(CE): null}', 'declared absent but has the number 80.44'),
         ('{DM(CE): MCE}', '{DM(CE): CE}', r"unknown column 'CE'; did you mean 'MCE'\?"),
+        ('base:', 'config:', r"unknown field 'config'; did you mean 'base'\?"),
         ('rows:', 'rows: 3\nold:', "unknown field 'old'"),
         ('[79.12, 80.44]', '[79.12, .nan]', 'published value nan'),
         ('[79.12, 80.44]', '[79.12, true]', 'published value True'),
