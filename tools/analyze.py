@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,10 +74,14 @@ def main() -> None:
     fitted = answers.ids % 2 == 0
     if not fitted.any() or fitted.all():
         raise InputError('a temperature is fitted on one half of the test images and measured on the other: take two')
-    temperature = analysis.fit_temperature(answers.logits[fitted], answers.labels[fitted])
+    half = answers.logits[fitted], answers.labels[fitted]
+    why = analysis.no_temperature(*half)
+    temperature = None if why else analysis.fit_temperature(*half)
     held_out = Answers(*(values[~fitted] for values in answers))
     found, bins = {}, {}
-    for name, scale in (('as trained', 1.0), ('scaled', temperature)):
+    for name, scale in {'as trained': 1.0, 'scaled': temperature}.items():
+        if scale is None:
+            continue
         confidence, right, nll = analysis.confidence(held_out, scale)
         found[name] = {'nll': nll, **calibration_errors(confidence, right, args.bins)}
         bins[name] = analysis.reliability(confidence, right, args.bins)
@@ -90,9 +95,11 @@ def main() -> None:
     write_text(out / 'calibration.json', json.dumps(said, indent=1) + '\n')
     kinds = ('png', 'svg')
     analysis.draw_confusion(counts, classes, [out / f'confusion.{kind}' for kind in kinds])
-    analysis.draw_reliability(
-        bins['as trained'], bins['scaled'], temperature, [out / f'reliability.{kind}' for kind in kinds]
-    )
+    names = {'as trained': 'as trained', 'scaled': f'T = {temperature or 1:.2f}'}
+    curves = {names[name]: one for name, one in bins.items()}
+    analysis.draw_reliability(curves, [out / f'reliability.{kind}' for kind in kinds])
+    if why:
+        print(f'no temperature: {why}', file=sys.stderr)
     print(out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openmix.errors import check_number
+from openmix.errors import InputError, check_number
 from openmix.evaluation.logits_hook import Answers
 from openmix.figure_style import COLOURS, STYLE, save
 
@@ -66,13 +66,39 @@ def reliability(confidence: Tensor, right: Tensor, bins: int) -> list[Bin]:
     return found
 
 
+def no_temperature(logits: Tensor, labels: Tensor) -> str | None:
+    """Say why no temperature is best, or return None where one is.
+
+    In 1 / T the cross-entropy is convex. Its slope at 0 is the mean of (mean_c z_c - z_y), and its slope at infinity
+    the mean of (max_c z_c - z_y); a minimum between them needs the first below and the second above 0.
+
+    Args:
+        logits, labels: see `fit_temperature`.
+    """
+    z = logits.double()
+    own = z.gather(1, labels[:, None])[:, 0]
+    if (z.amax(1) <= own).all():
+        return 'every image that it is fitted on is classified rightly, so lower ones are ever better'
+    if (z.mean(1) - own).mean() >= 0:
+        return (
+            'the logits of the images that it is fitted on say nothing of their classes, so higher ones are ever better'
+        )
+    return None
+
+
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Find the temperature T > 0 of softmax(z / T) with the least cross-entropy (Guo et al., 2017, section 4.2).
 
     Args:
         logits: (N, C).
         labels: (N,) int64.
+
+    Raises:
+        InputError: there is none, see `no_temperature`.
     """
+    why = no_temperature(logits, labels)
+    if why:
+        raise InputError(f'no temperature is best: {why}')
     scale = torch.zeros((), dtype=torch.float64, requires_grad=True)  # log T
     optimizer = torch.optim.LBFGS([scale], max_iter=200, line_search_fn='strong_wolfe')
     z = logits.double()
@@ -113,8 +139,13 @@ def draw_confusion(counts: Tensor, classes: Sequence[str], paths: Sequence[Path]
         save(figure, paths)
 
 
-def draw_reliability(bins: Sequence[Bin], scaled: Sequence[Bin], temperature: float, paths: Sequence[Path]) -> None:
-    """Draw accuracy over confidence, before and after temperature scaling, with the share of images in each bin."""
+def draw_reliability(bins: Mapping[str, Sequence[Bin]], paths: Sequence[Path]) -> None:
+    """Draw accuracy over confidence, with the share of images in each bin.
+
+    Args:
+        bins: by name of a curve, such as before and after temperature scaling.
+        paths: files to write.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -123,10 +154,7 @@ def draw_reliability(bins: Sequence[Bin], scaled: Sequence[Bin], temperature: fl
         figure = Figure(figsize=(4.2, 4.2), layout='constrained')
         FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for shown, name, colour, marker in (
-            (bins, 'as trained', COLOURS[0], 'o'),
-            (scaled, f'T = {temperature:.2f}', COLOURS[1], 's'),
-        ):
+        for (name, shown), colour, marker in zip(bins.items(), COLOURS, 'os'):
             taken = [one for one in shown if one.images]
             x, y = [one.confidence for one in taken], [one.accuracy for one in taken]
             upper.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.2, label=name)

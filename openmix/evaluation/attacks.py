@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.errors import InputError, check_number
@@ -17,8 +16,11 @@ def pixel_size(where: str, value: Any) -> float:
     """Read a distance of pixels in [0, 1]: a number, or a fraction as a text, such as '8/255'.
 
     Raises:
-        InputError: it is neither, or not in [0, 1], as 8 of 255 grey levels is not.
+        InputError: it is neither, or not in [0, 1], as 8 of 255 grey levels is not; or it is the whole number 1, which
+            is one grey level to some and all of them to others.
     """
+    if (type(value) is int and value == 1) or (isinstance(value, str) and value.strip() == '1'):
+        raise InputError(f'{where}: 1 is one grey level, 1/255, or the whole range, 1.0; write which')
     if isinstance(value, str):
         try:
             value = float(Fraction(value))
@@ -82,14 +84,18 @@ def pgd(
 
 
 def slope(logits_of: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Compute the gradient (N, 3, H, W) of each image's cross-entropy, in at least float32.
+    """Compute the gradient (N, 3, H, W) of each image's cross-entropy, but for a positive factor an image.
 
-    Parameters get no gradient.
+    The cross-entropy is softplus(s) with s = log sum_{c != y} exp(z_c) - z_y, so the gradient of s has the same signs.
+    That of the cross-entropy itself rounds to 0 where the true class has a probability near 1: a confident classifier
+    would seem to withstand the attack. Parameters get no gradient.
     """
-    with torch.enable_grad():
-        pixels = x.detach().requires_grad_()
-        logits = logits_of(pixels)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(logits, y, reduction='sum')
-        (found,) = torch.autograd.grad(loss, pixels)
+    with torch.inference_mode(False), torch.enable_grad():
+        # A tensor of inference mode takes no gradient; its copy does.
+        pixels = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
+        labels = y.clone() if y.is_inference() else y
+        logits = logits_of(pixels).double()
+        own = logits.gather(1, labels[:, None])[:, 0]
+        others = logits.scatter(1, labels[:, None], torch.finfo(logits.dtype).min).logsumexp(1)
+        (found,) = torch.autograd.grad((others - own).sum(), pixels)
     return found

@@ -35,9 +35,12 @@ def calibration_errors(confidence: Tensor, right: Tensor, bins: int) -> dict[str
     # Imported here, because it takes seconds.
     from torchmetrics.functional.classification import binary_calibration_error
 
+    # torchmetrics' bins are [low, high), and 1 has one of its own; the paper's are (low, high].
+    confidence = confidence.double()
+    placed = confidence.nextafter(torch.zeros_like(confidence))
     # Whether the most probable class is right is a problem of two classes.
     return {
-        name: 100 * binary_calibration_error(confidence, right.long(), bins, norm).item()  # type: ignore[arg-type]
+        name: 100 * binary_calibration_error(placed, right.long(), bins, norm).item()  # type: ignore[arg-type]
         for name, norm in _NORMS.items()
     }
 
@@ -46,7 +49,8 @@ def calibration_errors(confidence: Tensor, right: Tensor, bins: int) -> dict[str
 class Calibration(BaseMetric):
     """Measure the calibration of a classifier's most probable classes.
 
-    The confidences are sorted into bins of equal width; in each, the mean confidence is compared with the accuracy.
+    The confidences are sorted into bins (low, high] of equal width; in each, the mean confidence is compared with the
+    accuracy.
 
     - `calibration/ece`, in percent: the mean difference, weighted by the images of a bin (expected calibration error,
       Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, Eq. 3).

@@ -14,7 +14,7 @@ from openmix.engine import launch
 from openmix.errors import InputError
 from openmix.evaluation.analysis import confidence, confusion, fit_temperature, reliability
 from openmix.evaluation.logits_hook import Answers, SaveLogitsHook, read_answers
-from openmix.registry import MODELS
+from openmix.registry import DATASETS, MODELS
 
 
 def answers(logits, labels):
@@ -53,6 +53,17 @@ def test_the_temperature_has_the_least_loss():
     assert loss(found) < loss(1.0)
 
 
+@pytest.mark.parametrize('sign', [1, -1])
+def test_no_temperature_is_best(sign):
+    """Of classes that are all right lower ones are better without end, of logits that mislead higher ones."""
+    labels = torch.tensor([0, 1, 2, 0])
+    logits = sign * F.one_hot(labels, 3).double()
+    loss = [F.cross_entropy(logits / t, labels).item() for t in (0.1, 1, 10)]
+    assert sorted(loss, reverse=sign < 0) == loss
+    with pytest.raises(InputError, match=f'no temperature is best: .* {"lower" if sign > 0 else "higher"} ones'):
+        fit_temperature(logits, labels)
+
+
 def test_kept_logits_are_read_back_one_an_id(tmp_path):
     out = tmp_path / 'x.npz'
     hook = SaveLogitsHook(str(out))
@@ -86,7 +97,15 @@ def test_the_command(call, tmp_path):
         'test_dataloader = dict(dataset=dict(subset=40))\n'
     )
     checkpoint, out = tmp_path / 'model.pth', tmp_path / 'out'
-    torch.save({'state_dict': MODELS.build(launch.prepare(load_config(recipe)).model).state_dict()}, checkpoint)
+    cfg = launch.prepare(load_config(recipe))
+    weights = MODELS.build(cfg.model).state_dict()
+    data = DATASETS.build(dict(cfg.test_dataloader.dataset))
+    fitted = [int(item['labels']) for item in map(data.__getitem__, range(40)) if int(item['ids']) % 2 == 0]
+    # A network that says the most frequent class of the first half of all images.
+    bias = 3 * F.one_hot(torch.tensor(max(set(fitted), key=fitted.count)), 10).float()
+    weights['head.fc.weight'].zero_()
+    weights['head.fc.bias'].copy_(bias)
+    torch.save({'state_dict': weights}, checkpoint)
     options = ['--out', out, '--bins', 5, '--cfg-options', f'work_dir={tmp_path / "log"}']
     code, said, err = call('analyze.py', recipe, checkpoint, *options)
     assert code == 0, err
@@ -106,6 +125,13 @@ def test_the_command(call, tmp_path):
     assert [int(row['right']) for row in rows] == [counts[i][i] for i in range(10)]
     with (out / 'reliability.csv').open() as file:
         assert sum(int(row['images']) for row in csv.DictReader(file)) == 40  # the same half twice
+    weights['head.fc.bias'].copy_(-bias)
+    torch.save({'state_dict': weights}, checkpoint)
+    code, said, err = call('analyze.py', recipe, checkpoint, *options)
+    assert (code, said.split()[-1]) == (0, str(out)), err
+    assert 'no temperature: ' in err
+    found = json.loads((out / 'calibration.json').read_text())
+    assert (found['temperature'], 'scaled' in found) == (None, False)
     code, said, err = call('analyze.py', recipe, checkpoint, '--bins', 0)
     assert (code, said) == (2, '')
     assert '--bins must be' in err

@@ -62,12 +62,45 @@ def test_pgd_steps_and_projects():
     assert (found - x).abs().max() <= EPS + 1e-12
 
 
+@pytest.mark.parametrize('scale', [1, 30, 1000, 1e5])
+def test_a_confident_network_is_attacked_along_the_same_slope(scale):
+    """Against central differences of log sum_{c != y} exp(z_c) - z_y, which rises with the cross-entropy."""
+    model, (x, _) = network().float(), images()
+    x = x.float()
+    y = model(x).argmax(1)  # what the network is sure of
+    found = fgsm(lambda pixels: scale * model(pixels), x, y, EPS)
+    assert (F.cross_entropy(model(x), y, reduction='none') > 0).all()
+    exact = copy.deepcopy(model).double()
+
+    def margin(pixels):
+        z = scale * exact(pixels)
+        return torch.stack([torch.cat([one[:k], one[k + 1 :]]).logsumexp(0) - one[k] for one, k in zip(z, y)])
+
+    with torch.no_grad():
+        for place in torch.cartesian_prod(*map(torch.arange, x.shape[1:])).tolist():
+            step = torch.zeros(x.shape[1:], dtype=torch.float64)
+            step[tuple(place)] = 1e-7
+            rise = (margin(x.double() + step) - margin(x.double() - step)).sign()
+            at = (slice(None), *place)
+            torch.testing.assert_close(found[at].double(), (x[at].double() + EPS * rise).clamp(0, 1))
+
+
+def test_an_attack_in_inference_mode():
+    model, (x, y) = network(), images()
+    with torch.inference_mode():
+        found = fgsm(model, x.clone(), y.clone(), EPS)
+        assert torch.equal(found, fgsm(model, x, y, EPS))
+    assert torch.equal(found.clone(), fgsm(model, x, y, EPS))
+
+
 def test_one_step_of_pgd_from_the_image_is_fgsm():
     model, (x, y) = network(), images()
     assert torch.equal(pgd(model, x, y, EPS, EPS, 1), fgsm(model, x, y, EPS))
 
 
-@pytest.mark.parametrize(('given', 'value'), [('8/255', 8 / 255), (0.1, 0.1), ('0.1', 0.1), (0, 0.0), (1, 1.0)])
+@pytest.mark.parametrize(
+    ('given', 'value'), [('8/255', 8 / 255), (0.1, 0.1), ('0.1', 0.1), (0, 0.0), (1.0, 1.0), ('1.0', 1.0)]
+)
 def test_sizes(given, value):
     assert pixel_size('eps', given) == pytest.approx(value)
 
@@ -78,6 +111,8 @@ def test_sizes(given, value):
     [
         (8, 'for grey levels write 8/255'),
         ('8', 'for grey levels write 8/255'),
+        (1, 'one grey level, 1/255, or the whole range, 1.0'),
+        ('1', 'one grey level, 1/255, or the whole range, 1.0'),
         (-0.1, '>= 0'),
         (float('nan'), 'got nan'),
         ('1/0', "a fraction such as '8/255'"),

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from openmix.errors import InputError
+from openmix.evaluation.analysis import reliability
+from openmix.evaluation.calibration import calibration_errors
 from openmix.registry import METRICS
 
 pytest.importorskip('torchmetrics', reason='needs torchmetrics: the extra [evaluation]')
@@ -55,13 +57,37 @@ def test_errors_are_those_of_a_loop(bins):
     assert found['calibration/mce'] == pytest.approx(100 * worst, rel=1e-5)
 
 
+def test_a_confidence_of_one_is_in_the_last_bin():
+    """Six images in bins (.2, .4], (.4, .6], (.6, .8] and (.8, 1]: the edge belongs to the bin below it."""
+    confidence = torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.4], dtype=torch.float64)
+    right = torch.tensor([0, 1, 1, 1, 1, 0])
+    found = calibration_errors(confidence, right, 5)
+    gaps, weights = [0.95 - 0.5, 1 - 0.75, 1 - 0.6, 0.4], [2 / 6, 2 / 6, 1 / 6, 1 / 6]
+    assert found == pytest.approx(
+        {
+            'ece': 100 * sum(w * gap for w, gap in zip(weights, gaps)),
+            'rms': 100 * math.sqrt(sum(w * gap**2 for w, gap in zip(weights, gaps))),
+            'mce': 45,
+        }
+    )
+
+
+@pytest.mark.parametrize('bins', [1, 5, 15])
+def test_errors_and_the_reliability_diagram_have_the_same_bins(bins):
+    confidence = torch.cat([torch.linspace(0.1, 1, 91, dtype=torch.float64), torch.ones(20, dtype=torch.float64)])
+    right = (torch.arange(111) % 3 > 0).long()
+    shown = [one for one in reliability(confidence, right, bins) if one.images]
+    ece = sum(one.images * abs(one.confidence - one.accuracy) for one in shown) / 111
+    assert calibration_errors(confidence, right, bins)['ece'] == pytest.approx(100 * ece)
+
+
 def test_images_that_a_sampler_repeats_count_once():
     share = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
     assert measure([*share, share[0]], [0, 1, 1, 0], [0, 1, 2, 0]) == measure(share, [0, 1, 1])
 
 
 def test_a_perfect_classifier_has_no_error():
-    assert set(measure([[1.0, 0.0], [0.0, 1.0]], [0, 1]).values()) == {0.0}
+    assert list(measure([[1.0, 0.0], [0.0, 1.0]], [0, 1]).values()) == pytest.approx([0.0] * 4, abs=1e-12)
 
 
 @pytest.mark.parametrize('bins', [0, 1.5, True])
