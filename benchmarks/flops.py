@@ -79,6 +79,7 @@ def batch_flops(model: Algorithm, batch: dict[str, Any], images: int) -> float:
     """
     for memory in memories_in(model):
         memory.allocate(images)
+        memory.rows.zero_()  # a training begins by filling them
     steps = DRAWS if model.leaves_parameters_unused else 1
     with attention_as_products(), Flops() as counter:
         for _ in range(steps):
