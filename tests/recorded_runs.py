@@ -5,7 +5,8 @@
     python tests/recorded_runs.py pages                     (writes what stands between marks in README and docs anew)
 
 A line of the file is one run: its `result.json` without the history, and what was measured of its checkpoint. In a
-page, `<!-- runs of TABLE -->` begins a leaderboard and `<!-- end -->` ends it.
+page, `<!-- runs of TABLE -->` begins a leaderboard, `<!-- measures of TABLE: ONE; OTHER -->` what was measured of the
+checkpoints, and `<!-- end -->` ends it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openmix.benchmark.evaluations import FOLDER
+from openmix.benchmark.evaluations import FOLDER, column_of, with_evaluations
 from openmix.benchmark.records import Record, read_records
 from openmix.benchmark.render import gained, measured
 from openmix.benchmark.statistics import Gain, gains, over_first_row
@@ -28,6 +29,7 @@ from openmix.benchmark.trials import distinct, trials_of
 from openmix.files import write_text
 from openmix.json_file import read_object
 
+_MARKED = r'(<!-- (?:runs|measures) of ([\w/]+)(?:: (.+?))? -->)\n.*?<!-- end -->'
 RUNS = Path(__file__).parent.parent / 'docs/results/runs'
 
 
@@ -97,6 +99,18 @@ def leaderboard(table: Table, records: list[Record]) -> str:
     return '\n'.join(lines)
 
 
+def measures(table: Table, records: list[Record], names: list[str]) -> str:
+    """Write what was measured of the checkpoints in Markdown: for each name every column of the table."""
+    places = {(record.cell.row, record.cell.column): record for record in with_evaluations(records)}
+    columns = [(name, column) for name in names for column in table.columns]
+    lines = [f'| | {" | ".join(f"{name}, {column}" for name, column in columns)} |', f'|---|{"---:|" * len(columns)}']
+    for row in table.rows:
+        found = [places.get((row, column_of(column, name))) for name, column in columns]
+        words = [re.sub(r' \(\d+\)$', '', measured(record)) if record and record.values else '' for record in found]
+        lines.append(f'| {" | ".join([row, *words])} |')
+    return '\n'.join(lines)
+
+
 def _told(gain: Gain | None) -> str:
     if gain is None or gain.ours is None:
         return ''
@@ -109,14 +123,16 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     """Yield each page that has a leaderboard between marks, its text, and its text with the leaderboards made anew."""
     for page in [RUNS.parents[2] / 'README.md', *sorted(RUNS.parents[1].rglob('*.md'))]:
         text = page.read_text(encoding='utf-8')
-        if '<!-- runs of ' in text:
-            yield page, text, re.sub(r'<!-- runs of (\S+) -->\n.*?\n<!-- end -->', _made, text, flags=re.DOTALL)
+        if re.search(_MARKED, text, re.DOTALL):
+            yield page, text, re.sub(_MARKED, _made, text, flags=re.DOTALL)
 
 
 def _made(found: re.Match[str]) -> str:
+    mark, table, names = found[1], found[2], found[3]
     with tempfile.TemporaryDirectory() as folder:
-        text = leaderboard(*records_of(path_of(found[1]), Path(folder)))
-    return f'<!-- runs of {found[1]} -->\n\n{text}\n\n<!-- end -->'
+        known, records = records_of(path_of(table), Path(folder))
+        text = measures(known, records, names.split('; ')) if names else leaderboard(known, records)
+    return f'{mark}\n\n{text}\n\n<!-- end -->'
 
 
 def main(verb: str, name: str = '', work_dir: str = '') -> None:

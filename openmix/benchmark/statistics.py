@@ -76,22 +76,19 @@ class Gain(NamedTuple):
 def gains(table: Table, records: Sequence[Record]) -> list[Gain]:
     """Compute one gain per row for every pair of columns that the table compares; absent cells have none.
 
-    What evaluations add to two columns is compared too.
+    What evaluations add to two columns is compared too; the gains of each measure are tested together.
     """
     by_place = {(record.cell.row, record.cell.column): record for record in records}
-    measures = dict.fromkeys(record.cell.measure for record in records)
-    pairs = [
-        (column_of(column, measure), column_of(over, measure))
-        for measure in measures
-        for column, over in table.gains.items()
-    ]
     found = []
-    for column, over in pairs:
-        for row in table.rows:
-            new, old = by_place.get((row, column)), by_place.get((row, over))
-            if new is not None and old is not None:
-                found.append(_gain(new, old))
-    return corrected(found)
+    for measure in dict.fromkeys(record.cell.measure for record in records):
+        together = []
+        for column, over in table.gains.items():
+            for row in table.rows:
+                new, old = (by_place.get((row, column_of(one, measure))) for one in (column, over))
+                if new is not None and old is not None:
+                    together.append(_gain(new, old))
+        found += corrected(together)
+    return found
 
 
 def over_first_row(table: Table, records: Sequence[Record]) -> list[Gain]:
@@ -101,13 +98,14 @@ def over_first_row(table: Table, records: Sequence[Record]) -> list[Gain]:
     loss, that in the column over which this one's gains are.
     """
     first = {record.cell.column: record for record in records if record.cell.row == table.rows[0]}
-    found = []
+    found: dict[str, list[Gain]] = {}
     for record in records:
         column = record.cell.column
         base = first.get(column) or first.get(table.gains.get(column, ''))
         if record.cell.row != table.rows[0] and base is not None:
-            found.append(_gain(record, base))
-    return corrected([gain for gain in found if gain.p is not None])
+            gain = _gain(record, base)
+            found.setdefault(record.cell.measure, []).extend([gain] if gain.p is not None else [])
+    return [gain for together in found.values() for gain in corrected(together)]
 
 
 def corrected(found: Sequence[Gain]) -> list[Gain]:

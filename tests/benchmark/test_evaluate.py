@@ -12,7 +12,7 @@ from openmix.benchmark.evaluations import parse_evaluation, to_evaluate, with_ev
 from openmix.benchmark.figure import missing, write_figure
 from openmix.benchmark.report import as_text
 from openmix.benchmark.same_choice import same_choice
-from openmix.benchmark.statistics import gains
+from openmix.benchmark.statistics import gains, over_first_row
 from openmix.config import load_config
 from openmix.engine import launch
 from openmix.errors import InputError
@@ -83,6 +83,18 @@ def test_columns_gains_and_what_is_missing(bench, tmp_path):
         ('Mixup', 'MCE', 'fgsm/error', '90.5'),
         ('Mixup', 'DM(CE)', 'fgsm/error', '80.5'),
     ]
+
+
+def test_gains_of_a_measure_are_tested_together_and_change_no_others(bench):
+    bench.run(trials=3)
+    leave_checkpoints(bench)
+    before = gains(bench.table, bench.records()), over_first_row(bench.table, bench.records())
+    evaluate(bench, *FGSM, '--calibration')
+    records = with_evaluations(bench.records())
+    for old, make in zip(before, (gains, over_first_row), strict=True):
+        new = make(bench.table, records)
+        assert len(new) > len(old) > 1
+        assert new[: len(old)] == old
 
 
 def test_only_what_is_missing_is_measured(bench):
