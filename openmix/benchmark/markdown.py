@@ -147,8 +147,9 @@ def _claims(table: Table, records: Sequence[Record]) -> list[str]:
 def _searches(records: Sequence[Record]) -> list[str]:
     lines = []
     for record in records:
-        chosen = choose(record.searches) if record.searches else None
-        for search in record.searches:
+        searches = () if record.cell.measure else record.searches  # a measure has those of its column
+        chosen = choose(searches) if searches else None
+        for search in searches:
             value = search.value()
             mark = ' (chosen)' if search.point == chosen else ''
             shown_value = search.state() if value is None else f'{value:.2f}'

@@ -186,8 +186,9 @@ def _notes(table: Table) -> str:
 def _searches(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
-        chosen = choose(record.searches) if record.searches else None
-        for search in record.searches:
+        searches = () if record.cell.measure else record.searches  # a measure has those of its column
+        chosen = choose(searches) if searches else None
+        for search in searches:
             value, mark = search.value(), ' (chosen)' if search.point == chosen else ''
             html = f'<th scope="row">{escape(record.cell.row)}</th>' + cell(escape(record.cell.column), kind='text')
             html += cell(escape(label(search.point) + mark), kind='text')

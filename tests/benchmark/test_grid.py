@@ -1,6 +1,7 @@
 """Test grids: one run per point on held-out images, then the best point on all training images."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -174,3 +175,14 @@ def test_wrong_grids_are_refused(bench, grid, message):
     bench.edit('gains: {DM(CE): MCE}', f'grid: {grid}')
     with pytest.raises(InputError, match=message):
         _ = bench.table
+
+
+def test_a_search_is_listed_once_beside_measures_of_checkpoints(searched):
+    searched.run(rows='Mixup', columns='MCE', trials=1)
+    (record,) = searched.records('Mixup', 'MCE', trials=1)
+    beside = replace(record, cell=replace(record.cell, column='MCE / fgsm/error', measure='fgsm/error'))
+    for form in ('md', 'html'):
+        alone, both = (
+            as_text(searched.table, found, form, searched.work_dir) for found in ([record], [record, beside])
+        )
+        assert alone.count('alpha=0.5') == both.count('alpha=0.5') > 0, form
