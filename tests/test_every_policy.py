@@ -27,8 +27,9 @@ class Case:
 
     Attributes:
         options: the policy's arguments.
-        label: 'area' where the label share must be the mask's mean, 'drawn' where it need not, 'own' where each source
-            has a weight of its own and they need not sum to 1.
+        label: 'area' where the label share must be the mask's mean, 'drawn' where it need not, 'seen' where it follows
+            from what the network sees in each image, 'own' where each source has a weight of its own and they need not
+            sum to 1.
         moves: the policy resizes or moves its images, so a pixel of a partner comes from elsewhere in it.
         moves_own: a pixel of the sample itself does too.
         looks: the masks, or the shares, follow the images, so samples that share one drawn lam differ in theirs.
@@ -45,6 +46,16 @@ class Case:
     pairs: bool = True
 
 
+class Attention(torch.nn.Module):
+    """Let every pixel of (N, C, h, w) feature maps attend to all."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        tokens = z.flatten(2).transpose(1, 2)[:, None]
+        mixed = (tokens @ tokens.transpose(2, 3)).softmax(-1) @ tokens
+        return mixed[:, 0].transpose(1, 2).reshape(z.shape)
+
+
+ATTENDING = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 4, stride=4), Attention())
 TEACHER = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 5))
 
 POLICIES: dict[str, list[Case]] = {
@@ -121,6 +132,17 @@ POLICIES: dict[str, list[Case]] = {
         Case({'share': 'batch', 'mixer': {'gamma': 0.5}}, label='drawn', looks=True),
         Case({'train_prob': 0.5, 'skips': 'mixer_loss'}, label='drawn', looks=True),
     ],
+    'TransMix': [Case(label='seen'), Case({'share': 'batch', 'area_weight': 0.5}, label='seen')],
+    'MixPro': [
+        Case(label='seen', looks=True),
+        Case({'share': 'batch', 'mask_patch': 5}, label='seen', looks=True),
+    ],
+    'SMMix': [Case(moves=True), Case({'sides': (0.5, 1.0), 'site': 'attend'}, moves=True)],
+    'TokenMix': [
+        Case(label='own'),
+        Case({'share': 'batch', 'ratio': 0.5}, label='own'),
+        Case({'least': 0.0, 'teacher': ATTENDING}, label='own'),
+    ],
     'SAMix': [Case(label='drawn', looks=True), Case({'share': 'batch'}, label='drawn', looks=True)],
     'OneOf': [
         Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]}),
@@ -152,7 +174,7 @@ def build(name: str, case: Case) -> MixPolicy:
 def small_network() -> Network:
     """Make the small network that a learned policy copies."""
     torch.manual_seed(0)
-    backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4)))
+    backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4), attend=Attention()))
     return Network(backbone, torch.nn.Linear(6, 5))
 
 
@@ -171,7 +193,7 @@ def run(
 def classifier(z: torch.Tensor) -> Network:
     """Make the model for policies that need one, in the dtype and on the device of the images."""
     torch.manual_seed(0)
-    layers = OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4), act=torch.nn.GELU())
+    layers = OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4), act=torch.nn.GELU(), attend=Attention())
     pool = OrderedDict(pool=torch.nn.AdaptiveAvgPool2d(1), flat=torch.nn.Flatten())
     return Network(torch.nn.Sequential(layers | pool), torch.nn.Linear(6, 5)).to(z)
 
@@ -358,7 +380,7 @@ def test_a_batch_share_is_one_for_all_samples_and_a_sample_share_is_not(name, ca
         lam = policy.draw_lam(16, mix.lam.device)
         assert bool((lam == lam[0]).all()) == (policy.share == 'batch')
         return
-    if case.label != 'own':
+    if case.label not in ('own', 'seen'):
         one_share = bool((mix.lam == mix.lam[0]).all())
         assert one_share == (policy.share == 'batch')
     if mix.mask is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from openmix.errors import InputError, nearest
+from openmix.mixups.feature_site import image_size, precision
 from openmix.mixups.input_gradient import mode_of
+from openmix.ops.precision import no_grad
 from openmix.uncompiled import uncompiled
 
 _FUSED = F.scaled_dot_product_attention
 _SOFTMAX = {torch.softmax, Tensor.softmax, F.softmax}
 
 
-@torch.no_grad()
+@no_grad()
 @uncompiled
 def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
     """Compute the (N, heads, L, L) attention map of one module of a transformer for a batch; rows sum to 1.
@@ -53,6 +56,15 @@ def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
             backbone(x)
     finally:
         handle.remove()
+    return _only_map(owner, site, seen, lengths)
+
+
+def _only_map(owner: str, site: str, seen: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """Return the one map that a module computed.
+
+    Raises:
+        InputError: there is not exactly one, or it is not between the module's tokens, of which there are `lengths`.
+    """
     if len(seen) != 1:
         found = f'{len(seen)} attention maps' if seen else 'no attention map'
         raise InputError(f"{owner}: '{site}' computes {found}; name one attention module, such as 'blocks.0.attn'")
@@ -60,6 +72,79 @@ def attention_at(backbone: nn.Module, site: str, x: Tensor) -> Tensor:
         size = ' x '.join(map(str, seen[0].shape[-2:]))
         raise InputError(f"{owner}: '{site}' computes {size} attention, which is not between its {lengths[0]} tokens")
     return seen[0]
+
+
+class Call(NamedTuple):
+    """The arguments of a module in one forward pass."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@no_grad()
+@uncompiled
+def attention_in(backbone: nn.Module, site: str, call: Call) -> Tensor:
+    """Compute the (N, heads, L, L) attention map of a forward pass that has run, by calling this module alone again.
+
+    The pass stays as it is, with fused kernels and dropout; the module alone runs again, in evaluation mode.
+
+    Args:
+        backbone: see `attention_at`.
+        site: name of the module.
+        call: its arguments in that pass.
+
+    Raises:
+        InputError: the module does not compute exactly one attention map between its tokens.
+    """
+    module, seen = backbone.get_submodule(site), list[Tensor]()
+    with mode_of(module, False), _no_fast_path(), _Recorder(seen):
+        module(*call.args, **call.kwargs)
+    given = call.args[0] if call.args else None
+    lengths = [given.shape[1]] if isinstance(given, Tensor) and given.dim() == 3 else []
+    return _only_map(type(backbone).__name__, site, seen, lengths)
+
+
+@no_grad()
+@uncompiled
+def last_attention(backbone: nn.Module, size: tuple[int, int] | None = None) -> str:
+    """Find the name of the module that computes the last attention map of a transformer, on the meta device.
+
+    Args:
+        backbone: a transformer of timm or torchvision, with or without its classifier.
+        size: height and width of its images; None: those that it states.
+
+    Raises:
+        InputError: the backbone computes none.
+    """
+    twin = copy.deepcopy(backbone).to('meta').eval()
+    running: list[str] = []
+    names: list[str] = []
+    seen = _Names(running, names)
+    with ExitStack() as stack:
+        for name, module in twin.named_modules():
+            entered = module.register_forward_pre_hook(lambda *_, name=name: running.append(name))
+            left = module.register_forward_hook(lambda *_: running.pop() and None, always_call=True)
+            stack.callback(entered.remove)
+            stack.callback(left.remove)
+        with _no_fast_path(), _Recorder(seen):
+            twin(torch.empty(1, 3, *(size or image_size(backbone)), device='meta', dtype=precision(backbone)))
+    if not names:
+        raise InputError(
+            f'{type(backbone).__name__} computes no attention map to read; take a transformer of timm or torchvision, '
+            'such as deit_small_patch16_224'
+        )
+    return names[-1]
+
+
+class _Names(list[Tensor]):
+    """Keep the name of the module that is running instead of an attention map."""
+
+    def __init__(self, running: Sequence[str], names: list[str]) -> None:
+        super().__init__()
+        self.running, self.names = running, names
+
+    def append(self, attention: Tensor) -> None:
+        self.names.append(self.running[-1])
 
 
 class _Recorder(TorchFunctionMode):

@@ -78,6 +78,10 @@ class MixPolicy(nn.Module):
         """Return every site that `pick` may return."""
         return set(self.sites)
 
+    def attention_sites(self) -> set[str]:
+        """Return the attention modules whose maps of the mixed images `settled` reads; known after `attach`."""
+        return set()
+
     @property
     def leaves_parameters_unused(self) -> bool:
         """True if a step may leave trainable parameters without a gradient: DDP then needs `find_unused_parameters`."""
@@ -114,6 +118,19 @@ class MixPolicy(nn.Module):
             (N, ...) mixed tensor in the dtype of `z`, and the `Mix` that describes the mixing.
         """
         raise NotImplementedError
+
+    def settled(self, mix: Mix, context: MixContext, seen: MixContext) -> Mix:
+        """Return `mix` with label shares that depend on how the network sees the mixed images; by default `mix` itself.
+
+        Training calls it after the forward pass of the mixed images, before the loss. A policy whose shares depend on
+        that calls it itself at the end of `forward`, unless `context.settles_later`; that costs a pass of its own.
+
+        Args:
+            mix: as `forward` returned it.
+            context: the clean batch.
+            seen: the mixed images: their attention at `attention_sites` and their logits, without gradient.
+        """
+        return mix
 
     def within(self, low: float, high: float) -> MixPolicy:
         """Return a copy of this policy in which the sample's share is in [low, high], of its label and in every pixel.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -32,6 +33,8 @@ class MixContext:
 
     Attributes:
         clean_loss: the mean cross-entropy of the clean images after `saliency(keep_loss=True)`; else None.
+        settles_later: the caller calls `MixPolicy.settled` after its own forward pass of the mixed images, so a policy
+            leaves that to it.
 
     Raises:
         InputError: an argument has the wrong type or shape, or there is not one label per image.
@@ -58,8 +61,11 @@ class MixContext:
         self.x, self.y, self.mean, self.std, self.network = x, y, mean, std, network
         self.targets = targets
         self.clean_loss: Tensor | None = None
+        self.settles_later = False
         self._features: dict[tuple[int, str], Tensor] = {}
         self._attention: dict[str, Tensor] = {}
+        self._output: Tensor | None = None
+        self._logits: Tensor | None = None
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -125,10 +131,11 @@ class MixContext:
         Raises:
             InputError: the context has no network with a backbone, or the module computes no attention.
         """
+        if site in self._attention:
+            return self._attention[site]
         if not isinstance(self.network, Network):
             raise InputError('attention needs the network; pass MixContext(x, network=Network(backbone, head))')
-        if site not in self._attention:
-            self._attention[site] = attention_at(self.network.backbone, site, self.x)
+        self._attention[site] = attention_at(self.network.backbone, site, self.x)
         return self._attention[site]
 
     def class_activation(self, site: FeatureSite) -> Tensor:
@@ -149,3 +156,40 @@ class MixContext:
                 'pass MixContext(x, y, network=Network(backbone, head))'
             )
         return class_activation(self.network, site, self.x, self.y)
+
+    def keep_attention(self, site: str, attention: Tensor) -> None:
+        """Keep an attention map (N, heads, L, L) that was computed in a forward pass of the caller, for `attention`."""
+        self._attention[site] = attention
+
+    def logits(self) -> Tensor:
+        """Compute the (N, C) logits of the images, in evaluation mode without gradient; cached.
+
+        Raises:
+            InputError: the context has no network.
+        """
+        if self._logits is None:
+            if self.network is None:
+                raise InputError('logits need the network; pass MixContext(x, network=Network(backbone, head))')
+            run, z = self.network, self.x
+            if self._output is not None and isinstance(self.network, Network):
+                run, z = self.network.head, self._output
+            with no_grad(), mode_of(run, False):
+                self._logits = run(z)
+        return self._logits
+
+    def keep_output(self, output: Tensor) -> None:
+        """Keep the backbone's output (N, D) of a forward pass of the caller, so that `logits` runs the head alone."""
+        self._output = output
+
+    def of_mixed(self, x: Tensor) -> MixContext:
+        """Make the context of mixed images (N, C, H, W), with this network and normalisation and without labels."""
+        return MixContext(x, mean=self.mean, std=self.std, network=self.network)
+
+    @contextmanager
+    def settling(self, later: bool) -> Iterator[None]:
+        """Set `settles_later` inside the block."""
+        before, self.settles_later = self.settles_later, later
+        try:
+            yield
+        finally:
+            self.settles_later = before

@@ -68,7 +68,7 @@ class FeatureSite:
         twin = copy.deepcopy(backbone).to('meta').eval()
         with torch.no_grad():
             seen = output_at(
-                twin, name, torch.empty(2, 3, *_image_size(backbone), device='meta', dtype=_precision(backbone))
+                twin, name, torch.empty(2, 3, *image_size(backbone), device='meta', dtype=precision(backbone))
             )
         shape = tuple(seen.shape) if isinstance(seen, Tensor) else ()
         if len(shape) == 4 and shape[2] == shape[3]:
@@ -106,12 +106,12 @@ class FeatureSite:
         return z.transpose(1, 2).unflatten(2, (height, -1))
 
 
-def _precision(backbone: nn.Module) -> torch.dtype:
+def precision(backbone: nn.Module) -> torch.dtype:
     """Return the type of the backbone's weights; float32 where it has none."""
     return next((parameter.dtype for parameter in backbone.parameters()), torch.float32)
 
 
-def _image_size(backbone: nn.Module) -> tuple[int, int]:
+def image_size(backbone: nn.Module) -> tuple[int, int]:
     """Return the (H, W) image size that a backbone states; (224, 224) if it states none."""
     size: Any = getattr(getattr(backbone, 'patch_embed', None), 'img_size', None)
     size = size or getattr(backbone, 'image_size', 224)

@@ -115,6 +115,11 @@ class OneOf(MixPolicy):
     def all_sites(self) -> set[str]:
         return set().union(*(policy.all_sites() for policy in self.choices()))
 
+    def attention_sites(self) -> set[str]:
+        if self.share == 'sample':
+            return set()
+        return set().union(*(policy.attention_sites() for policy in self.choices()))
+
     @property
     def leaves_parameters_unused(self) -> bool:
         """True if a child has parameters that get no gradient when another child mixes the batch."""
@@ -133,7 +138,9 @@ class OneOf(MixPolicy):
         partner = drawer.draw_pairs(z, pairs)
         n = len(partner)
         drawn = torch.rand(n, device=z.device)
-        found = [policy(z, context, partner) for policy in self.choices()]
+        # A forward pass of the batch would show a child the images of others.
+        with nullcontext() if context is None else context.settling(later=False):
+            found = [policy(z, context, partner) for policy in self.choices()]
         for policy, (_, mix) in zip(self.choices(), found):
             if mix.source.shape[0] != n or mix.source.shape[1] > 2:
                 raise InputError(f"OneOf: {type(policy).__name__} makes no pairs; take share='batch'")

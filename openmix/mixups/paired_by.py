@@ -132,6 +132,12 @@ class PairedBy(MixPolicy):
             pairs = draw_partners(_WEIGHTS[self.by](context.y, self.bandwidth), self.self_pairs)
         return self.policy(z, context, pairs)
 
+    def attention_sites(self) -> set[str]:
+        return self.policy.attention_sites()
+
+    def settled(self, mix: Mix, context: MixContext, seen: MixContext) -> Mix:
+        return self.policy.settled(mix, context, seen)
+
     def within(self, low: float, high: float) -> PairedBy:
         bounded = self.policy.within(low, high)
         return PairedBy(bounded, self.by, self.bandwidth, self.self_pairs)

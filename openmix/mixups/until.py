@@ -70,6 +70,9 @@ class Until(MixPolicy):
     def all_sites(self) -> set[str]:
         return {'', *self.policy.all_sites()}
 
+    def attention_sites(self) -> set[str]:
+        return self.policy.attention_sites()
+
     @property
     def leaves_parameters_unused(self) -> bool:
         """True if the policy has parameters, which get no gradient in the last epochs."""

@@ -100,7 +100,7 @@ class Classifier(Algorithm):
             checkpoint_blocks(self.backbone, grad_checkpointing, sites)
         for policy in policies:
             policy.attach(self.online())
-        self.sites = Sites(self.backbone, sites)
+        self.sites = Sites(self.backbone, sites, {site for policy in policies for site in policy.attention_sites()})
         if isinstance(self.data_preprocessor, ImagePreprocessor):
             if isinstance(self.head, HasClasses):
                 self.data_preprocessor.num_classes = self.head.num_classes

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from openmix.mix import Mix
+from openmix.mixups.attention import attention_in
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.models.sites import Sites
@@ -17,7 +18,7 @@ class Mixed(NamedTuple):
 
     Attributes:
         features: (N, D) output of the backbone.
-        mix: how the batch was mixed.
+        mix: how the batch was mixed, with the label shares that the policy has settled.
         policy: the policy that mixed it; with `OneOf`, the child that was drawn.
         site: the site where it was mixed; '' is the input.
         tensor: (N, ...) the mixed tensor at the site.
@@ -33,11 +34,11 @@ class Mixed(NamedTuple):
 def mixed_features(
     backbone: nn.Module, sites: Sites, policy: MixPolicy, context: MixContext, pairs: Tensor | None = None
 ) -> Mixed:
-    """Run the backbone on a batch that is mixed at the site drawn by the policy.
+    """Run the backbone on a batch that is mixed at the site drawn by the policy, which then settles the label shares.
 
     Args:
         backbone: (N, 3, H, W) -> (N, D).
-        sites: hooks of that backbone, at all sites of the policy.
+        sites: hooks of that backbone, at all sites of the policy and all modules whose attention it reads.
         policy: the policy whose `pick` gives the policy and the site.
         context: the clean batch of M images.
         pairs: (N,) int64 partners, see `MixPolicy.forward`; None: the policy draws them.
@@ -49,10 +50,15 @@ def mixed_features(
         found.append(picked(z, context, pairs))
         return found[-1][0]
 
-    if site == '':
-        features = backbone(mix_here(context.x))
-    else:
-        with sites.armed(site, mix_here):
-            features = backbone(context.x)
+    with context.settling(later=True), sites.watching(picked.attention_sites()) as calls:
+        if site == '':
+            features = backbone(mix_here(context.x))
+        else:
+            with sites.armed(site, mix_here):
+                features = backbone(context.x)
     ((tensor, mix),) = found
-    return Mixed(features, mix, picked, site, tensor)
+    seen = context.of_mixed(tensor)
+    seen.keep_output(features)
+    for name, call in calls.items():
+        seen.keep_attention(name, attention_in(backbone, name, call))
+    return Mixed(features, picked.settled(mix, context, seen), picked, site, tensor)

@@ -1,15 +1,17 @@
-"""Sites: mix the output of a named module of the backbone."""
+"""Sites: mix the output of a named module of the backbone, or keep what such a module was called with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from openmix.errors import InputError, nearest
+from openmix.mixups.attention import Call
 from openmix.ops.batches import what
 
 MixFn = Callable[[Tensor], Tensor]
@@ -24,14 +26,20 @@ class Sites:
     Args:
         backbone: the backbone.
         names: names of its modules; '' is the input and needs no hook.
+        watched: names of modules whose arguments `watching` keeps.
 
     Raises:
         InputError: the backbone has no module of that name.
     """
 
-    def __init__(self, backbone: nn.Module, names: Iterable[str]) -> None:
+    def __init__(self, backbone: nn.Module, names: Iterable[str], watched: Iterable[str] = ()) -> None:
         self._armed: dict[str, MixFn] = {}
+        self._watching: dict[str, list[Call]] = {}
         modules = dict(backbone.named_modules())
+        for name in sorted(set(watched)):
+            if name not in modules:
+                raise InputError(f"{type(backbone).__name__} has no module '{name}'; {nearest(name, list(modules))}")
+            modules[name].register_forward_pre_hook(partial(self._keep_call, name), with_kwargs=True)
         for name in sorted(set(names) - {''}):
             if name not in modules:
                 valid = ["'' (the input)", *(n for n in modules if n and n.count('.') == name.count('.'))]
@@ -46,6 +54,32 @@ class Sites:
         if mix_fn is not None and not isinstance(output, Tensor):
             raise InputError(f"site '{name}' puts out {what(output)}, which no policy mixes; choose another site")
         return None if mix_fn is None else mix_fn(output)
+
+    @torch.compiler.disable
+    def _keep_call(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name in self._watching:
+            self._watching[name].append(Call(args, kwargs))
+
+    @contextmanager
+    def watching(self, names: Iterable[str]) -> Iterator[dict[str, Call]]:
+        """Keep the arguments of watched modules in the next forward pass; they are in the dict after the block.
+
+        Raises:
+            InputError: the forward pass did not call a module exactly once.
+        """
+        self._watching = {name: [] for name in names}
+        calls: dict[str, Call] = {}
+        try:
+            yield calls
+            for name, found in self._watching.items():
+                if len(found) != 1:
+                    raise InputError(
+                        f"'{name}' ran {len(found)} times in the forward pass; name a module that runs once"
+                    )
+                calls[name] = found[0]
+        finally:
+            # A recomputing backward pass calls it again.
+            self._watching = {}
 
     @contextmanager
     def armed(self, name: str, mix_fn: MixFn) -> Iterator[None]:

@@ -99,6 +99,20 @@ def resize_bilinear(
     return torch.lerp(above, below, y_share)
 
 
+def shifted(z: Tensor, rows: Tensor, by: Tensor) -> Tensor:
+    """Return (N, C, H, W) z[rows] in which pixel (i, j) is that at (i, j) + by, or the nearest one in the image.
+
+    Args:
+        z: (M, C, H, W).
+        rows: (N,) int64 row indices into `z`.
+        by: (N, 2) int64 rows and columns.
+    """
+    height, width = z.shape[2:]
+    y = torch.arange(height, device=z.device) + by[:, :1]
+    x = torch.arange(width, device=z.device) + by[:, 1:]
+    return _pick(z, rows, y.clamp(0, height - 1), x.clamp(0, width - 1))
+
+
 def _pick(z: Tensor, rows: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """Gather (N, C, H, W) with [n, c, i, j] = z[rows[n], c, y[n, i], x[n, j]]."""
     height, width = z.shape[2:]

@@ -144,7 +144,12 @@ class MoCo(KeyQueue):
                 offered |= {'labels'} | (OF_OTHER_LABELS if negatives == 'queue' else set())
             check_policy(name, self.policy, offered)
             self.policy.attach(self.online(), self.encoder)
-        self.sites = Sites(self.backbone, set() if self.policy is None else self.policy.all_sites())
+        policies = [] if self.policy is None else [self.policy]
+        self.sites = Sites(
+            self.backbone,
+            {site for policy in policies for site in policy.all_sites()},
+            {site for policy in policies for site in policy.attention_sites()},
+        )
         self.register_module('classes', None)
         self.classes: ImageClasses | None
         targets = all_targets(self.policy)
