@@ -8,7 +8,7 @@ Results are found by this hash, so an unintended change of a hash loses the resu
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,5 +65,7 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else RECORD
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('out', nargs='?', type=Path, default=RECORD, metavar='FILE')
+    out = parser.parse_args().out
     out.write_text(as_text(dict(hashes())), encoding='utf-8')
