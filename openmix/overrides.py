@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 
 from openmix.config_files import files_of
 from openmix.errors import InputError, brief, close_to, nearest
-from openmix.recipe_file import BASE, check_plain
+from openmix.recipe_file import BASE, check_plain, unshared
 from openmix.regular_file import read_text
 from openmix.yaml_file import MOST_BYTES
 
@@ -68,6 +68,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], source: str = 'ov
     replace = {k: v for k, v in overrides.items() if isinstance(v, Mapping) and v.get('_delete_')}
     for key, value in [*replace.items(), *((k, v) for k, v in overrides.items() if k not in replace)]:
         _check_override(key, value)
+        value = unshared(value)  # overrides are applied again, and merging takes `_delete_` out of dicts in place
         parent = _parent(cfg, key, value)
         leaf = key.rpartition('.')[2]
         if leaf == '_delete_':

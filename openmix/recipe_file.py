@@ -164,8 +164,8 @@ def _read(path: Path, base_path: Any, is_ours: Any, above: tuple[Path, ...]) -> 
     settings = source.data if source.data is not None else _run(source, bases.settings)
     try:
         check_plain(settings)
-        published = inherited(_unshared(take_published(settings)), settings, bases.published)
-        merged = Config._merge_a_into_b(_unshared(settings), bases.settings)
+        published = inherited(unshared(take_published(settings)), settings, bases.published)
+        merged = Config._merge_a_into_b(unshared(settings), bases.settings)
     except InputError as error:
         raise InputError(f'{path}: {error}') from error
     except TypeError as error:  # a dict would be merged into a value that is not a dict
@@ -223,7 +223,7 @@ def _nodes(node: Any, place: str, above: tuple[int, ...]) -> Iterator[str]:
         yield from _nodes(value, f'{place}.{key}' if place else str(key), (*above, id(node)))
 
 
-def _unshared(node: Any) -> Any:
+def unshared(node: Any) -> Any:
     """Copy a value so that no two places share a dict, because merging removes `_delete_` from dicts in place.
 
     A set becomes a sorted list: its order differs between processes, and the hash of the recipe would too.
@@ -231,8 +231,8 @@ def _unshared(node: Any) -> Any:
     if isinstance(node, (set, frozenset)):
         return sorted(node, key=repr)
     if isinstance(node, Mapping):
-        return {key: _unshared(value) for key, value in node.items()}
-    return type(node)(map(_unshared, node)) if type(node) in (list, tuple) else node
+        return {key: unshared(value) for key, value in node.items()}
+    return type(node)(map(unshared, node)) if type(node) in (list, tuple) else node
 
 
 def _import_declared(path: Path, settings: ConfigDict) -> None:

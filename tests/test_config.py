@@ -118,6 +118,16 @@ def test_delete_alone_is_refused():
         apply_overrides(recipe(), {'model.policy._delete_': True})
 
 
+def test_overrides_can_be_applied_again():
+    overrides = {
+        'model': dict(policy=dict(_delete_=True, type='CutMix')),
+        'schedule.0': dict(type='Step', inner=dict(_delete_=True, a=1)),
+    }
+    first = apply_overrides(recipe(), overrides)
+    assert first.model.policy == dict(type='CutMix')
+    assert apply_overrides(recipe(), overrides)._cfg_dict == first._cfg_dict
+
+
 def test_overrides_leave_the_recipe_alone():
     cfg = recipe()
     apply_overrides(cfg, {'model.policy.alpha': 0.2, 'schedule.0.end': 1})
