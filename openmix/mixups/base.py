@@ -35,14 +35,12 @@ class MixPolicy(nn.Module):
         published: options of the published runs that differ from the defaults, see a table's `variant`.
         clean_weight: weight of the loss on the clean images, which is added to the loss on the mixed ones; 0: none.
         mixes: false if every image stays what it is.
-        own_pairs: true if partners are chosen by what the batch holds, so that pairs drawn by others would not do.
         targets: names of the targets that a learned policy trains its mixer with, see `MixContext`; empty: none.
         feature_site: where a learned policy reads features of the clean images, once it is attached; None: nowhere.
     """
 
     published: ClassVar[dict[str, Any]] = {}
     mixes: ClassVar[bool] = True
-    own_pairs: ClassVar[bool] = False
     clean_weight: float = 0.0
     targets: frozenset[str] = frozenset()
     feature_site: FeatureSite | None = None
@@ -81,6 +79,11 @@ class MixPolicy(nn.Module):
     def attention_sites(self) -> set[str]:
         """Return the attention modules whose maps of the mixed images `settled` reads; known after `attach`."""
         return set()
+
+    @property
+    def own_pairs(self) -> bool:
+        """True if partners are chosen by what the batch holds, so that pairs drawn by others would not do."""
+        return False
 
     @property
     def leaves_parameters_unused(self) -> bool:
@@ -128,7 +131,7 @@ class MixPolicy(nn.Module):
         Args:
             mix: as `forward` returned it.
             context: the clean batch.
-            seen: the mixed images: their attention at `attention_sites` and their logits, without gradient.
+            seen: the mixed images (at another site its features): attention at `attention_sites`, logits; no gradient.
         """
         return mix
 

@@ -182,7 +182,7 @@ class MixContext:
         self._output = output
 
     def of_mixed(self, x: Tensor) -> MixContext:
-        """Make the context of mixed images (N, C, H, W), with this network and normalisation and without labels."""
+        """Make the context of mixed images (or features), with this network and normalisation and without labels."""
         return MixContext(x, mean=self.mean, std=self.std, network=self.network)
 
     @contextmanager

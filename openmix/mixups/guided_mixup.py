@@ -62,6 +62,11 @@ class GuidedMixup(MixPolicy):
         self.saliency, self.pairing, self.kernel, self.sigma = saliency, pairing, kernel, sigma
         self.clean_weight = clean_weight
 
+    @property
+    def own_pairs(self) -> bool:
+        """True if pairs are greedy."""
+        return self.pairing == 'greedy'
+
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         self.height_and_width(z)
         shares = self.shares(self.asked(context, z), keep_loss=self.clean_weight > 0)

@@ -121,6 +121,11 @@ class OneOf(MixPolicy):
         return set().union(*(policy.attention_sites() for policy in self.choices()))
 
     @property
+    def own_pairs(self) -> bool:
+        """True if a child chooses partners."""
+        return any(policy.own_pairs for policy in self.choices())
+
+    @property
     def leaves_parameters_unused(self) -> bool:
         """True if a child has parameters that get no gradient when another child mixes the batch."""
         learned = any(parameter.requires_grad for parameter in self.parameters())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class PairedBy(MixPolicy):
     `PairedBy(dict(type='Mixup', alpha=2.0), by='label_distance', bandwidth=1.0)` is C-Mixup, for labels that are
     numbers: near labels are mixed, since between far ones an average of images need not have the average label.
     'class_balance' gives every class of the batch as many partners, for long-tailed data, as Balanced-MixUp (Galdran et
-    al., MICCAI 2021) does. Pairs that a caller gives are kept.
+    al., MICCAI 2021) does. Pairs that are given in a call are kept; algorithms that give them refuse the policy.
 
     *Differs from the paper*: C-Mixup draws partners from the whole training set, with probabilities that are computed
     before; Balanced-MixUp has a second loader. Here they are drawn from the batch, and a sample is not its own partner.
@@ -102,8 +103,6 @@ class PairedBy(MixPolicy):
         InputError: not such a policy, or a bad option; in forward, a context without labels or with those of another
             batch, or labels that are no numbers for 'label_distance'.
     """
-
-    own_pairs = True
 
     def __init__(
         self,
@@ -125,6 +124,19 @@ class PairedBy(MixPolicy):
         self.policy, self.by, self.bandwidth, self.self_pairs = policy, by, bandwidth, self_pairs
         self.clean_weight = policy.clean_weight
 
+    @property
+    def own_pairs(self) -> bool:
+        """True."""
+        return True
+
+    def pick(self) -> tuple[MixPolicy, str]:
+        """Draw the site as the policy does, which may know from then on where it mixes."""
+        picked, site = self.policy.pick()
+        return self if picked is self.policy else self._of(picked), site
+
+    def ways(self) -> Iterator[AbstractContextManager[None]]:
+        return self.policy.ways()
+
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         if pairs is None:
             if context is None or context.y is None or len(context.y) != len(z):
@@ -139,8 +151,10 @@ class PairedBy(MixPolicy):
         return self.policy.settled(mix, context, seen)
 
     def within(self, low: float, high: float) -> PairedBy:
-        bounded = self.policy.within(low, high)
-        return PairedBy(bounded, self.by, self.bandwidth, self.self_pairs)
+        return self._of(self.policy.within(low, high))
+
+    def _of(self, policy: MixPolicy) -> PairedBy:
+        return PairedBy(policy, self.by, self.bandwidth, self.self_pairs)
 
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         self.policy.attach(online, encoder)

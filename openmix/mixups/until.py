@@ -74,6 +74,11 @@ class Until(MixPolicy):
         return self.policy.attention_sites()
 
     @property
+    def own_pairs(self) -> bool:
+        """True if the policy chooses partners."""
+        return self.policy.own_pairs
+
+    @property
     def leaves_parameters_unused(self) -> bool:
         """True if the policy has parameters, which get no gradient in the last epochs."""
         learned = any(parameter.requires_grad for parameter in self.parameters())

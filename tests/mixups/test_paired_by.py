@@ -5,7 +5,7 @@ import torch
 
 from openmix.errors import InputError
 from openmix.losses import mix_mse
-from openmix.mixups import CutMix, MixContext, Mixup, OneOf, PairedBy, PuzzleMix
+from openmix.mixups import AlignMix, CutMix, GuidedMixup, MixContext, Mixup, NoMix, OneOf, PairedBy, PuzzleMix, Until
 
 CLASSES = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
 
@@ -107,6 +107,33 @@ def test_sites_shares_and_clean_weight_are_those_of_the_policy():
     z = torch.rand(8, 1, 2, 2)
     _, mix = paired.within(0.9, 1.0)(z, MixContext(z, CLASSES))
     assert mix.lam.min() >= 0.9
+
+
+def test_a_policy_that_knows_where_it_mixes_is_told_the_site_that_was_drawn():
+    """AlignMix interpolates images and aligns features; one that drew again would do either at both."""
+    torch.manual_seed(0)
+    paired, seen = PairedBy(AlignMix(sites=('', 'layer1'), iterations=2), by='same_class'), set()
+    z = torch.rand(8, 3, 4, 4)
+    for _ in range(12):
+        policy, site = paired.pick()
+        mixed, mix = policy(z, MixContext(z, CLASSES))
+        assert torch.equal(mixed, mix.blend(z)) == (site == '')
+        assert bool((CLASSES[mix.partner] == CLASSES).all())
+        seen.add(site)
+    assert seen == {'', 'layer1'}
+    for way, site in zip(paired.ways(), ('', 'layer1'), strict=True):
+        with way:
+            assert {paired.pick()[1] for _ in range(4)} == {site}
+
+
+def test_a_policy_that_chooses_partners_is_refused_where_others_draw_them():
+    for policy in (PairedBy(Mixup(), by='same_class'), GuidedMixup(), Until(GuidedMixup(), 3)):
+        assert policy.own_pairs
+        assert OneOf([NoMix(), policy]).own_pairs
+        with pytest.raises(InputError, match="chooses the partners of a batch; take share='batch'"):
+            OneOf([policy, CutMix()], share='sample')
+    assert not GuidedMixup(pairing='random').own_pairs
+    assert not OneOf([Mixup(), CutMix()]).own_pairs
 
 
 def test_bad_input_is_an_input_error():

@@ -64,6 +64,11 @@ def check_policy(name: str, policy: MixPolicy, offered: Collection[str] = ()) ->
         kind = type(one).__name__
         if not one.mixes:
             raise InputError(f'{name}: {kind} mixes nothing; leave policy out')
+        if one.own_pairs:
+            raise InputError(
+                f'{name}: {kind} chooses the partners of images, and {name} draws them (partners); take a policy that '
+                'does not choose'
+            )
         if one.targets and (missing := sorted(one.targets - set(offered))):
             has = ', '.join(sorted(offered)) or 'none'
             raise InputError(

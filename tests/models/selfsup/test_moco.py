@@ -281,6 +281,8 @@ def test_other_input_that_is_refused():
         (dict(policy=dict(type='AutoMix')), "mixer_losses of AutoMix are of 'labels'"),
         (dict(policy=dict(type='OneOf', policies=[dict(type='CutMix'), dict(type='NoMix')])), 'mixes nothing'),
         (dict(policy=dict(type='Mixup'), views='both', negatives='batch'), 'two keys of every image'),
+        (dict(policy=dict(type='GuidedMixup')), r'GuidedMixup chooses .* MoCo draws them \(partners\)'),
+        (dict(policy=dict(type='Until', policy=dict(type='GuidedMixup'), epoch=9)), 'GuidedMixup chooses the partners'),
         (dict(labels='given'), 'there is none'),
         (dict(policy=dict(type='Mixup'), labels='pseudo'), 'labels'),
     ],

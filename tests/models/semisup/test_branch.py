@@ -219,6 +219,11 @@ def test_hidden_sites_and_several_policies_are_mixed_too():
         ({**AS, 'policy': dict(type='OneOf', policies=[AS['policy'], dict(type='CutMix')])}, 'CutMix cannot keep'),
         (dict(policy=dict(type='NoMix')), 'branch: policy: NoMix mixes no images'),
         (dict(policy=dict(type='OneOf', policies=[dict(type='Views')])), 'branch: policy: Views mixes no images'),
+        (
+            dict(policy=dict(type='PairedBy', by='same_class', policy=AS['policy'])),
+            'PairedBy chooses the partners',
+        ),
+        (dict(policy=dict(type='GuidedMixup')), 'branch: policy: GuidedMixup chooses the partners of images'),
         (dict(policy=dict(type='PuzzleMix', block_nums=(2,), clean_weight=1.0)), 'PuzzleMix has clean_weight=1.0'),
         (dict(policy=dict(type='CoMixup')), 'branch: policy: CoMixup has clean_weight=1.0'),
         (dict(policy=dict(type='AutoMix', site='norm')), 'branch: policy: AutoMix has clean_weight=1.0'),
