@@ -11,6 +11,7 @@ checkpoints, and `<!-- end -->` ends it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -26,6 +27,7 @@ from openmix.benchmark.statistics import Gain, gains, over_first_row
 from openmix.benchmark.table import Table, load_table
 from openmix.benchmark.trial import Trial
 from openmix.benchmark.trials import distinct, trials_of
+from openmix.errors import InputError
 from openmix.files import write_text
 from openmix.json_file import read_object
 
@@ -75,10 +77,21 @@ def restore(path: Path, work_dir: Path) -> int:
 
 
 def records_of(path: Path, work_dir: Path) -> tuple[Table, list[Record]]:
-    """Put recorded runs into a work folder, and read them as `benchmark.py show` does."""
-    restore(path, work_dir)
+    """Put recorded runs into an empty work folder, and read them as `benchmark.py show` does.
+
+    Raises:
+        InputError: a run is not one of the table as it is now; a page without its number would look finished.
+    """
+    recorded = restore(path, work_dir)
     table = load_table(json.loads(path.read_text(encoding='utf-8'))['table'])
-    return table, read_records(table.cells, trials_of(table, table.cells, work_dir))
+    trials = trials_of(table, table.cells, work_dir)
+    done = sum(trial.state() == 'done' for trial in distinct(trials))
+    if done != recorded:
+        raise InputError(
+            f'{path}: {recorded - done} of {recorded} runs are not those of {table.name} as it is now, so no page is '
+            'made from them; restore the runs into a folder, train there what differs, and record them'
+        )
+    return table, read_records(table.cells, trials)
 
 
 def leaderboard(table: Table, records: list[Record]) -> str:
@@ -135,21 +148,43 @@ def _made(found: re.Match[str]) -> str:
     return f'{mark}\n\n{text}\n\n<!-- end -->'
 
 
-def main(verb: str, name: str = '', work_dir: str = '') -> None:
-    if verb == 'pages':
-        for page, _, text in pages():
+def keep(name: str, work_dir: Path) -> str:
+    """Write the file of a table's runs, and return what is in it.
+
+    Raises:
+        InputError: no run is finished.
+    """
+    table = load_table(name)
+    trials = distinct(trials_of(table, table.cells, work_dir))
+    done = sum(trial.state() == 'done' for trial in trials)
+    if not done:
+        raise InputError(f'{work_dir} has no finished run of {name}')
+    RUNS.mkdir(exist_ok=True)
+    write_text(path_of(name), record(table, trials, work_dir))
+    return f'{done} of {len(trials)} runs in {path_of(name)}'
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest='verb', required=True)
+    verbs.add_parser('pages')
+    for verb in ('record', 'restore'):
+        of = verbs.add_parser(verb)
+        of.add_argument('table', metavar='TABLE')
+        of.add_argument('work_dir', type=Path, metavar='WORK_DIR')
+    args = parser.parse_args(words)
+    if args.verb == 'record':
+        print(keep(args.table, args.work_dir))
+    elif args.verb == 'restore':
+        print(f'{restore(path_of(args.table), args.work_dir)} runs in {args.work_dir}')
+    else:
+        for page, text in [(page, text) for page, _, text in pages()]:  # all of them are made before one is written
             write_text(page, text)
             print(page)
-        return
-    if verb == 'restore':
-        print(f'{restore(path_of(name), Path(work_dir))} runs in {work_dir}')
-        return
-    table = load_table(name)
-    trials = distinct(trials_of(table, table.cells, Path(work_dir)))
-    RUNS.mkdir(exist_ok=True)
-    write_text(path_of(name), record(table, trials, Path(work_dir)))
-    print(f'{sum(trial.state() == "done" for trial in trials)} of {len(trials)} runs in {path_of(name)}')
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f'error: {error}')

@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from recorded_runs import RUNS, leaderboard, pages, path_of, record, records_of, restore
+from recorded_runs import RUNS, keep, leaderboard, pages, path_of, record, records_of, restore
 
 from openmix.benchmark.table import load_table
 from openmix.benchmark.trials import distinct, trials_of
+from openmix.errors import InputError
 
 FILES = sorted(RUNS.glob('*.json'))
 
@@ -39,3 +40,14 @@ def test_a_number_that_is_changed_changes_the_leaderboard(tmp_path):
     content['runs'][name]['result']['readouts']['accuracy/top1']['last'] -= 30
     (tmp_path / 'changed.json').write_text(json.dumps(content))
     assert leaderboard(*records_of(tmp_path / 'changed.json', tmp_path / 'two')) != before
+
+
+def test_a_run_of_another_recipe_ends_in_a_line_and_no_emptier_page(tmp_path):
+    content = json.loads(path_of('quickstart').read_text())
+    name = next(iter(content['runs']))
+    content['runs'][name]['result']['config_hash'] = '0' * 12
+    (tmp_path / 'changed.json').write_text(json.dumps(content))
+    with pytest.raises(InputError, match='1 of 21 runs are not those of quickstart as it is now'):
+        records_of(tmp_path / 'changed.json', tmp_path / 'work')
+    with pytest.raises(InputError, match='no finished run of quickstart'):
+        keep('quickstart', tmp_path / 'nowhere')
