@@ -227,7 +227,7 @@ def test_a_gallery_has_every_policy_on_the_same_pairs(call, tmp_path, monkeypatc
     policies = '[{type: GridMix, grid: 2}, {type: CutMix, alpha: 0.5}]'
     options = ('--rows', '[cgiu]*', '--cfg-options', f'model.policy={{type: OneOf, policies: {policies}}}')
     kept, printed = gallery_of(call, monkeypatch, tmp_path, *options)
-    assert [batch.title for batch in kept] == ['CoMixup', 'CutMix', 'GridMix', 'InterIntra']
+    assert [batch.title for batch in kept] == ['CoMixup', 'CutMix', 'GridMix', 'GuidedMixup', 'InterIntra']
     assert 'left out: model.policy: Until' in printed
     for batch in kept[1:]:
         assert batch.mix.source.tolist() == [[0, 2], [1, 0], [2, 1]]

@@ -235,7 +235,7 @@ def test_the_precision_is_that_of_use_fp16(converted, more, kind):
 
 
 REFUSED = {
-    'another mode': (dict(mode="'gridmix'"), "model.mix_mode: openmix has no counterpart of 'gridmix'"),
+    'another mode': (dict(mode="'gridmix'"), "model.mix_mode: 'gridmix' is not converted"),
     'an argument of the mode': (
         dict(mode="'fmix'", args='fmix=dict(max_soft=0.5)'),
         'model.mix_args.fmix.max_soft=0.5 has no counterpart',

@@ -83,7 +83,7 @@ def policy_of(model: Keys) -> dict[str, Any]:
     `mix_args` of other modes have no effect, and are taken too.
 
     Raises:
-        InputError: a mode or one of its arguments has no counterpart.
+        InputError: a mode is not converted, or one of its arguments has no counterpart.
     """
     modes, alphas = model.take('mix_mode', 'mixup'), model.take('alpha', 1.0)
     modes, alphas = ([one] if not isinstance(one, list) else one for one in (modes, alphas))
@@ -95,9 +95,7 @@ def policy_of(model: Keys) -> dict[str, Any]:
     found = []
     for mode, alpha in zip(modes, alphas):
         if mode not in _POLICIES:
-            raise InputError(
-                f"{model.named('mix_mode')}: openmix has no counterpart of '{mode}'; {nearest(mode, _POLICIES)}"
-            )
+            raise InputError(f"{model.named('mix_mode')}: '{mode}' is not converted; {nearest(mode, _POLICIES)}")
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
             raise InputError(f'{model.named("alpha")} must be a number, got {brief(alpha)}')
         args = Keys(dict(given.take(mode, {})), given.named(mode))
