@@ -21,7 +21,7 @@ def class_activation(network: Network, site: FeatureSite, x: Tensor, y: Tensor) 
         network: the classifier.
         site: where its backbone has the last feature maps before pooling.
         x: (N, 3, H, W) normalised images.
-        y: (N,) int64 classes.
+        y: (N,) int64 classes, or (N, C) class probabilities, which are replaced by their argmax.
 
     Raises:
         InputError: the head does not take features of the site.
@@ -36,5 +36,5 @@ def class_activation(network: Network, site: FeatureSite, x: Tensor, y: Tensor) 
                 f"site '{site.name}' has {channels} channels, which the head does not take; name the module that puts "
                 'out the last feature maps before pooling'
             ) from error
-        own = y.repeat_interleave(height * width)
+        own = (y if y.dim() == 1 else y.argmax(1)).repeat_interleave(height * width)
         return logits.gather(1, own[:, None]).view(n, height, width)

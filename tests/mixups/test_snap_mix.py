@@ -111,6 +111,16 @@ def test_a_map_without_differences_has_equal_shares():
     torch.testing.assert_close(semantic_shares(maps, 4, 6), torch.full((3, 4, 6), 1 / 24))
 
 
+def test_class_probabilities_count_by_their_largest():
+    model, z, y = network(dtype=torch.float32), torch.rand(6, 3, 16, 16), torch.arange(6) % 5
+    policy, found = SnapMix(), []
+    policy.attach(model)
+    for labels in (y, 0.9 * nn.functional.one_hot(y, 5) + 0.02):
+        torch.manual_seed(0)
+        found.append(policy(z, MixContext(z, labels, network=model))[1].weight)
+    assert torch.equal(*found)
+
+
 def test_an_empty_box_pastes_nothing():
     model, z = network(dtype=torch.float32), torch.rand(6, 3, 16, 16)
     policy = SnapMix().holding(1.0)
