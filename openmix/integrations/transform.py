@@ -34,7 +34,8 @@ class MixTransform(nn.Module):
         mean, std: (C,) normalisation of the images, for policies that look at pixels; None: images are in [0, 1].
 
     Raises:
-        InputError: it is no policy, it mixes hidden features, or an argument is unknown.
+        InputError: it is no policy, it mixes hidden features, it trains on the clean images too, or an argument is
+            unknown.
     """
 
     def __init__(
@@ -134,7 +135,8 @@ def policy_of_images(name: str, policy: Any) -> MixPolicy:
     """Return a policy, built from its registry dict if it is one, that mixes images and needs no training of its own.
 
     Raises:
-        InputError: it is no policy, or mixes hidden features; the line begins with `name`.
+        InputError: it is no policy, mixes hidden features or trains on the clean images too; the line begins with
+            `name`.
     """
     if isinstance(policy, dict):
         find(MIXUPS, policy.get('type'))
@@ -143,6 +145,12 @@ def policy_of_images(name: str, policy: Any) -> MixPolicy:
         raise InputError(f'{name}: policy must be a policy or its registry dict, dict(type=...), got {what(policy)}')
     if policy.all_sites() != {''}:
         raise InputError(f'{name}: {type(policy).__name__} mixes features of a network, and a loader has only images')
+    for one in policy.modules():
+        if isinstance(one, MixPolicy) and one.clean_weight:
+            raise InputError(
+                f'{name}: {type(one).__name__} adds the loss of the clean images, which are not there any more; '
+                'call it in a loop of your own, or train with openmix'
+            )
     return policy
 
 

@@ -107,6 +107,8 @@ IMAGES = torch.rand(4, 3, 8, 8)
         ({'num_classes': 4}, (IMAGES, torch.arange(4), tv_tensors.Mask(IMAGES[:, 0])), 'a batch with Mask'),
         ({'target': 'hard'}, None, "'soft' or 'mix'"),
         ({'policy': {'type': 'Mixup', 'sites': ('', 'layer1')}}, None, 'mixes features'),
+        ({'policy': {'type': 'RegMixup'}}, None, 'RegMixup adds the loss of the clean images'),
+        ({'policy': {'type': 'OneOf', 'policies': [{'type': 'CutMix'}, {'type': 'RegMixup'}]}}, None, 'RegMixup adds'),
         ({'policy': 3}, None, 'must be a policy'),
     ],
 )
