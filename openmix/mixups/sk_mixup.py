@@ -78,6 +78,9 @@ class SKMixup(PairPolicy):
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         partner = self.draw_pairs(z, pairs)
         n = len(partner)
+        if self.held_lam is not None:
+            mix = Mix.pairs(partner, self.draw_lam(n, z.device))
+            return mix.blend(z), mix
         if self.distance == 'input':
             seen = z.detach()
         elif context is None or len(context.x) != len(z):

@@ -84,6 +84,13 @@ def test_at_a_hidden_site_the_images_embeddings_count():
     assert torch.equal(hidden.lam, at_input.lam)
 
 
+def test_a_lam_that_is_held_for_a_figure_is_not_warped():
+    z = torch.rand(6, 3, 4, 4)
+    mixed, mix = SKMixup().holding(0.3)(z)
+    torch.testing.assert_close(mix.lam, torch.full((6,), 0.3))
+    torch.testing.assert_close(mixed, 0.3 * z + 0.7 * z[mix.partner])
+
+
 def test_what_is_missing_is_said():
     z = torch.rand(4, 3, 4, 4)
     with pytest.raises(InputError, match='SKMixup measures the distance of embeddings; pass MixContext'):
