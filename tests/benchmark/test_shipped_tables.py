@@ -1,10 +1,13 @@
 """Compare the shipped tables with counts and sums that were taken from the papers."""
 
 import pytest
+from mmengine.registry import init_default_scope
 
 from openmix.benchmark.claims import on_print
 from openmix.benchmark.table import load_table, table_names
+from openmix.check import check_recipe
 from openmix.config_hash import config_hash
+from openmix.errors import InputError
 
 # (rows, columns, printed numbers, their sum). The papers' gain rows are left out, a dash is no number.
 PRINTED = {
@@ -90,6 +93,23 @@ def test_cells_resolve(name):
             digest = config_hash(cell.resolve())
             assert hashes.setdefault(cell.folder, digest) == digest
     assert len(set(hashes.values())) == len(hashes)
+
+
+@pytest.mark.parametrize('name', table_names())
+def test_earlier_stages_have_only_arguments_that_are_there(name):
+    init_default_scope('openmix')
+    checked = set()
+    for cell in load_table(name).cells:
+        stage = cell.earlier if cell.implemented else None
+        while stage is not None:
+            digest = config_hash(stage.recipe)
+            if digest not in checked:
+                try:
+                    check_recipe(stage.recipe)
+                except InputError as error:
+                    pytest.fail(f'{cell.name}: {error}')
+            checked.add(digest)
+            stage = stage.cell.earlier
 
 
 @pytest.mark.parametrize('name', table_names())
