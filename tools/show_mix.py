@@ -221,7 +221,7 @@ def main() -> None:
         action='store_true',
         help="every registered policy on the same pairs; the arguments are those of the recipe's policies, or defaults",
     )
-    parser.add_argument('--rows', metavar='GLOB', help="only these policies of the gallery, such as '*Cut*'")
+    parser.add_argument('--rows', metavar='GLOB', help="only these rows, such as 'Cut*'")
     parser.add_argument(
         '--checkpoint', metavar='FILE', help='a checkpoint: for policies that ask the model (default: initial weights)'
     )
