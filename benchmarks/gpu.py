@@ -85,7 +85,7 @@ def parts_of(on_gpu: bool, work: Path) -> list[Part]:
         tests = ('-k', 'NoMix-0 or mix_ce or cuts')
         suites = [*bench, '--suite', 'loss', '--rounds', '1', '--seconds', '0.01', '--quick']
         breakdown = ['benchmarks/breakdown.py', '--steps', '2', '--quick']
-        rows = [*tables, 'quickstart', '--rows', 'Vanilla', '--cfg-options', 'train_cfg.max_epochs=5']
+        rows = [*tables, 'quickstart', '--rows', 'Vanilla', '--trials', '1', '--cfg-options', 'train_cfg.max_epochs=5']
         rows += ['model.backbone.depth=8', 'model.backbone.width=4', 'train_dataloader.batch_size=240']
     rows += ['--work-dir', str(work / 'table'), '--jobs', '1']
     return [
