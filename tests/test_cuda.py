@@ -96,13 +96,13 @@ def test_cuts_reach_the_energy_of_the_cpu():
     torch.testing.assert_close(*energies, rtol=1e-3, atol=1e-3)
 
 
-def model_of(policy):
+def model_of(policy, backbone=None):
     init_default_scope('openmix')
     torch.manual_seed(0)
     return MODELS.build(
         dict(
             type='MixClassifier',
-            backbone=dict(type='ThinResNet', depth=8, width=8),
+            backbone=backbone or dict(type='ThinResNet', depth=8, width=8),
             head=dict(type='LinearHead', num_classes=5, loss=dict(type='mix_ce')),
             policy=policy,
             data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.2,) * 3, channels_last=True),
@@ -137,8 +137,10 @@ def train(model, precision, steps=3):
 @pytest.mark.parametrize('precision', PRECISIONS)
 @pytest.mark.parametrize('name', sorted(set(registered(MIXUPS)) - {'Views'}))
 def test_every_policy_trains_in_every_precision(name, precision):
-    options = {case.values[0]: case.values[1].options for case in reversed(CASES)}[name]
-    model = model_of({'type': name, **options} if 'teacher' not in options else {'type': 'NoMix'})
+    case = {case.values[0]: case.values[1] for case in reversed(CASES)}[name]
+    options = case.trained
+    policy = {'type': name, **options} if 'teacher' not in options else {'type': 'NoMix'}
+    model = model_of(policy, case.backbone(32))
     if 'teacher' in options:  # which is given as a module
         model.policy = MIXUPS.build({'type': name, **options}).to(DEVICE)
     losses = train(model, precision)

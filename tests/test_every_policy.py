@@ -35,6 +35,7 @@ class Case:
         looks: the masks, or the shares, follow the images, so samples that share one drawn lam differ in theirs.
         draws: a seed changes the result.
         pairs: partners can be given.
+        attends: it reads attention of the trained network, which must then be a transformer.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +45,17 @@ class Case:
     looks: bool = False
     draws: bool = True
     pairs: bool = True
+    attends: bool = False
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The arguments in a training, whose transformer has modules of other names."""
+        return {key: value for key, value in self.options.items() if not (self.attends and key == 'site')}
+
+    def backbone(self, size: int) -> dict[str, Any] | None:
+        """Return the backbone that a training on images of this size needs; None: any."""
+        vit = dict(patch_size=size // 4, embed_dim=24, depth=2, num_heads=2)
+        return dict(type='TimmBackbone', name='vit_tiny_patch16_224', img_size=size, **vit) if self.attends else None
 
 
 class Attention(torch.nn.Module):
@@ -132,15 +144,18 @@ POLICIES: dict[str, list[Case]] = {
         Case({'share': 'batch', 'mixer': {'gamma': 0.5}}, label='drawn', looks=True),
         Case({'train_prob': 0.5, 'skips': 'mixer_loss'}, label='drawn', looks=True),
     ],
-    'TransMix': [Case(label='seen'), Case({'share': 'batch', 'area_weight': 0.5}, label='seen')],
-    'MixPro': [
-        Case(label='seen', looks=True),
-        Case({'share': 'batch', 'mask_patch': 5}, label='seen', looks=True),
+    'TransMix': [
+        Case(label='seen', attends=True),
+        Case({'share': 'batch', 'area_weight': 0.5}, label='seen', attends=True),
     ],
-    'SMMix': [Case(moves=True), Case({'sides': (0.5, 1.0), 'site': 'attend'}, moves=True)],
+    'MixPro': [
+        Case(label='seen', looks=True, attends=True),
+        Case({'share': 'batch', 'mask_patch': 5}, label='seen', looks=True, attends=True),
+    ],
+    'SMMix': [Case(moves=True, attends=True), Case({'sides': (0.5, 1.0), 'site': 'attend'}, moves=True, attends=True)],
     'TokenMix': [
-        Case(label='own'),
-        Case({'share': 'batch', 'ratio': 0.5}, label='own'),
+        Case(label='own', attends=True),
+        Case({'share': 'batch', 'ratio': 0.5}, label='own', attends=True),
         Case({'least': 0.0, 'teacher': ATTENDING}, label='own'),
     ],
     'SAMix': [Case(label='drawn', looks=True), Case({'share': 'batch'}, label='drawn', looks=True)],

@@ -76,7 +76,7 @@ def check_going_on(**parts):
 
 @pytest.mark.parametrize(('name', 'case'), CASES)
 def test_policy(name, case):
-    check_going_on(policy={'type': name, **case.options})
+    check_going_on(policy={'type': name, **case.trained}, backbone=case.backbone(16))
 
 
 @pytest.mark.slow

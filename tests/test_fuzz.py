@@ -39,6 +39,14 @@ SHRUNK = {
     'image_folder/resnet18.py': {'model.backbone.name': 'test_resnet', **FOLDERS},
 }
 OTHERS = {**THIN, **DIGITS}
+# Policies that read the attention of a transformer, in place of which a thin ResNet is trained.
+SHRUNK |= {
+    path.relative_to(configs_dir() / 'classification').as_posix(): {
+        'model.policy': {'type': 'Mixup', '_delete_': True},
+        **OTHERS,
+    }
+    for path in configs_dir().glob('classification/tiny_imagenet/deit_tiny_*.py')
+}
 SMALL = {
     **{f'{loader}.num_workers': 0 for loader in LOADERS},
     **{f'{loader}.persistent_workers': False for loader in LOADERS},
@@ -48,6 +56,7 @@ SMALL = {
 RECIPES = sorted(
     path.relative_to(configs_dir() / 'classification').as_posix()
     for path in configs_dir().glob('classification/**/*.py')
+    if 'teacher' not in path.read_text()  # whose weights are a package
 )
 POLICIES = [
     {'type': 'Mixup', 'alpha': 1.0, 'share': 'batch', 'sites': ['', 'layer1']},

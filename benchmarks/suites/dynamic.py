@@ -13,6 +13,7 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.errors import InputError
 from openmix.mixups import MixContext, MixPolicy, Mixup, PairPolicy, PuzzleMix
+from openmix.mixups.patch_attention import AttendedPolicy
 from openmix.registry import MIXUPS, MODELS
 
 BLOCK_NUMS = (2, 4, 8, 16)
@@ -40,8 +41,9 @@ def _asks(policy: MixPolicy) -> bool:
 
 
 def _dynamic() -> list[str]:
-    """List the pair policies that cannot mix without a model."""
-    return [name for name, cls in MIXUPS.module_dict.items() if issubclass(cls, PairPolicy) and _asks(cls())]
+    """List the pair policies that cannot mix without a model, but for those of transformers: the network is none."""
+    kinds = {name: cls for name, cls in MIXUPS.module_dict.items() if issubclass(cls, PairPolicy)}
+    return [name for name, cls in kinds.items() if not issubclass(cls, AttendedPolicy) and _asks(cls())]
 
 
 def _step(policy: dict, x: Tensor, y: Tensor, classes: int, layout: torch.memory_format = _PLAIN) -> Candidate:

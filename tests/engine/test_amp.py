@@ -26,10 +26,11 @@ def rows_of_every_policy():
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return [(name, case.options) for name, cases in module.POLICIES.items() for case in cases]
+    return [(name, case) for name, cases in module.POLICIES.items() for case in cases]
 
 
-POLICIES = [pytest.param({'type': name, **o}, id=f'{name}-{i}') for i, (name, o) in enumerate(rows_of_every_policy())]
+ROWS = list(enumerate(rows_of_every_policy()))
+PARTS = [pytest.param({'type': n, **case.trained}, case.backbone(32), id=f'{n}-{i}') for i, (n, case) in ROWS]
 LOSSES.import_from_location()
 
 
@@ -45,13 +46,13 @@ def tool(nursery, tmp_path):
     return run
 
 
-def classifier(policy, loss=None, device='cpu'):
+def classifier(policy, loss=None, device='cpu', backbone=None):
     init_default_scope('openmix')
     torch.manual_seed(0)
     return MODELS.build(
         dict(
             type='MixClassifier',
-            backbone=dict(type='ThinResNet', depth=8, width=8),
+            backbone=backbone or dict(type='ThinResNet', depth=8, width=8),
             head=dict(type='LinearHead', num_classes=5, loss=loss or dict(type='mix_ce')),
             policy=policy,
             data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.2,) * 3),
@@ -76,8 +77,8 @@ def gradients(model):
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def check_step(policy, loss, device, dtype='bfloat16'):
-    model = classifier(policy, loss, device)
+def check_step(policy, loss, device, backbone=None, dtype='bfloat16'):
+    model = classifier(policy, loss, device, backbone)
     wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     wrapper.scaler = torch.amp.GradScaler(device, init_scale=256.0, enabled=dtype == 'float16')
     before = [p.detach().clone() for p in model.parameters()]
@@ -92,16 +93,16 @@ def check_step(policy, loss, device, dtype='bfloat16'):
     wrapper.step()
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
     assert not all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
-    full = classifier(policy, loss, device)
+    full = classifier(policy, loss, device, backbone)
     sum(forward(full, torch.autocast(device, enabled=False)).values()).backward()
     assert gradients(model).keys() == gradients(full).keys()
     return model
 
 
 @pytest.mark.parametrize('device', DEVICES)
-@pytest.mark.parametrize('policy', POLICIES)
-def test_every_policy_steps_in_bfloat16(policy, device):
-    check_step(policy, None, device)
+@pytest.mark.parametrize(('policy', 'backbone'), PARTS)
+def test_every_policy_steps_in_bfloat16(policy, backbone, device):
+    check_step(policy, None, device, backbone)
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -217,6 +218,6 @@ def test_the_scaler_resumes():
 
 
 @needs_gpu
-@pytest.mark.parametrize('policy', POLICIES)
-def test_every_policy_steps_in_float16(policy):
-    check_step(policy, None, 'cuda', 'float16')
+@pytest.mark.parametrize(('policy', 'backbone'), PARTS)
+def test_every_policy_steps_in_float16(policy, backbone):
+    check_step(policy, None, 'cuda', backbone, 'float16')
