@@ -8,6 +8,7 @@ Cost: about 20 s of one CPU core.
 _base_ = 'resnet20.py'
 
 train_dataloader = dict(batch_size=50, dataset=dict(subset=100))
+auto_scale_lr = dict(base_batch_size=50)
 model = dict(backbone=dict(depth=8))
 train_cfg = dict(max_epochs=200, val_interval=10)
 default_hooks = dict(checkpoint=dict(interval=20))
