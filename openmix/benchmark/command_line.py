@@ -27,7 +27,7 @@ VERBS = {
     'report': 'print leaderboard, gains and claims, write report.html and report.md',
     'rank': 'rank the cells that several tables have in common',
     'serve': 'show the page in a browser, with the runs that are not done; it renews itself',
-    'evaluate': 'measure the checkpoints of finished trials: attacks, corruptions, occlusion, calibration',
+    'evaluate': 'measure checkpoints of finished trials: attacks, corruptions, occlusion, calibration, mixed images',
     'figure': 'draw the numbers: figure.png, figure.svg and figure.csv',
     'submit': 'pack the finished runs into one file, which report --import of others shows beside theirs',
 }

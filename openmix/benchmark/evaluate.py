@@ -80,8 +80,9 @@ def evaluate_trials(
         for one in lacking:
             if not one.of_it(metrics):
                 shown.append(f'no {", ".join(one.columns)}, {one.none_if}')
-                continue
             _write(trial, there[folder], one, metrics, facts)
+            if not one.of_it(metrics):
+                continue
             shown += [f'{name} {metrics[key]:.2f}' for name, key in one.columns.items()]
         say(f'{trial.name}: {", ".join(shown)}')
     return len(done) - len(there)
@@ -92,7 +93,7 @@ def _is_there(trial: Trial, asked: Measurement) -> bool:
         found = read_evaluation(evaluation_path(trial, asked.name))
     except InputError:  # a damaged file is written anew
         return False
-    return is_current(found, trial) and found is not None and set(asked.columns) <= set(found.columns)
+    return is_current(found, trial) and found is not None and set(asked.columns) <= {*found.columns, *found.none}
 
 
 def _measured(trial: Trial, checkpoint: Path, asked: Sequence[Measurement], measure: Measure) -> dict[str, float]:
@@ -120,7 +121,8 @@ def _write(
     found = {
         'config_hash': result.config_hash,
         'checkpoint': checkpoint.name,
-        'columns': asked.columns,
+        'columns': asked.columns if asked.of_it(metrics) else {},
+        'none': [] if asked.of_it(metrics) else list(asked.columns),
         'options': asked.options,
         'measured_by': asked.hook or asked.metric or asked.files,
         'metrics': {**accuracy, **asked.of_it(metrics)},

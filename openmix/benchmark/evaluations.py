@@ -28,6 +28,7 @@ class Evaluation:
         columns: names of what a table shows -> keys of `metrics`.
         options: the words on the command line that ask for it.
         metrics: key -> number.
+        none: names of what was asked for and the classifier cannot have.
     """
 
     config_hash: str
@@ -35,6 +36,7 @@ class Evaluation:
     columns: Mapping[str, str] = field(hash=False)
     options: tuple[str, ...]
     metrics: Mapping[str, float] = field(hash=False)
+    none: tuple[str, ...] = ()
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -69,6 +71,7 @@ def parse_evaluation(found: Mapping[str, Any], where: str) -> Evaluation:
         columns=columns,
         options=tuple(text_of(f'{where}: options', word) for word in list_of(f'{where}: options', found['options'])),
         metrics=metrics,
+        none=tuple(text_of(f'{where}: none', name) for name in list_of(f'{where}: none', found.get('none', []))),
     )
 
 
@@ -111,8 +114,8 @@ def column_of(column: str, measure: str) -> str:
 def with_evaluations(records: Sequence[Record]) -> list[Record]:
     """Return records of a table, followed by those of its evaluations.
 
-    Each measure that any trial has becomes a column beside each column of the table. Cells that share their runs are
-    evaluated once.
+    Each measure that any trial has becomes a column beside each column of the table, without the cells that cannot
+    have it. Cells that share their runs are evaluated once.
     """
     read = {trial.folder: evaluations_of(trial) for record in records for trial in record.finished}
     records = [
@@ -123,7 +126,21 @@ def with_evaluations(records: Sequence[Record]) -> list[Record]:
     first: dict[str, Record] = {}
     for record in records:
         first.setdefault(record.cell.folder, record)
-    return [*records, *(_record(record, read, *column) for column in keys.items() for record in first.values())]
+    return [
+        *records,
+        *(
+            _record(record, read, name, key)
+            for name, key in keys.items()
+            for record in first.values()
+            if not _has_none(record, read, name)
+        ),
+    ]
+
+
+def _has_none(record: Record, read: Mapping[Path, tuple[list[Evaluation], list[str]]], name: str) -> bool:
+    """Return true if every finished trial of a cell was found to have no such measure."""
+    told = [any(name in one.none for one in read[trial.folder][0]) for trial in record.finished]
+    return bool(told) and all(told)
 
 
 def _record(record: Record, read: Mapping[Path, tuple[list[Evaluation], list[str]]], measure: str, key: str) -> Record:

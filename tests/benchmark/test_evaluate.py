@@ -139,7 +139,14 @@ def test_a_policy_that_mixes_nothing_has_no_mixed_accuracy(bench):
     assert lost == 0
     assert said[0].endswith('no mixed_accuracy/top1, mixed_accuracy/top2, its policy mixes nothing')
     assert 'calibration/ece' in said[0]
+    _, said = evaluate(bench, *words, rows='Vanilla', measure=measured)
+    assert said == ['Vanilla / MCE, trial 0: evaluated before']
     evaluate(bench, *words, rows='Mixup', measure=measured)
+    beside = with_evaluations([*bench.records('Vanilla', trials=1), *bench.records('Mixup', trials=1)])
+    assert 'Vanilla / MCE / mixed_accuracy/top1' not in {record.cell.name for record in beside}
+    assert 'Vanilla / MCE / calibration/ece' in {record.cell.name for record in beside}
+    assert to_evaluate(beside) == []
+    assert not [line for line in missing(bench.table, beside, 'x') if 'mixed_accuracy' in line]
     columns = {record.cell.column for record in with_evaluations(bench.records('Mixup', 'DM(CE)'))}
     assert {'DM(CE) / mixed_accuracy/top1', 'DM(CE) / mixed_accuracy/top2'} <= columns
 
