@@ -91,7 +91,7 @@ def test_a_base_that_cannot_be_meant_is_one_line(text, told, tmp_path):
         ('x.p', 'did you mean'),
         ('digits', '/digits/'),
         ('resnet20_smal', "'classification/cifar10/resnet20_small.py'"),
-        ('classification/digits', 'is a folder, which holds resnet20.py'),
+        ('classification/digits', 'is a folder, which holds '),
         ('a\0b', 'no config file'),
         ('~a\0b', 'no config file'),
         ('a' * 5000, 'no config file'),
