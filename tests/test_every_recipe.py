@@ -168,7 +168,7 @@ PARAMETERS = {
     'classification/digits/guided_mixup.py': RESNET20,
     'classification/digits/reg_mixup.py': RESNET20,
     'classification/digits/snap_mix.py': RESNET20,
-    'classification/digits/resnet8_100.py': WIDE_RESNET8,
+    **{f'classification/{data}/resnet8_100.py': WIDE_RESNET8 for data in ('digits', 'fashion_mnist')},
     'classification/fgvc_aircraft/resnet18.py': RESNET18,
     'classification/fgvc_aircraft/resnext50.py': RESNEXT50,
     'classification/image_folder/resnet18.py': RESNET18,

@@ -43,6 +43,7 @@ PRINTED = {
     'few/digits_100': (10, 2, 0, 0.0),
     'few/cifar10_1000': (10, 2, 0, 0.0),
     'few/cifar10_2000': (10, 2, 0, 0.0),
+    'few/fashion_mnist_100': (10, 2, 0, 0.0),
     'few/fashion_mnist_1000': (10, 2, 0, 0.0),
     'few/tiny_imagenet50': (10, 2, 0, 0.0),
     'digits_semisup': (13, 1, 0, 0.0),
