@@ -41,6 +41,8 @@ PRINTED = {
     'digits_dynamic': (7, 6, 0, 0.0),
     'few/settings': (5, 2, 0, 0.0),
     'few/digits_100': (10, 2, 0, 0.0),
+    'few/digits_100_further': (11, 2, 0, 0.0),
+    'few/digits_100_attention': (7, 2, 0, 0.0),
     'few/cifar10_1000': (10, 2, 0, 0.0),
     'few/cifar10_2000': (10, 2, 0, 0.0),
     'few/fashion_mnist_100': (10, 2, 0, 0.0),
