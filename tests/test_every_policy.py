@@ -344,7 +344,7 @@ def test_contract_for_any_batch_size(name, case, n, device):
 
 
 @every_case
-@pytest.mark.parametrize(('height', 'width'), [(16, 24), (24, 16), (32, 32)])
+@pytest.mark.parametrize(('height', 'width'), [(16, 24), (24, 16), (28, 28), (32, 32)])
 def test_contract_for_any_image_size(name, case, height, width):
     check_contract(build(name, case), draw_batch(5, height, width), case)
 

@@ -15,7 +15,7 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.ops.graph_cut import cut_grid
-from openmix.ops.transport import assign_blocks, move_blocks
+from openmix.ops.transport import MOST_BLOCKS, assign_blocks, move_blocks
 from openmix.registry import MIXUPS
 
 # Below this side, published runs (CIFAR) use a finer grid and move smaller blocks.
@@ -94,6 +94,15 @@ def fitting(size: int, side: int) -> int:
     return next(part for part in range(min(size, side), 0, -1) if side % part == 0)
 
 
+def nearest_divisor(size: int, side: int, least: float) -> int:
+    """Return the divisor of `side` that is nearest to `size`, of two equally near ones the larger.
+
+    It is at least `least`, or `side` where no divisor is.
+    """
+    divisors = [part for part in range(side, 0, -1) if side % part == 0 and (part >= least or part == side)]
+    return min(divisors, key=lambda part: abs(part - size))
+
+
 @MIXUPS.register_module()
 class PuzzleMix(PairPolicy):
     """Choose for every block which image to show, by saliency, then move salient blocks to where they are shown.
@@ -120,7 +129,8 @@ class PuzzleMix(PairPolicy):
         eta: weight of the prior.
         neigh_size: side, in pixels, of the squares whose means are compared across block borders.
         transport: move the blocks.
-        t_size: side, in pixels, of the blocks that move; -1: the blocks of the mask. None: 4 below 64 px, else -1.
+        t_size: side, in pixels, of the blocks that move; -1: the blocks of the mask. None: -1, but below 64 px
+            the divisor of the block that is nearest to 4 and leaves at most 24 blocks a side.
         t_eps: cost of moving a block along a whole side.
         batch_statistics: run the saliency pass in training mode, without updating batch-norm statistics.
         clean_weight: weight of the clean images' cross-entropy in the loss; above 0 the saliency pass
@@ -249,11 +259,16 @@ class PuzzleMix(PairPolicy):
 
     def moved_block(self, height: int, width: int, block_num: int) -> tuple[int, int]:
         """Return the height and width, in pixels, of the blocks that move."""
-        size = self.t_size
-        if size is None:
-            size = -1 if min(height, width) >= _LARGE else _T_SIZE_SMALL
         tall, wide = height // block_num, width // block_num
-        return (tall, wide) if size == -1 else (fitting(size, tall), fitting(size, wide))
+        if self.t_size == -1 or (self.t_size is None and min(height, width) >= _LARGE):
+            return tall, wide
+        if self.t_size is None:  # at most 4 would be 1 in blocks of 7, as of images of 28 px: too many to move
+            most = math.sqrt(MOST_BLOCKS)
+            return (
+                nearest_divisor(_T_SIZE_SMALL, tall, height / most),
+                nearest_divisor(_T_SIZE_SMALL, wide, width / most),
+            )
+        return fitting(self.t_size, tall), fitting(self.t_size, wide)
 
     def move(self, shares: Tensor, mask: Tensor, partner: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Move the salient blocks of samples and partners to where `mask` shows them.

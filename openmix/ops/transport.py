@@ -10,7 +10,7 @@ from torch import Tensor
 from openmix.errors import InputError
 from openmix.ops.precision import full_precision
 
-_MOST_BLOCKS = 576
+MOST_BLOCKS = 576
 # Integers below 2^24 are exact in float32, so a matrix product can collect up to 24 bits into one word.
 _WORD = 24
 
@@ -36,8 +36,8 @@ def assign_blocks(saliency: Tensor, wanted: Tensor, penalty: float, rounds: int)
     """
     n, height, width = saliency.shape
     blocks = height * width
-    if blocks > _MOST_BLOCKS:
-        raise InputError(f'a grid of {height} x {width} blocks is too fine to move; take at most {_MOST_BLOCKS} blocks')
+    if blocks > MOST_BLOCKS:
+        raise InputError(f'a grid of {height} x {width} blocks is too fine to move; take at most {MOST_BLOCKS} blocks')
     order, way, bits = _nearest(height, width, saliency.device)
     own = torch.arange(blocks, device=saliency.device)
     saved = saliency.float().flatten(1)

@@ -299,6 +299,8 @@ def slow_move(image, source, grid):
         (16, 24, 4, 3, (8, 8)),
         (24, 16, 2, 4, (6, 4)),
         (64, 64, 4, None, (4, 4)),
+        (28, 28, 4, None, (4, 4)),
+        (28, 28, 2, None, (14, 14)),
     ],
 )
 def test_equals_the_algorithm_pair_by_pair(height, width, block_num, t_size, grid):
@@ -324,6 +326,16 @@ def test_equals_the_algorithm_pair_by_pair(height, width, block_num, t_size, gri
             source = assign_blocks(shares / shares.sum(), wanted[None], 0.3, max(grid))[0]
             moved.append(slow_move(x[image], source, grid))
         torch.testing.assert_close(mixed[i], mask * moved[0] + (1 - mask) * moved[1])
+
+
+@pytest.mark.parametrize('side', [16, 20, 28, 32, 36, 40, 44, 48, 56, 64, 96, 160, 224])
+def test_no_number_of_blocks_that_is_drawn_is_too_fine_to_move(side):
+    policy = PuzzleMix()
+    for block_num in policy.fitting_block_nums(side, side):
+        tall, wide = policy.moved_block(side, side, block_num)
+        assert side % tall == side % wide == 0
+        shares = torch.rand(1, side // tall, side // wide)
+        assign_blocks(shares, shares > 0.5, 0.3, 2)
 
 
 def test_the_cut_sees_pixels_partners_and_shares():
