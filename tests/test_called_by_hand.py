@@ -24,6 +24,7 @@ NEEDED = {
     'AttentiveMix': {'teacher': nn.Sequential(nn.AvgPool2d(2)), 'site': '0'},
     'PairedBy': {'policy': {'type': 'Mixup'}, 'by': 'same_class'},
     'OneOf': {'policies': [{'type': 'NoMix'}]},
+    'Remix': {'policy': {'type': 'Mixup'}, 'class_counts': [4, 3, 2, 1]},
     'SuperMix': {'teacher': nn.Flatten()},
     'Until': {'policy': {'type': 'NoMix'}, 'epoch': 1},
 }

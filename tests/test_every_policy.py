@@ -169,6 +169,10 @@ POLICIES: dict[str, list[Case]] = {
         Case({'policy': {'type': 'Mixup', 'alpha': 2.0}, 'by': 'other_class'}),
         Case({'policy': {'type': 'CutMix', 'share': 'batch'}, 'by': 'same_class', 'self_pairs': True}),
     ],
+    'Remix': [
+        Case({'policy': {'type': 'CutMix'}}, label='drawn'),
+        Case({'policy': {'type': 'Mixup', 'share': 'batch'}, 'kappa': 2.0, 'tau': 0.7}, label='drawn'),
+    ],
     'Until': [
         Case({'policy': {'type': 'CutMix'}, 'epoch': 1}),
         Case({'policy': {'type': 'Mixup'}, 'epoch': 0}, draws=False),
@@ -183,6 +187,7 @@ DEVICES = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
 def build(name: str, case: Case) -> MixPolicy:
     policy = MIXUPS.build({'type': name, **case.options})
     policy.attach(small_network())
+    policy.read_counts(torch.tensor([500, 200, 80, 30, 10]))
     return policy
 
 

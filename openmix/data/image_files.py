@@ -93,7 +93,8 @@ class ImageFiles(ImageDataset):
             the data set's size and crop the centre.
         val_fraction: fraction of each class held out of the training images.
         split_seed: seed that draws the held-out images and the subset; None: the run's seed.
-        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        subset: a number of images, a fraction of each class, a file that lists images, or the imbalance of a
+            long-tailed part, see `choose_rows`.
         skip_corrupt: leave unreadable images out of their batch; False: raise an error.
 
     Raises:

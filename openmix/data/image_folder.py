@@ -118,7 +118,8 @@ class ImageFolder(ImageFiles):
         mean, std: mean and standard deviation of pixels in [0, 1]; default ImageNet's.
         val_fraction: fraction of each class held out of the training images.
         split_seed: seed that draws the held-out images and the subset; None: the run's seed.
-        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        subset: a number of images, a fraction of each class, a file that lists images, or the imbalance of a
+            long-tailed part, see `choose_rows`.
         cache: folder for decoded images; True: in the root; False: no cache.
         skip_corrupt: leave unreadable images out (if read from files: out of their batch); False: raise an error.
 

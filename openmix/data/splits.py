@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from openmix.errors import InputError, check_number, nearest
 SPLITS = ('train', 'val', 'test')
 _MOST_SEED = 2**63 - 1
 # The setting for a subset of a split, see `choose_rows`.
-Subset = int | float | str | None
+Subset = int | float | str | Mapping[str, float] | None
+_IMBALANCE = 'imbalance'
 
 
 class Drawn(NamedTuple):
@@ -176,6 +177,33 @@ def share_of_classes(labels: Tensor, fraction: float, seed: int) -> Tensor:
     return torch.nonzero(rank_in_class(labels, order) < quota[labels])[:, 0]
 
 
+def long_tailed(labels: Tensor, factor: float, seed: int) -> Tensor:
+    """Draw a long-tailed part of the images by `seed`; return the rows, ascending int64.
+
+    Class c of C keeps n factor^(-c / (C - 1)) images, rounded down and at least one, with the n of the largest class,
+    as in long-tailed CIFAR (Cui et al., CVPR 2019, section 5.1); a class that has fewer keeps all. The first class is
+    the most frequent one. With the same seed, a part with a larger factor lies in one with a smaller factor.
+
+    Args:
+        labels: (N,) int64.
+        factor: images of the first class for each of the last one; >= 1.
+        seed: seed of the draw, which depends only on it and on the labels.
+
+    Raises:
+        InputError: the factor is below 1, or there is one class.
+    """
+    check_number('subset.imbalance', factor, 1.0)
+    check_number('split_seed', seed, 0, _MOST_SEED)
+    counts = torch.bincount(labels).tolist()
+    if len(counts) < 2:
+        raise InputError('subset: imbalance is between classes, and these images have one or no labels')
+    # 100 ** (-1 / 2) * 50 is less than 5 in floating point, and would be rounded down to 4.
+    most, last = max(counts), len(counts) - 1
+    quota = torch.tensor([max(1, math.floor(round(most * factor ** (-c / last), 6))) for c in range(len(counts))])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    return torch.nonzero(rank_in_class(labels, order) < quota[labels])[:, 0]
+
+
 def choose_rows(
     labels: Tensor,
     split: str,
@@ -192,7 +220,8 @@ def choose_rows(
         val_fraction: fraction of each class held out of the training half.
         split_seed: seed that draws the held-out images and the subset; None: a run fills in its own seed.
         subset: int: number of images, balanced over the classes; float: fraction of each class, rounded up; str: file
-            that lists the images, see `rows_in_list`; None: all images.
+            that lists the images, see `rows_in_list`; {'imbalance': factor}: a long-tailed part, see `long_tailed`;
+            None: all images.
         paths: the N image files; None: the images are not files.
 
     Raises:
@@ -215,6 +244,8 @@ def choose_rows(
                 f"subset: {subset} lists {len(held_out)} images that val_fraction leaves out of the split '{split}'"
             )
         return listed
+    if isinstance(subset, Mapping):
+        return rows[long_tailed(labels[rows], _imbalance('subset', subset), _seed(split_seed))]
     if isinstance(subset, float):
         return rows[share_of_classes(labels[rows], subset, _seed(split_seed))]
     return rows[balanced_subset(labels[rows], subset, _seed(split_seed))]
@@ -241,12 +272,21 @@ def check_choice(
     check_number(f'{place}: val_fraction', val_fraction, 0.0, 1.0, below=True)
     if split_seed is not None:
         check_number(f'{place}: split_seed', split_seed, 0, _MOST_SEED)
-    if isinstance(subset, float):
+    if isinstance(subset, Mapping):
+        _imbalance(f'{place}: subset', subset)
+    elif isinstance(subset, float):
         check_number(f'{place}: subset', subset, 0.0, 1.0, above=True)
     elif subset is not None and not isinstance(subset, str):
         check_number(f'{place}: subset', subset, 1)
         if most is not None and subset > most:
             raise InputError(f'{place}: subset must be between 1 and {most}, the images of the data set, got {subset}')
+
+
+def _imbalance(where: str, subset: Mapping[str, float]) -> float:
+    if set(subset) != {_IMBALANCE}:
+        raise InputError(f'{where} as a dict is dict({_IMBALANCE}=100), the factor between two classes, got {subset!r}')
+    check_number(f'{where}.{_IMBALANCE}', subset[_IMBALANCE], 1.0)
+    return subset[_IMBALANCE]
 
 
 def _seed(split_seed: int | None) -> int:

@@ -79,7 +79,8 @@ class STL10(OfficialHalves, ArrayDataset):
         split: 'train', 'val' (held out of the training images, needs `val_fraction`), 'test' or 'unlabelled'.
         val_fraction: fraction of each class held out of the training images.
         split_seed: seed that draws the held-out images and the subset; None: the run's seed.
-        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        subset: a number of images, a fraction of each class, a file that lists images, or the imbalance of a
+            long-tailed part, see `choose_rows`.
 
     Raises:
         InputError: the files are missing or damaged, or there is no such split.

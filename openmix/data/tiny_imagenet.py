@@ -124,7 +124,8 @@ class TinyImageNet(OfficialHalves, ArrayDataset):
         split: 'train', 'val' (held out of the training images, needs `val_fraction`) or 'test'.
         val_fraction: fraction of each class held out of the training images.
         split_seed: seed that draws the held-out images and the subset; None: the run's seed.
-        subset: a number of images, a fraction of each class, or a file that lists images, see `choose_rows`.
+        subset: a number of images, a fraction of each class, a file that lists images, or the imbalance of a
+            long-tailed part, see `choose_rows`.
         cache: folder for decoded images; True: in the root; False: no cache.
         skip_corrupt: leave unreadable images out; False: raise an error.
 

@@ -159,6 +159,15 @@ class MixPolicy(nn.Module):
                 a policy that needs one builds its own.
         """
 
+    def read_counts(self, counts: Tensor) -> None:
+        """Tell the policy the training images of every class, for policies that rebalance them.
+
+        Called once, before `start`; not in a resumed run. By default does nothing.
+
+        Args:
+            counts: (C,) int64, on the CPU.
+        """
+
     def start(self, online: Network) -> None:
         """Copy the weights of the trained network, for learned policies. Called before the first step."""
 

@@ -165,6 +165,10 @@ class OneOf(MixPolicy):
         if self.share == 'sample' and any(parameter.requires_grad for parameter in self.parameters()):
             raise InputError("OneOf: a learned policy is trained by whole batches; take share='batch'")
 
+    def read_counts(self, counts: Tensor) -> None:
+        for policy in self.choices():
+            policy.read_counts(counts)
+
     def start(self, online: Network) -> None:
         for policy in self.choices():
             policy.start(online)

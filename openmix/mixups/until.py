@@ -96,6 +96,9 @@ class Until(MixPolicy):
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         self.policy.attach(online, encoder)
 
+    def read_counts(self, counts: Tensor) -> None:
+        self.policy.read_counts(counts)
+
     def start(self, online: Network) -> None:
         self.policy.start(online)
 

@@ -228,6 +228,11 @@ class MixClassifier(Classifier):
         if self.absent == 'refused' and isinstance(dataset, CountedImages) and dataset.listed:
             refuse_absent(type(self).__name__, dataset.known.classes, dataset.images_a_class())
 
+    def read_data(self, dataset: Any) -> None:
+        """Tell the policy the images of every class, where the data set counts them."""
+        if isinstance(dataset, CountedImages):
+            self.policy.read_counts(dataset.images_a_class().cpu())
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a training batch: the classifier's and those of a learned policy.
 

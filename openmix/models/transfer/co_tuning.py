@@ -156,6 +156,7 @@ class CoTuning(MixClassifier):
         return True
 
     def read_data(self, dataset: Any) -> None:
+        super().read_data(dataset)
         if self.source.awaited:
             raise InputError(
                 'CoTuning: the source head is that of the weights that the run starts from, and it starts from none; '
