@@ -39,7 +39,8 @@ def mixed_masks(masks: Tensor, origin: Origin) -> Tensor:
             "masks='soft' for the shares of the classes"
         )
     rows = origin.source[:, :, None, None].expand(origin.shares.shape)
-    return masks[(_of_largest(rows, origin.shares), *_places(origin))]
+    y, x = _places(origin)
+    return masks[_of_largest(rows, origin.shares), y, x]
 
 
 def soft_masks(masks: Tensor, origin: Origin, num_classes: int) -> Tensor:
@@ -60,9 +61,10 @@ def soft_masks(masks: Tensor, origin: Origin, num_classes: int) -> Tensor:
             "masks='soft' has no class to ignore"
         )
     n, k, height, width = origin.shares.shape
+    y, x = _places(origin)
     found = torch.zeros(n, num_classes, height, width, device=masks.device)
     for i in range(k):
-        labels = masks[(origin.source[:, i, None, None], *_places(origin))].long()
+        labels = masks[origin.source[:, i, None, None], y, x].long()
         found.scatter_add_(1, labels[:, None], origin.shares[:, i : i + 1].contiguous())
     return found
 

@@ -211,7 +211,7 @@ def _entries(batch: Any) -> Sequence[Any]:
     return batch if isinstance(batch, (tuple, list)) else [batch]
 
 
-def _collated(samples: Sequence[Any]) -> Any:
+def _collated(samples: list[Any]) -> Any:
     """Make a batch of samples, in which dicts of boxes are listed."""
 
     def together(values: Sequence[Any]) -> Any:
