@@ -142,9 +142,9 @@ def _added(parts: list[str], depth: int, value: Any) -> str:
 
 def _strip_delete(node: Any) -> None:
     """Remove nested `_delete_` marks, which would otherwise reach a constructor as an argument."""
-    if isinstance(node, dict):
-        node.pop('_delete_', None)
-        for value in node.values():
+    if isinstance(node, dict):  # by dict's own methods: mmengine's look for lazy objects, which recipes do not hold
+        dict.pop(node, '_delete_', None)
+        for value in dict.values(node):
             _strip_delete(value)
     elif isinstance(node, (list, tuple)):
         for value in node:

@@ -11,6 +11,7 @@ import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import CodeType
@@ -93,7 +94,9 @@ def _parse_yaml_source(path: Path, text: str) -> Source:
     return Source(path, bases, data=data)
 
 
+@lru_cache(maxsize=512)
 def _parse_python_source(path: Path, text: str) -> Source:
+    """Parse a Python recipe once for each content: most recipes of a table inherit from the same few files."""
     try:
         tree = ast.parse(text, str(path))
         bases: tuple[str, ...] = ()

@@ -119,7 +119,8 @@ class Cell:
         try:
             own, printed = settings_of(beside(self.overrides))
             if self.variant == 'published':
-                cfg = apply_overrides(apply_overrides(with_published(_recipe(self.config)), own), printed)
+                cfg = apply_overrides(_recipe(self.config, published=True), own)
+                cfg = apply_overrides(cfg, printed) if printed else cfg
             else:
                 cfg = apply_overrides(_recipe(self.config), own)
             cfg = apply_options(cfg, options) if (options := beside(self.options)) else cfg
@@ -228,10 +229,14 @@ def value_at(cfg: Config, place: str) -> Any:
     return node
 
 
-@functools.lru_cache(maxsize=64)
-def _recipe(name: str) -> Config:
-    """Load a recipe once for all cells; they must not modify it (`apply_overrides` copies)."""
-    return load_config(name)
+@functools.lru_cache(maxsize=128)
+def _recipe(name: str, published: bool = False) -> Config:
+    """Load a recipe once for all cells; they must not modify it (`apply_overrides` copies).
+
+    Args:
+        published: with the settings of the published runs.
+    """
+    return with_published(_recipe(name)) if published else load_config(name)
 
 
 def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

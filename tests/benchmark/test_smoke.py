@@ -135,7 +135,7 @@ TIMM = [
     'wide',
     [
         *(dict(type='TimmBackbone', name=name) for name in TIMM),
-        dict(type='TorchvisionBackbone', name='resnet101'),
+        *(dict(type='TorchvisionBackbone', name=name) for name in ('resnet101', 'resnext50_32x4d', 'wide_resnet50_2')),
         dict(type='CIFARResNet', depth=50),
     ],
     ids=lambda wide: ' '.join(map(str, wide.values())),

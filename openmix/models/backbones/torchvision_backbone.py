@@ -18,7 +18,15 @@ from openmix.small import small
 # Auxiliary classifiers of Inception networks: with them a model returns a tuple in training mode.
 _SIDE_HEADS = {'googlenet': ('aux1', 'aux2'), 'inception_v3': ('AuxLogits',)}
 # The networks whose inner layers a smoke run makes narrow; their blocks, the sites and the features' width stay.
-_NARROW = {name: {'width_per_group': 4} for name in ('resnet50', 'resnet101', 'resnet152')}
+_NARROW: dict[str, dict[str, Any]] = {
+    **{name: {'width_per_group': 4} for name in ('resnet50', 'resnet101', 'resnet152')},
+    # torchvision refuses another width under these names, and builds the same blocks under those of the ResNets.
+    'resnext50_32x4d': {'name': 'resnet50', 'groups': 32, 'width_per_group': 1},
+    'resnext101_32x8d': {'name': 'resnet101', 'groups': 32, 'width_per_group': 1},
+    'resnext101_64x4d': {'name': 'resnet101', 'groups': 64, 'width_per_group': 1},
+    'wide_resnet50_2': {'name': 'resnet50', 'width_per_group': 4},
+    'wide_resnet101_2': {'name': 'resnet101', 'width_per_group': 4},
+}
 
 
 def _small(given: Mapping[str, Any]) -> dict[str, Any]:
