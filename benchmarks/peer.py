@@ -1,4 +1,8 @@
-"""Import the mixup functions of an OpenMixup checkout, to time them beside openmix's."""
+"""Import the mixup functions of an OpenMixup checkout, to time them beside openmix's.
+
+Only these functions are imported. The packages around them import all of its networks, and with them mmcv-full 1.x; so
+they are entered as empty packages, and the one of helpers with the two that the functions call.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,14 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from timm.layers import to_2tuple
 
 from openmix.errors import InputError
 
 MODULE = 'openmixup.models.augments'
+HELPERS = 'openmixup.models.utils'
+# What the toolbox's configs set, where the default does not fit small images.
+OPTIONS: dict[str, dict] = {'gridmix': dict(n_holes=(2, 6), cut_area_ratio=(0.5, 1), cut_aspect_ratio=(0.5, 2))}
 
 
 def import_peer(path: str) -> ModuleType:
@@ -28,8 +36,13 @@ def import_peer(path: str) -> ModuleType:
     root = Path(path).resolve()
     if not (root / 'openmixup').is_dir():
         raise InputError(f"--peer: no folder 'openmixup' in '{path}'; name a checkout of OpenMixup")
-    sys.path.insert(0, str(root))
     try:
+        for name in ('openmixup', 'openmixup.models', HELPERS):
+            package = sys.modules[name] = ModuleType(name)
+            package.__path__ = [str(root.joinpath(*name.split('.')))]
+        if (root / 'openmixup/models/utils').is_dir():
+            shuffle = importlib.import_module(f'{HELPERS}.gather_layer').batch_shuffle_ddp
+            vars(sys.modules[HELPERS]).update(batch_shuffle_ddp=shuffle, to_2tuple=to_2tuple)
         return importlib.import_module(MODULE)
     except Exception as error:  # importing the peer may raise any exception
         raise InputError(f"--peer: {MODULE} of '{path}' cannot be imported: {one_line(error)}") from error
@@ -56,9 +69,9 @@ def peer_functions(module: ModuleType, names: Iterable[str]) -> dict[str, Callab
 
 
 def _call(function: Callable) -> Callable:
-    """Wrap a function so that it gets the size of the images, if it has such an argument."""
-    sized = 'size' in inspect.signature(function).parameters
-    return lambda x, y: function(x, y, size=tuple(x.shape[2:])) if sized else function(x, y)
+    """Wrap a function so that it gets its options, and the size of the images if it has such an argument."""
+    sized, options = 'size' in inspect.signature(function).parameters, OPTIONS.get(function.__name__, {})
+    return lambda x, y: function(x, y, **options, **({'size': tuple(x.shape[2:])} if sized else {}))
 
 
 def one_line(error: Exception) -> str:

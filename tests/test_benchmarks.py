@@ -304,6 +304,28 @@ def test_a_usb_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
         semisup.usb_steps(nn.Identity(), {})
 
 
+def forget_peer(monkeypatch):
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'openmixup']:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_of_a_peer_its_functions_are_imported_and_not_its_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, 'cuda', torch.Tensor.cuda)
+    sizes = 'assert to_2tuple(3) == (3, 3) and batch_shuffle_ddp() == 5'
+    text = f'from openmixup.models.utils import batch_shuffle_ddp, to_2tuple\n{sizes}\n{MIXUP}'
+    text += 'def gridmix(img, label, n_holes=20, **others):\n    assert n_holes == (2, 6)\n    return img, label\n'
+    path = write_peer(tmp_path, text)
+    for package in ('openmixup', 'openmixup/models', 'openmixup/models/utils'):
+        (tmp_path / package).mkdir(exist_ok=True)
+        (tmp_path / package / '__init__.py').write_text('raise ImportError("MMCV is too new")')
+    (tmp_path / 'openmixup/models/utils/gather_layer.py').write_text('def batch_shuffle_ddp():\n    return 5\n')
+    forget_peer(monkeypatch)
+    found = peer.peer_functions(peer.import_peer(path), ['Mixup', 'GridMix', 'CutMix'])
+    assert list(found) == ['Mixup', 'GridMix']
+    assert found['Mixup'](torch.ones(2, 3, 4, 4), torch.arange(2))[0].unique().tolist() == [2.0]
+    forget_peer(monkeypatch)
+
+
 @pytest.mark.parametrize(
     ('text', 'line'),
     [
@@ -314,11 +336,9 @@ def test_a_usb_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
     ],
 )
 def test_a_peer_that_does_not_run_is_one_line(tmp_path, monkeypatch, text, line):
-    monkeypatch.setattr(sys, 'path', list(sys.path))
     monkeypatch.setattr(torch.Tensor, 'cuda', torch.Tensor.cuda)
     path = write_peer(tmp_path, text)
-    for name in [name for name in sys.modules if name.partition('.')[0] == 'openmixup']:
-        monkeypatch.delitem(sys.modules, name)
+    forget_peer(monkeypatch)
     with pytest.raises(InputError, match=line) as failed:
         peer.peer_functions(peer.import_peer(path), ['Mixup'])
     for name in [name for name in sys.modules if name.partition('.')[0] == 'openmixup']:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from benchmarks.memory import peaks
 from benchmarks.setting import Setting
+from benchmarks.steps import classifier_step
 from benchmarks.timing import Candidate, Comparison, alternating
 from openmix.errors import InputError
 from openmix.mixups import MixContext, MixPolicy, Mixup, PairPolicy, PuzzleMix
 from openmix.mixups.patch_attention import AttendedPolicy
-from openmix.registry import MIXUPS, MODELS
+from openmix.registry import MIXUPS
 
 BLOCK_NUMS = (2, 4, 8, 16)
-_PLAIN, _FAST = torch.contiguous_format, torch.channels_last
 
 
 class GivenSaliency(MixContext):
@@ -46,31 +46,11 @@ def _dynamic() -> list[str]:
     return [name for name, cls in kinds.items() if not issubclass(cls, AttendedPolicy) and _asks(cls())]
 
 
-def _step(policy: dict, x: Tensor, y: Tensor, classes: int, layout: torch.memory_format = _PLAIN) -> Candidate:
-    recipe = dict(
-        type='MixClassifier',
-        backbone=dict(type='CIFARResNet', depth=18),
-        head=dict(type='LinearHead', num_classes=classes),
-        policy=policy,
-    )
-    model = MODELS.build(recipe).to(x.device, memory_format=layout)
-    x = x.contiguous(memory_format=layout)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        sum(model.loss(dict(inputs=x, labels=y)).values()).backward()
-        optimizer.step()
-        model.after_step()
-
-    return step
-
-
 def _train(policy: dict, n: int, classes: int, device: str) -> None:
     """Train two steps; from the second on, the optimiser's state takes memory too."""
     init_default_scope('openmix')
-    step = _step(policy, torch.rand(n, 3, 32, 32, device=device), torch.randint(classes, (n,), device=device), classes)
+    x, y = torch.rand(n, 3, 32, 32, device=device), torch.randint(classes, (n,), device=device)
+    step = classifier_step(policy, x, y, classes)
     for _ in range(2):
         step()
 
@@ -84,9 +64,9 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     x = torch.rand(n, 3, 32, 32, device=setting.device)
     y = torch.randint(classes, (n,), device=setting.device)
     policies = {'vanilla': dict(type='NoMix')} | {name: dict(type=name, share='batch') for name in sorted(_dynamic())}
-    steps = {name: _step(policy, x, y, classes) for name, policy in policies.items()}
+    steps = {name: classifier_step(policy, x, y, classes) for name, policy in policies.items()}
     yield Comparison(f'dynamic: training step of ResNet-18 (CIFAR stem), batch {n}', alternating(steps))
-    steps = {name: _step(policy, x, y, classes, _FAST) for name, policy in policies.items()}
+    steps = {name: classifier_step(policy, x, y, classes, torch.channels_last) for name, policy in policies.items()}
     yield Comparison(f'dynamic: the same in channels-last memory, batch {n}', alternating(steps))
     del steps
     watched = list(policies)[: 2 if setting.quick else None]
