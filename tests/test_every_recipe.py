@@ -181,6 +181,7 @@ PARAMETERS = {
     'classification/imagenet/resnet50_rsb_a3.py': RESNET50,
     'classification/imagenet/resnet50_rsb_a3_table10.py': RESNET50,
     'classification/imagenet/resnext101_100ep.py': RESNEXT101,
+    'classification/imagenet/convnext_tiny.py': Printed(28_589_128, 1000, 768),
     'classification/imagenet/deit_small.py': Printed(22_050_664, 1000, 384),
     'classification/imagenet/swin_tiny.py': Printed(28_288_354, 1000, 768),
     **{f'semisup/cifar10/{method}.py': WRN28_2 for method in SEMISUP},
@@ -346,5 +347,6 @@ def test_recipe_reads_like_a_methods_section(recipe):
     if recipe.startswith('classification/digits/') and 'resnet' not in recipe:
         assert bases.model.policy.type != 'NoMix'  # the recipe shows one policy
         return
-    # DeiT and RSB mix by default; a table's rows replace either.
-    assert bases.model.policy.type == ('OneOf' if 'deit' in recipe or 'swin' in recipe or 'rsb' in recipe else 'NoMix')
+    # Training as DeiT's and RSB mix by default; a table's rows replace either.
+    mixes = any(name in recipe for name in ('deit', 'swin', 'convnext', 'rsb'))
+    assert bases.model.policy.type == ('OneOf' if mixes else 'NoMix')

@@ -38,6 +38,7 @@ PRINTED = {
     'openmixup/cifar100': (15, 9, 127, 10251.39),
     'openmixup/imagenet_resnet': (17, 9, 100, 7637.88),
     'openmixup/imagenet_rsb_a3': (11, 1, 11, 857.24),
+    'openmixup/imagenet_vit': (14, 3, 38, 3064.65),
     'cifar10_dynamic': (4, 3, 0, 0.0),  # this and what follows: nobody published it
     'cifar10_small': (4, 2, 0, 0.0),
     'cifar10_static': (7, 2, 0, 0.0),

@@ -18,6 +18,7 @@ from openmix.small import SIDE, small
 
 # The arguments by which the networks of a file of timm become narrow; their blocks, the sites, stay.
 _NARROW: dict[str, dict[str, Any]] = {
+    'timm.models.convnext': {'dims': (24, 48, 96, 192)},
     'timm.models.deit': {'embed_dim': 48, 'num_heads': 6},
     'timm.models.resnet': {'channels': (32, 64, 128, 256)},
     'timm.models.swin_transformer': {'embed_dim': 24, 'num_heads': (3, 6, 12, 24)},
