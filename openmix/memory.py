@@ -1,11 +1,12 @@
-"""`SampleMemory`: a memory with one row per training image; what of a model training alone needs."""
+"""`SampleMemory`, a row per training image; `BatchMemory`, one per image of the last batch; what is of training alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from openmix.errors import InputError
@@ -139,6 +140,64 @@ class SampleMemory(nn.Module):
         return f'{rows} of {self.shape}' + (f" of pool '{self.pool}'" if self.pool is not None else '')
 
 
+class BatchMemory(nn.Module):
+    """What a training remembers of the last batch, a row for each image of all processes; equal in all processes.
+
+    Its tensors are empty before the first batch, and have as many rows as the last batch after it. They are saved in
+    checkpoints. A resumed run loads them, whatever their size; an evaluation or a warm start does not.
+
+    Args:
+        names: what is remembered, each a tensor of rows.
+    """
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.equal_buffers = frozenset(names)
+        self.names = names
+        for name in names:
+            self.register_buffer(name, torch.empty(0))
+
+    def write(self, **values: Tensor) -> None:
+        """Remember rows (N, ...) under each of the names; every process calls it, N may differ between processes."""
+        counts = row_counts(values[self.names[0]])
+        for name in self.names:
+            self._buffers[name] = gather_rows(values[name], counts)
+
+    def read(self, n: int) -> dict[str, Tensor] | None:
+        """Return n rows of each name, those that this process has written; None before the first batch.
+
+        Where the last batch was smaller, rows are taken again from the beginning, and where it was larger, some are
+        left out.
+        """
+        found = {name: buffer for name, buffer in self._buffers.items() if buffer is not None and len(buffer)}
+        if not found:
+            return None
+        first = found[self.names[0]]
+        rank = 0 if first.is_meta else get_rank()
+        rows = (rank * n + torch.arange(n, device=first.device)) % len(first)
+        return {name: buffer[rows] for name, buffer in found.items()}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self.names:
+            own, saved = self._buffers[name], state_dict.get(f'{prefix}{name}')
+            if own is not None and isinstance(saved, Tensor):
+                self._buffers[name] = torch.empty_like(saved, device=own.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return ', '.join(self.names)
+
+
+def batch_memories_in(model: nn.Module) -> dict[str, BatchMemory]:
+    """Return every `BatchMemory` of a model by its name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, BatchMemory)}
+
+
+def batch_memory_keys(model: nn.Module) -> set[str]:
+    """Return the state dict keys of every `BatchMemory` of a model, whose sizes are those of the last batch."""
+    return {f'{name}.{key}'.lstrip('.') for name, one in batch_memories_in(model).items() for key in one.names}
+
+
 def memories_in(model: nn.Module) -> Iterator[SampleMemory]:
     """Yield every `SampleMemory` of a model."""
     return (module for module in model.modules() if isinstance(module, SampleMemory))
@@ -147,7 +206,8 @@ def memories_in(model: nn.Module) -> Iterator[SampleMemory]:
 def memory_keys(model: nn.Module) -> set[str]:
     """Return the state dict keys of the memories of a model, allocated or not."""
     named = model.named_modules()
-    return {f'{name}.rows'.lstrip('.') for name, module in named if isinstance(module, SampleMemory)}
+    rows = {f'{name}.rows'.lstrip('.') for name, module in named if isinstance(module, SampleMemory)}
+    return rows | batch_memory_keys(model)
 
 
 @runtime_checkable

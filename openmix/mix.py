@@ -26,11 +26,14 @@ class Mix:
             on its own.
         mask: pixel shares in [0, 1]: (N, 1, H, W) for the sample itself, or (N, K, H, W) summing to 1 over K
             if K > 2; None if `weight` is also the share in every pixel.
+        earlier: (N, C) float32 in [0, 1], the label shares of what is in the mix and no row of the batch: images of
+            earlier batches. They add to those of the sources, so that both together sum to 1. None: nothing is.
     """
 
     source: Tensor
     weight: Tensor
     mask: Tensor | None = None
+    earlier: Tensor | None = None
 
     @classmethod
     def none(cls, n: int, device: torch.device | str | None = None) -> Mix:
@@ -75,7 +78,9 @@ class Mix:
         return self._mapped(lambda x: x.pin_memory())
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Mix:
-        return Mix(change(self.source), change(self.weight), None if self.mask is None else change(self.mask))
+        mask = None if self.mask is None else change(self.mask)
+        earlier = None if self.earlier is None else change(self.earlier)
+        return Mix(change(self.source), change(self.weight), mask, earlier)
 
     def interpolate(
         self, criterion: Callable[[Tensor, Tensor], Tensor], logits: Tensor, y: Tensor, reduction: str = 'mean'
@@ -97,8 +102,13 @@ class Mix:
 
         Raises:
             InputError: the criterion returns no value for each sample, the targets are not those of the batch that was
-                mixed, or an unknown reduction.
+                mixed, an unknown reduction, or images of earlier batches are in the mix.
         """
+        if self.earlier is not None:
+            raise InputError(
+                'interpolate: images of earlier batches are in the mix, and have shares of classes but no targets of '
+                'their own; take soft_labels and a loss of these'
+            )
         if reduction not in ('mean', 'none'):
             raise InputError(f"interpolate: reduction must be 'mean' or 'none', got {reduction!r}")
         n, k = self.source.shape
@@ -127,11 +137,24 @@ class Mix:
             dtype: of the result for int64 labels; floating targets keep theirs.
 
         Returns:
-            (N, C) shares of the classes, which sum to what `weight` does, or (N, ...) mixed targets.
+            (N, C) shares of the classes, which sum to what `weight` and `earlier` do, or (N, ...) mixed targets.
 
         Raises:
-            InputError: `num_classes` is missing, or given for floating targets, or a label is no class.
+            InputError: `num_classes` is missing, or given for floating targets, or a label is no class; or images of
+                earlier batches are in the mix, whose shares are of other classes.
         """
+        mixed = self._of_sources(y, num_classes, dtype)
+        if self.earlier is None:
+            return mixed
+        if mixed.shape != self.earlier.shape:
+            raise InputError(
+                f'soft_labels: images of earlier batches have shares of {self.earlier.shape[1]} classes, and the '
+                f'targets are {what(mixed)}'
+            )
+        return mixed + self.earlier.to(mixed.dtype)
+
+    def _of_sources(self, y: Tensor, num_classes: int | None, dtype: torch.dtype) -> Tensor:
+        """Mix the targets of the sources alone, see `soft_labels`."""
         if y.is_floating_point():
             if num_classes is not None and (y.dim() != 2 or y.shape[1] != num_classes):
                 raise InputError(f'soft_labels: {what(y)} has no {num_classes} classes; leave num_classes out')

@@ -18,6 +18,7 @@ from openmix.algorithm import Network
 from openmix.errors import InputError
 from openmix.mix import Mix
 from openmix.mixups import MixContext, MixPolicy, PairPolicy
+from openmix.models.heads.linear_head import LinearHead
 from openmix.registry import MIXUPS
 
 
@@ -95,6 +96,10 @@ POLICIES: dict[str, list[Case]] = {
     'SnapMix': [
         Case({'site': 'layer3'}, label='own', moves=True),
         Case({'site': 'layer3', 'share': 'batch', 'alpha': 1.0}, label='own', moves=True),
+    ],
+    'RecursiveMix': [
+        Case({'site': 'layer3'}, draws=False, pairs=False),
+        Case({'site': 'layer3', 'interpolation': 'bilinear', 'omega': 0.1}, draws=False, pairs=False),
     ],
     'AlignMix': [
         Case({'sites': ('', 'layer3'), 'iterations': 2}, label='drawn', moves_own=True),
@@ -195,7 +200,7 @@ def small_network() -> Network:
     """Make the small network that a learned policy copies."""
     torch.manual_seed(0)
     backbone = torch.nn.Sequential(OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4), attend=Attention()))
-    return Network(backbone, torch.nn.Linear(6, 5))
+    return Network(backbone, LinearHead(6, 5, init_std=None))
 
 
 def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -166,6 +166,7 @@ PARAMETERS = {
     'classification/digits/smooth_mix.py': RESNET20,
     'classification/digits/align_mix.py': RESNET20,
     'classification/digits/guided_mixup.py': RESNET20,
+    'classification/digits/recursive_mix.py': RESNET20,
     'classification/digits/reg_mixup.py': RESNET20,
     'classification/digits/remix_long_tailed.py': RESNET20,
     'classification/digits/snap_mix.py': RESNET20,

@@ -64,7 +64,7 @@ MAY_IMPORT = {
     'shipped': set(),
     'stock': set(),
     'losses': FOLDER | {'mix', 'ops'},
-    'mixups': FOLDER | {'losses', 'mix', 'network', 'ops', 'uncompiled'},
+    'mixups': FOLDER | {'losses', 'memory', 'mix', 'network', 'ops', 'uncompiled'},
     'models': FOLDER | {'algorithm', 'batch', 'facts', 'memory', 'mix', 'ops', 'losses', 'mixups', 'weights_file'},
     'data': FOLDER | {'batch', 'facts', 'mix', 'ops', 'files', 'losses', 'regular_file'},
     'engine': {

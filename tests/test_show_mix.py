@@ -255,3 +255,10 @@ def test_a_gallery_says_what_it_cannot_draw(call, tmp_path, options, told):
     code, _, said = call('show_mix.py', DIGITS, '--out', tmp_path / 'mix.png', *options)
     assert code == 2
     assert told in said.splitlines()[-1]
+
+
+def test_a_policy_that_mixes_two_batches_is_not_drawn(call, tmp_path):
+    recipe = 'classification/digits/recursive_mix.py'
+    code, _, said = call('show_mix.py', recipe, '--out', tmp_path / 'a.png')
+    assert code == 2
+    assert said == 'show_mix draws one batch, and RecursiveMix mixes it with the one before; draw another policy\n'

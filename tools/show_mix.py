@@ -64,10 +64,11 @@ def build(cfg: Config, place: str, policy: dict, checkpoint: dict | None, path: 
     """Build the recipe's model with a policy at a place, with initial weights or those of a checkpoint from `path`.
 
     Raises:
-        InputError: the model neither is a `MixClassifier` nor has branches.
+        InputError: the model neither is a `MixClassifier` nor has branches, or the policy mixes with earlier batches.
     """
     from openmix.engine.blame import building
     from openmix.engine.checkpoint import put_weights
+    from openmix.mixups.base import MixPolicy
     from openmix.models.classifier import MixClassifier
     from openmix.models.semisup.base import SemiSupervised
     from openmix.registry import MODELS
@@ -77,6 +78,12 @@ def build(cfg: Config, place: str, policy: dict, checkpoint: dict | None, path: 
         model = MODELS.build({**cfg.model, **changed})
     if not isinstance(model, SemiSupervised if place else MixClassifier):
         raise InputError(f'show_mix draws what a MixClassifier mixes, and the recipe trains a {type(model).__name__}')
+    for one in model.modules():
+        if isinstance(one, MixPolicy) and one.remembers:
+            name = type(one).__name__
+            raise InputError(
+                f'show_mix draws one batch, and {name} mixes it with the batch before; draw another policy'
+            )
     if checkpoint is not None:
         put_weights(model, checkpoint, path, ema)
     return model

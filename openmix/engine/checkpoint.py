@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from openmix.errors import InputError, brief
-from openmix.memory import memory_keys, training_keys
+from openmix.memory import batch_memory_keys, memory_keys, training_keys
 from openmix.weights_file import is_finite, kind_of, read_file
 
 # mmengine's HistoryBuffer pickles bound methods, which only an unrestricted unpickler can read back.
@@ -239,6 +239,19 @@ def check_weights(own: Weights, weights: Weights, path: str | Path) -> None:
     if faults:
         more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
         raise InputError(f"'{path}' is of another model: {'; '.join(faults[:3])}{more}")
+
+
+def check_state(model: torch.nn.Module, weights: Weights, path: str | Path) -> None:
+    """Compare the weights of a file with those of a model that resumes its run.
+
+    What the run remembers of the last batch, see `BatchMemory`, has the sizes that the file says.
+
+    Raises:
+        InputError: as `check_weights`.
+    """
+    own = model.state_dict()
+    own |= {key: weights[key] for key in batch_memory_keys(model) if key in weights}
+    check_weights(own, weights, path)
 
 
 def load_weights(model: torch.nn.Module, path: str | Path, ema: bool = False) -> None:

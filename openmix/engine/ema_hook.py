@@ -16,7 +16,7 @@ from torch import nn
 
 from openmix.engine.buffers import take_rank_zero_buffers
 from openmix.errors import InputError, check_number
-from openmix.memory import equal_buffers
+from openmix.memory import batch_memories_in, equal_buffers
 from openmix.registry import HOOKS, MODELS
 
 
@@ -139,6 +139,9 @@ class EMAHook(MMEMAHook):
 
         Those that are equal in all processes are never averaged, and are copied here alone.
         """
+        remembered = batch_memories_in(self.src_model)
+        for name, memory in batch_memories_in(self.ema_model.module).items():
+            memory.load_state_dict(remembered[name].state_dict())
         names = [name for name, _ in self.src_model.named_buffers()]
         if self.ema_model.update_buffers:
             names = [name for name in names if name in self._equal]

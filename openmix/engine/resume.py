@@ -13,7 +13,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
 from mmengine.optim import ReduceOnPlateauParamScheduler, _ParamScheduler
 
-from openmix.engine.checkpoint import Checkpoint, check_weights
+from openmix.engine.checkpoint import Checkpoint, check_state
 from openmix.engine.data_check import check_built, trained_classes
 from openmix.engine.resumable import check_average, check_length, length_changes, plain_recipe
 from openmix.engine.training_state import EARLIER_PLANS, Logs, check_form, check_optimizer, check_parts
@@ -37,10 +37,10 @@ def restore(runner: Any, checkpoint: Checkpoint) -> None:
     content, path = checkpoint.content, checkpoint.path
     classes = trained_classes(content, str(path))
     check_built(runner.train_dataloader.dataset, classes, 'train_dataloader.dataset', f"'{path}'")
-    check_weights(model.state_dict(), checkpoint.weights, path)
+    check_state(model, checkpoint.weights, path)
     for hook in averages:
-        check_weights(hook.ema_model.state_dict(), content['ema_state_dict'], path)
-        check_weights(model.state_dict(), content['state_dict'], path)
+        check_state(hook.ema_model, content['ema_state_dict'], path)
+        check_state(model, content['state_dict'], path)
     logs = Logs.parse(content['message_hub'], path)
     optimizer = check_optimizer(content['optimizer'], runner.optim_wrapper, path)
     recipe = checkpoint.meta.recipe

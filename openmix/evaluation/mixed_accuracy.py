@@ -13,6 +13,7 @@ from openmix.algorithm import algorithm_of
 from openmix.errors import InputError
 from openmix.evaluation.accuracy import one_row_an_id
 from openmix.mix import Mix
+from openmix.mixups.base import MixPolicy
 from openmix.models.classifier import MixClassifier
 from openmix.registry import HOOKS
 
@@ -67,7 +68,12 @@ class MixedAccuracyHook(Hook):
         self.rows: list[Tensor] = []
 
     def before_run(self, runner: Any) -> None:
-        mixing(runner.model)
+        for policy in mixing(runner.model).policy.modules():
+            if isinstance(policy, MixPolicy) and policy.remembers:
+                raise InputError(
+                    f'MixedAccuracyHook: {type(policy).__name__} mixes with batches of the training, whose classes '
+                    'are not those of the images that are evaluated; leave it out'
+                )
 
     def before_val_epoch(self, runner: Any) -> None:
         self.rows.clear()

@@ -45,8 +45,8 @@ class MixTransform(nn.Module):
         mean, std: (C,) normalisation of the images, for policies that look at pixels; None: images are in [0, 1].
 
     Raises:
-        InputError: it is no policy, it mixes hidden features, it trains on the clean images too, or an argument is
-            unknown.
+        InputError: it is no policy, it mixes hidden features, it trains on the clean images too, it adds losses, or an
+            argument is unknown.
     """
 
     def __init__(
@@ -180,8 +180,8 @@ def policy_of_images(name: str, policy: Any) -> MixPolicy:
     """Return a policy, built from its registry dict if it is one, that mixes images and needs no training of its own.
 
     Raises:
-        InputError: it is no policy, mixes hidden features or trains on the clean images too; the line begins with
-            `name`.
+        InputError: it is no policy, mixes hidden features, trains on the clean images too or adds losses of its own;
+            the line begins with `name`.
     """
     if isinstance(policy, dict):
         find(MIXUPS, policy.get('type'))
@@ -195,6 +195,11 @@ def policy_of_images(name: str, policy: Any) -> MixPolicy:
             raise InputError(
                 f'{name}: {type(one).__name__} adds the loss of the clean images, which are not there any more; '
                 'call it in a loop of your own, or train with openmix'
+            )
+        if isinstance(one, MixPolicy) and one.adds_losses:
+            raise InputError(
+                f'{name}: {type(one).__name__} adds losses of what the network sees in the mixed images, and a loader '
+                'has no network; train with openmix'
             )
     return policy
 

@@ -15,6 +15,8 @@ from openmix.registry import LOSSES
 def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0, rows: Tensor | None = None) -> Tensor:
     """Compute MCE, -sum_k weight_k log p(y_k), averaged over the batch (Decoupled Mixup, Eq. 1).
 
+    Where images of earlier batches are in the mix, -sum_c earlier_c log p(c) is added.
+
     Args:
         logits: (N, C) of the mixed batch; any float type, computed in at least float32.
         y: (M,) int64 labels of the clean batch, or (M, C) class probabilities.
@@ -35,6 +37,8 @@ def mix_ce(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0, rows: Te
         nll = -(label_shares(log_p, y, mix) * log_p).sum(1)
     else:
         nll = -(mix.weight.to(log_p.dtype) * log_p.gather(1, y[mix.source])).sum(1)
+        if mix.earlier is not None:
+            nll = nll - (mix.earlier.to(log_p.dtype) * log_p).sum(1)
     if smoothing:
         nll = (1 - smoothing) * nll - smoothing * log_p.mean(1)
     return mean_of_rows('mix_ce', nll, rows)

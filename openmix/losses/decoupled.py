@@ -9,7 +9,7 @@ from torch import Tensor
 from openmix.errors import InputError, check_choice, check_number
 from openmix.losses.binary_cross_entropy import bce_to_targets
 from openmix.losses.cross_entropy import mix_ce
-from openmix.losses.labels import at_least_float32, check_batch, label_shares, mean_of_rows
+from openmix.losses.labels import at_least_float32, check_batch, label_shares, mean_of_rows, refuse_earlier
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -74,9 +74,11 @@ def decoupled_ce(
         scalar, averaged over the whole batch.
 
     Raises:
-        InputError: more than two sources, soft labels, an unknown `sides` or `scale`, or a number out of range.
+        InputError: more than two sources, images of earlier batches, soft labels, an unknown `sides` or `scale`, or a
+            number out of range.
     """
     check_batch('decoupled_ce', logits, y, mix)
+    refuse_earlier('decoupled_ce', mix)
     check_choice('decoupled_ce: sides', sides, ('both', 'own'))
     check_choice('decoupled_ce: scale', scale, ('none', 'share'))
     check_number('decoupled_ce: eta', eta, 0.0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from openmix.errors import InputError, check_number
-from openmix.losses.labels import at_least_float32, check_batch, mean_of_rows
+from openmix.losses.labels import at_least_float32, check_batch, mean_of_rows, refuse_earlier
 from openmix.mix import Mix
 from openmix.ops.batches import what
 from openmix.registry import LOSSES
@@ -49,6 +49,7 @@ def info_nce(
             classes do not fit.
     """
     check_batch('info_nce', logits, y, mix)
+    refuse_earlier('info_nce', mix)
     check_number('info_nce: temperature', temperature, 0.0, above=True)
     check_number('info_nce: keys', keys, 0)
     if y.dim() != 1:

@@ -49,6 +49,7 @@ def jensen_shannon(logits: Tensor, y: Tensor, mix: Mix, weight: float = 12.0, sm
     views = max(1, len(logits) // len(y))
     if views > 1 and len(logits) != views * len(y):
         raise InputError(f'jensen_shannon: {len(logits)} rows are not as many views for each of {len(y)} labels')
-    first = Mix(mix.source[::views], mix.weight[::views])
+    earlier = None if mix.earlier is None else mix.earlier[::views]
+    first = Mix(mix.source[::views], mix.weight[::views], earlier=earlier)
     mce = mix_ce(logits[::views], y, first, smoothing)
     return mce + weight * jensen_shannon_divergence(at_least_float32(logits).unflatten(0, (-1, views))).mean()

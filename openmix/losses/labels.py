@@ -26,10 +26,24 @@ def check_batch(name: str, logits: Tensor, y: Tensor, mix: Mix) -> None:
         )
     if len(mix.source) != len(logits):
         raise InputError(f'{name}: the mix is of {len(mix.source)} samples, the logits are of {len(logits)}')
+    if mix.earlier is not None and mix.earlier.shape != logits.shape:
+        raise InputError(
+            f'{name}: images of earlier batches have shares of {mix.earlier.shape[1]} classes, the logits are of '
+            f'{logits.shape[1]}'
+        )
     if y.device != logits.device:
         raise InputError(f'{name}: labels are on {y.device}, logits on {logits.device}')
     if readable(mix.source) and int(mix.source.amax()) >= len(y):
         raise InputError(f'{name}: {len(y)} labels are not those of the batch that was mixed')
+
+
+def refuse_earlier(name: str, mix: Mix) -> None:
+    """Raise an `InputError` if images of earlier batches are in the mix, for losses that read each source by itself."""
+    if mix.earlier is not None:
+        raise InputError(
+            f'{name}: reads the labels of the sources one by one, and images of earlier batches, which have shares of '
+            'classes instead, are in the mix; take mix_ce, mix_bce or decoupled_bce'
+        )
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

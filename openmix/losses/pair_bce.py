@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.errors import InputError, check_number
-from openmix.losses.labels import at_least_float32, check_batch, mean_of_rows
+from openmix.losses.labels import at_least_float32, check_batch, mean_of_rows, refuse_earlier
 from openmix.mix import Mix
 from openmix.registry import LOSSES
 
@@ -40,10 +40,11 @@ def pair_bce(
         scalar.
 
     Raises:
-        InputError: the temperature is out of range, the images are no pairs, `y` are class probabilities, or `rows` do
-            not fit.
+        InputError: the temperature is out of range, the images are no pairs of the batch, `y` are class
+            probabilities, or `rows` do not fit.
     """
     check_batch('pair_bce', logits, y, mix)
+    refuse_earlier('pair_bce', mix)
     check_number('pair_bce: temperature', temperature, 0.0, above=True)
     if y.dim() != 1 or mix.source.shape[1] != 2:
         got = 'class probabilities' if y.dim() != 1 else f'{mix.source.shape[1]} sources of an image'

@@ -35,12 +35,16 @@ class MixPolicy(nn.Module):
         published: options of the published runs that differ from the defaults, see a table's `variant`.
         clean_weight: weight of the loss on the clean images, which is added to the loss on the mixed ones; 0: none.
         mixes: false if every image stays what it is.
+        remembers: true if it mixes with images of earlier batches, which it keeps as it mixed them, see `Mix.earlier`.
+        adds_losses: true if `mixed_losses` computes losses, without which it is another method.
         targets: names of the targets that a learned policy trains its mixer with, see `MixContext`; empty: none.
         feature_site: where a learned policy reads features of the clean images, once it is attached; None: nowhere.
     """
 
     published: ClassVar[dict[str, Any]] = {}
     mixes: ClassVar[bool] = True
+    remembers: ClassVar[bool] = False
+    adds_losses: ClassVar[bool] = False
     clean_weight: float = 0.0
     targets: frozenset[str] = frozenset()
     feature_site: FeatureSite | None = None
@@ -78,6 +82,10 @@ class MixPolicy(nn.Module):
 
     def attention_sites(self) -> set[str]:
         """Return the attention modules whose maps of the mixed images `settled` reads; known after `attach`."""
+        return set()
+
+    def output_sites(self) -> set[str]:
+        """Return the modules whose output for the mixed images `mixed_losses` reads; known after `attach`."""
         return set()
 
     @property
@@ -134,6 +142,18 @@ class MixPolicy(nn.Module):
             seen: the mixed images (at another site its features): attention at `attention_sites`, logits; no gradient.
         """
         return mix
+
+    def mixed_losses(self, mix: Mix, context: MixContext, seen: MixContext) -> dict[str, Tensor]:
+        """Compute losses of the policy on the pass of the mixed images, beside the classifier's; by default none.
+
+        Training adds them to its loss. They train the classifier too, unlike `own_losses`.
+
+        Args:
+            mix: as `settled` returned it.
+            context: the clean batch.
+            seen: the mixed images, with `outputs` of the backbone and of the `output_sites`.
+        """
+        return {}
 
     def within(self, low: float, high: float) -> MixPolicy:
         """Return a copy of this policy in which the sample's share is in [low, high], of its label and in every pixel.

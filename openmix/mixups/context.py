@@ -33,6 +33,8 @@ class MixContext:
 
     Attributes:
         clean_loss: the mean cross-entropy of the clean images after `saliency(keep_loss=True)`; else None.
+        outputs: what named modules put out for the images in a forward pass of the caller, with its gradient; '' is the
+            backbone's output (N, D). Empty: nothing was kept.
         settles_later: the caller calls `MixPolicy.settled` after its own forward pass of the mixed images, so a policy
             leaves that to it.
 
@@ -62,9 +64,9 @@ class MixContext:
         self.targets = targets
         self.clean_loss: Tensor | None = None
         self.settles_later = False
+        self.outputs: dict[str, Tensor] = {}
         self._features: dict[tuple[int, str], Tensor] = {}
         self._attention: dict[str, Tensor] = {}
-        self._output: Tensor | None = None
         self._logits: Tensor | None = None
 
     @cached_property
@@ -171,15 +173,15 @@ class MixContext:
             if self.network is None:
                 raise InputError('logits need the network; pass MixContext(x, network=Network(backbone, head))')
             run, z = self.network, self.x
-            if self._output is not None and isinstance(self.network, Network):
-                run, z = self.network.head, self._output
+            if '' in self.outputs and isinstance(self.network, Network):
+                run, z = self.network.head, self.outputs['']
             with no_grad(), mode_of(run, False):
                 self._logits = run(z)
         return self._logits
 
-    def keep_output(self, output: Tensor) -> None:
-        """Keep the backbone's output (N, D) of a forward pass of the caller, so that `logits` runs the head alone."""
-        self._output = output
+    def keep_outputs(self, outputs: Mapping[str, Tensor]) -> None:
+        """Keep `outputs` of a forward pass of the caller; with that of the backbone, `logits` runs the head alone."""
+        self.outputs |= outputs
 
     def of_mixed(self, x: Tensor) -> MixContext:
         """Make the context of mixed images (or features), with this network and normalisation and without labels."""

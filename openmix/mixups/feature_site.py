@@ -83,7 +83,7 @@ class FeatureSite:
 
     def __call__(self, backbone: nn.Module, x: Tensor) -> Tensor:
         """Compute the (N, C, h, w) features of the images `x` (N, 3, H, W)."""
-        return self._maps(output_at(backbone, self.name, x), x)
+        return self.maps(output_at(backbone, self.name, x), x)
 
     @uncompiled
     def beside(self, backbone: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,9 +94,10 @@ class FeatureSite:
             output = backbone(x)
         finally:
             handle.remove()
-        return self._maps(seen[0], x), output
+        return self.maps(seen[0], x), output
 
-    def _maps(self, z: Tensor, x: Tensor) -> Tensor:
+    def maps(self, z: Tensor, x: Tensor) -> Tensor:
+        """Return the output `z` of the site for the images `x` (N, 3, H, W) as (N, C, h, w) features."""
         if self.layout == 'channels first':
             return z
         if self.layout == 'channels last':

@@ -79,6 +79,8 @@ class OneOf(MixPolicy):
                 raise InputError(f"OneOf: {name} chooses the partners of a batch; take share='batch'")
             if policy.clean_weight:
                 raise InputError(f"OneOf: {name} trains on clean images too, by whole batches; take share='batch'")
+            if any(isinstance(one, MixPolicy) and one.adds_losses for one in policy.modules()):
+                raise InputError(f"OneOf: {name} adds losses of the mixed images, of whole batches; take share='batch'")
         if len({policy.self_pairs for policy in built if isinstance(policy, PairPolicy)}) > 1:
             raise InputError("OneOf: share='sample' draws one partner for all policies; give them the same self_pairs")
 
@@ -119,6 +121,9 @@ class OneOf(MixPolicy):
         if self.share == 'sample':
             return set()
         return set().union(*(policy.attention_sites() for policy in self.choices()))
+
+    def output_sites(self) -> set[str]:
+        return set().union(*(policy.output_sites() for policy in self.choices()))
 
     @property
     def own_pairs(self) -> bool:

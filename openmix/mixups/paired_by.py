@@ -147,6 +147,9 @@ class PairedBy(MixPolicy):
     def attention_sites(self) -> set[str]:
         return self.policy.attention_sites()
 
+    def output_sites(self) -> set[str]:
+        return self.policy.output_sites()
+
     def settled(self, mix: Mix, context: MixContext, seen: MixContext) -> Mix:
         return self.policy.settled(mix, context, seen)
 

@@ -73,6 +73,9 @@ class Until(MixPolicy):
     def attention_sites(self) -> set[str]:
         return self.policy.attention_sites()
 
+    def output_sites(self) -> set[str]:
+        return self.policy.output_sites()
+
     @property
     def own_pairs(self) -> bool:
         """True if the policy chooses partners."""

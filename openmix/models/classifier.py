@@ -100,7 +100,9 @@ class Classifier(Algorithm):
             checkpoint_blocks(self.backbone, grad_checkpointing, sites)
         for policy in policies:
             policy.attach(self.online())
-        self.sites = Sites(self.backbone, sites, {site for policy in policies for site in policy.attention_sites()})
+        watched = {site for policy in policies for site in policy.attention_sites()}
+        kept = {site for policy in policies for site in policy.output_sites()}
+        self.sites = Sites(self.backbone, sites, watched, kept)
         if isinstance(self.data_preprocessor, ImagePreprocessor):
             if isinstance(self.head, HasClasses):
                 self.data_preprocessor.num_classes = self.head.num_classes
@@ -260,6 +262,7 @@ class MixClassifier(Classifier):
         y, mixed = context.y, self.mixed(context)
         policy = mixed.policy
         losses = {'loss': self.head.loss(self.head(mixed.features), y, mixed.mix), **policy.own_losses(context)}
+        losses |= policy.mixed_losses(mixed.mix, context, mixed.seen)
         losses |= self.further_losses(mixed, y)
         if policy.clean_weight:
             losses['clean_loss'] = policy.clean_weight * self.clean_loss(context, policy)

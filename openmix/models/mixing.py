@@ -22,6 +22,7 @@ class Mixed(NamedTuple):
         policy: the policy that mixed it; with `OneOf`, the child that was drawn.
         site: the site where it was mixed; '' is the input.
         tensor: (N, ...) the mixed tensor at the site.
+        seen: the context of the mixed images, with the outputs of this pass.
     """
 
     features: Tensor
@@ -29,6 +30,7 @@ class Mixed(NamedTuple):
     policy: MixPolicy
     site: str
     tensor: Tensor
+    seen: MixContext
 
 
 def mixed_features(
@@ -38,7 +40,7 @@ def mixed_features(
 
     Args:
         backbone: (N, 3, H, W) -> (N, D).
-        sites: hooks of that backbone, at all sites of the policy and all modules whose attention it reads.
+        sites: hooks of that backbone, at all sites of the policy and all modules whose attention or output it reads.
         policy: the policy whose `pick` gives the policy and the site.
         context: the clean batch of M images.
         pairs: (N,) int64 partners, see `MixPolicy.forward`; None: the policy draws them.
@@ -50,7 +52,11 @@ def mixed_features(
         found.append(picked(z, context, pairs))
         return found[-1][0]
 
-    with context.settling(later=True), sites.watching(picked.attention_sites()) as calls:
+    with (
+        context.settling(later=True),
+        sites.watching(picked.attention_sites()) as calls,
+        sites.keeping(picked.output_sites()) as outputs,
+    ):
         if site == '':
             features = backbone(mix_here(context.x))
         else:
@@ -58,7 +64,7 @@ def mixed_features(
                 features = backbone(context.x)
     ((tensor, mix),) = found
     seen = context.of_mixed(tensor)
-    seen.keep_output(features)
+    seen.keep_outputs({**outputs, '': features})
     for name, call in calls.items():
         seen.keep_attention(name, attention_in(backbone, name, call))
-    return Mixed(features, picked.settled(mix, context, seen), picked, site, tensor)
+    return Mixed(features, picked.settled(mix, context, seen), picked, site, tensor, seen)

@@ -1,8 +1,8 @@
-"""Sites: mix the output of a named module of the backbone, or keep what such a module was called with."""
+"""Sites: mix the output of a named module of the backbone, or keep it, or what the module was called with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -27,15 +27,23 @@ class Sites:
         backbone: the backbone.
         names: names of its modules; '' is the input and needs no hook.
         watched: names of modules whose arguments `watching` keeps.
+        kept: names of modules whose output `keeping` keeps.
 
     Raises:
         InputError: the backbone has no module of that name.
     """
 
-    def __init__(self, backbone: nn.Module, names: Iterable[str], watched: Iterable[str] = ()) -> None:
+    def __init__(
+        self, backbone: nn.Module, names: Iterable[str], watched: Iterable[str] = (), kept: Iterable[str] = ()
+    ) -> None:
         self._armed: dict[str, MixFn] = {}
         self._watching: dict[str, list[Call]] = {}
+        self._keeping: dict[str, list[Tensor]] = {}
         modules = dict(backbone.named_modules())
+        for name in sorted(set(kept)):
+            if name not in modules:
+                raise InputError(f"{type(backbone).__name__} has no module '{name}'; {nearest(name, list(modules))}")
+            modules[name].register_forward_hook(partial(self._keep_output, name))
         for name in sorted(set(watched)):
             if name not in modules:
                 raise InputError(f"{type(backbone).__name__} has no module '{name}'; {nearest(name, list(modules))}")
@@ -60,6 +68,31 @@ class Sites:
         if name in self._watching:
             self._watching[name].append(Call(args, kwargs))
 
+    @torch.compiler.disable
+    def _keep_output(self, name: str, module: nn.Module, args: tuple, output: Tensor) -> None:
+        if name in self._keeping:
+            self._keeping[name].append(output)
+
+    @contextmanager
+    def keeping(self, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+        """Keep the outputs of modules in the next forward pass, with gradient; they are in the dict after the block.
+
+        Raises:
+            InputError: the forward pass did not call a module exactly once, or it puts out no tensor.
+        """
+        self._keeping = {name: [] for name in names}
+        outputs: dict[str, Tensor] = {}
+        try:
+            yield outputs
+            for name, found in self._keeping.items():
+                _check_once(name, found)
+                if not isinstance(found[0], Tensor):
+                    raise InputError(f"'{name}' puts out {what(found[0])}, not a tensor; name another module")
+                outputs[name] = found[0]
+        finally:
+            # A recomputing backward pass calls it again.
+            self._keeping = {}
+
     @contextmanager
     def watching(self, names: Iterable[str]) -> Iterator[dict[str, Call]]:
         """Keep the arguments of watched modules in the next forward pass; they are in the dict after the block.
@@ -72,10 +105,7 @@ class Sites:
         try:
             yield calls
             for name, found in self._watching.items():
-                if len(found) != 1:
-                    raise InputError(
-                        f"'{name}' ran {len(found)} times in the forward pass; name a module that runs once"
-                    )
+                _check_once(name, found)
                 calls[name] = found[0]
         finally:
             # A recomputing backward pass calls it again.
@@ -95,3 +125,9 @@ class Sites:
                 raise InputError(f"site '{name}' was not reached in the forward pass; choose a module that runs")
         finally:
             self._armed.clear()
+
+
+def _check_once(name: str, found: Sequence[Any]) -> None:
+    """Raise an `InputError` unless a forward pass has called a module exactly once."""
+    if len(found) != 1:
+        raise InputError(f"'{name}' ran {len(found)} times in the forward pass; name a module that runs once")

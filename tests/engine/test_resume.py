@@ -204,3 +204,20 @@ def test_a_loss_that_is_no_number_ends_the_run(recipe, alone, tmp_path):
     line = run(recipe, tmp_path / 'run', '--resume', '--cfg-options', 'train_cfg.max_epochs=6', code=2)
     assert re.search(r'loss became (nan|inf) at iteration 41 \(epoch 5\)', line), line
     assert str(good) in line
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_what_is_remembered_of_the_last_batch(recipe, tmp_path, processes):
+    """A policy that mixes with the batch before goes on with it, whose size differs at the end of an epoch."""
+    change = "model = dict(head=dict(loss=dict(_delete_=True, type='mix_ce')),\n"
+    change += "    policy=dict(_delete_=True, type='RecursiveMix', site='layer3'))\n"
+    own = tmp_path / 'recursive.py'
+    own.write_text(f"_base_ = '{recipe}'\n{change}train_cfg = dict(max_epochs=2)\n")
+    harness.finish(own, tmp_path / 'alone', processes=processes)
+    harness.kill(own, tmp_path / 'killed', 2, iterations=20 // processes, seed=1, processes=processes)
+    harness.finish(own, tmp_path / 'killed', processes, harness.resume_options(tmp_path / 'killed'))
+    assert harness.differences(tmp_path / 'alone', tmp_path / 'killed') == []
+    content = read_checkpoint(next(iter(checkpoints_in(tmp_path / 'killed'))))
+    for state in (content['state_dict'], content['ema_state_dict']):
+        found = [len(value) for key, value in state.items() if '.memory.' in key]
+        assert found == [75 % 8 or 8] * 3 if processes == 1 else len(found) == 3

@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 
+from openmix.errors import InputError
 from openmix.evaluation.mixed_accuracy import MixedAccuracyHook, mixed_hits
 from openmix.mix import Mix
 from openmix.models.mixing import Mixed
@@ -93,7 +94,7 @@ def answer(model, logits_of):
 
     def mixed(context):
         logits, mix = logits_of(context.y)
-        return Mixed(logits, mix, model.policy, '', context.x)
+        return Mixed(logits, mix, model.policy, '', context.x, context)
 
     model.mixed, model.head = mixed, torch.nn.Identity()
 
@@ -133,3 +134,10 @@ def test_what_no_sample_defines_is_left_out():
 
 def test_nothing_mixed_adds_nothing():
     assert validate(MixedAccuracyHook(), classifier(dict(type='NoMix'))) == {}
+
+
+def test_a_policy_that_mixes_with_batches_of_the_training_is_refused():
+    recursive = dict(type='RecursiveMix', site='layer2')
+    for policy in (recursive, dict(type='Until', policy=recursive, epoch=2)):
+        with pytest.raises(InputError, match='RecursiveMix mixes with batches of the training'):
+            MixedAccuracyHook().before_run(types.SimpleNamespace(model=classifier(policy)))

@@ -64,6 +64,8 @@ def check_policy(name: str, policy: MixPolicy, offered: Collection[str] = ()) ->
         kind = type(one).__name__
         if not one.mixes:
             raise InputError(f'{name}: {kind} mixes nothing; leave policy out')
+        if one.adds_losses:
+            raise InputError(f'{name}: {kind} adds losses of labels, and there are none; take another policy')
         if one.own_pairs:
             raise InputError(
                 f'{name}: {kind} chooses the partners of images, and {name} draws them (partners); take a policy that '

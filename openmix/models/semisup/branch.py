@@ -157,14 +157,18 @@ def bounded(policy: MixPolicy, lam: tuple[float, float] | None, one_sided: bool)
         one_sided: the loss decouples one side only, which presumes that its share is known.
 
     Raises:
-        InputError: the policy mixes nothing, trains clean images or chooses partners, or cannot keep the share in a
-            range.
+        InputError: the policy mixes nothing, trains clean images, adds losses or chooses partners, or cannot keep the
+            share in a range.
     """
     name = type(policy).__name__
     if not policy.mixes:
         raise InputError(f'policy: {name} mixes no images; take a policy that does, or leave the branch out')
     if policy.clean_weight:
         raise InputError(f'policy: {name} has clean_weight={policy.clean_weight}, and a branch trains no clean images')
+    if policy.adds_losses:
+        raise InputError(
+            f'policy: {name} adds losses of the mixed images, and a branch has one loss; take another policy'
+        )
     if policy.own_pairs:
         raise InputError(f'policy: {name} chooses the partners of images, and a branch draws them; take another policy')
     narrowed = isinstance(policy, PairPolicy) and (policy.lam_range != _WHOLE or policy.fold)

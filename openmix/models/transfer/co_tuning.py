@@ -54,6 +54,8 @@ def source_cross_entropy(logits: Tensor, relationship: Tensor, y: Tensor, mix: M
         mix: how the images were mixed.
     """
     targets = (mix.weight[..., None] * relationship[y[mix.source]]).sum(1)
+    if mix.earlier is not None:
+        targets = targets + mix.earlier @ relationship
     return -(targets * at_least_float32(logits).log_softmax(1)).sum(1).mean()
 
 

@@ -283,6 +283,7 @@ def test_other_input_that_is_refused():
         (dict(policy=dict(type='Mixup'), views='both', negatives='batch'), 'two keys of every image'),
         (dict(policy=dict(type='GuidedMixup')), r'GuidedMixup chooses .* MoCo draws them \(partners\)'),
         (dict(policy=dict(type='Until', policy=dict(type='GuidedMixup'), epoch=9)), 'GuidedMixup chooses the partners'),
+        (dict(policy=dict(type='RecursiveMix')), 'RecursiveMix adds losses of labels'),
         (dict(labels='given'), 'there is none'),
         (dict(policy=dict(type='Mixup'), labels='pseudo'), 'labels'),
     ],

@@ -224,6 +224,7 @@ def test_hidden_sites_and_several_policies_are_mixed_too():
             'PairedBy chooses the partners',
         ),
         (dict(policy=dict(type='GuidedMixup')), 'branch: policy: GuidedMixup chooses the partners of images'),
+        (dict(policy=dict(type='RecursiveMix')), 'branch: policy: RecursiveMix adds losses of the mixed images'),
         (dict(policy=dict(type='PuzzleMix', block_nums=(2,), clean_weight=1.0)), 'PuzzleMix has clean_weight=1.0'),
         (dict(policy=dict(type='CoMixup')), 'branch: policy: CoMixup has clean_weight=1.0'),
         (dict(policy=dict(type='AutoMix', site='norm')), 'branch: policy: AutoMix has clean_weight=1.0'),
