@@ -1,4 +1,4 @@
-"""`SampleMemory`, a row per training image; `BatchMemory`, one per image of the last batch; what is of training alone."""
+"""`SampleMemory`, a row per training image; `BatchMemory`, one per image of the last batch; what training alone has."""
 
 from __future__ import annotations
 

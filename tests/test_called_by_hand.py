@@ -25,6 +25,7 @@ NEEDED = {
     'PairedBy': {'policy': {'type': 'Mixup'}, 'by': 'same_class'},
     'OneOf': {'policies': [{'type': 'NoMix'}]},
     'Remix': {'policy': {'type': 'Mixup'}, 'class_counts': [4, 3, 2, 1]},
+    'SUMix': {'policy': {'type': 'Mixup'}},
     'SuperMix': {'teacher': nn.Flatten()},
     'Until': {'policy': {'type': 'NoMix'}, 'epoch': 1},
 }

@@ -97,6 +97,10 @@ POLICIES: dict[str, list[Case]] = {
         Case({'site': 'layer3'}, label='own', moves=True),
         Case({'site': 'layer3', 'share': 'batch', 'alpha': 1.0}, label='own', moves=True),
     ],
+    'SUMix': [
+        Case({'policy': {'type': 'CutMix', 'alpha': 0.2}}, label='seen'),
+        Case({'policy': {'type': 'Mixup', 'share': 'batch'}, 'scale': 2.0, 'gamma': 0.1}, label='seen'),
+    ],
     'RecursiveMix': [
         Case({'site': 'layer3'}, draws=False, pairs=False),
         Case({'site': 'layer3', 'interpolation': 'bilinear', 'omega': 0.1}, draws=False, pairs=False),

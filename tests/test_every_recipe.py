@@ -170,6 +170,7 @@ PARAMETERS = {
     'classification/digits/reg_mixup.py': RESNET20,
     'classification/digits/remix_long_tailed.py': RESNET20,
     'classification/digits/snap_mix.py': RESNET20,
+    'classification/digits/sumix.py': RESNET20,
     **{f'classification/{data}/resnet8_100.py': WIDE_RESNET8 for data in ('digits', 'fashion_mnist')},
     'classification/digits/deit_100.py': Printed(small_vit(192, 4, 4, 16), 0, 192),
     'classification/fgvc_aircraft/resnet18.py': RESNET18,

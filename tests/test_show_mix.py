@@ -261,4 +261,4 @@ def test_a_policy_that_mixes_two_batches_is_not_drawn(call, tmp_path):
     recipe = 'classification/digits/recursive_mix.py'
     code, _, said = call('show_mix.py', recipe, '--out', tmp_path / 'a.png')
     assert code == 2
-    assert said == 'show_mix draws one batch, and RecursiveMix mixes it with the one before; draw another policy\n'
+    assert said.endswith('RecursiveMix mixes it with the batch before; draw another policy\n')

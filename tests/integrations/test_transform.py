@@ -109,6 +109,7 @@ IMAGES = torch.rand(4, 3, 8, 8)
         ({'policy': {'type': 'Mixup', 'sites': ('', 'layer1')}}, None, 'mixes features'),
         ({'policy': {'type': 'RegMixup'}}, None, 'RegMixup adds the loss of the clean images'),
         ({'policy': {'type': 'OneOf', 'policies': [{'type': 'CutMix'}, {'type': 'RegMixup'}]}}, None, 'RegMixup adds'),
+        ({'policy': {'type': 'SUMix', 'policy': {'type': 'CutMix'}}}, None, 'SUMix adds losses of what the network'),
         ({'policy': {'type': 'RecursiveMix'}}, None, 'RecursiveMix adds losses of what the network sees'),
         ({'policy': 3}, None, 'must be a policy'),
     ],
