@@ -45,7 +45,7 @@ PRINTED = {
     'digits_dynamic': (7, 6, 0, 0.0),
     'few/settings': (5, 2, 0, 0.0),
     'few/digits_100': (10, 2, 0, 0.0),
-    'few/digits_100_further': (11, 2, 0, 0.0),
+    'few/digits_100_further': (13, 2, 0, 0.0),
     'few/digits_100_attention': (7, 2, 0, 0.0),
     'few/cifar10_1000': (10, 2, 0, 0.0),
     'few/cifar10_2000': (10, 2, 0, 0.0),
