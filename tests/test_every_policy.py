@@ -153,6 +153,10 @@ POLICIES: dict[str, list[Case]] = {
         Case({'share': 'batch', 'mixer': {'gamma': 0.5}}, label='drawn', looks=True),
         Case({'train_prob': 0.5, 'skips': 'mixer_loss'}, label='drawn', looks=True),
     ],
+    'AdAutoMix': [
+        Case(label='drawn', looks=True),
+        Case({'share': 'batch', 'against': 'encoder', 'interval': 2, 'heads': 'split'}, label='drawn', looks=True),
+    ],
     'TransMix': [
         Case(label='seen', attends=True),
         Case({'share': 'batch', 'area_weight': 0.5}, label='seen', attends=True),

@@ -158,6 +158,7 @@ PARAMETERS = {
     'classification/cub200/resnet18.py': RESNET18,
     'classification/cub200/resnext50.py': RESNEXT50,
     'classification/digits/resnet20.py': RESNET20,
+    'classification/digits/ad_auto_mix.py': RESNET20,
     'classification/digits/attentive_mix.py': RESNET20,
     'classification/digits/balanced_mixup.py': RESNET20,
     'classification/digits/grid_mix.py': RESNET20,

@@ -313,13 +313,26 @@ class LearnedMix(PairPolicy):
         losses = {'mask_loss': self.mask_weight_now() * of_mask}
         if on_logits:
             mix = Mix.pairs(partner, lam, mask.detach())
-            progress = self.step / self.steps
-            with KeptBuffers(self.encoder) if self.borrows else nullcontext():
-                loss, slope = loss_and_slope(self.losses_of_mixer, targets, self.encoder.backbone, x, mix, progress)
+            loss, slope = self.block_loss(targets, x, mix, context)
             # A term with the value of the loss and the gradient that was computed through the momentum encoder.
             linear = (mask * slope).sum()
             losses = {'mixer_loss': loss + linear - linear.detach()} | losses
         return losses
+
+    def block_loss(
+        self, targets: Mapping[str, Target], x: Tensor, mix: Mix, context: MixContext | None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the loss of mixed images that the block minimises, detached, and its (N, 1, H, W) slope at the mask.
+
+        Args:
+            targets: what the losses compare with, by name.
+            x: (M, 3, H, W) clean images.
+            mix: how they are mixed.
+            context: the context of these images, if there is one.
+        """
+        with KeptBuffers(self.encoder) if self.borrows else nullcontext():
+            progress = self.step / self.steps
+            return loss_and_slope(self.losses_of_mixer, targets, self.encoder.backbone, x, mix, progress)
 
     def momentum_now(self) -> float:
         """Return the momentum (weight of the old value) at this iteration."""

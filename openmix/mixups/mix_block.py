@@ -69,6 +69,8 @@ class MixBlock(Mixer):
         projection: 'shared' uses one projection for queries and keys, as in the paper; 'split' uses two.
         upsampling: 'nearest'; 'bilinear'; or 'bilinear_logits', with the sigmoid after upsampling, as in the
             released code.
+        normalization: 'sigmoid'; or 'softmax', over what is predicted so for both images at each position: then the
+            masks of a pair sum to 1 whichever of the two comes first.
 
     *Differs from the paper*: the paper multiplies the content of sample i by a softmax over positions of
     j. Here queries come from the partner and keys from the sample, so weights and content refer to the same
@@ -90,6 +92,7 @@ class MixBlock(Mixer):
         attention: str = 'cross',
         projection: str = 'shared',
         upsampling: str = 'nearest',
+        normalization: str = 'sigmoid',
     ) -> None:
         super().__init__()
         check_choice('MixBlock: lam_encoding', lam_encoding, ['concat', 'adaptive', 'none'])
@@ -98,13 +101,14 @@ class MixBlock(Mixer):
         check_choice('MixBlock: attention', attention, ['cross', 'self'])
         check_choice('MixBlock: projection', projection, ['shared', 'split'])
         check_choice('MixBlock: upsampling', upsampling, ['nearest', 'bilinear', 'bilinear_logits'])
+        check_choice('MixBlock: normalization', normalization, ['sigmoid', 'softmax'])
         check_number('MixBlock: dropout', dropout, 0.0, 1.0, below=True)
         if lam_rescale is not None:
             check_number('MixBlock: lam_rescale', lam_rescale, 0.0)
         if gamma != 'learned':
             check_number("MixBlock: gamma, unless 'learned',", gamma, 0.0, 1.0)
         self.lam_encoding, self.lam_rescale = lam_encoding, lam_rescale
-        self.attention, self.upsampling = attention, upsampling
+        self.attention, self.upsampling, self.normalization = attention, upsampling, normalization
         self.gamma: nn.Parameter | float = 0.0
         if lam_encoding == 'adaptive':
             self.gamma = nn.Parameter(torch.zeros(())) if gamma == 'learned' else float(gamma)
@@ -130,12 +134,19 @@ class MixBlock(Mixer):
 
     def forward(self, own: Tensor, other: Tensor, lam: Tensor, size: tuple[int, int]) -> Tensor:
         """Predict the masks in float32, see `Mixer.forward`."""
-        content, weights = self.parts(own, other, lam)
+        logits = self._logits(own, other, lam)
+        if self.normalization == 'softmax':
+            # The softmax of two numbers is the sigmoid of their difference.
+            logits = logits - self._logits(other, own, 1 - lam)
         with full_precision(own):
-            logits = (weights @ content.flatten(1)[:, :, None]).view_as(content)
             if self.upsampling == 'bilinear_logits':
                 return F.interpolate(logits, size, mode='bilinear').sigmoid()
             return F.interpolate(logits.sigmoid(), size, mode=self.upsampling)
+
+    def _logits(self, own: Tensor, other: Tensor, lam: Tensor) -> Tensor:
+        content, weights = self.parts(own, other, lam)
+        with full_precision(own):
+            return (weights @ content.flatten(1)[:, :, None]).view_as(content)
 
     def parts(self, own: Tensor, other: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the content and the attention that a mask is computed from, in float32.

@@ -19,7 +19,9 @@ from openmix.mixups.mix_block import adjust_mask, mask_loss
 from openmix.registry import MIXUPS, MODELS
 
 NAMES = ['AutoMix', 'AMix', 'SAMix']
-every_name = pytest.mark.parametrize('name', NAMES)
+every_name = pytest.mark.parametrize('name', [*NAMES, 'AdAutoMix'])
+# Those whose block minimises the losses of the momentum encoder that a recipe names.
+every_ally = pytest.mark.parametrize('name', NAMES)
 CLASSES = 5
 
 
@@ -77,7 +79,7 @@ def test_every_trainable_parameter_learns_in_a_step(name):
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
 
 
-@every_name
+@every_ally
 def test_the_gradient_is_that_of_one_backward_pass_through_everything(name):
     model = classifier(name)
     policy = model.policy.eval()  # no dropout, no statistics that move between the two computations
@@ -468,7 +470,7 @@ def test_published_automix_interpolates_extreme_shares_for_the_classifier_alone(
         assert held.generation_losses(x, y, context)['mask_loss'] > 0.01
 
 
-@pytest.mark.parametrize('name', NAMES)
+@every_ally
 def test_published_options_of_the_released_code(name):
     policy = MIXUPS.build(dict(type=name, **MIXUPS.get(name).published))
     assert (policy.share, policy.lam_margin, policy.skips) == ('batch', 0.08, 'mixer_loss')
@@ -558,7 +560,7 @@ def test_a_policy_without_a_model_says_what_is_missing():
 
 
 @pytest.mark.slow
-@every_name
+@every_ally
 def test_masks_learn_on_digits(name):
     """Within a few steps: with a fast momentum encoder, and Adam for the block.
 

@@ -124,6 +124,17 @@ def test_nearest_repeats_and_bilinear_interpolates_the_squashed_mask():
         torch.testing.assert_close(mask.double(), wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(('encoding', 'projection'), [('concat', 'split'), ('none', 'shared')])
+def test_the_softmax_is_over_both_images_at_each_place(encoding, projection):
+    own, other, lam = features()
+    built = block(lam_encoding=encoding, projection=projection, normalization='softmax')
+    first = slow_masks(built, own, other, lam, encoding, squash_first=False).exp()
+    second = slow_masks(built, other, own, 1 - lam, encoding, squash_first=False).exp()
+    mask = built(own, other, lam, (H, W))
+    torch.testing.assert_close(mask.double(), first / (first + second), rtol=0, atol=1e-5)
+    torch.testing.assert_close(built(other, own, 1 - lam, (H, W)), 1 - mask, rtol=0, atol=1e-6)
+
+
 def test_elu_and_dropout_are_options_of_the_content():
     own, other, lam = features()
     elu = block(content='nonlinear', activation='elu')
