@@ -53,7 +53,7 @@ def test_policies_mix_without_a_sync(name, case):
     policy = build(name, case).to(DEVICE)
     z = draw_batch(8).to(DEVICE)
     mean, std = torch.zeros(3, device=DEVICE), torch.ones(3, device=DEVICE)
-    context = MixContext(z, torch.arange(8, device=DEVICE) % 5, mean=mean, std=std, network=classifier(z))
+    context = MixContext(z, torch.arange(8, device=DEVICE) % 5, mean=mean, std=std, network=classifier(z, case))
     torch.manual_seed(0)
     child, _ = policy.pick()  # which child and which site is drawn on the host, before
     child(z, context)  # kernels are loaded, and what is kept for a size of images is made

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import timm
 import torch
 from device_waits import DEVICE, no_waits
 from registered import registered
@@ -37,6 +38,7 @@ class Case:
         draws: a seed changes the result.
         pairs: partners can be given.
         attends: it reads attention of the trained network, which must then be a transformer.
+        merges: that must be one of timm, whose tokens are merged.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Case:
     draws: bool = True
     pairs: bool = True
     attends: bool = False
+    merges: bool = False
 
     @property
     def trained(self) -> dict[str, Any]:
@@ -70,6 +73,8 @@ class Attention(torch.nn.Module):
 
 ATTENDING = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 4, stride=4), Attention())
 TEACHER = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 5))
+
+PLAIN = Case()
 
 POLICIES: dict[str, list[Case]] = {
     'NoMix': [Case(draws=False)],
@@ -171,6 +176,11 @@ POLICIES: dict[str, list[Case]] = {
         Case({'share': 'batch', 'ratio': 0.5}, label='own', attends=True),
         Case({'least': 0.0, 'teacher': ATTENDING}, label='own'),
     ],
+    'MergeMix': [
+        Case(looks=True, attends=True, merges=True),
+        Case({'share': 'batch', 'rescale': True}, label='drawn', looks=True, attends=True, merges=True),
+        Case({'merged': 0.25, 'site': 'blocks.0.attn'}, looks=True, attends=True, merges=True),
+    ],
     'SAMix': [Case(label='drawn', looks=True), Case({'share': 'batch'}, label='drawn', looks=True)],
     'OneOf': [
         Case({'policies': [{'type': 'Mixup', 'alpha': 0.8}, {'type': 'CutMix'}], 'probs': [0.3, 0.7]}),
@@ -199,7 +209,7 @@ DEVICES = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
 
 def build(name: str, case: Case) -> MixPolicy:
     policy = MIXUPS.build({'type': name, **case.options})
-    policy.attach(small_network())
+    policy.attach(classifier(draw_batch(1), case) if case.merges else small_network())
     policy.read_counts(torch.tensor([500, 200, 80, 30, 10]))
     return policy
 
@@ -216,16 +226,20 @@ def draw_batch(n: int, height: int = 16, width: int = 16, dtype: torch.dtype = t
 
 
 def run(
-    policy: MixPolicy, z: torch.Tensor, seed: int = 0, pairs: torch.Tensor | None = None
+    policy: MixPolicy, z: torch.Tensor, seed: int = 0, pairs: torch.Tensor | None = None, case: Case = PLAIN
 ) -> tuple[torch.Tensor, Mix]:
-    context = MixContext(z, torch.arange(len(z), device=z.device) % 5, network=classifier(z))
+    context = MixContext(z, torch.arange(len(z), device=z.device) % 5, network=classifier(z, case))
     torch.manual_seed(seed)
     return policy(z, context, pairs)
 
 
-def classifier(z: torch.Tensor) -> Network:
+def classifier(z: torch.Tensor, case: Case = PLAIN) -> Network:
     """Make the model for policies that need one, in the dtype and on the device of the images."""
     torch.manual_seed(0)
+    if case.merges:
+        sizes = dict(img_size=16, patch_size=4, embed_dim=24, depth=3, num_heads=2, dynamic_img_size=True)
+        vit = timm.create_model('vit_tiny_patch16_224', num_classes=0, **sizes)
+        return Network(vit, torch.nn.Linear(24, 5)).to(z)
     layers = OrderedDict(layer3=torch.nn.Conv2d(3, 6, 4, stride=4), act=torch.nn.GELU(), attend=Attention())
     pool = OrderedDict(pool=torch.nn.AdaptiveAvgPool2d(1), flat=torch.nn.Flatten())
     return Network(torch.nn.Sequential(layers | pool), torch.nn.Linear(6, 5)).to(z)
@@ -286,7 +300,7 @@ def check_pixels(mixed: torch.Tensor, mix: Mix, z: torch.Tensor, case: Case) -> 
 def check_contract(policy: MixPolicy, z: torch.Tensor, case: Case, pairs: torch.Tensor | None = None) -> None:
     """Check one policy with one batch."""
     before = z.clone()
-    mixed, mix = run(policy, z, pairs=pairs)
+    mixed, mix = run(policy, z, pairs=pairs, case=case)
     assert torch.equal(z, before), 'the input was written to'
     assert mixed.shape == (len(z) if pairs is None else len(pairs), *z.shape[1:])
     assert mixed.dtype == z.dtype
@@ -298,7 +312,7 @@ def check_contract(policy: MixPolicy, z: torch.Tensor, case: Case, pairs: torch.
 def check_constant_images(policy: MixPolicy, case: Case) -> None:
     """Check that images of one colour are mixed, on average over the pixels, by the label shares."""
     colours = torch.linspace(0, 1, 9)
-    mixed, mix = run(policy, colours.view(9, 1, 1, 1).expand(9, 3, 16, 24).contiguous())
+    mixed, mix = run(policy, colours.view(9, 1, 1, 1).expand(9, 3, 16, 24).contiguous(), case=case)
     inside = (pixel_shares(mix, mixed) * colours.double()[mix.source][:, :, None, None]).sum(1, keepdim=True)
     torch.testing.assert_close(mixed.double(), inside.expand_as(mixed), rtol=0, atol=1e-5)
     if case.label == 'area':
@@ -309,18 +323,18 @@ def check_constant_images(policy: MixPolicy, case: Case) -> None:
 def check_seeds(policy: MixPolicy, case: Case) -> None:
     """Check that the same seed gives the same result, and another seed another one."""
     z = draw_batch(8)
-    (first, mix), (again, mix_again), (other, _) = run(policy, z, 0), run(policy, z, 0), run(policy, z, 1)
+    (first, mix), (again, mix_again), (other, _) = (run(policy, z, seed, case=case) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert torch.equal(mix.source, mix_again.source)
     assert torch.equal(mix.weight, mix_again.weight)
     assert torch.equal(first, other) is not case.draws
 
 
-def check_no_sync(policy: MixPolicy) -> None:
+def check_no_sync(policy: MixPolicy, case: Case = PLAIN) -> None:
     policy = policy.to(DEVICE)
     with torch.device(DEVICE):
         z, y, mean, std = torch.empty(6, 3, 16, 16), torch.empty(6, dtype=torch.int64), torch.empty(3), torch.empty(3)
-        context = MixContext(z, y, mean=mean, std=std, network=classifier(z))
+        context = MixContext(z, y, mean=mean, std=std, network=classifier(z, case))
     child, _ = policy.pick()  # which child and which site is drawn on the host, before
     with no_waits():
         mixed, mix = child(z, context)
@@ -397,7 +411,7 @@ def test_same_seed_same_result_other_seed_other_result(name, case):
 
 @every_case
 def test_nothing_waits_for_the_device(name, case):
-    check_no_sync(build(name, case))
+    check_no_sync(build(name, case), case)
 
 
 @every_case
@@ -406,7 +420,7 @@ def test_a_batch_share_is_one_for_all_samples_and_a_sample_share_is_not(name, ca
     if not isinstance(policy, PairPolicy):
         assert 'share' not in case.options or name == 'OneOf'  # whose share is of the choice, tested below
         return
-    _, mix = run(policy, draw_batch(16))
+    _, mix = run(policy, draw_batch(16), case=case)
     if case.looks:
         followed = mix.lam if mix.mask is None else mix.mask
         assert not bool((followed == followed[:1]).all())

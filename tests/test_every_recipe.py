@@ -162,6 +162,7 @@ PARAMETERS = {
     'classification/digits/attentive_mix.py': RESNET20,
     'classification/digits/balanced_mixup.py': RESNET20,
     'classification/digits/grid_mix.py': RESNET20,
+    'classification/digits/merge_mix.py': Printed(small_vit(96, 4, 4, 16), 0, 96),
     'classification/digits/patch_up.py': RESNET20,
     'classification/digits/sk_mixup.py': RESNET20,
     'classification/digits/smooth_mix.py': RESNET20,

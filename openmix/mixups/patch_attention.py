@@ -94,6 +94,18 @@ def on_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.interpolate(mask.float(), grid, mode='nearest')[:, 0]
 
 
+def on_pixels(name: str, shares: Tensor, height: int, width: int) -> Tensor:
+    """Enlarge shares (N, h, w) of patches to the mask (N, 1, height, width) of their pixels.
+
+    Raises:
+        InputError: the patches do not divide the image; the line begins with `name`.
+    """
+    rows, columns = shares.shape[1:]
+    if height % rows or width % columns:
+        raise InputError(f'{name}: {rows} x {columns} patches do not divide images of {height} x {width}')
+    return shares[:, None].repeat_interleave(height // rows, 2).repeat_interleave(width // columns, 3)
+
+
 class AttendedPolicy(MixPolicy):
     """A policy that reads the attention of a transformer; the base of policies that mix images by it.
 
@@ -124,11 +136,11 @@ class AttendedPolicy(MixPolicy):
         super().attach(online, encoder)
         self.found = last_attention(online.backbone) if self.site is None else self.site
 
-    def patches(self, context: MixContext, by: str = 'class token') -> Tensor:
-        """Compute (N, h, w) float32, what is taken from every patch of the context's images, see `patches_taken`.
+    def attending(self, context: MixContext) -> tuple[Network, str]:
+        """Return the context's network and the name of its attention module.
 
         Raises:
-            InputError: the context has no network, or one without such an attention.
+            InputError: the context has no network, or one without attention.
         """
         if not isinstance(context.network, Network):
             raise InputError(
@@ -138,12 +150,21 @@ class AttendedPolicy(MixPolicy):
         if self.found is None:
             self.attach(context.network)
         assert self.found is not None
-        attention = context.attention(self.found)
+        return context.network, self.found
+
+    def patches(self, context: MixContext, by: str = 'class token') -> Tensor:
+        """Compute (N, h, w) float32, what is taken from every patch of the context's images, see `patches_taken`.
+
+        Raises:
+            InputError: the context has no network, or one without such an attention.
+        """
+        network, site = self.attending(context)
+        attention = context.attention(site)
         if len(attention) != len(context.x):
             raise InputError(
-                f"{type(self).__name__}: '{self.found}' attends inside {len(attention)} windows of "
+                f"{type(self).__name__}: '{site}' attends inside {len(attention)} windows of "
                 f'{len(context.x)} images; '
                 'name a module whose tokens are those of whole images, as in the last stage of Swin'
             )
         height, width = context.x.shape[2:]
-        return patches_taken(attention, owner_of(context.network.backbone, self.found), height, width, by)
+        return patches_taken(attention, owner_of(network.backbone, site), height, width, by)

@@ -15,7 +15,7 @@ from openmix.mixups.base import PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.frozen import Frozen
 from openmix.mixups.momentum_encoder import MomentumEncoder
-from openmix.mixups.patch_attention import AttendedPolicy
+from openmix.mixups.patch_attention import AttendedPolicy, on_pixels
 from openmix.network import Network
 from openmix.ops.block_masks import draw_block_masks
 from openmix.ops.masks import as_shares
@@ -99,8 +99,6 @@ class TokenMix(AttendedPolicy, PairPolicy):
         n = len(partner)
         shown = self.activations(context)
         rows, columns = shown.shape[1:]
-        if height % rows or width % columns:
-            raise InputError(f'TokenMix: {rows} x {columns} patches do not divide images of {height} x {width}')
         lam = self.draw_lam(n, z.device)
         masks = lam[:1] if self.share == 'batch' else lam
         patches = rows * columns
@@ -108,7 +106,7 @@ class TokenMix(AttendedPolicy, PairPolicy):
         counts = (((1 - masks.double()) * patches + 1e-4).floor() + round(self.least * patches)).clamp(0, patches)
         kept = as_shares(~draw_block_masks(counts, rows, columns)).expand(n, rows, columns)
         own, others = (shown[:n] * kept).sum((1, 2)), (shown[partner] * (1 - kept)).sum((1, 2))
-        mask = kept[:, None].repeat_interleave(height // rows, 2).repeat_interleave(width // columns, 3)
+        mask = on_pixels(type(self).__name__, kept, height, width)
         source = torch.stack([torch.arange(n, device=z.device), partner], 1)
         mix = Mix(source, torch.stack([own, others], 1).clamp(0, 1), mask)
         return mix.blend(z), mix
