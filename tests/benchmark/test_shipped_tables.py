@@ -62,6 +62,20 @@ PRINTED = {
     'tiny_imagenet50': (3, 2, 0, 0.0),
     'tiny_imagenet50_transformers': (1, 4, 0, 0.0),
 }
+# (distinct runs of a seed, distinct runs of the stages before them); other tables have no stages.
+RUNS = {
+    'automatic_mixup/table1': (36, 18),
+    'automatic_mixup/table4': (48, 48),
+    'automatic_mixup/table5': (38, 38),
+    'automatic_mixup/table6': (8, 16),  # the metrics of a row are of one run; pre-trained, then linearly evaluated
+    'automatic_mixup/table7': (14, 14),
+    'automatic_mixup/table8': (14, 7),
+    'automatic_mixup/figure2b': (9, 9),  # plain infoNCE is one run of both columns
+    'automatic_mixup/figure2c': (16, 16),
+    'automatic_mixup/figure5': (16, 6),
+    'bccd': (4, 3),
+    'tiny_imagenet10_transfer': (39, 1),
+}
 # (deviations, their sum): the two tables that print them.
 SPREADS = {'decoupled_mixup/table6': (72, 19.25), 'decoupled_mixup/table7': (45, 18.82)}
 
@@ -100,6 +114,8 @@ def test_cells_resolve(name):
             digest = config_hash(cell.resolve())
             assert hashes.setdefault(cell.folder, digest) == digest
     assert len(set(hashes.values())) == len(hashes)
+    if name in RUNS:
+        assert len(hashes) == RUNS[name][0]
 
 
 @pytest.mark.parametrize('name', table_names())
@@ -117,6 +133,7 @@ def test_earlier_stages_have_only_arguments_that_are_there(name):
                     pytest.fail(f'{cell.name}: {error}')
             checked.add(digest)
             stage = stage.cell.earlier
+    assert len(checked) == RUNS.get(name, (0, 0))[1]
 
 
 @pytest.mark.parametrize('name', table_names())

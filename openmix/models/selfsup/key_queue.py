@@ -163,9 +163,8 @@ class KeyQueue(Algorithm):
     def start(self) -> None:
         if self.bn_splits > 1 and not any(isinstance(one, SplitBatchNorm) for one in self.modules()):
             raise InputError(
-                f'{type(self).__name__}: bn_splits is {self.bn_splits}, and no batch norm is split, such as where '
-                'sync_bn replaces all; '
-                'set bn_splits=1, or sync_bn=None'
+                f'{type(self).__name__}: bn_splits is {self.bn_splits}, and the network has no batch norm to split; '
+                'set bn_splits=1'
             )
         self.encoder.start(self.backbone, projector=self.projector)
 

@@ -13,6 +13,7 @@ from openmix.errors import InputError, check_number
 from openmix.models.classifier import width_of
 from openmix.models.preprocessor import ImagePreprocessor
 from openmix.models.selfsup.cluster_bank import ClusterBank, check_clusters, cluster_cross_entropy
+from openmix.models.split_batch_norm import check_parts
 from openmix.ops.batches import what
 from openmix.registry import MODELS, ModelConfig, PreprocessorConfig
 
@@ -42,7 +43,7 @@ class ODC(Algorithm):
 
     Raises:
         InputError: an option is out of range; before the first step, the images are too few; in `loss`, the batch has
-            several views or no ids.
+            one image, several views or no ids.
     """
 
     answers = frozenset({'embedding'})
@@ -85,6 +86,7 @@ class ODC(Algorithm):
                 f'ODC reads one view of every image, (N, 3, H, W), and the ids of the images, got {what(x)} and '
                 f'{"no ids" if ids is None else "ids"}'
             )
+        check_parts(len(x), 1)
         embeddings = self.projector(self.backbone(x))
         loss = cluster_cross_entropy(self.head(embeddings), self.bank.read(ids), self.bank.weights(ids))
         # After the loss, which reads the labels that the images had.

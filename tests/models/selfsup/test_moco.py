@@ -1,4 +1,4 @@
-"""MoCo: losses, keys, queue and momentum encoder over a scripted run, against plain steps; mixing by its pixels."""
+"""MoCo: losses, keys, queue and momentum encoder over a scripted run, against plain steps; each variant by value."""
 
 import copy
 from collections import deque
@@ -8,21 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from openmix.engine.sync_batch_norm import convert_sync_batch_norm
 from openmix.errors import InputError
 from openmix.memory import training_keys
 from openmix.registry import MODELS
 
 N, SIDE, QUEUE = 6, 16, 12
-POLICIES = {
-    'Mixup': dict(type='Mixup', lam_range=(0.3, 0.7)),
-    'ManifoldMix': dict(type='Mixup', sites=('layer1',), lam_range=(0.3, 0.7)),
-    'CutMix': dict(type='CutMix', lam_range=(0.3, 0.7)),
-    'SaliencyMix': dict(type='SaliencyMix', lam_range=(0.3, 0.7)),
-    'FMix': dict(type='FMix', lam_range=(0.3, 0.7)),
-    'ResizeMix': dict(type='ResizeMix'),
-    'AMix': dict(type='AMix', mixer_losses=[dict(type='pair_bce', of='keys')], lam_range=(0.3, 0.7)),
-    'Un-Mix': dict(type='OneOf', policies=[dict(type='Mixup', share='batch'), dict(type='CutMix', share='batch')]),
-}
 BACKBONE = dict(type='ThinResNet', depth=8, width=4)
 
 
@@ -112,47 +103,6 @@ def keys_of(model, x):
     return unit(copy.deepcopy(model.encoder)(x, 'projector')).detach()
 
 
-@pytest.mark.parametrize('views', ['cross', 'both', 'same'])
-@pytest.mark.parametrize('name', POLICIES)
-def test_a_mixed_image_and_its_positives(name, views):
-    """By changing pixels: a positive is the key of a view that the mixed image has no pixel of, but for 'same'.
-
-    The networks run in evaluation mode, so that an image changes nothing but what is made of it.
-    """
-    model = built(policy=POLICIES[name], views=views).eval()
-    x, partner = images(), torch.tensor([3, 4, 5, 0, 1, 2])
-    seen = {}
-
-    def recorded(x, seed=1):
-        stored = {}
-        patch = pytest.MonkeyPatch()
-        patch.setattr('openmix.models.selfsup.moco.partners_of', lambda *_: partner)
-        inner = model.dots
-        patch.setattr(model, 'dots', lambda z, k: stored.update(z=z.detach(), k=k.detach()) or inner(z, k))
-        torch.manual_seed(seed)
-        try:
-            model.mixed_losses(model.policy, x[:, 0], x[:, 1], model.keys(x[:, 1]))
-        finally:
-            patch.undo()
-        return stored
-
-    clean = recorded(x)
-    for image, view in ((0, 0), (0, 1), (3, 0), (3, 1)):
-        changed = x.clone()
-        changed[image, view] = -changed[image, view] + 0.5
-        found = recorded(changed)
-        mixed = not torch.equal(found['z'][0], clean['z'][0])
-        rows = (0, N + 3 if views == 'both' else 3)
-        positives = [not torch.equal(found['k'][row], clean['k'][row]) for row in rows]
-        seen[image, view] = (mixed, *positives)
-    wanted = {
-        'cross': {(0, 0): (1, 0, 0), (0, 1): (0, 1, 0), (3, 0): (1, 0, 0), (3, 1): (0, 0, 1)},
-        'both': {(0, 0): (1, 0, 0), (0, 1): (0, 1, 0), (3, 0): (0, 0, 1), (3, 1): (1, 0, 0)},
-        'same': {(0, 0): (1, 1, 0), (0, 1): (0, 0, 0), (3, 0): (1, 0, 1), (3, 1): (0, 0, 0)},
-    }[views]
-    assert seen == {key: tuple(map(bool, value)) for key, value in wanted.items()}
-
-
 def slow_mixed(model, x, partner, lam, views, siblings=False):
     """The loss of Mixup image by image, with the keys of the variant."""
     query, key = x[:, 0], x[:, 1]
@@ -197,6 +147,7 @@ def test_the_loss_of_each_variant(options, siblings):
         found = model.loss({'inputs': x})
     assert found['mixed_loss'].item() == pytest.approx(wanted, rel=1e-6)
     assert ('loss' in found) == bool(weights[0])
+    assert found['chance_nats'].item() == pytest.approx(log(QUEUE + (N if siblings else 1)))
     # Keys of clean key views alone enter the queue.
     torch.testing.assert_close(model.queue[:N], keys)
     assert torch.equal(model.queue[N:], before[N:])
@@ -244,6 +195,15 @@ def test_shuffled_keys_are_those_of_their_images():
     plain.train(), model.train()
     # One of ten permutations leaves the parts as they are.
     assert any(not torch.allclose(model.keys(x), plain.keys(x)) for _ in range(8))
+
+
+def test_parts_of_no_batch_norm_are_refused():
+    """Fault: a transformer has none, so splitting and shuffling would do nothing."""
+    vit = dict(type='TimmBackbone', name='vit_tiny_patch16_224', img_size=SIDE, patch_size=4, embed_dim=24, depth=1)
+    with pytest.raises(InputError, match='bn_splits is 2, and the network has no batch norm to split'):
+        built(bn_splits=2, backbone=vit | dict(num_heads=2))
+    with pytest.raises(InputError, match='SplitBatchNorm'):
+        convert_sync_batch_norm(built(bn_splits=2), 'naive')
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,15 @@ def test_mixed_keys_lie_between_and_beyond_the_keys_of_both_views():
         assert torch.equal(target.y, torch.arange(2 * N))
 
 
+def test_dot_products_with_keys_stay_exact_under_autocast():
+    z, keys = (torch.nn.functional.normalize(torch.randn(N, 5), dim=1) for _ in range(2))
+    target = key_targets(['keys'], lambda z: z, keys, Target(lambda z: z, torch.arange(N)))['keys']
+    with torch.autocast('cpu', torch.bfloat16):
+        found = target.logits(z)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), z.double() @ keys.double().T, rtol=0, atol=1e-5)
+
+
 def test_the_weight_of_a_loss_may_end_at_zero():
     """On half a cosine over the training; the other loss stays."""
     x, found = images(), []

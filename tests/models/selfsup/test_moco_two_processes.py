@@ -4,7 +4,7 @@ import pytest
 import torch
 from two_processes import in_two_processes, take_steps
 
-from openmix.memory import memories_in
+from openmix.memory import equal_buffers, memories_in
 from openmix.registry import MODELS
 
 N, PARTNERS = 6, (1, 2, 0)
@@ -74,8 +74,36 @@ def trained(name, rows=slice(None), processes=1):
         return take_steps(model, batch_of, processes)
 
 
+def keys_of(rows=slice(None), processes=1):
+    """The keys of a batch by batch norm of training, shuffled; alone, those of two halves of the order of rank 0."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='MoCo', backbone=BACKBONE, width=5, queue=18)).double()
+    model.start()
+    x = torch.randn(N, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    torch.manual_seed(rows.start or 0)
+    if processes == 2:
+        return model.keys(x[rows])
+    order = torch.randperm(N)
+    assert sorted(order[:3].tolist()) not in ([0, 1, 2], [3, 4, 5])  # both halves are of images of both processes
+    return torch.cat([model.keys(x[half]) for half in order.chunk(2)])[order.argsort()]
+
+
 def steps_of(rows=slice(None), processes=1):
-    return {name: trained(name, rows, processes) for name in VARIANTS}
+    return {name: trained(name, rows, processes) for name in VARIANTS} | {'keys': keys_of(rows, processes)}
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_queue_classes_and_bank_are_not_broadcast(name):
+    """Fault: they are sent in every step, and rank 0's replace those of the others."""
+    model = MODELS.build(dict(type='MoCo', backbone=BACKBONE, width=5, queue=18) | VARIANTS[name])
+    for memory in memories_in(model):
+        memory.allocate(18)
+    wanted = {'queue', 'position'}
+    if name in ('clusters', 'pools'):
+        wanted |= {'classes.queue'}
+    if name == 'clusters':
+        wanted |= {f'classes.bank.{part}' for part in ('centroids', 'features.rows', 'labels.rows')}
+    assert equal_buffers(model).keys() == wanted
 
 
 @pytest.mark.slow
@@ -83,6 +111,8 @@ def steps_of(rows=slice(None), processes=1):
 def test_two_processes_take_the_steps_of_one(tmp_path):
     """Every image's gradient arrives, and both queues hold the keys of both processes, in the order of their ranks."""
     alone, ranks = steps_of(), in_two_processes(steps_of, N, tmp_path)
+    shuffled = torch.cat([found['keys'] for found in ranks])
+    torch.testing.assert_close(shuffled, alone['keys'])
     for name in VARIANTS:
         # Masks are of float32.
         learned = name in ('learned', 'clusters', 'pools')
