@@ -185,6 +185,9 @@ PARAMETERS = {
     'classification/imagenet/resnet50_rsb_a3.py': RESNET50,
     'classification/imagenet/resnet50_rsb_a3_table10.py': RESNET50,
     'classification/imagenet/resnext101_100ep.py': RESNEXT101,
+    'classification/cifar100/convnext_tiny.py': Printed(28_584_808, 1000, 768),  # of a pixel where ImageNet's has 16
+    'classification/cifar100/deit_small.py': Printed(22_050_664, 1000, 384),
+    'classification/cifar100/swin_tiny.py': Printed(28_288_354, 1000, 768),
     'classification/imagenet/convnext_tiny.py': Printed(28_589_128, 1000, 768),
     'classification/imagenet/deit_small.py': Printed(22_050_664, 1000, 384),
     'classification/imagenet/swin_tiny.py': Printed(28_288_354, 1000, 768),

@@ -57,11 +57,22 @@ PYTORCH, DEIT, RSB = ({name: columns[i] for name, *columns in TABLE_10} for i in
 A3 = {**RSB, 'train res': 160, 'stoch. depth': X, 'repeated aug': X}
 
 IMAGENET = 'classification/imagenet/'
+# Of ConvNeXt's own paper (Liu et al., CVPR 2022), Table 5, as it differs from DeiT's training here.
+CONVNEXT = {
+    **DEIT,
+    'batch size': 4096,
+    'lr': 4e-3,
+    'warmup epochs': 20,
+    'repeated aug': X,
+    'gradient clip.': X,
+    'ema': 0.9999,
+}
 PROCEDURES = {
     **{f'{IMAGENET}resnet{depth}_{epochs}ep.py': PYTORCH for depth in (18, 34, 50, 101) for epochs in (100, 300)},
     f'{IMAGENET}resnext101_100ep.py': PYTORCH,
     f'{IMAGENET}deit_small.py': DEIT,
     f'{IMAGENET}swin_tiny.py': DEIT,
+    f'{IMAGENET}convnext_tiny.py': CONVNEXT,
     f'{IMAGENET}resnet50_rsb_a3.py': A3,
     f'{IMAGENET}resnet50_rsb_a3_table10.py': RSB,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.error import URLError
@@ -13,13 +15,14 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from openmix.data.base import ArrayDataset, OfficialHalves
-from openmix.data.facts import Facts
+from openmix.data.batch_transforms import resized_crop
+from openmix.data.facts import Facts, as_size
 from openmix.data.imitation import images_a_class, intact, pixels, write
 from openmix.data.lists import read_arrays
 from openmix.data.splits import Subset, source_split
 from openmix.errors import InputError
 from openmix.registry import DATASETS
-from openmix.small import IMAGES
+from openmix.small import IMAGES, SIDE
 
 CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 _CIFAR100 = """
@@ -110,12 +113,12 @@ class _Cifar(OfficialHalves, ArrayDataset):
         split_seed: seed that draws the held-out images and the subset; None: the run's seed.
         subset: a number of images, a fraction of each class, a file that lists images, or the imbalance of a
             long-tailed part, see `choose_rows`.
+        size: one side or (H, W) of the images; other than 32, each batch is resized bicubically, as Pillow does.
 
     Raises:
-        InputError: the files are missing or damaged, or the split does not exist.
+        InputError: the files are missing or damaged, the split does not exist, or `size` is out of range.
     """
 
-    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
     FACTS: ClassVar[Facts]
     OFFICIAL: ClassVar[dict[str, int]] = {'train': 50000, 'test': 10000}
 
@@ -127,14 +130,27 @@ class _Cifar(OfficialHalves, ArrayDataset):
         val_fraction: float = 0.0,
         split_seed: int | None = 0,
         subset: Subset = None,
+        size: int | tuple[int, int] = 32,
     ) -> None:
         name = self.FACTS.name
         images, labels = read_cifar(name, Path(root), source_split(name, split, val_fraction) == 'train', download)
-        super().__init__(self.FACTS, images, labels, split, val_fraction, split_seed, subset)
+        super().__init__(self.facts(size=size), images, labels, split, val_fraction, split_seed, subset)
+
+    @staticmethod
+    def small(given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for a smoke run."""
+        return {'subset': IMAGES, **({'size': SIDE} if 'size' in given else {})}
 
     @classmethod
-    def facts(cls, **kwargs: Any) -> Facts:
-        return cls.FACTS
+    def facts(cls, size: int | tuple[int, int] = 32, **kwargs: Any) -> Facts:
+        return replace(cls.FACTS, size=as_size(size, f'{cls.FACTS.name}: size'))
+
+    def images(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images, readable = super().images(indices)
+        if images.shape[2:] == self.known.size:
+            return images, readable
+        start, whole = torch.zeros_like(readable), torch.full_like(readable, images.shape[2])
+        return resized_crop(images, start, start, whole, whole, self.known.size, 'bicubic'), readable
 
     @classmethod
     def prepare(cls, root: Path) -> None:

@@ -44,7 +44,10 @@ def test_tables_that_ship_keep_their_folders():
     recent = {*load_table('few/settings').rows, *load_table('few/settings').columns} - {'Vanilla'}
     recent |= {'250 labels', 'Random', 'logistic regression', 'MoCo v2', 'same view only', 'cross view only'}
     recent |= {'MixUp, A', 'MixUp, B', 'SwAV', 'AMix-C'}
-    later = [f'openmixup/{name}' for name in ('cifar100', 'imagenet_resnet', 'imagenet_rsb_a3', 'imagenet_vit')]
+    later = [
+        f'openmixup/{name}'
+        for name in ('cifar100', 'cifar100_vit', 'imagenet_resnet', 'imagenet_rsb_a3', 'imagenet_vit')
+    ]
     later += [f'few/digits_100_{name}' for name in ('further', 'attention')]
     recent |= {name for table in map(load_table, later) for name in (*table.rows, *table.columns)} & longer - {'MixUp'}
     assert longer == {'MixUp', '+MCE', '+MCE+AS(λ≥0.5)', '+MCE+AS(λ≤0.5)'} | recent

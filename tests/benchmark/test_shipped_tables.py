@@ -36,6 +36,7 @@ PRINTED = {
     'decoupled_mixup/figure7': (3, 2, 0, 0.0),
     'openmixup/cifar10_resnet18': (10, 4, 40, 3859.77),
     'openmixup/cifar100': (15, 9, 127, 10251.39),
+    'openmixup/cifar100_vit': (15, 6, 81, 6423.98),
     'openmixup/imagenet_resnet': (17, 9, 100, 7637.88),
     'openmixup/imagenet_rsb_a3': (11, 1, 11, 857.24),
     'openmixup/imagenet_vit': (14, 3, 38, 3064.65),

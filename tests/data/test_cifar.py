@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import torchvision.datasets
 from image_trees import write_cifar
+from PIL import Image
 from waiting import SECONDS, until
 
 from openmix.data.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, CIFAR100_CLASSES
@@ -35,6 +36,22 @@ def test_reads_the_official_files(tmp_path, monkeypatch, ours, reader, n):
     assert batch['labels'].dtype == torch.int64
     assert batch['labels'][:12].tolist() == [i % len(train.metainfo['classes']) for i in range(12)]
     assert len(ours(str(tmp_path), 'train', subset=10)) == 10
+
+
+def test_images_of_another_size_are_those_that_pillow_makes(tmp_path, monkeypatch):
+    accept_any_sum(monkeypatch, torchvision.datasets.CIFAR100)
+    write_cifar(tmp_path, torchvision.datasets.CIFAR100)
+    own, large = CIFAR100(str(tmp_path)), CIFAR100(str(tmp_path), size=48)
+    assert own.metainfo['size'] == (32, 32)
+    assert large.metainfo['size'] == CIFAR100.facts(size=48).size == (48, 48)
+    assert CIFAR100.example(3, size=48)['inputs'].shape == (3, 3, 48, 48)
+    pixels = own.__getitems__([4, 0])['inputs'].permute(0, 2, 3, 1).numpy()
+    found = large.__getitems__([4, 0])['inputs']
+    made = [np.asarray(Image.fromarray(image).resize((48, 48), Image.Resampling.BICUBIC)) for image in pixels]
+    assert found.dtype == torch.uint8
+    assert (found.permute(0, 2, 3, 1).int() - torch.tensor(np.stack(made)).int()).abs().max() <= 1
+    with pytest.raises(InputError, match='CIFAR100: size must be'):
+        CIFAR100(str(tmp_path), size=0)
 
 
 def test_validation_is_held_out_of_training(tmp_path, monkeypatch):
