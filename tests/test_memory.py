@@ -8,7 +8,15 @@ from torch import nn
 
 from openmix.engine.checkpoint import check_weights, put_weights
 from openmix.errors import InputError
-from openmix.memory import SampleMemory, images_in, memories_in, memory_keys, training_keys
+from openmix.memory import (
+    BatchMemory,
+    SampleMemory,
+    equal_buffers,
+    images_in,
+    memories_in,
+    memory_keys,
+    training_keys,
+)
 
 
 class Remembering(nn.Module):
@@ -119,3 +127,19 @@ def test_how_many_rows_the_data_have():
     ):
         with pytest.raises(InputError, match=line):
             images_in(dataset, pool)
+
+
+def test_a_batch_memory_has_the_rows_of_the_last_batch():
+    """Rows are repeated for a larger batch, and its state is loaded whatever its size."""
+    memory = BatchMemory('images', 'labels')
+    assert memory.read(2) is None
+    memory.write(images=torch.arange(6.0).view(3, 2), labels=torch.tensor([5, 6, 7]))
+    memory.write(images=torch.arange(4.0).view(2, 2), labels=torch.tensor([8, 9]))
+    assert memory.read(5)['labels'].tolist() == [8, 9, 8, 9, 8]
+    assert memory.read(1)['images'].tolist() == [[0.0, 1.0]]
+    other = BatchMemory('images', 'labels')
+    other.load_state_dict(memory.state_dict())
+    assert torch.equal(other.images, memory.images)
+    assert other.labels.tolist() == [8, 9]
+    assert equal_buffers(torch.nn.ModuleDict({'one': other})).keys() == {'one.images', 'one.labels'}
+    assert memory_keys(torch.nn.ModuleDict({'one': other})) == {'one.images', 'one.labels'}
