@@ -9,14 +9,15 @@ from typing import NamedTuple
 MOST_OF_FACT = 200
 # Names in a line of `metrics.jsonl` that no scalar of `Algorithm.loss` may have.
 TAKEN = ('epoch', 'iter', 'lr', 'base_lr', 'momentum', 'time', 'data_time', 'time_s', 'gpu_mib')
-_LOWER_IS_BETTER = ('loss', 'nll', 'error')
+_LOWER_IS_BETTER = ('loss', 'nll', 'error', 'mae', 'rmse')
 _PERCENT = re.compile(r'top\d+|error|ece|mce|rms|ap\d*', re.IGNORECASE)
 
 
 def lower_is_better(metric: str) -> bool:
     """Return true if lower values of a metric are better.
 
-    These are times, metrics of calibration, and those whose last part has a word that ends in loss, nll or error.
+    These are times, metrics of calibration, and those whose last part has a word that ends in loss, nll, error,
+    mae or rmse.
 
     Args:
         metric: such as 'accuracy/top1' (no), 'accuracy/nll', 'loss_clean', 'fgsm/error' or

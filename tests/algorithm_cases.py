@@ -179,6 +179,32 @@ model = dict(
             'train_dataloader.dataset.pipeline.0.size': 224,
         },
     ),
+    'MixRegressor': Case(
+        """
+def digits(split, **more):
+    return dict(
+        batch_size=8,
+        num_workers=2,
+        persistent_workers=True,
+        dataset=dict(type='RotatedDigits', split=split, subset=21),
+        sampler=dict(type='DefaultSampler', shuffle=split == 'train'),
+        collate_fn=dict(type='identity_collate'),
+    )
+train_dataloader, val_dataloader = digits('train'), digits('test')
+val_evaluator = dict(type='RegressionError')
+model = dict(
+    type='MixRegressor',
+    data_preprocessor=dict(type='ImagePreprocessor', augment=[dict(type='BatchRandomCrop', padding=2)]),
+    backbone=dict(type='ThinResNet', depth=8, width=4),
+    head=dict(type='RegressionHead'),
+    policy=dict(type='PairedBy', by='label_distance', policy=dict(type='Mixup', sites=('', 'layer1'))),
+)
+""",
+        'regression/mae',
+        mixes=True,
+        more_images={'train_dataloader.dataset.subset': 40},
+        full={'model.backbone': dict(type='TorchvisionBackbone', name='resnet50', _delete_=True)},
+    ),
     'EmbeddingMixClassifier': Case(
         _FOLDER
         + """

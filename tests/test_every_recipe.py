@@ -175,6 +175,8 @@ PARAMETERS = {
     'classification/digits/sumix.py': RESNET20,
     **{f'classification/{data}/resnet8_100.py': WIDE_RESNET8 for data in ('digits', 'fashion_mnist')},
     'classification/digits/deit_100.py': Printed(small_vit(192, 4, 4, 16), 0, 192),
+    **{f'regression/rotated_digits/{name}.py': RESNET20 for name in ('resnet20', 'mixup', 'c_mixup')},
+    'regression/number_list/resnet18.py': RESNET18,
     'classification/fgvc_aircraft/resnet18.py': RESNET18,
     'classification/fgvc_aircraft/resnext50.py': RESNEXT50,
     'classification/image_folder/resnet18.py': RESNET18,
@@ -331,7 +333,7 @@ def test_recipe_builds(recipe):
     if model.networks():
         assert model(torch.empty(2, 3, *facts.size, device='meta')).shape == (2, len(facts.classes))
     size = sum(p.numel() for part in trained for p in part.parameters())
-    assert size == PARAMETERS[recipe].with_classes(len(facts.classes))
+    assert size == PARAMETERS[recipe].with_classes(len(facts.classes) or len(facts.targets))
     for evaluator in cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]:
         METRICS.build(evaluator)
 

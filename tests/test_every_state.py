@@ -32,7 +32,7 @@ SMALL = {'type': 'ThinResNet', **BACKBONES['ThinResNet']}
 # Parts of what is tested above or below, and of the algorithms of tests/algorithm_cases.py, whose state is tested in
 # tests/test_every_algorithm.py.
 INSIDE = ('ImagePreprocessor', 'MixBlock', 'Teacher', 'ExponentialMovingAverage')
-OF_ALGORITHMS = ('MixedBranch', 'DetectionPreprocessor', 'SourceHead', 'ClusterBank')
+OF_ALGORITHMS = ('RegressionHead', 'MixedBranch', 'DetectionPreprocessor', 'SourceHead', 'ClusterBank')
 HEADS = ('LinearHead', 'DMHead')
 AUGMENT = [{'type': 'BatchRandomCrop', 'padding': 2, 'mode': 'zero'}, {'type': 'BatchRandomFlip'}]
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol, TypeVar, runtime_checkable
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from openmix.losses.labels import at_least_float32, check_batch, label_shares, mean_of_rows
 from openmix.mix import Mix
 from openmix.registry import LOSSES
+
+_Loss = TypeVar('_Loss', bound=Callable[..., Tensor])
+
+
+@runtime_checkable
+class OfNumbers(Protocol):
+    """A loss whose labels may be numbers, as of a regression."""
+
+    of_numbers: bool
+
+
+def of_numbers(loss: _Loss) -> _Loss:
+    """Mark a loss as one whose labels may be numbers, see `OfNumbers`."""
+    loss.of_numbers = True  # type: ignore[attr-defined]
+    return loss
 
 
 def mixed_targets(name: str, predicted: Tensor, y: Tensor, mix: Mix) -> Tensor:
@@ -26,6 +44,7 @@ def mixed_targets(name: str, predicted: Tensor, y: Tensor, mix: Mix) -> Tensor:
 
 
 @LOSSES.register_module()
+@of_numbers
 def mix_mse(logits: Tensor, y: Tensor, mix: Mix, rows: Tensor | None = None) -> Tensor:
     """Compute the squared difference of prediction and mixed label, averaged over D and the batch (C-Mixup, eq. 3).
 
@@ -47,6 +66,7 @@ def mix_mse(logits: Tensor, y: Tensor, mix: Mix, rows: Tensor | None = None) -> 
 
 
 @LOSSES.register_module()
+@of_numbers
 def mix_l1(logits: Tensor, y: Tensor, mix: Mix, rows: Tensor | None = None) -> Tensor:
     """Compute the absolute difference of prediction and mixed label, averaged over D and the batch.
 

@@ -32,6 +32,7 @@ class MixContext:
         targets: by name, what a learned policy may compare mixed images with; None: labels alone, if there are some.
 
     Attributes:
+        numbers: (N, K) float labels of a regression, which has no classes; else None.
         clean_loss: the mean cross-entropy of the clean images after `saliency(keep_loss=True)`; else None.
         outputs: what named modules put out for the images in a forward pass of the caller, with its gradient; '' is the
             backbone's output (N, D). Empty: nothing was kept.
@@ -62,6 +63,7 @@ class MixContext:
                 raise InputError(f'MixContext: {name} must be a tensor of one number a channel, got {what(value)}')
         self.x, self.y, self.mean, self.std, self.network = x, y, mean, std, network
         self.targets = targets
+        self.numbers: Tensor | None = None
         self.clean_loss: Tensor | None = None
         self.settles_later = False
         self.outputs: dict[str, Tensor] = {}

@@ -139,9 +139,12 @@ class PairedBy(MixPolicy):
 
     def forward(self, z: Tensor, context: MixContext | None = None, pairs: Tensor | None = None) -> tuple[Tensor, Mix]:
         if pairs is None:
-            if context is None or context.y is None or len(context.y) != len(z):
+            y = None if context is None else context.y if context.numbers is None else context.numbers
+            if y is None or len(y) != len(z):
                 raise InputError(f'PairedBy reads the labels of the {len(z)} samples; pass MixContext(x, y)')
-            pairs = draw_partners(_WEIGHTS[self.by](context.y, self.bandwidth), self.self_pairs)
+            if context is not None and context.numbers is not None and self.by != 'label_distance':
+                raise InputError(f"PairedBy: by='{self.by}' is for classes, not for numbers; take by='label_distance'")
+            pairs = draw_partners(_WEIGHTS[self.by](y, self.bandwidth), self.self_pairs)
         return self.policy(z, context, pairs)
 
     def attention_sites(self) -> set[str]:

@@ -112,16 +112,24 @@ class Classifier(Algorithm):
     @classmethod
     def complete(cls, model: dict[str, Any], facts: Facts) -> None:
         super().complete(model, as_trained(model, facts))
-        if isinstance(model.get('head'), dict) and 'num_classes' not in model['head']:
-            model['head']['num_classes'] = facts.num_classes
+        if isinstance(model.get('head'), dict):
+            cls.size_head(model['head'], facts)
+
+    @classmethod
+    def size_head(cls, head: dict[str, Any], facts: Facts) -> None:
+        """Set the number of outputs in the registry dict of a head, in place, unless it is given."""
+        if 'num_classes' not in head:
+            head['num_classes'] = facts.num_classes
 
     @classmethod
     def check_facts(cls, model: Mapping[str, Any], facts: Facts) -> None:
-        """Check that the head has at least as many classes as the data.
+        """Check that the data are of classes, and that the head has at least as many as they.
 
         Raises:
-            InputError: it has fewer.
+            InputError: they are not, or it has fewer.
         """
+        if facts.targets:
+            raise InputError(f'model: {cls.__name__} learns classes, and the data of {facts.name} have numbers')
         given = (model.get('head') or {}).get('num_classes')
         if isinstance(given, int) and given < len(facts.classes):
             raise InputError(
