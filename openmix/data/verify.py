@@ -86,7 +86,9 @@ def describe(dataset: Any, cfg: Mapping[str, Any]) -> str:
     sizes = dict.fromkeys(
         'x'.join(map(str, view.shape[-2:])) for view in (inputs if isinstance(inputs, list) else [inputs])
     )
-    named = f'{len(counts)} classes, {min(counts)} to {max(counts)} images a class' if any(counts) else 'no labels'
+    targets = dataset.known.targets if isinstance(dataset, ImageDataset) else ()
+    unnamed = f'with the numbers {", ".join(targets)}' if targets else 'no labels'
+    named = f'{len(counts)} classes, {min(counts)} to {max(counts)} images a class' if any(counts) else unnamed
     served = 'at several sizes' if isinstance(dataset, BoxFiles) else f'at {" and ".join(sizes)}'
     text = f'{len(dataset)} images, served {served}, {named}'
     split = cfg.get('split', 'train')

@@ -41,8 +41,8 @@ def test_every_class_has_images_in_both_halves(name, tmp_path):
             assert len(named) == len(classes or named)
             counts = data.images_a_class()
             assert len(counts) == len(named)
-            assert counts.min() >= 2
-            assert counts.sum() >= 40
+            assert not named or counts.min() >= 2
+            assert len(data) >= 40
             inputs = data.__getitems__(torch.arange(4))['inputs']
             assert len(inputs) == 4
             assert all(image.dtype == torch.uint8 and image.shape[0] == 3 for image in inputs)

@@ -63,7 +63,7 @@ def test_the_loss_is_that_of_mixed_standardised_numbers(loss, distance):
             own, other = ((column[row] - mean) / std for row in (n, int(mix.partner[n])))
             lam = float(mix.lam[n])
             total += distance(outputs[n, k].item(), lam * own + (1 - lam) * other)
-    assert float(found) == pytest.approx(total / 8, rel=1e-5)
+    assert found.item() == pytest.approx(total / 8, rel=1e-5)
 
 
 def test_predictions_are_in_the_unit_of_the_data_and_resume_with_it():
