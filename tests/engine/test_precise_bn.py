@@ -134,6 +134,24 @@ def test_training_is_the_same_and_the_checkpoint_is_what_was_validated(train, le
     assert measured['accuracy/nll'] == own['metrics']['accuracy/nll'] != rows['metrics']['accuracy/nll']
 
 
+def test_a_pass_that_it_interrupts_goes_on_with_the_draws_of_each_image(train, tmp_path):
+    """Fault: it reads by the loader of the training, whose images then have the draws of another pass."""
+    harness.write_images(tmp_path / 'images', per_class=7)
+    given = f"_delete_=True, type='ImageFolder', root={str(tmp_path / 'images')!r}, size=16"
+    text = LENGTHS['iterations'] + (
+        'crop = dict(type="torchvision/RandomCrop", size=16, padding=4)\n'
+        f"train_dataloader = dict(batch_size=4, dataset=dict({given}, split='train', pipeline=[crop]))\n"
+        f"val_dataloader = dict(dataset=dict({given}, split='val'))\ntest_dataloader = val_dataloader\n"
+    )
+    weights = []
+    for more in ('', HOOK):
+        (path,) = (train('pass', text + more) / 'run').glob('*_*.pth')
+        state = read_checkpoint(path)['state_dict']
+        weights.append({key: value for key, value in state.items() if key.endswith('weight')})
+    assert weights[0]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
 def test_a_moving_average_beside_it_is_refused(train):
     with pytest.raises(InputError, match='EMAHook validates their moving average; leave one of them out'):
         train('average', HOOK.replace(']\n', ", dict(type='EMAHook', momentum=0.1)]\n"))
