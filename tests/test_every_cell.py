@@ -21,6 +21,7 @@ from openmix.benchmark.table import load_table, table_names
 from openmix.data.imitation import imitation
 from openmix.engine import launch
 from openmix.engine.foretold import example_of
+from openmix.engine.preflight.meta_batch_norm import quick_batch_norm
 from openmix.engine.preflight.meta_draws import complete_meta
 from openmix.errors import InputError
 from openmix.mixups import MixContext, PairPolicy
@@ -68,7 +69,7 @@ def model_on_meta(text):
     """Build a model on the meta device from its recipe as text."""
     plain = json.loads(text)
     plain['backbone'] = {'type': copy_of_backbone, 'text': json.dumps(plain['backbone'])}
-    with torch.device('meta'):
+    with torch.device('meta'), quick_batch_norm():  # learned mixers look at what a site of the backbone puts out
         return MODELS.build(plain)
 
 
@@ -183,8 +184,9 @@ def step_on_meta(cfg):
     model = model_on_meta(as_text(cfg.model))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     optimizer.register_step_post_hook(lambda *_: model.after_step())
-    model.before_step(0, 10)
-    return model.train().train_step(data, OptimWrapper(optimizer))
+    with quick_batch_norm():
+        model.before_step(0, 10)
+        return model.train().train_step(data, OptimWrapper(optimizer))
 
 
 @every_table

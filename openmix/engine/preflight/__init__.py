@@ -22,6 +22,7 @@ from openmix.engine.loops import interval_changes
 from openmix.engine.preflight.hooks import try_hooks
 from openmix.engine.preflight.loaders import batch_size, try_loader
 from openmix.engine.preflight.logs import try_logs
+from openmix.engine.preflight.meta_batch_norm import quick_batch_norm
 from openmix.engine.preflight.model import build_model, check_facts, check_model
 from openmix.engine.preflight.optimizer import try_optimizer
 from openmix.engine.preflight.step import try_predict, try_step
@@ -37,7 +38,7 @@ def try_parts(cfg: Config) -> list[str]:
     Raises:
         InputError: a part rejects its arguments; the line names the part and the file or option that set them.
     """
-    with _unheard():
+    with _unheard(), quick_batch_norm():
         return _try_all(copy.deepcopy(cfg))
 
 
@@ -50,7 +51,7 @@ def try_batch(cfg: Config, samples: int) -> list[str]:
     Raises:
         InputError: a part of the model fails on this number of samples.
     """
-    with _unheard():
+    with _unheard(), quick_batch_norm():
         cfg = copy.deepcopy(cfg)
         return try_step(cfg, build_model(cfg), samples)
 
