@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Collection, Mapping
@@ -34,9 +35,20 @@ class Position:
 def position_of(path: Path) -> Position:
     """Read a checkpoint's position in the training; unknown if the file cannot be read."""
     try:
-        content = peek(path)
-    except InputError:
+        at = path.stat()
+        return _position(path, (at.st_dev, at.st_ino, at.st_size, at.st_ctime_ns))
+    except (InputError, OSError):
         return Position()
+
+
+@functools.lru_cache(maxsize=64)
+def _position(path: Path, state: tuple[int, ...]) -> Position:
+    """Read the position once for each state of a file: after each save, every checkpoint in the folder is looked at.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    content = peek(path)
     meta = content.get('meta') if isinstance(content, Mapping) else None
     if not isinstance(meta, Mapping):
         return Position()

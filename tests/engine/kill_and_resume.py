@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from nursery import read_declarations
 from PIL import Image
 
 import openmix.engine.launch
@@ -131,20 +132,27 @@ def stop_before(iteration: int) -> None:
 
 
 def start(
-    recipe: Path, work_dir: Path, processes: int = 1, options: Sequence[str] = (), stops_before: int | None = None
+    recipe: Path,
+    work_dir: Path,
+    processes: int = 1,
+    options: Sequence[str] = (),
+    stops_before: int | None = None,
+    write_s: float = 0.0,
 ) -> list[int]:
     """Fork the processes of one attempt of `tools/train.py`; return their ids, rank 0 first.
 
     Args:
         stops_before: the iteration, counted from 0, before which each process suspends itself.
+        write_s: seconds that every write of a file takes longer.
     """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     work_dir.with_suffix('.rank0.log').unlink(missing_ok=True)
+    read_declarations()  # a second, which each process would take again
     sys.stdout.flush()
     return [
-        _fork(lambda rank=rank: _attempt(recipe, work_dir, rank, processes, port, options, stops_before))
+        _fork(lambda rank=rank: _attempt(recipe, work_dir, rank, processes, port, options, stops_before, write_s))
         for rank in range(processes)
     ]
 
@@ -180,6 +188,7 @@ def _attempt(
     port: str,
     options: Sequence[str],
     stops_before: int | None,
+    write_s: float,
 ) -> None:
     log = os.open(work_dir.with_suffix(f'.rank{rank}.log'), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -187,7 +196,8 @@ def _attempt(
     # pytest's own streams would keep the text to themselves.
     sys.stdout = sys.stderr = os.fdopen(log, 'w', buffering=1)
     torch.set_num_threads(1)
-    slow_writes(0.03)
+    if write_s:
+        slow_writes(write_s)
     if stops_before is not None:
         stop_before(stops_before)
     sys.argv = [str(ROOT / 'tools/train.py'), str(recipe), '--work-dir', str(work_dir), '--seed', '7', *options]
@@ -265,7 +275,7 @@ def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, p
     while sum(fell.values()) < kills:
         # Not near the end, where the run could finish before the kill.
         goal = min(_saved(work_dir) + rng.randint(0, iterations // kills), 2 * iterations // 3)
-        children = start(recipe, work_dir, processes, resume_options(work_dir))
+        children = start(recipe, work_dir, processes, resume_options(work_dir), write_s=0.1)
         wait_for_log('Checkpoints go to', work_dir, children)
         _wait_for(lambda goal=goal: _saved(work_dir) >= goal, work_dir, children)
         # If the run ends first, this script is wrong.

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from openmix.engine.checkpoint_folder import LATEST, checkpoints_in, newest_intact, prune, retire
+from openmix.engine.checkpoint_folder import LATEST, checkpoints_in, newest_intact, position_of, prune, retire
 from openmix.errors import InputError
 
 
@@ -104,3 +104,16 @@ def test_whatever_the_meta_says(folder):
         path.write_bytes(b'')
     with pytest.raises(InputError, match='nothing to resume'):
         newest_intact(folder)
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    assert position_of(path).iteration is None
+    for iteration in (3, 5):
+        torch.save({'meta': {'iter': iteration}}, path)
+        assert position_of(path).iteration == iteration
+    whole = path.read_bytes()
+    path.write_bytes(bytes(len(whole)))
+    assert position_of(path).iteration is None
+    path.write_bytes(whole)
+    assert position_of(path).iteration == 5

@@ -43,7 +43,7 @@ def run(recipe: Path, work_dir: Path, *options: str, code: int = 0) -> str:
 def test_killed_ten_times(recipe, tmp_path):
     recipe = harness.write_recipe(tmp_path, recipe.parent / 'images', 'dict(max_epochs=10)')
     harness.finish(recipe, tmp_path / 'alone')
-    fell = harness.kill(recipe, tmp_path / 'killed', 10, iterations=100, seed=0)
+    fell = harness.kill(recipe, tmp_path / 'killed', 10, iterations=30, seed=0)
     assert fell['inside a write'] > 0
     assert fell['elsewhere'] > 0
     harness.finish(recipe, tmp_path / 'killed', options=harness.resume_options(tmp_path / 'killed'))
