@@ -53,8 +53,8 @@ def mixed_with_origin(policy: MixPolicy, z: Tensor, context: MixContext) -> tupl
         context: of these images.
 
     Raises:
-        InputError: the policy mixes by what is in the batch, so that coordinates are mixed in another way; or it
-            interpolates images that it has moved.
+        InputError: the policy mixes by what is in the batch, so that coordinates are mixed in another way; it mixes
+            images of earlier batches; or it interpolates images that it has moved.
     """
     height, width = z.shape[2:]
     grid = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')).to(z.device).float()
@@ -64,6 +64,8 @@ def mixed_with_origin(policy: MixPolicy, z: Tensor, context: MixContext) -> tupl
             found.append(policy(axis.expand(z.shape).contiguous(), context))
     mixed, mix = policy(z, context)
     name = type(policy).__name__
+    if mix.earlier is not None:
+        raise InputError(f'MixTransform: {name} mixes images of earlier batches, whose masks and boxes are gone')
     if mixed.shape != z.shape or not all(_same(mix, other) for _, other in found):
         raise InputError(
             f'MixTransform: {name} mixes by what it finds in the images that it is given, and masks and boxes cannot '

@@ -57,6 +57,10 @@ class MixRegressor(MixClassifier):
                 'without parameters'
             )
 
+        for one in self.policy.modules():
+            if isinstance(one, MixPolicy) and one.adds_losses:
+                raise InputError(f'MixRegressor: {type(one).__name__} adds losses of classes; take another policy')
+
     @classmethod
     def size_head(cls, head: dict[str, Any], facts: Facts) -> None:
         head.setdefault('num_outputs', max(1, len(facts.targets)))

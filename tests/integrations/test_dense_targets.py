@@ -277,6 +277,14 @@ def test_masks_follow_any_move_and_boxes_only_a_resized_image():
         MixTransform(Shift(), boxes=True)(images, targets)
 
 
+class Earlier(PairPolicy):
+    """Say that half of each image is of an earlier batch."""
+
+    def forward(self, z, context=None, pairs=None):
+        own, half = torch.arange(len(z))[:, None], torch.full((len(z), 1), 0.5)
+        return z, Mix(own, half, earlier=half.expand(-1, 4) / 4)
+
+
 IMAGES, MASKS, TARGETS = batch()
 BOX = torch.tensor([[1.0, 1.0, 4.0, 4.0]])
 
@@ -318,6 +326,7 @@ BOX = torch.tensor([[1.0, 1.0, 4.0, 4.0]])
             r'of a canvas of \(9, 9\), the images of \(15, 21\)',
         ),
         ('CutMix', {}, (IMAGES, torch.arange(6), tv_tensors.Mask(MASKS)), 'give masks=True'),
+        (Earlier(), {'masks': True}, (IMAGES, MASKS), 'Earlier mixes images of earlier batches'),
         (Bright(), {'masks': True}, (IMAGES, MASKS), 'Bright mixes by what it finds'),
         ('PuzzleMix', {'masks': True}, (torch.rand(2, 3, 16, 16), MASKS[:2, :, :16]), 'saliency needs the network'),
     ],

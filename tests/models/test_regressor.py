@@ -186,6 +186,8 @@ FACTS = Facts('Faces', (), (0.5,) * 3, (0.2,) * 3, (16, 16), ('age',))
         (lambda: RegressionHead(4, loss=dict(type='mix_ce')), 'mix_ce is a loss of classes'),
         (lambda: RegressionHead(4, 0), 'num_outputs'),
         (lambda: model(dict(type='AutoMix')), 'AutoMix is learned'),
+        (lambda: model(dict(type='SUMix', policy=dict(type='CutMix'))), 'RegressionHead has no num_classes'),
+        (lambda: model(dict(type='RecursiveMix')), 'RecursiveMix'),
         (lambda: FACTS.num_classes, r'Faces has numbers \(age\) and no classes'),
         (
             lambda: MixRegressor.check_facts({}, Facts('A', ('x', 'y'), (0.5,), (0.2,), (8, 8))),
@@ -201,3 +203,9 @@ FACTS = Facts('Faces', (), (0.5,) * 3, (0.2,) * 3, (16, 16), ('age',))
 def test_what_is_no_regression_is_one_line(call, line):
     with pytest.raises(InputError, match=line):
         call()
+
+
+def test_a_policy_whose_losses_would_be_left_out_is_refused(monkeypatch):
+    monkeypatch.setattr(Mixup, 'adds_losses', True)
+    with pytest.raises(InputError, match='Mixup adds losses of classes'):
+        model(dict(type='Until', policy=dict(type='Mixup'), epoch=3))
