@@ -30,6 +30,9 @@ POLICIES: Mapping[str, dict[str, Any]] = {
     'GuidedMixup, gradients': dict(type='GuidedMixup', saliency='gradient'),
     'AlignMix behind layer4': dict(type='AlignMix', sites=('layer4',)),
     'RegMixup': dict(type='RegMixup'),
+    'RecursiveMix': dict(type='RecursiveMix'),
+    'SUMix of CutMix': dict(type='SUMix', policy=dict(type='CutMix')),
+    'AdAutoMix': dict(type='AdAutoMix'),
 }
 # Those that read the attention of a transformer.
 ATTENDED: Mapping[str, dict[str, Any]] = {
@@ -38,6 +41,7 @@ ATTENDED: Mapping[str, dict[str, Any]] = {
     'TokenMix': dict(type='TokenMix'),
     'MixPro': dict(type='MixPro'),
     'SMMix': dict(type='SMMix'),
+    'MergeMix': dict(type='MergeMix'),
 }
 
 
