@@ -12,6 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+# For `torch.multiprocessing.start_processes`: a forked process need not import torch again, which takes seconds; but
+# after a fork autograd refuses a backward pass if it has started threads for GPUs.
+START_METHOD = 'spawn' if torch.cuda.is_available() else 'fork'
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / 'tools'
 ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
-from processes import all_end
+from processes import START_METHOD, all_end
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -214,7 +214,7 @@ def ranks(tmp_path_factory):
     """Return the result of one process, and of each of two processes."""
     folder = tmp_path_factory.mktemp('ranks')
     for world in (1, 2):
-        mp.spawn(one_rank, (world, str(folder)), nprocs=world, daemon=True)
+        mp.start_processes(one_rank, (world, str(folder)), nprocs=world, daemon=True, start_method=START_METHOD)
     return [torch.load(folder / f'{name}.pt', weights_only=True) for name in ('1-0', '2-0', '2-1')]
 
 

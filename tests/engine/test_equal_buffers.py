@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.config import Config
+from processes import START_METHOD
 from torch import nn
 
 from openmix.algorithm import Algorithm
@@ -124,7 +125,7 @@ def one_rank(rank, folder):
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('equal')
-    mp.spawn(one_rank, (str(folder),), nprocs=2, daemon=True)
+    mp.start_processes(one_rank, (str(folder),), nprocs=2, daemon=True, start_method=START_METHOD)
     return [torch.load(folder / f'{rank}.pt', weights_only=True) for rank in range(2)]
 
 

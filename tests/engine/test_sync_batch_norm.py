@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from processes import START_METHOD
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
@@ -89,7 +90,7 @@ def one_rank(rank, folder):
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
-    mp.spawn(one_rank, (str(folder),), nprocs=2, daemon=True)
+    mp.start_processes(one_rank, (str(folder),), nprocs=2, daemon=True, start_method=START_METHOD)
     return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in (0, 1)]
 
 

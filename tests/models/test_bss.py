@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
+from processes import START_METHOD
 
 from openmix.errors import InputError
 from openmix.models.transfer.bss import rows_of_all, spectral_shrinkage
@@ -94,7 +95,7 @@ def gradient_of(rank, folder):
 @pytest.mark.timeout(300)
 def test_the_whole_batch_of_two_processes_counts(tmp_path):
     """Of unequal parts, as they are where a data set skips unreadable images."""
-    mp.spawn(gradient_of, (str(tmp_path),), nprocs=2, daemon=True)
+    mp.start_processes(gradient_of, (str(tmp_path),), nprocs=2, daemon=True, start_method=START_METHOD)
     values, gradients, penalties = zip(*(torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)))
     whole = features(8, 5).requires_grad_()
     value = spectral_shrinkage(whole, 2)

@@ -5,6 +5,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
+from processes import START_METHOD
 
 from openmix.data.base import ArrayDataset
 from openmix.data.facts import Facts
@@ -318,7 +319,7 @@ def one_rank(rank, folder):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_take_the_steps_of_one(tmp_path):
-    mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
+    mp.start_processes(one_rank, (str(tmp_path),), nprocs=2, daemon=True, start_method=START_METHOD)
     alone = steps_of(slice(None), (1, 2, 3, 0, 5, 6, 7, 4))
     for rank in range(2):
         for one, other in zip(alone, torch.load(tmp_path / f'rank{rank}.pt'), strict=True):

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import init_default_scope
+from processes import START_METHOD
 from torch import Tensor
 
 from openmix.algorithm import Algorithm
@@ -55,7 +56,9 @@ def in_two_processes(steps_of: Steps, images: int, folder: Path) -> tuple[Any, A
         images: of a batch; the first half is that of the first process.
         folder: an empty one.
     """
-    mp.spawn(_one_rank, (steps_of, images // 2, str(folder)), nprocs=2, daemon=True)
+    mp.start_processes(
+        _one_rank, (steps_of, images // 2, str(folder)), nprocs=2, daemon=True, start_method=START_METHOD
+    )
     first, second = (torch.load(folder / f'rank{rank}.pt') for rank in range(2))
     return first, second
 

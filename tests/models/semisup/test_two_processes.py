@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from processes import START_METHOD
 from toys import U, batch_for, method, total_of, trained_in
 
 from openmix.engine.sync_batch_norm import convert_sync_batch_norm
@@ -100,7 +101,7 @@ def one_rank(rank, folder):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_take_the_steps_of_one(tmp_path):
-    mp.spawn(one_rank, (str(tmp_path),), nprocs=2, daemon=True)
+    mp.start_processes(one_rank, (str(tmp_path),), nprocs=2, daemon=True, start_method=START_METHOD)
     ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2)]
     # Each process mixes its first two unlabelled images.
     of_one = {name: steps_of(name) for name in (*NAMES, *POOLED)}
