@@ -217,7 +217,7 @@ model = dict(
     backbone=backbone,
     head=dict(type='LinearHead'),
     policy=dict(type='AMix', mixer_losses=losses),
-    queue=8,
+    queue=16,
     labels='clusters',
     bank=dict(type='ClusterBank', clusters=2, momentum=0.0, least=1, centroids_every=2),
 )
@@ -328,7 +328,7 @@ model = dict(
     type='MoCo',
     backbone=backbone,
     width=8,
-    queue=8,
+    queue=16,  # longer than two batches, after which a run is resumed: its pointer is not at the start again
     momentum=0.9,
     hidden_norm=True,
     policy=dict(type='OneOf', policies=[dict(type='Mixup', sites=('', 'layer1')), learned]),
