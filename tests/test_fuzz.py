@@ -45,7 +45,10 @@ SHRUNK |= {
         'model.policy': {'type': 'Mixup', '_delete_': True},
         **OTHERS,
     }
-    for path in configs_dir().glob('classification/tiny_imagenet/deit_tiny_*.py')
+    for path in [
+        *configs_dir().glob('classification/tiny_imagenet/deit_tiny_*.py'),
+        configs_dir() / 'classification/digits/merge_mix.py',
+    ]
 }
 SMALL = {
     **{f'{loader}.num_workers': 0 for loader in LOADERS},
@@ -79,8 +82,8 @@ NUMBERS = [0, -1, 10**9, 10**18, 0.5, 1e30, -0.1, math.nan, math.inf, -math.inf]
 
 def shrinking(name):
     """Return overrides that shorten a recipe to about a second."""
-    # Some of these warm up for twenty epochs; no more than one is trained.
-    epochs = 30 if 'imagenet/' in name else 1
+    # Some warm up for twenty epochs; no more than one is trained.
+    epochs = 30 if 'imagenet/' in name or 'cifar100/' in name or name == 'digits/deit_100.py' else 1
     return {**SMALL, 'train_cfg.max_epochs': epochs, **SHRUNK.get(name, OTHERS)}
 
 

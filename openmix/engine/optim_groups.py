@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from openmix.algorithm import Algorithm
-from openmix.errors import InputError, check_number, nearest
+from openmix.errors import InputError, brief, check_number, nearest
 from openmix.registry import CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 
 # Options of a part in addition to the optimiser's own.
@@ -52,8 +52,13 @@ class PartConstructor:
         self.optimizer = dict(self.wrapper.pop('optimizer'))
         self.clip_grad = self.wrapper.pop('clip_grad', None)
         options = dict(paramwise_cfg or {})
-        self.parts: dict[str, dict] = {prefix: dict(part) for prefix, part in options.pop('parts', {}).items()}
+        parts = options.pop('parts', {})
+        if not isinstance(parts, Mapping) or not all(isinstance(part, Mapping) for part in parts.values()):
+            raise InputError(f'paramwise_cfg: parts must be a dict of dicts, got {brief(parts)}')
+        self.parts: dict[str, dict] = {prefix: dict(part) for prefix, part in parts.items()}
         self.decay_vectors = options.pop('decay_vectors', True)
+        if not isinstance(self.decay_vectors, bool):
+            raise InputError(f'paramwise_cfg: decay_vectors must be True or False, got {brief(self.decay_vectors)}')
         for key in options:
             raise InputError(f"paramwise_cfg has no '{key}'; {nearest(str(key), ['parts', 'decay_vectors'])}")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 # For `torch.multiprocessing.start_processes`: a forked process need not import torch again, which takes seconds; but
-# after a fork autograd refuses a backward pass if it has started threads for GPUs.
-START_METHOD = 'spawn' if torch.cuda.is_available() else 'fork'
+# after a fork autograd refuses a backward pass if it has started threads for accelerators.
+START_METHOD = 'fork' if sys.platform == 'linux' and not torch.accelerator.is_available() else 'spawn'
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / 'tools'

@@ -109,11 +109,18 @@ def test_whatever_the_meta_says(folder):
 def test_a_file_that_was_replaced_is_read_again(tmp_path):
     path = tmp_path / 'epoch_1.pth'
     assert position_of(path).iteration is None
+
+    def replace(content):
+        other = tmp_path / 'other'
+        other.write_bytes(content)
+        other.replace(path)
+
     for iteration in (3, 5):
-        torch.save({'meta': {'iter': iteration}}, path)
+        torch.save({'meta': {'iter': iteration}}, tmp_path / 'saved')
+        whole = (tmp_path / 'saved').read_bytes()
+        replace(whole)
         assert position_of(path).iteration == iteration
-    whole = path.read_bytes()
-    path.write_bytes(bytes(len(whole)))
+    replace(bytes(len(whole)))
     assert position_of(path).iteration is None
-    path.write_bytes(whole)
+    replace(whole)
     assert position_of(path).iteration == 5

@@ -248,6 +248,11 @@ def test_a_schedule_of_parts_needs_groups_of_parts():
         (dict(parts={'policy': dict(lrr=1.0)}), "did you mean 'lr'"),
         (dict(parts={'policy': dict(lr=1.0, lr_end=-1.0)}), 'lr_end'),
         (dict(part={'policy': dict(lr=1.0)}), "did you mean 'parts'"),
+        *(
+            (dict(parts=parts), 'parts must be a dict of dicts')
+            for parts in (None, 'policy', ['policy'], {'policy': 1.0})
+        ),
+        *((dict(decay_vectors=other), 'decay_vectors must be True or False') for other in (None, 0, 'no', {}, [None])),
     ],
 )
 def test_wrong_parts_are_one_line(paramwise, line):
