@@ -268,7 +268,8 @@ def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, p
     The times are drawn in iterations, so that they do not depend on the speed of the machine.
 
     Args:
-        iterations: length of the whole run; between two kills it trains half of iterations / kills on average.
+        iterations: at most the length of the whole run; the kills fall into the first two thirds of them, and between
+            two of them it trains half of iterations / kills on average.
     """
     rng = random.Random(seed)
     fell = {'before the first checkpoint': 0, 'inside a write': 0, 'elsewhere': 0}
