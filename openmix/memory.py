@@ -164,10 +164,10 @@ class BatchMemory(nn.Module):
             self._buffers[name] = gather_rows(values[name], counts)
 
     def read(self, n: int) -> dict[str, Tensor] | None:
-        """Return n rows of each name, those that this process has written; None before the first batch.
+        """Return n rows of each name from row rank * n on; None before the first batch.
 
-        Where the last batch was smaller, rows are taken again from the beginning, and where it was larger, some are
-        left out.
+        They are those that this process has written if all processes have written and read n rows. Where the last batch
+        was smaller, rows are taken again from the beginning, and where it was larger, some are left out.
         """
         found = {name: buffer for name, buffer in self._buffers.items() if buffer is not None and len(buffer)}
         if not found:

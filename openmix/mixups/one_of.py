@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import cast
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from openmix.errors import InputError, check_choice, check_number
@@ -25,6 +26,9 @@ class OneOf(MixPolicy):
 
     For a batch it is drawn from the CPU generator. For every sample (`share='sample'`) it is drawn on the device of the
     batch: each child mixes the whole batch, with the same partners, and each sample takes the result of its own child.
+
+    With several processes each draws its own child. So with `sync_bn` a training stalls where one child runs the
+    network in training mode oftener than another, as for a `clean_weight`.
 
     DeiT's and RSB's baselines are `OneOf([Mixup(0.8), CutMix(1.0)], [0.5, 0.5])`.
 
@@ -179,6 +183,18 @@ class OneOf(MixPolicy):
             policy.start(online)
 
     def before_epoch(self, epoch: int) -> None:
+        """Tell every child; several processes draw apart, so none may remember the batches of all.
+
+        Raises:
+            InputError: there are several processes and several children, of which one mixes with earlier batches.
+        """
+        if len(self.policies) > 1 and get_world_size() > 1:
+            for policy in self.modules():
+                if isinstance(policy, MixPolicy) and policy.remembers:
+                    raise InputError(
+                        f'OneOf: {type(policy).__name__} remembers the batches of all processes, and each process '
+                        'draws its own child; train in one process, or take it alone'
+                    )
         for policy in self.choices():
             policy.before_epoch(epoch)
 

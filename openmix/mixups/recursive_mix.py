@@ -68,10 +68,11 @@ class RecursiveMix(MixPolicy):
     network predicted for the pasted image: p' is that prediction, and q that of a linear layer of its own on the
     features in the box (RoIAlign). The layer is trained along, and is no part of the network.
 
-    A training by openmix remembers the batches, and its checkpoints hold the last one, so that a resumed run is exact.
-    In a loop of one's own, call `attach(Network(backbone, head))` once, and after each pass `mixed_losses`, or
-    `remember` without that loss. In evaluation mode `mixed_losses` remembers nothing. What another policy of a `OneOf`
-    has mixed is not remembered.
+    A training by openmix remembers the batches, and its checkpoints hold the last one, so that a resumed run is exact;
+    on a GPU with deterministic algorithms, as RoIAlign adds its gradients there in any order. In a loop of one's own,
+    call `attach(Network(backbone, head))` once, and after each pass `mixed_losses`, or `remember` without that loss. In
+    evaluation mode `mixed_losses` remembers nothing. What another policy of a `OneOf` has mixed is not remembered; with
+    several processes a `OneOf` refuses it.
 
     *Differs from the paper*: every image has its own box; the published runs draw one per batch (`share='batch'`). The
     released code takes the cross-entropy in place of KL, which has the same gradient. It forgets at the end of every

@@ -259,6 +259,18 @@ def test_bad_input_is_an_input_error():
         policy.mixed_losses(mix, MixContext(z, torch.arange(4)), MixContext(z))
 
 
+def test_processes_that_draw_apart_refuse_it(monkeypatch):
+    """They would wait for each other's batches: one gathers where another mixes otherwise."""
+    one = dict(type='RecursiveMix')
+    nested = OneOf([Until(one, 3), dict(type='CutMix')])
+    nested.before_epoch(0)
+    monkeypatch.setattr('openmix.mixups.one_of.get_world_size', lambda: 2)
+    with pytest.raises(InputError, match='OneOf: RecursiveMix remembers the batches of all processes'):
+        nested.before_epoch(0)
+    OneOf([one]).before_epoch(0)
+    OneOf([dict(type='CutMix'), dict(type='Mixup')]).before_epoch(0)
+
+
 @pytest.mark.parametrize('outer', [lambda one: OneOf([one, dict(type='CutMix')]), lambda one: Until(one, 3)])
 def test_other_policies_hold_it(outer):
     """Its losses and its memory work inside a policy that draws from others."""
