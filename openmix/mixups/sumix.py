@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy, PairPolicy
 from openmix.mixups.context import MixContext
 from openmix.mixups.feature_site import image_size, precision
+from openmix.mixups.input_gradient import mode_of
 from openmix.mixups.momentum_encoder import MomentumEncoder
 from openmix.network import HasClasses, Network
 from openmix.ops.precision import full_precision
@@ -49,11 +51,13 @@ class SUMix(MixPolicy):
     which is trained along and is no part of the network. It trains the backbone too; the distances have no gradient.
 
     A training step has one more pass, of the clean images, which trains as well and moves the statistics of batch norm.
-    In evaluation mode, or without gradients, it is one in evaluation mode.
+    In evaluation mode it is one in evaluation mode.
 
     *Differs from the paper*: the equations are those of the released code, and were not held against the printed ones.
     By them, a class that the mixed image is taken for with less probability than its own image *gains* share. Clean
     images pass the network after the mixed ones, there before; every pair has a lam of its own, as its policy draws it.
+    The released criterion is a scalar, so lam' has an effect there by its mean over the batch alone; here each sample
+    has its own. Its layer of the uncertainties begins with weights from N(0, 0.01), here with torch's.
 
     Args:
         policy: a policy of pairs of images that trains nothing, or its registry dict.
@@ -108,14 +112,15 @@ class SUMix(MixPolicy):
             raise InputError(
                 'SUMix reads predictions and labels; pass MixContext(x, y, network=Network(backbone, head))'
             )
-        mixed, mix = self.policy(z, context, pairs)
+        with context.settling(later=True):  # `settled` settles the policy, once
+            mixed, mix = self.policy(z, context, pairs)
         return mixed, mix if context.settles_later else self.settled(mix, context, context.of_mixed(mixed))
 
     def settled(self, mix: Mix, context: MixContext, seen: MixContext) -> Mix:
         mix = self.policy.settled(mix, context, seen)
         network = context.network
         assert isinstance(network, Network)
-        if self.training and torch.is_grad_enabled():
+        with nullcontext() if self.training else mode_of(network.backbone, False):
             context.keep_outputs({'': network.backbone(context.x)})
         of_own, of_other = self.distances(mix, context, seen)
         own, other = classes_of(mix, context)
@@ -142,8 +147,8 @@ class SUMix(MixPolicy):
         """
         if self.drawn is None or '' not in context.outputs or '' not in seen.outputs:
             raise InputError(
-                'SUMix: mixed_losses reads what the backbone puts out for clean and for mixed images, with gradients; '
-                'call settled before it, in training mode, and keep_outputs of the mixed images'
+                'SUMix: mixed_losses reads what the backbone puts out for clean and for mixed images; '
+                'call settled before it, and keep_outputs of the mixed images'
             )
         n, (own, other) = len(mix.source), classes_of(mix, context)
         of_own, of_other = self.distances(mix, context, seen)

@@ -3,12 +3,15 @@
 import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
+from openmix.engine.precise_bn import precise_statistics
 from openmix.errors import InputError
 from openmix.mixups import MixContext, OneOf, SUMix
 from openmix.models.classifier import MixClassifier
+from openmix.models.heads import LinearHead
 from openmix.network import Network
 
 CLASSES = 5
@@ -95,6 +98,47 @@ def test_evaluation_leaves_the_statistics_of_batch_norm():
     torch.testing.assert_close(mix.weight.sum(1), torch.ones(6))
     with pytest.raises(InputError, match='mixed_losses reads what the backbone puts out'):
         model.policy.mixed_losses(mix, context, context.of_mixed(z))
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_losses_without_gradients_are_those_with_them(training):
+    model, losses = model_of(dict(type='CutMix')).train(training), []
+    batch = dict(inputs=torch.randn(6, 3, 16, 16).double(), labels=torch.arange(6) % 5)
+    for gradients in (True, False):
+        torch.manual_seed(0)
+        with torch.set_grad_enabled(gradients):
+            losses.append(model.loss(batch))
+    assert losses[0].keys() == losses[1].keys() == {'loss', 'uncertainty_loss'}
+    for name, value in losses[0].items():
+        torch.testing.assert_close(losses[1][name], value.detach())
+
+
+def test_precise_statistics_are_those_of_mixed_and_of_clean_images():
+    model = model_of(dict(type='CutMix'))
+    batch = dict(inputs=torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8), labels=torch.arange(6) % 5)
+    x = model.data_preprocessor(batch, training=True)['inputs'].double()
+    seen = []
+    model.backbone.bn1.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    found = precise_statistics(model, [dict(inputs=x, labels=batch['labels'])])
+    assert len(seen) == 2
+    wanted = torch.stack([z.mean((0, 2, 3)) for z in seen]).mean(0)
+    torch.testing.assert_close(found[model.backbone.bn1][0], wanted)
+
+
+def test_a_policy_that_settles_is_settled_once():
+    """In a loop of one's own the share that is drawn is that of the policy alone."""
+    torch.manual_seed(0)
+    net = timm.create_model(
+        'vit_tiny_patch16_224', img_size=16, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=0
+    )
+    network = Network(net, LinearHead(12, CLASSES)).eval()
+    policy, z, y = SUMix(dict(type='TransMix', area_weight=0.5)).eval(), torch.rand(4, 3, 16, 16), torch.arange(4)
+    policy.attach(network)
+    drawn = []
+    for one in (policy.policy, policy):
+        torch.manual_seed(1)
+        drawn.append(one(z, MixContext(z, y, network=network))[1].lam)
+    assert torch.equal(policy.drawn, drawn[0])
 
 
 def test_class_probabilities_count_by_their_largest():
