@@ -28,12 +28,15 @@ class MergeMix(AttendedPolicy, PairPolicy):
     pixels kept. A network without a class token is read by the mean over all patches of what they take. The policy
     mixes images only, with a ViT or DeiT of timm.
 
-    *Differs from the paper*: it draws the label share anew, `rescale=True`. Every sample has its own lam
-    (`share='batch'`: one a batch). Its training of multi-modal language models by preferences is left out.
+    *Differs from the paper*: it draws the label share anew, `rescale=True`, and adds the loss of the clean images
+    (eq. 9), `clean_weight=1`. Every sample has its own lam (`share='batch'`: one a batch). Its passes that are
+    classified merge tokens too, here only the pass for the attention does. Its training of multi-modal language models
+    by preferences is left out.
 
     *Differs from the released code*, which reads what the patches take from the class token, restores the attention of
     an inner block by the merges of all blocks, merges more tokens in the first block than in the others where numbers
-    do not divide, and adds the loss of a batch that is mixed by Mixup.
+    do not divide, and adds the loss of a batch that is mixed by Mixup. Its criterion is a scalar, so a label share that
+    is drawn anew has an effect by its mean over the batch alone.
 
     Args:
         alpha, share, lam_range, fold, self_pairs: see `PairPolicy`.
@@ -41,12 +44,13 @@ class MergeMix(AttendedPolicy, PairPolicy):
         site: name of the attention module, such as 'blocks.8.attn'; None: that of the last block.
         rescale: draw the label share: one for every sample from a Gaussian with mean `merged` and the share of pixels
             kept as standard deviation, then mapped linearly to [0, 1] by the least and the largest of the batch.
+        clean_weight: weight of the loss of the clean images, which is added; >= 0. In your own loop add it.
 
     Raises:
         InputError: an option is out of range; in attach and forward, the network is no such transformer.
     """
 
-    published = {'share': 'batch', 'rescale': True}
+    published = {'share': 'batch', 'rescale': True, 'self_pairs': False}
 
     def __init__(
         self,
@@ -57,12 +61,14 @@ class MergeMix(AttendedPolicy, PairPolicy):
         merged: float = 0.5,
         site: str | None = None,
         rescale: bool = False,
+        clean_weight: float = 0.0,
         self_pairs: bool = True,
     ) -> None:
         super().__init__(alpha, share, lam_range, fold, self_pairs=self_pairs)
         check_number('MergeMix: merged', merged, 0.0, 1.0, below=True)
+        check_number('MergeMix: clean_weight', clean_weight, 0.0)
         self.set_site(site)
-        self.merged, self.rescale = merged, rescale
+        self.merged, self.rescale, self.clean_weight = merged, rescale, clean_weight
 
     def attach(self, online: Network, encoder: MomentumEncoder | None = None) -> None:
         """Find the last attention module of the trained network, unless one is named.

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openmix.ops.precision import full_precision
+
 
 def merge_counts(total: int, blocks: int) -> list[int]:
     """Share a number of tokens to merge among blocks, falling linearly from 1.5 to 0.5 times the mean."""
@@ -38,7 +40,8 @@ def match_tokens(keys: Tensor, count: int, leading: int) -> Tensor:
     keys = F.normalize(keys.float(), dim=2)
     own, others = keys[:, leading + 1 :: 2], keys[:, leading::2]
     count = min(count, own.shape[1])
-    best, partner = (own @ others.transpose(1, 2)).max(2)
+    with full_precision(keys):
+        best, partner = (own @ others.transpose(1, 2)).max(2)
     order = best.argsort(dim=1, descending=True, stable=True)
     merged = torch.zeros_like(best, dtype=torch.bool).scatter(1, order[:, :count], True)
     first = leading + own.shape[1] - count
@@ -62,5 +65,6 @@ def merge_tokens(tokens: Tensor, sizes: Tensor, places: Tensor, left: int) -> tu
     """
     # A product with the matrix of who goes where, whose sums have the same order in every run.
     goes = (places[:, None] == torch.arange(left, device=places.device)[:, None]).to(sizes.dtype)
-    total = (goes @ sizes[..., None])[..., 0]
-    return ((goes * sizes[:, None]) @ tokens.to(sizes.dtype) / total[..., None]).to(tokens.dtype), total
+    with full_precision(sizes):
+        total = (goes @ sizes[..., None])[..., 0]
+        return ((goes * sizes[:, None]) @ tokens.to(sizes.dtype) / total[..., None]).to(tokens.dtype), total

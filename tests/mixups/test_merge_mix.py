@@ -11,6 +11,7 @@ from openmix.algorithm import Network
 from openmix.errors import InputError
 from openmix.mixups import MixContext
 from openmix.mixups.merged_attention import merged_attention
+from openmix.models.classifier import MixClassifier
 from openmix.ops.token_merging import match_tokens, merge_counts, merge_tokens
 from openmix.registry import MIXUPS
 
@@ -65,6 +66,18 @@ def test_tokens_are_matched_and_averaged_as_in_loops(length, leading, count):
             weights = sizes[n, group]
             torch.testing.assert_close(total[n, place], weights.sum())
             torch.testing.assert_close(merged[n, place], (weights[:, None] * tokens[n, group]).sum(0) / weights.sum())
+
+
+def test_autocast_changes_nothing_in_the_merging_of_tokens():
+    """A token of 257 patches is no number of bf16."""
+    keys, tokens = torch.randn(2, 9, 4), torch.randn(2, 9, 5)
+    sizes = torch.full((2, 9), 256.0).index_fill(1, torch.tensor([1]), 257.0)
+    found = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            places = match_tokens(keys, 3, 1)
+            found.append((places, *merge_tokens(tokens, sizes, places, 6)))
+    assert all(torch.equal(plain, cast) for plain, cast in zip(*found))
 
 
 def test_counts_fall_from_three_halves_to_half_of_the_mean_and_keep_their_sum():
@@ -165,6 +178,19 @@ def test_the_label_share_may_be_drawn_anew():
     assert found.min() == 0 < found.max() <= 1
 
 
+def test_the_clean_images_may_be_trained_on_too():
+    torch.manual_seed(0)
+    sizes = dict(img_size=16, patch_size=4, embed_dim=12, depth=2, num_heads=2)
+    backbone = dict(type='TimmBackbone', name='deit_tiny_patch16_224', **sizes)
+    policy = dict(type='MergeMix', clean_weight=0.5)
+    model = MixClassifier(backbone, dict(type='LinearHead', num_classes=3), policy).eval()
+    x, y = images().float(), torch.arange(3)
+    losses = model.loss(dict(inputs=x, labels=y))
+    torch.testing.assert_close(
+        losses['clean_loss'], 0.5 * nn.functional.cross_entropy(model.head(model.backbone(x)), y)
+    )
+
+
 def test_maps_for_pictures():
     x, net = images(), network()
     policy = MIXUPS.build(dict(type='MergeMix'))
@@ -185,5 +211,7 @@ def test_networks_whose_tokens_cannot_be_merged_are_refused():
         MIXUPS.build(dict(type='MergeMix', site='blocks.3.attn')).attach(network())
     with pytest.raises(InputError, match=r'MergeMix: merged must be in \[0, 1\)'):
         MIXUPS.build(dict(type='MergeMix', merged=1.0))
+    with pytest.raises(InputError, match='MergeMix: clean_weight must be >= 0'):
+        MIXUPS.build(dict(type='MergeMix', clean_weight=-1.0))
     with pytest.raises(InputError, match='MergeMix reads the attention of a network'):
         policy(images(), MixContext(images()))
