@@ -40,12 +40,12 @@ def rebalanced(weight: Tensor, counts: Tensor, kappa: float, tau: float) -> Tens
 
 @MIXUPS.register_module()
 class Remix(MixPolicy):
-    """Mix images with a policy of pairs, and give the minority class of a pair the whole label (section 3.3, eq. 10).
+    """Mix images with a policy of pairs, and give the minority class of a pair the whole label (section 4, eq. 10).
 
     The sample's label share is 0 if its class has at least `kappa` times as many training images as the partner's and
     its share is below `tau`; 1 if the partner's class has that many more and the partner's share is below `tau`; else
     that of the policy. The images are mixed as ever, and `Mix.mask` says by which shares. With `Mixup` this is the
-    paper's Remix-RM, with its `sites` Remix-LM.
+    paper's Remix, with its `sites` of hidden features Remix-MM, with `CutMix` Remix-CM.
 
     A training counts the images of every class; in a loop of your own give them as `class_counts`.
 
@@ -59,9 +59,11 @@ class Remix(MixPolicy):
         class_counts: (C,) training images of every class; None: those of the training data.
 
     Raises:
-        InputError: not such a policy, or a bad option; in forward, no labels, labels that are no classes, or no counts.
+        InputError: not such a policy, or a bad option; in attach, the head tells no number of classes, and there are no
+            `class_counts`, or not one for each; in forward, no labels, labels that are no classes, or no counts.
     """
 
+    of_training = frozenset({'class_counts'})
     class_counts: Tensor | None
 
     def __init__(
@@ -142,6 +144,9 @@ class Remix(MixPolicy):
             raise InputError(f'Remix: {type(self.policy).__name__} is learned; take a policy without parameters')
         classes = online.head.num_classes if isinstance(online.head, HasClasses) else None
         if classes is None:
+            if self.class_counts is None:
+                name = type(online.head).__name__
+                raise InputError(f'Remix: {name} has no num_classes, which are counted; give class_counts=[...]')
             return
         if self.class_counts is None:
             # Of the size that a checkpoint has; `before_epoch` refuses to train with these.

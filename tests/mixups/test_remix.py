@@ -5,6 +5,7 @@ import torch
 
 from openmix.data.digits import Digits
 from openmix.errors import InputError
+from openmix.memory import training_keys
 from openmix.mixups import CutMix, MixContext, Mixup, OneOf, Remix, Until
 from openmix.mixups.remix import rebalanced
 from openmix.network import Network
@@ -74,6 +75,12 @@ def test_counts_are_saved_with_a_checkpoint():
     resumed.before_epoch(1)
 
 
+def test_counts_are_of_training_alone():
+    policy = Remix(Mixup())
+    policy.attach(Network(torch.nn.Identity(), Head(3, 4)))
+    assert training_keys(policy) == {'class_counts'}
+
+
 def test_a_training_without_counts_is_refused():
     network = Network(torch.nn.Identity(), Head(3, 4))
     policy = Remix(Mixup())
@@ -82,6 +89,10 @@ def test_a_training_without_counts_is_refused():
         policy.before_epoch(0)
     with pytest.raises(InputError, match='has 2 numbers, the head 4 classes'):
         Remix(Mixup(), class_counts=[2, 1]).attach(network)
+    unknown = Network(torch.nn.Identity(), torch.nn.Linear(3, 4))
+    with pytest.raises(InputError, match='Linear has no num_classes, which are counted; give class_counts'):
+        Remix(Mixup()).attach(unknown)
+    Remix(Mixup(), class_counts=[2, 1, 1, 1]).attach(unknown)
 
 
 IMAGES = torch.rand(4, 3, 8, 8)
