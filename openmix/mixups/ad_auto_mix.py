@@ -57,13 +57,15 @@ class AdAutoMix(LearnedMix):
     softmax of what the block predicts for each. There is no mask loss. The label share is the drawn lam.
 
     *Differs from the paper*: pairs are mixed, N = 2, while most of its runs mix N = 3 images. Classifier and block
-    take their steps at once, each from the other's last weights, instead of in turn. Every sample has its own lam.
+    take their steps at once, each from the other's last weights, instead of in turn. Every sample has its own lam. A
+    step against a network passes the clean images through E too, whose batch norm moves once more by it.
 
     *Published*: the released code works against the momentum encoder, in every second step, and has the opposite sign
     at both of its terms: `against='encoder'` and `interval=2`; one lam per batch, a separate head for clean images, a
     momentum that is constant for the first tenth of training, and interpolation where min(lam, 1 - lam) <= 0.03. Its
     runs on ImageNet mix pairs, with `beta=0.1` and `momentum_end=0.99999`; those on CIFAR-100 do not encode lam:
-    `mixer=dict(lam_encoding='none')`.
+    `mixer=dict(lam_encoding='none')`. Not to be had here: with N > 2 it adds 0.5 times the cross-entropy of images
+    that are mixed linearly; its block takes queries from the image itself and keys from the partner, with ReLU on both.
 
     Args:
         mixer: options that override those of the block.

@@ -74,7 +74,7 @@ class MixBlock(Mixer):
 
     *Differs from the paper*: the paper multiplies the content of sample i by a softmax over positions of
     j. Here queries come from the partner and keys from the sample, so weights and content refer to the same
-    positions; the released code does the same with the roles of the two images exchanged.
+    positions; the released code of AutoMix does the same with the roles of the two images exchanged.
 
     Raises:
         InputError: an option is out of range.

@@ -91,7 +91,9 @@ class PairedBy(MixPolicy):
     al., MICCAI 2021) does. Pairs that are given in a call are kept; algorithms that give them refuse the policy.
 
     *Differs from the paper*: C-Mixup draws partners from the whole training set, with probabilities that are computed
-    before; Balanced-MixUp has a second loader. Here they are drawn from the batch, and a sample is not its own partner.
+    before; in a variant of the released code from a second batch. Balanced-MixUp has a second loader, and lam ~
+    Beta(alpha, 1) as the share of the balanced image, alpha / (1 + alpha) on average; here lam is the policy's, as
+    Beta(alpha, alpha). Here partners are drawn from the batch, and a sample is not its own partner.
 
     Args:
         policy: a policy of pairs that is not learned, or its registry dict.
