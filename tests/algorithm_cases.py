@@ -183,7 +183,7 @@ model = dict(
         """
 def digits(split, **more):
     return dict(
-        batch_size=8,
+        batch_size=4,
         num_workers=2,
         persistent_workers=True,
         dataset=dict(type='RotatedDigits', split=split, subset=21),

@@ -275,10 +275,10 @@ def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, p
     fell = {'before the first checkpoint': 0, 'inside a write': 0, 'elsewhere': 0}
     while sum(fell.values()) < kills:
         # Not near the end, where the run could finish before the kill.
-        goal = min(_saved(work_dir) + rng.randint(0, iterations // kills), 2 * iterations // 3)
+        goal = min(saved(work_dir) + rng.randint(0, iterations // kills), 2 * iterations // 3)
         children = start(recipe, work_dir, processes, resume_options(work_dir), write_s=0.1)
         wait_for_log('Checkpoints go to', work_dir, children)
-        _wait_for(lambda goal=goal: _saved(work_dir) >= goal, work_dir, children)
+        _wait_for(lambda goal=goal: saved(work_dir) >= goal, work_dir, children)
         # If the run ends first, this script is wrong.
         codes = wait(children, rng.uniform(0, 0.1))
         assert codes == [None] * processes, f'left with {codes}: {log_of(work_dir)}'
@@ -295,7 +295,7 @@ def kill(recipe: Path, work_dir: Path, kills: int, iterations: int, seed: int, p
     return fell
 
 
-def _saved(work_dir: Path) -> int:
+def saved(work_dir: Path) -> int:
     """Return the number of iterations in the newest checkpoint; 0 without one."""
     return max((position_of(path).iteration or 0 for path in work_dir.glob('*.pth')), default=0)
 
@@ -351,7 +351,7 @@ def main() -> None:
             write_images(args.images)
         recipe = write_recipe(folder, args.images, f'dict(max_epochs={args.epochs})', args.subset)
         training_s = finish(recipe, folder / 'alone', args.processes)
-        iterations = _saved(folder / 'alone')
+        iterations = saved(folder / 'alone')
         print(
             f'left alone: {training_s:.1f} s of training, {args.epochs} epochs, {args.processes} process(es)',
             flush=True,

@@ -69,6 +69,7 @@ def recipes(images):
 def test_killed_and_resumed(recipes, tmp_path, name):
     """Suspended after three iterations and ended there by a signal that it can hear, then by one that it cannot."""
     recipe, run = recipes(name), tmp_path / 'run'
+    assert harness.saved(recipe.parent / 'alone') > 7, 'too short to be stopped: give smaller batches or more images'
     (child,) = harness.start(recipe, run, stops_before=3)
     harness.wait_until_stopped([child])
     os.kill(child, signal.SIGTERM)
