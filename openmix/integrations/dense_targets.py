@@ -78,7 +78,8 @@ def mixed_targets(targets: Sequence[Mapping[str, Any]], origin: Origin) -> list[
         origin: where the mixed pixels come from.
 
     Returns:
-        N dicts of `boxes`, `labels` and `shares` (B,) float32 in (0, 1], the share of each box that is visible.
+        N dicts of `boxes`, `labels` and `shares` (B,) float32 in (0, 1], the share of each box that is visible, of its
+        whole area: of a box that reaches past its image it is below 1 with nothing covered.
 
     Raises:
         InputError: a target has other keys, or boxes and labels that do not fit each other or the images.
@@ -175,8 +176,11 @@ def _xyxy(target: Mapping[str, Any], size: tuple[int, int]) -> Tensor:
                 f'MixTransform: boxes are of a canvas of {tuple(boxes.canvas_size)}, the images of {size} pixels'
             )
         plain = F.convert_bounding_box_format(plain, boxes.format, tv_tensors.BoundingBoxFormat.XYXY)
-    if bool((plain[:, 2:] < plain[:, :2]).any()):
-        raise InputError('MixTransform: a box ends before it begins; boxes are left, top, right and bottom edges')
+    if not bool((plain.isfinite() & (plain[:, 2:] > plain[:, :2]).repeat(1, 2)).all()):
+        raise InputError(
+            'MixTransform: a box has no area, ends before it begins or is not finite; boxes are left, top, right and '
+            'bottom edges'
+        )
     return plain
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 from torchvision import tv_tensors
 
 from openmix.errors import InputError, check_choice, check_number
 from openmix.integrations.dense_targets import mixed_masks, mixed_targets, soft_masks
 from openmix.integrations.origin import Origin, mixed_with_origin
+from openmix.integrations.structures import are_samples, collated, entries_of, has_boxes, like
 from openmix.mix import Mix
 from openmix.mixups.base import MixPolicy
 from openmix.mixups.context import MixContext
 from openmix.ops.batches import what
 from openmix.registry import MIXUPS, find
 
-_REFUSED = {tv_tensors.Mask: 'masks=True', tv_tensors.BoundingBoxes: 'boxes=True and a dict of boxes for each image'}
+_MASKS, _BOXES = 'masks=True', 'boxes=True and a list with a dict of boxes and labels for each image'
 
 
 class MixTransform(nn.Module):
@@ -41,7 +41,8 @@ class MixTransform(nn.Module):
             float32 shares of the `num_classes` classes; False: masks are refused.
         boxes: True: the batch has a list of dicts, for each image `boxes` (B, 4), `tv_tensors.BoundingBoxes` or XYXY,
             and `labels` (B,); they become those of all images that are visible, clipped to what is visible, with
-            `shares` (B,), the share of each box that is; False: boxes are refused.
+            `shares` (B,), the share of each box that is, of its whole area, that outside of the image too; False: boxes
+            are refused.
         mean, std: (C,) normalisation of the images, for policies that look at pixels; None: images are in [0, 1].
 
     Raises:
@@ -92,14 +93,16 @@ class MixTransform(nn.Module):
             the same structure, see `target`; images keep their dtype and class.
 
         Raises:
-            InputError: there is not one batch of images, or there are labels, masks or boxes that cannot be mixed.
+            InputError: there is not one batch of images, or there are labels, masks or boxes that cannot be mixed, or
+            masks or boxes that `masks` and `boxes` do not ask for.
         """
         batch: Any = inputs if len(inputs) > 1 else inputs[0]
-        if _are_samples(batch):
-            batch = _collated(batch)
-        entries = dict(batch) if isinstance(batch, Mapping) else dict(enumerate(_entries(batch)))
+        if are_samples(batch):
+            batch = collated(batch)
+        entries = entries_of(batch)
         mask, boxes = _masks(entries) if self.masks else None, _targets(entries) if self.boxes else None
         plain = {key: value for key, value in entries.items() if key not in (mask, boxes)}
+        _check_no_boxes(plain)
         labels = self._labels(batch, plain, len(plain) < len(entries))
         image = _image(plain, labels)
         x = entries[image]
@@ -116,9 +119,7 @@ class MixTransform(nn.Module):
             entries['mix' if isinstance(batch, Mapping) else len(entries)] = mix
         elif labels is not None:
             entries[labels] = mix.soft_labels(y, None if y.is_floating_point() else self._classes())
-        if isinstance(batch, Mapping):
-            return entries
-        return tuple(entries.values()) if isinstance(batch, tuple) else list(entries.values())
+        return like(batch, entries)
 
     def _mixed(self, x: Tensor, y: Tensor | None, dense: bool) -> tuple[Tensor, Mix, Origin | None]:
         pixels = x.as_subclass(Tensor)
@@ -204,36 +205,6 @@ def policy_of_images(name: str, policy: Any) -> MixPolicy:
     return policy
 
 
-def _are_samples(batch: Any) -> bool:
-    if not isinstance(batch, list) or not batch:
-        return False
-    return isinstance(batch[0], (tuple, list, Mapping)) or (
-        all(isinstance(one, Tensor) and one.dim() == 3 for one in batch)
-    )
-
-
-def _entries(batch: Any) -> Sequence[Any]:
-    return batch if isinstance(batch, (tuple, list)) else [batch]
-
-
-def _collated(samples: list[Any]) -> Any:
-    """Make a batch of samples, in which dicts of boxes are listed."""
-
-    def together(values: Sequence[Any]) -> Any:
-        return list(values) if _has_boxes(values[0]) else default_collate(list(values))
-
-    first = samples[0]
-    if isinstance(first, Mapping):
-        return {key: together([one[key] for one in samples]) for key in first}
-    if isinstance(first, (tuple, list)):
-        return [together(values) for values in zip(*samples, strict=True)]
-    return default_collate(samples)
-
-
-def _has_boxes(value: Any) -> bool:
-    return isinstance(value, Mapping) and 'boxes' in value
-
-
 def _masks(entries: dict[Any, Any]) -> Any:
     found = [
         key
@@ -255,7 +226,7 @@ def _targets(entries: dict[Any, Any]) -> Any:
     found = [
         key
         for key, value in entries.items()
-        if isinstance(value, (tuple, list)) and len(value) and all(_has_boxes(one) for one in value)
+        if isinstance(value, (tuple, list)) and len(value) and all(has_boxes(one) for one in value)
     ]
     if len(found) != 1:
         raise InputError(
@@ -270,11 +241,24 @@ def _shown(entries: dict[Any, Any]) -> str:
 
 
 def _image(entries: dict[Any, Any], labels: Any) -> Any:
-    for value in entries.values():
-        for kind, remedy in _REFUSED.items():
-            if isinstance(value, kind):
-                raise InputError(f'MixTransform: a batch with {kind.__name__} is not mixed here; give {remedy}')
+    """Return the key of the images among entries without those that `masks` and `boxes` ask for.
+
+    Raises:
+        InputError: there is not one, or there are masks that nobody asked for.
+    """
     found = [k for k, value in entries.items() if isinstance(value, Tensor) and value.dim() >= 4 and k != labels]
+    size = (len(entries[found[0]]), *entries[found[0]].shape[-2:]) if len(found) == 1 else None
+    for key, value in entries.items():
+        plain = isinstance(value, Tensor) and key != labels and _labels_pixels(value) and value.shape == size
+        if plain or isinstance(value, tv_tensors.Mask):
+            raise InputError(f"MixTransform: the Mask in entry '{key}' is not mixed here; give {_MASKS}")
     if len(found) != 1:
         raise InputError(f'MixTransform: a batch has one tensor of images (N, C, H, W), this one has {_shown(entries)}')
     return found[0]
+
+
+def _check_no_boxes(entries: dict[Any, Any]) -> None:
+    for key, value in entries.items():
+        among = value if isinstance(value, (tuple, list)) else [value]
+        if key == 'boxes' or any(has_boxes(one) or isinstance(one, tv_tensors.BoundingBoxes) for one in among):
+            raise InputError(f"MixTransform: the boxes in entry '{key}' are not mixed here; give {_BOXES}")

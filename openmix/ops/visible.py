@@ -10,11 +10,14 @@ def visible_part(boxes: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
     """Clip boxes to the smallest one around their visible part, and compute the share of their area that is visible.
 
     Args:
-        boxes: (B, 4) float32 left, top, right and bottom edge in pixels; pixel j reaches from j to j + 1.
+        boxes: (B, 4) float32 left, top, right and bottom edge in pixels; pixel j reaches from j to j + 1. What lies
+            outside of the image is not visible: of a box that reaches past it, the share is below 1 with nothing
+            covered.
         visible: (H, W) float32 in [0, 1], how much of each pixel is visible.
 
     Returns:
-        (B, 4) clipped boxes; and (B,) shares in [0, 1], 0 where nothing is left, whose box means nothing.
+        (B, 4) clipped boxes; and (B,) shares in [0, 1], 0 where nothing is left or the box has no area, whose
+        clipped box means nothing.
     """
     height, width = visible.shape
     across, down = _overlap(boxes[:, 0], boxes[:, 2], width), _overlap(boxes[:, 1], boxes[:, 3], height)

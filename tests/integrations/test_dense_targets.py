@@ -245,6 +245,38 @@ def test_samples_that_are_dicts_and_masks_of_torchvision_keep_their_kind():
     assert (kept.shape, kept.dtype) == ((N, 1, HEIGHT, WIDTH), torch.uint8)
 
 
+def test_masks_and_boxes_that_nobody_asked_for_are_refused():
+    images, masks, targets = batch()
+    y, mix = torch.arange(N), {'type': 'CutMix'}
+    plain, labelled = MixTransform(mix, labels_getter=None), MixTransform(mix, num_classes=N)
+    for given in (
+        (plain, images, targets),
+        (plain, [{'image': images[n], 'target': targets[n]} for n in range(N)]),
+        (plain, images, [tv_tensors.BoundingBoxes(BOX, format='XYXY', canvas_size=(HEIGHT, WIDTH))] * N),
+        (plain, {'image': images, 'boxes': [one['boxes'] for one in targets]}),
+        (labelled, {'image': images, 'label': y, 'targets': targets}),
+        (MixTransform(mix, masks=True), images, masks, targets),
+    ):
+        with pytest.raises(InputError, match=r'the boxes in entry .* give boxes=True'):
+            given[0](*given[1:])
+    for given in ((labelled, images, y, masks), (plain, {'image': images, 'mask': masks > 2})):
+        with pytest.raises(InputError, match=r'the Mask in entry .* give masks=True'):
+            given[0](*given[1:])
+    # No mask: it is floating, as a map of depths, or has another size.
+    *_, depth = labelled(images, y, masks.float())
+    assert torch.equal(depth, masks.float())
+    *_, words = labelled(images, y, masks[:, :2])
+    assert torch.equal(words, masks[:, :2])
+
+
+def test_what_reaches_past_the_image_is_not_visible():
+    image, label = torch.rand(1, 3, HEIGHT, WIDTH), torch.ones(2)
+    boxes = torch.tensor([[-4.0, 2.0, 4.0, 6.0], [WIDTH - 3.0, 0.0, WIDTH + 1.0, 5.0]])
+    _, (found,) = MixTransform({'type': 'CutMix'}, boxes=True)(image, [{'boxes': boxes, 'labels': label}])
+    torch.testing.assert_close(found['shares'], torch.tensor([0.5, 0.75]))
+    torch.testing.assert_close(found['boxes'], torch.tensor([[0.0, 2, 4, 6], [WIDTH - 3, 0, WIDTH, 5]]))
+
+
 class Shift(PairPolicy):
     """Cut the upper half of the partner, and paste it into the lower half."""
 
@@ -315,6 +347,18 @@ BOX = torch.tensor([[1.0, 1.0, 4.0, 4.0]])
             {'boxes': True},
             (IMAGES[:1], [{'boxes': BOX.flip(1), 'labels': torch.ones(1)}]),
             'ends before it begins',
+        ),
+        (
+            'CutMix',
+            {'boxes': True},
+            (IMAGES[:1], [{'boxes': BOX[:, [0, 1, 0, 3]], 'labels': torch.ones(1)}]),
+            'a box has no area',
+        ),
+        (
+            'CutMix',
+            {'boxes': True},
+            (IMAGES[:1], [{'boxes': BOX * torch.tensor([1, 1, float('inf'), 1]), 'labels': torch.ones(1)}]),
+            'is not finite',
         ),
         (
             'CutMix',

@@ -1,5 +1,8 @@
 """`MixTransform`: as torchvision's transforms of batches, and as a collate function."""
 
+from collections import OrderedDict, UserDict
+from typing import NamedTuple
+
 import native
 import pytest
 import torch
@@ -93,6 +96,34 @@ def test_workers_and_pinned_memory_take_the_mix():
     assert hasattr(mix, 'pin_memory')
 
 
+class Pair(NamedTuple):
+    image: torch.Tensor
+    label: torch.Tensor
+
+
+class Sample(UserDict):
+    """A mapping that is no dict, as several libraries have one."""
+
+
+def test_named_tuples_and_mappings_keep_their_class():
+    images, labels = torch.rand(4, 3, 8, 8), torch.arange(4)
+    transform = MixTransform({'type': 'CutMix'}, num_classes=5)
+    mapping = Sample(image=images, label=labels)
+    for batch in (
+        Pair(images, labels),
+        mapping,
+        OrderedDict(mapping),
+        [Pair(*both) for both in zip(images, labels)],
+        [Sample(image=image, label=label) for image, label in zip(images, labels)],
+    ):
+        found = transform(batch)
+        assert type(found) is type(batch[0] if isinstance(batch, list) else batch)
+        assert [one.shape for one in (found if isinstance(found, tuple) else found.values())] == [(4, 3, 8, 8), (4, 5)]
+    assert torch.equal(mapping['label'], labels)
+    kept = MixTransform({'type': 'CutMix'}, target='mix')(Pair(images, labels))
+    assert (type(kept), len(kept)) == (tuple, 3)
+
+
 IMAGES = torch.rand(4, 3, 8, 8)
 
 
@@ -104,7 +135,9 @@ IMAGES = torch.rand(4, 3, 8, 8)
         ({'num_classes': 4}, (IMAGES[0], torch.arange(4)), 'one tensor of images'),
         ({'num_classes': 4}, (IMAGES, IMAGES, torch.arange(4)), 'give a labels_getter'),
         ({'num_classes': 4}, {'image': IMAGES, 'y': torch.arange(4)}, 'give a labels_getter'),
-        ({'num_classes': 4}, (IMAGES, torch.arange(4), tv_tensors.Mask(IMAGES[:, 0])), 'a batch with Mask'),
+        ({'num_classes': 4}, (IMAGES, torch.arange(4), tv_tensors.Mask(IMAGES[:, 0])), "the Mask in entry '2'"),
+        ({}, [(IMAGES[0], 1), (IMAGES[1],)], r'samples of one batch have the same entries, got 2 \(0, 1\) and 1 \(0\)'),
+        ({}, [{'image': IMAGES[0], 'label': 1}, {'image': IMAGES[1]}], r'got 2 \(image, label\) and 1 \(image\)'),
         ({'target': 'hard'}, None, "'soft' or 'mix'"),
         ({'policy': {'type': 'Mixup', 'sites': ('', 'layer1')}}, None, 'mixes features'),
         ({'policy': {'type': 'RegMixup'}}, None, 'RegMixup adds the loss of the clean images'),
