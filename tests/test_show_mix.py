@@ -171,6 +171,15 @@ def test_what_a_semi_supervised_recipe_has_not_is_not_drawn(call, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('option', [(), ('--strip',), ('--gallery',)])
+def test_labels_that_are_numbers_are_not_drawn_as_classes(call, tmp_path, option):
+    recipe = 'regression/rotated_digits/mixup.py'
+    code, _, said = call('show_mix.py', recipe, '--out', tmp_path / 'mix.png', *option)
+    assert code == 2
+    assert said == "error: show_mix reads 'logits', and MixRegressor answers 'values'; leave it out\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_pools_of_which_not_one_alone_has_labels_are_refused():
     mixable = runpy.run_path(str(ROOT / 'tools' / 'show_mix.py'))['mixable']
     plain = {'inputs': 1, 'labels': 2}

@@ -31,12 +31,14 @@ def places_of(cfg: Config) -> list[str]:
     """Return the keys of a recipe's model that have a policy; that of the whole model is ''.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the model predicts no classes.
     """
+    from openmix.engine.answers import check_answers
     from openmix.models.semisup.base import SemiSupervised
     from openmix.registry import MODELS, find
 
     if isinstance(cfg.model.get('policy'), dict):
+        check_answers(cfg, {'logits'}, '', 'show_mix')
         return ['']
     name, cls = cfg.model.get('type'), find(MODELS, cfg.model.get('type'))
     if not isinstance(cls, type) or not issubclass(cls, SemiSupervised):

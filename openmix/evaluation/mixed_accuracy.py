@@ -41,10 +41,10 @@ def mixing(model: nn.Module) -> MixClassifier:
     """Return the `MixClassifier` of a runner's model.
 
     Raises:
-        InputError: the algorithm is another one.
+        InputError: the algorithm is another one, or predicts no classes.
     """
     algorithm = algorithm_of(model)
-    if not isinstance(algorithm, MixClassifier):
+    if not isinstance(algorithm, MixClassifier) or 'logits' not in algorithm.answers:
         raise InputError(
             f'MixedAccuracyHook: {type(algorithm).__name__} trains no classifier on mixed images; leave it out'
         )

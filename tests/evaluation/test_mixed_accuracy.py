@@ -141,3 +141,17 @@ def test_a_policy_that_mixes_with_batches_of_the_training_is_refused():
     for policy in (recursive, dict(type='Until', policy=recursive, epoch=2)):
         with pytest.raises(InputError, match='RecursiveMix mixes with batches of the training'):
             MixedAccuracyHook().before_run(types.SimpleNamespace(model=classifier(policy)))
+
+
+def test_a_regression_is_refused_before_it_trains():
+    regressor = MODELS.build(
+        dict(
+            type='MixRegressor',
+            backbone=dict(type='ThinResNet', depth=8, width=4),
+            head=dict(type='RegressionHead', num_outputs=1),
+            policy=dict(type='Mixup'),
+            data_preprocessor=dict(type='ImagePreprocessor', mean=(0.5,) * 3, std=(0.25,) * 3),
+        )
+    )
+    with pytest.raises(InputError, match='MixedAccuracyHook: MixRegressor trains no classifier'):
+        MixedAccuracyHook().before_run(types.SimpleNamespace(model=regressor))
