@@ -46,7 +46,7 @@ def mixed_targets(name: str, predicted: Tensor, y: Tensor, mix: Mix) -> Tensor:
 @LOSSES.register_module()
 @of_numbers
 def mix_mse(logits: Tensor, y: Tensor, mix: Mix, rows: Tensor | None = None) -> Tensor:
-    """Compute the squared difference of prediction and mixed label, averaged over D and the batch (C-Mixup, eq. 3).
+    """Compute the squared difference of prediction and mixed label, averaged over D and the batch.
 
     Args:
         logits: (N, D) predictions for the mixed batch; any float type, computed in at least float32.

@@ -32,9 +32,9 @@ class MixRegressor(MixClassifier):
     """A backbone and a `RegressionHead` that are trained on mixed batches, with mixed numbers as labels.
 
     Numbers are standardised by mean and standard deviation of the training data, which are saved with the weights; what
-    is predicted and measured is in the unit of the data. Policies see the standardised numbers, as `label_distance` of
-    `PairedBy` does for C-Mixup (Yao et al., NeurIPS 2022): its bandwidth is in standard deviations. Policies that
-    read classes or the classifier, and learned ones, are refused.
+    is predicted and measured is in the unit of the data. Policies see the standardised numbers, so that a bandwidth of
+    distances between labels is in standard deviations. Policies that read classes or the classifier, and learned ones,
+    are refused.
 
     Args:
         kwargs: see `MixClassifier`; the head is a `RegressionHead`.
