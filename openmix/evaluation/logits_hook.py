@@ -38,7 +38,8 @@ class SaveLogitsHook(Hook):
         out: path of the file, .npz; folders are made.
 
     Raises:
-        InputError: the file cannot be written, or is no .npz; in a test, a batch has no labels.
+        InputError: the file cannot be written, or is no .npz; in a test, a batch has no labels, or the model
+            answers no logits.
     """
 
     def __init__(self, out: str) -> None:
@@ -56,6 +57,8 @@ class SaveLogitsHook(Hook):
 
     def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         for batch in outputs:
+            if 'logits' not in batch:
+                raise InputError(f'SaveLogitsHook: the model answers {", ".join(batch)}, no logits; leave it out')
             y, ids = labels_and_ids(batch)
             place = torch.stack([ids, y], 1).double()
             self.rows.append(torch.cat([place, batch['logits'].double()], 1).cpu())

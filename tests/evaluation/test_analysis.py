@@ -135,3 +135,9 @@ def test_the_command(call, tmp_path):
     code, said, err = call('analyze.py', recipe, checkpoint, '--bins', 0)
     assert (code, said) == (2, '')
     assert '--bins must be' in err
+
+
+def test_a_model_that_answers_numbers_has_no_logits_to_keep(tmp_path):
+    answer = dict(values=torch.zeros(2, 1), labels=torch.zeros(2, 1), ids=torch.arange(2))
+    with pytest.raises(InputError, match='the model answers values, labels, ids, no logits; leave it out'):
+        SaveLogitsHook(str(tmp_path / 'a.npz')).after_test_iter(None, 0, outputs=[answer])
