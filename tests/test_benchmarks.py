@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,8 +86,10 @@ def write_peer(folder: Path, text: str) -> str:
     return str(folder)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
+def run(*arguments: str, beside: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    """Run the benchmarks; folders `beside` hold libraries to compare with."""
     env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    env['PYTHONPATH'] = os.pathsep.join([*beside, *filter(None, [os.environ.get('PYTHONPATH')])])
     return subprocess.run([sys.executable, str(RUN), *arguments], capture_output=True, text=True, env=env)
 
 
@@ -240,7 +243,7 @@ def rows(tmp_path_factory):
     write_usb(folder)
     out = folder / 'rows.jsonl'
     quick = ['--quick', '--rounds', '1', '--seconds', '0.001', '--json', str(out)]
-    done = run(*quick, '--peer', write_peer(folder, MIXUP + FMIX))
+    done = run(*quick, '--peer', write_peer(folder, MIXUP + FMIX), beside=[str(folder)])
     assert done.returncode == 0, done.stderr
     assert 'these times say nothing' in done.stdout
     return [json.loads(line) for line in out.read_text().splitlines()]
