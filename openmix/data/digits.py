@@ -29,8 +29,23 @@ def read_digits() -> tuple[Tensor, Tensor]:
     return grey.round().to(torch.uint8).repeat(1, 3, 1, 1), torch.from_numpy(raw.target).long()
 
 
+class PackagedDigits(OfficialHalves, ArrayDataset):
+    """A base of data sets made of scikit-learn's digits; every fifth image of a class is a test image."""
+
+    OFFICIAL: ClassVar[dict[str, int]] = {'train': 1442, 'test': 355}
+    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        raise InputError(f'{cls.__name__} comes with scikit-learn; there is nothing to prepare')
+
+    @classmethod
+    def imitate(cls, root: Path, **kwargs: Any) -> None:
+        """Write nothing: the images are part of scikit-learn."""
+
+
 @DATASETS.register_module()
-class Digits(OfficialHalves, ArrayDataset):
+class Digits(PackagedDigits):
     """Handwritten digits at 16 x 16, 10 classes; every fifth image of a class is a test image.
 
     Args:
@@ -44,9 +59,6 @@ class Digits(OfficialHalves, ArrayDataset):
         InputError: there is no such split, or a number is out of range.
     """
 
-    OFFICIAL: ClassVar[dict[str, int]] = {'train': 1442, 'test': 355}
-    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
-
     def __init__(
         self, split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, subset: Subset = None
     ) -> None:
@@ -58,11 +70,3 @@ class Digits(OfficialHalves, ArrayDataset):
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         return FACTS
-
-    @classmethod
-    def prepare(cls, root: Path) -> None:
-        raise InputError('Digits comes with scikit-learn; there is nothing to prepare')
-
-    @classmethod
-    def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Write nothing: the images are part of scikit-learn."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from openmix.data.base import ArrayDataset, OfficialHalves
-from openmix.data.digits import read_digits
+from openmix.data.digits import PackagedDigits, read_digits
 from openmix.data.facts import Facts
 from openmix.data.numbered import NumberedImages
 from openmix.data.splits import Subset, every_nth_of_class, source_split
-from openmix.errors import InputError
 from openmix.registry import DATASETS
-from openmix.small import IMAGES
 
 MOST = 45.0  # degrees to either side
 FACTS = Facts('RotatedDigits', (), (0.3047,) * 3, (0.3024,) * 3, (16, 16), ('angle',))
@@ -51,7 +47,7 @@ def read_rotated_digits() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @DATASETS.register_module()
-class RotatedDigits(NumberedImages, OfficialHalves, ArrayDataset):
+class RotatedDigits(NumberedImages, PackagedDigits):
     """Handwritten digits at 16 x 16, rotated by a known angle that is to be told; every fifth of a class is tested on.
 
     The images are real, and the target is made: the angle in degrees by which openmix rotated the image, uniform in
@@ -68,9 +64,6 @@ class RotatedDigits(NumberedImages, OfficialHalves, ArrayDataset):
         InputError: there is no such split, or a number is out of range.
     """
 
-    OFFICIAL: ClassVar[dict[str, int]] = {'train': 1442, 'test': 355}
-    small: ClassVar[dict[str, Any]] = {'subset': IMAGES}
-
     def __init__(
         self, split: str = 'train', val_fraction: float = 0.0, split_seed: int | None = 0, subset: Subset = None
     ) -> None:
@@ -83,11 +76,3 @@ class RotatedDigits(NumberedImages, OfficialHalves, ArrayDataset):
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         return FACTS
-
-    @classmethod
-    def prepare(cls, root: Path) -> None:
-        raise InputError('RotatedDigits comes with scikit-learn; there is nothing to prepare')
-
-    @classmethod
-    def imitate(cls, root: Path, **kwargs: Any) -> None:
-        """Write nothing: the images are part of scikit-learn."""

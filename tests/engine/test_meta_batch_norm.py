@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from openmix.engine.preflight import meta_batch_norm
 from openmix.engine.preflight.meta_batch_norm import quick_batch_norm
 
 
@@ -38,6 +39,16 @@ def test_outputs_and_gradients_are_as_of_torch(kind, shape, laid_out, options, t
     with quick_batch_norm():
         found = step()
     assert found == expected
+
+
+def test_a_module_calls_it(monkeypatch):
+    """Else all that is compared here would be torch's own with itself."""
+    called, shapes = [], meta_batch_norm._shapes
+    monkeypatch.setattr(meta_batch_norm, '_shapes', lambda *given: called.append(given) or shapes(*given))
+    with torch.device('meta'), quick_batch_norm():
+        for norm in (nn.BatchNorm2d(6), nn.BatchNorm2d(6).eval()):
+            norm(torch.empty(4, 6, 5, 3))
+    assert len(called) == 2
 
 
 def test_other_sizes_are_refused_as_by_torch():
